@@ -1,0 +1,34 @@
+"""What a command shows: progress, and one clear sentence for an error."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import typer
+
+from structalign.errors import UserError
+
+T = TypeVar("T")
+
+
+def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a progress bar on standard error: rate and time left where it is a terminal."""
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=label, total=total, disable=None, leave=False, file=sys.stderr)
+
+
+def command(function: Callable[..., Any]) -> None:
+    """Run a stage's function as a Typer command; a `UserError` becomes one sentence and exit code 1."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(function)
+    run(app)
+
+
+def run(app: typer.Typer) -> None:
+    """Run a Typer app; a `UserError` becomes one sentence and exit code 1."""
+    try:
+        app()
+    except UserError as error:
+        typer.secho(f"error: {error}", err=True, fg="red")
+        raise SystemExit(1) from None

@@ -1,0 +1,9 @@
+"""`contrastive`: L_con over word-frame similarity."""
+
+from pydantic import Field
+
+from structalign.params import Section
+
+
+class Contrastive(Section):
+    scale: float = Field(gt=0, description="factor on word-frame similarity in L_con and L_CRP, independent of the batch size", json_schema_extra={"paper": "17.59 (e^4.60 / sqrt(32))"})
