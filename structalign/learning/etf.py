@@ -1,0 +1,49 @@
+"""The simplex-ETF prior: C unit vectors that are as far apart as C vectors can be (method, section 4)."""
+
+import torch
+from torch import Tensor
+
+from structalign.errors import UserError
+from structalign.seeds import seed_of
+
+
+def simplex_etf(dim: int, categories: int, seed: int) -> Tensor:
+    """[C, d] float32 vertices, E = sqrt(C / (C - 1)) O H^T (transposed): any two meet at cosine -1 / (C - 1).
+
+    H: an orthonormal basis of the vectors of R^C that sum to zero; O: d x (C - 1) with orthonormal columns, seeded.
+    Computed in float64 on the CPU. Raises `UserError` where d < C - 1: no such simplex exists there.
+    """
+    if categories < 2:
+        raise UserError(f"a simplex needs at least 2 categories, not {categories}: raise `etf.capacity`.")
+    if dim < categories - 1:
+        raise UserError(
+            f"`etf.dim` = {dim} has room for {dim + 1} categories, not for {categories}: raise `etf.dim` to {categories - 1}."
+        )
+    orthonormal = _orthonormal_columns(dim, categories - 1, seed)
+    vertices = orthonormal @ _sum_zero_basis(categories).T * (categories / (categories - 1)) ** 0.5
+    return vertices.T.contiguous().float()
+
+
+def _sum_zero_basis(categories: int) -> Tensor:
+    """[C, C - 1]: column k is (1, ..., 1, -k, 0, ..., 0) / sqrt(k (k + 1)) with k ones (Helmert)."""
+    basis = torch.zeros(categories, categories - 1, dtype=torch.float64)
+    for k in range(1, categories):
+        basis[:k, k - 1] = 1.0
+        basis[k, k - 1] = -k
+        basis[:, k - 1] /= (k * (k + 1)) ** 0.5
+    return basis
+
+
+def _orthonormal_columns(rows: int, columns: int, seed: int) -> Tensor:
+    source = torch.Generator().manual_seed(seed_of(seed, "etf"))
+    matrix = torch.randn(rows, columns, generator=source, dtype=torch.float64)
+    return torch.linalg.qr(matrix).Q
+
+
+def etf_head_init(rows: int, columns: int, seed: int) -> Tensor:
+    """[d, D] start of the head h: the identity where d = D, else orthonormal rows or columns."""
+    if rows == columns:
+        return torch.eye(rows)
+    if rows > columns:
+        return _orthonormal_columns(rows, columns, seed_of(seed, "head")).float()
+    return _orthonormal_columns(columns, rows, seed_of(seed, "head")).T.contiguous().float()

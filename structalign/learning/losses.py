@@ -1,0 +1,94 @@
+"""Every loss as a pure function of tensors (method, section 5). They know no rank, no device and no settings.
+
+Letters: B pairs of a batch, N frames, L words, D embedding, d ETF space, c a pair's category.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def contrastive(logits: Tensor, video: Tensor) -> Tensor:
+    """L_con = CE(S, diag) + CE(S^T, diag), a sum.
+
+    logits: [B, B] with captions as rows; video: [B] ids: two captions of one video are no negatives of each other.
+    """
+    masked = logits.masked_fill(same_off_diagonal(video), -torch.inf)
+    return symmetric_cross_entropy(masked)
+
+
+def same_off_diagonal(ids: Tensor) -> Tensor:
+    """[B, B] bool: pairs i != j with equal ids."""
+    same = ids[:, None] == ids[None, :]
+    return same & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
+
+
+def symmetric_cross_entropy(logits: Tensor) -> Tensor:
+    """CE of rows plus CE of columns, the diagonal being right."""
+    target = torch.arange(len(logits), device=logits.device)
+    return F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
+
+
+def etf_alignment(words: Tensor, mask: Tensor, frames: Tensor, vertices: Tensor) -> Tensor:
+    """L_ETF of real pairs = mean_b [2 - cos(w_b, e_c) - cos(f_b, e_c)] with vertex-attended pooling.
+
+    words: [B, L, d] and frames: [B, N, d], already in ETF space; mask: [B, L] bool; vertices: [B, d], each pair's own.
+    """
+    text = attend(words, vertices, mask)
+    video = attend(frames, vertices, torch.ones_like(frames[..., 0], dtype=torch.bool))
+    return vertex_distance(text, video, vertices)
+
+
+def attend(tokens: Tensor, vertices: Tensor, mask: Tensor) -> Tensor:
+    """Sum of tokens weighted by softmax_l(<token_l, e_c>), no temperature: [B, L, d] -> [B, d]."""
+    weight = torch.einsum("bld,bd->bl", tokens, vertices).masked_fill(~mask, -torch.inf).softmax(dim=1)
+    return torch.einsum("bl,bld->bd", weight, tokens)
+
+
+def vertex_distance(text: Tensor, video: Tensor, vertices: Tensor) -> Tensor:
+    """mean_b [2 - cos(text_b, e_c) - cos(video_b, e_c)]; also the pseudo-feature half of L_ETF. All [B, d]."""
+    return (2 - F.cosine_similarity(text, vertices) - F.cosine_similarity(video, vertices)).mean()
+
+
+def relation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """L_CRP = 1/2 [KL(R || S) + KL(R^T || S^T)] of two [B, B] logit matrices; the teacher gets no gradient."""
+    target = teacher.detach()
+    return (_distil(student, target, temperature) + _distil(student.T, target.T, temperature)) / 2
+
+
+def _distil(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 * mean over rows of KL(softmax(teacher / T) || softmax(student / T))."""
+    log_student = F.log_softmax(student / temperature, dim=1)
+    log_teacher = F.log_softmax(teacher / temperature, dim=1)
+    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
+PSEUDO_SCALE = 99.48431564193378  # e^4.60, CLIP's temperature, without the batch size
+
+
+def pseudo_contrastive(
+    text: Tensor,
+    video: Tensor,
+    ids: Tensor,
+    pseudo_text: Tensor,
+    pseudo_video: Tensor,
+    category: Tensor,
+    mask_same_category: bool,
+) -> Tensor:
+    """L_pseudo: CE + CE^T of the 2B x 2B matrix of [real; pseudo] texts and videos.
+
+    text, video: [B, D] means of a pair's words and frames, normalised; ids: [B] video ids of the real pairs;
+    pseudo_text, pseudo_video: [B', D] as drawn, not normalised; category: [B'] of the pseudo pairs.
+    """
+    logits = PSEUDO_SCALE * torch.cat([text, pseudo_text]) @ torch.cat([video, pseudo_video]).T
+    rivals = torch.zeros_like(logits, dtype=torch.bool)
+    size = len(text)
+    rivals[:size, :size] = same_off_diagonal(ids)
+    if mask_same_category:
+        rivals[size:, size:] = same_off_diagonal(category)
+    return symmetric_cross_entropy(logits.masked_fill(rivals, -torch.inf))
+
+
+def relative_weight(weight: float, base: Tensor, loss: Tensor) -> Tensor:
+    """lambda = w * sg(L_base / max(L_ETF, 1e-3)): the ETF loss pulls in proportion to the others."""
+    return weight * (base / loss.clamp(min=1e-3)).detach()

@@ -1,0 +1,150 @@
+"""Adapters: frame fusion in the vision tower, a task-aware LoRA mixture in the text tower (method, section 2).
+
+Both wrap a frozen module, start as the identity, and are visible in `print(model)`.
+Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, E experts, r rank.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from structalign.seeds import seed_of
+
+
+def generator(*key: str | int) -> torch.Generator:
+    """A CPU generator for one named random tensor or order."""
+    return torch.Generator().manual_seed(seed_of(*key))
+
+
+class FrameFusionAttention(nn.Module):
+    """`(1 - alpha) * SelfAttn(h) + alpha * Cross(h)`: frame n attends with queries of a neighbouring frame.
+
+    Keys and values come from frame n, queries from the same positions of frame n - 1 in even layers and of frame
+    n + 1 in odd ones; a frame without that neighbour uses itself.
+    """
+
+    def __init__(self, attention: nn.Module, layer: int, frames: int):
+        super().__init__()
+        self.attention = attention
+        self.layer = layer
+        self.frames = frames
+        self.enabled = True
+        width = attention.embed_dim
+        self.heads: int = attention.num_heads  # type: ignore[assignment]
+        self.alpha = nn.Parameter(torch.zeros(1))
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            projection = nn.Linear(width, width)  # type: ignore[arg-type]
+            nn.init.eye_(projection.weight)
+            nn.init.zeros_(projection.bias)
+            self.add_module(name, projection)
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs: object
+    ) -> tuple[Tensor, Tensor | None]:
+        """hidden_states: [B * N, T, W], frames of a video next to each other."""
+        own, weights = self.attention(hidden_states=hidden_states, attention_mask=attention_mask, **kwargs)
+        if not self.enabled:
+            return own, weights
+        return own + self.alpha * (self._cross(hidden_states) - own), weights
+
+    def _cross(self, hidden: Tensor) -> Tensor:
+        images, tokens, width = hidden.shape
+        queries = self._neighbour(self.q_proj(hidden))
+        query, key, value = (
+            x.view(images, tokens, self.heads, -1).transpose(1, 2)
+            for x in (queries, self.k_proj(hidden), self.v_proj(hidden))
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        fused: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(images, tokens, width))
+        return fused
+
+    def _neighbour(self, x: Tensor) -> Tensor:
+        video = x.unflatten(0, (-1, self.frames))
+        if self.layer % 2 == 0:
+            shifted = torch.cat([video[:, :1], video[:, :-1]], dim=1)
+        else:
+            shifted = torch.cat([video[:, 1:], video[:, -1:]], dim=1)
+        return shifted.flatten(0, 1)
+
+
+class Routing:
+    """Which task each caption of the coming pass is routed as; one object shared by all mixtures of a tower.
+
+    It is set before the whole tower runs and stays until the next pass, so a recomputed forward sees the same.
+    """
+
+    def __init__(self) -> None:
+        self.tasks = torch.ones(1, dtype=torch.int64)
+        self.eot = torch.zeros(1, dtype=torch.int64)
+        self.prototypes = torch.zeros(1, 1)
+
+    def set(self, tasks: Tensor, eot: Tensor, prototypes: Tensor) -> None:
+        """tasks: [R], 1-based; eot: [R]; prototypes: [R, W], the task prototype of each row."""
+        self.tasks, self.eot, self.prototypes = tasks, eot, prototypes
+
+
+class LoraMixture(nn.Module):
+    """`y = Wx + b + (a / r) * sum_e g_e B_e A x` around a frozen linear layer.
+
+    Routed as task 1, g is one-hot on expert 0. Routed as a later task p, g is the softmax over the two largest of
+    R (x[eot] + u_p), the same for all tokens of a caption; training adds noise to these logits.
+    """
+
+    def __init__(self, linear: nn.Linear, routing: Routing, rank: int, alpha: float, experts: int, dropout: float):
+        super().__init__()
+        self.linear = linear
+        self.routing = [routing]  # a list, so that it is no sub-module and is shared by all mixtures
+        self.scale = alpha / rank
+        self.dropout = nn.Dropout(dropout)
+        self.enabled = True
+        self.lora_A = nn.Parameter(torch.empty(rank, linear.in_features))
+        self.lora_Bs = nn.ParameterList(torch.zeros(linear.out_features, rank) for _ in range(experts))
+        self.router = nn.Parameter(torch.empty(experts, linear.in_features))
+        self.w_noise = nn.Parameter(torch.zeros(experts, linear.in_features))
+        self.used = torch.zeros(experts, dtype=torch.bool)
+
+    def initialise(self, *key: str | int) -> None:
+        """A and R ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`; B and W_noise are zero."""
+        bound = self.linear.in_features**-0.5
+        with torch.no_grad():
+            self.lora_A.uniform_(-bound, bound, generator=generator(*key, "A"))
+            self.router.uniform_(-bound, bound, generator=generator(*key, "router"))
+
+    def gates(self, x: Tensor) -> Tensor:
+        """[R, L, W] -> [R, E], non-negative, rows sum to one, at most two entries are not zero."""
+        routing = self.routing[0]
+        first = F.one_hot(torch.zeros_like(routing.tasks), len(self.lora_Bs)).to(x.dtype)
+        if bool((routing.tasks == 1).all()):
+            return first
+        rows = torch.arange(len(x), device=x.device)
+        rho = x[rows, routing.eot] + routing.prototypes
+        logits = F.linear(rho, self.router)
+        if self.training:
+            spread = F.softplus(F.linear(rho, self.w_noise)) + 0.01
+            logits = logits + torch.randn_like(logits) * spread
+        top = logits.topk(2, dim=-1)
+        routed = torch.zeros_like(logits).scatter(1, top.indices, top.values.softmax(dim=-1))
+        return torch.where((routing.tasks == 1)[:, None], first, routed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        base: Tensor = self.linear(x)
+        if not self.enabled:
+            return base
+        gates = self.gates(x)
+        if self.training:
+            self.used = (gates > 0).any(dim=0)
+        low = F.linear(self.dropout(x), self.lora_A)
+        mixed = torch.einsum("qe,eor->qor", gates, torch.stack(list(self.lora_Bs)))
+        return base + self.scale * torch.einsum("qlr,qor->qlo", low, mixed)
+
+    def drop_unused_gradients(self) -> None:
+        """An expert that no caption chose gets no gradient, so that neither momentum nor decay moves it."""
+        for expert, used in zip(self.lora_Bs, self.used.tolist(), strict=True):
+            if not used:
+                expert.grad = None
+
+    def spread_first_expert(self) -> None:
+        """Copy B_0 into every expert: where task 2 begins."""
+        with torch.no_grad():
+            for expert in self.lora_Bs[1:]:
+                expert.copy_(self.lora_Bs[0])

@@ -1,0 +1,31 @@
+"""The machine's part: device and threads come from the environment, never from params.yaml."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from structalign.errors import UserError
+
+
+def prepare_device() -> torch.device:
+    """Set the threads (STRUCTALIGN_THREADS, else all cores), float32 without TF32, and choose the device
+    (STRUCTALIGN_DEVICE, else CUDA where there is one)."""
+    torch.set_num_threads(int(os.environ.get("STRUCTALIGN_THREADS", 0)) or os.cpu_count() or 1)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    name = os.environ.get("STRUCTALIGN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"STRUCTALIGN_DEVICE={name} cannot be used here ({reason}): unset it.") from None
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """bfloat16 autocast where `precision` is "bf16", else nothing."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()

@@ -1,0 +1,37 @@
+"""The two similarities of a caption and a video (method, section 3). Rows are queries, columns are videos.
+
+Letters: Q queries, L words, V videos, N frames, D embedding.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def word_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
+    """s = 1/2 [mean_l max_n <n(w_l), n(f_n)> + mean_n max_l <n(w_l), n(f_n)>].
+
+    words: [Q, L, D] raw; mask: [Q, L] bool, true on words; frames: [V, N, D] raw. Returns [Q, V] in [-1, 1].
+    """
+    q, length, dim = words.shape
+    v, n, _ = frames.shape
+    flat = F.normalize(words, dim=-1).reshape(q * length, dim) @ F.normalize(frames, dim=-1).reshape(v * n, dim).T
+    cosine = flat.view(q, length, v, n)
+    keep = mask[:, :, None]
+    over_words = torch.where(keep, cosine.amax(dim=3), 0).sum(dim=1) / mask.sum(dim=1)[:, None]
+    over_frames = cosine.masked_fill(~keep[..., None], -torch.inf).amax(dim=1).mean(dim=2)
+    return (over_words + over_frames) / 2
+
+
+def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
+    """g = <n(sentence), n(mean_n n(f_n))>. sentences: [Q, D]; frames: [V, N, D]. Returns [Q, V] in [-1, 1]."""
+    videos = F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
+    return F.normalize(sentences, dim=-1) @ videos.T
+
+
+def best_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
+    """The frame that holds the largest word-frame cosine of each pair: [Q, V] int64 in 0..N-1."""
+    q, length, dim = words.shape
+    v, n, _ = frames.shape
+    flat = F.normalize(words, dim=-1).reshape(q * length, dim) @ F.normalize(frames, dim=-1).reshape(v * n, dim).T
+    return flat.view(q, length, v, n).masked_fill(~mask[:, :, None, None], -torch.inf).amax(dim=1).argmax(dim=2)
