@@ -1,9 +1,13 @@
 """`method`: which row of the methods table is trained."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from structalign.params import Section
 
 
 class MethodName(Section):
-    name: str = Field(description="a row of the methods table", json_schema_extra={"paper": "structalign"})
+    name: Literal["structalign", "finetune", "zero_shot", "joint"] = Field(
+        description="a row of the methods table", json_schema_extra={"paper": "structalign"}
+    )

@@ -1,0 +1,20 @@
+# Four targets, each one line, printed as it runs; the README gives the same lines without make.
+SHELL := bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+.PHONY: demo test check results
+
+demo: .venv/stamp
+	dvc pull data && dvc repro && dvc metrics show
+
+test: .venv/stamp
+	ruff check && ruff format --check && mypy && pytest -q -n 2 --dist loadfile
+
+check: .venv/stamp
+	ruff check && ruff format --check && mypy && pytest -q -m 'not slow'
+
+results: .venv/stamp
+	dvc exp run --queue -S 'seed=0,1,2' -S 'method.name=structalign,finetune,zero_shot' && dvc exp run --run-all && structalign compare
+
+# The environment: made when it is missing, mended when the constraints or the dependencies are newer.
+.venv/stamp: constraints.txt pyproject.toml
+	python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test]' && touch .venv/stamp

@@ -1,0 +1,163 @@
+"""Every section of params.yaml in one model, for the check, `structalign params` and `structalign preset`.
+
+A stage imports its own sections and never this module: else a new section would re-run every stage.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from structalign.errors import UserError
+from structalign.params import Section
+from structalign.sections.adapters import Adapters
+from structalign.sections.backbone import Backbone
+from structalign.sections.contrastive import Contrastive
+from structalign.sections.crp import Crp
+from structalign.sections.data import Data
+from structalign.sections.etf import Etf
+from structalign.sections.features import Features
+from structalign.sections.frames import Frames
+from structalign.sections.method import MethodName
+from structalign.sections.optim import Phase, Shared
+from structalign.sections.pseudo import Pseudo
+from structalign.sections.ranking import Ranking
+
+
+class Optim(Section):
+    shared: Shared
+    first: Phase
+    later: Phase
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = Field(ge=0, description="seed of everything random in training")
+    method: MethodName
+    data: Data
+    frames: Frames
+    backbone: Backbone
+    features: Features
+    adapters: Adapters
+    contrastive: Contrastive
+    etf: Etf
+    crp: Crp
+    pseudo: Pseudo
+    optim: Optim
+    ranking: Ranking
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is known of one dotted key of params.yaml."""
+
+    meaning: str
+    paper: str
+    allowed: str  # "a number, at least 0"
+
+
+def keys(model: type[Section] = Params, prefix: str = "") -> dict[str, Key]:
+    """Every dotted key of params.yaml, in the file's order."""
+    found: dict[str, Key] = {}
+    properties = model.model_json_schema()["properties"]
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            found |= keys(inner, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = Key(field.description or "", _paper(field), in_words(properties[name]))
+    return found
+
+
+def _paper(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str(extra.get("paper", "")) if isinstance(extra, dict) else ""
+
+
+def in_words(schema: Mapping[str, Any]) -> str:
+    """The values that a JSON schema admits: "a whole number from 1 to 256", "bf16 or fp32"."""
+    if "anyOf" in schema:
+        return " or ".join(in_words(option) for option in schema["anyOf"])
+    if "enum" in schema:
+        *first, last = map(str, schema["enum"])
+        return f"{', '.join(first)} or {last}"
+    noun = {
+        "integer": "a whole number",
+        "number": "a finite number",
+        "boolean": "true or false",
+        "string": "a text",
+        "null": "null",
+    }[schema["type"]]
+    bounds = {
+        "minimum": "at least {:g}",
+        "exclusiveMinimum": "above {:g}",
+        "maximum": "at most {:g}",
+        "exclusiveMaximum": "below {:g}",
+    }
+    ranges = [words.format(schema[bound]) for bound, words in bounds.items() if bound in schema]
+    return " ".join([noun, " and ".join(ranges)]).strip()
+
+
+def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The (dotted key, value) pairs of a nested mapping."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def refuse_unknown(tree: Mapping[Any, Any], source: str, way_out: str) -> None:
+    """Raise a `UserError` that names the nearest valid key if the tree holds one that params.yaml has not."""
+    known = keys()
+    for key, value in leaves(tree):
+        if key in known:
+            continue
+        inner = [name for name in known if name.startswith(f"{key}.")]
+        if inner:
+            raise UserError(f"{source}: `{key}` = {value!r} must hold the keys {', '.join(inner)}; {way_out}.")
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+        raise UserError(f"{source}: `{key}` is not a parameter; the nearest is `{near[0]}`; {way_out}.")
+
+
+def validate(tree: Any, source: str = "params.yaml") -> Params:
+    """The parameters as typed values; one `UserError` for the first unknown, missing or impossible one."""
+    way_out = f"`git checkout {source}` puts the file back"
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{source} holds no parameters; {way_out}.")
+    refuse_unknown(tree, source, way_out)
+    given = dict(leaves(tree))
+    for key, about in keys().items():
+        if key not in given:
+            raise UserError(f"{source} lacks `{key}` ({about.allowed}: {about.meaning}); {way_out}.")
+        # pydantic takes `true` for the number 1
+        if isinstance(given[key], bool) and about.allowed != in_words({"type": "boolean"}):
+            raise UserError(f"{source}: `{key}` = {given[key]!r} must be {about.allowed}; {way_out}.")
+    try:
+        params = Params.model_validate(tree)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(
+            f"{source}: `{key}` = {given[key]!r} must be {keys()[key].allowed}; {way_out}."
+        ) from None
+    if params.etf.capacity is not None and params.etf.capacity > params.etf.dim + 1:
+        raise UserError(
+            f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = {params.etf.dim + 1}, "
+            f"the most vertices that a simplex in `etf.dim` dimensions has; {way_out}."
+        )
+    return params
+
+
+def refuse_too_many(params: Params, categories: int, source: str = "params.yaml") -> None:
+    """Raise a `UserError` if the simplex has fewer vertices than there are categories in the task list."""
+    capacity = params.etf.capacity or params.etf.dim + 1
+    if categories > capacity:
+        name = "`etf.capacity`" if params.etf.capacity else "`etf.dim` + 1"
+        raise UserError(
+            f"{source}: {name} = {capacity} is less than the {categories} categories of tasks.yaml, which need a "
+            f"vertex each; raise it, or `git checkout {source}` puts the file back."
+        )
