@@ -1,0 +1,113 @@
+"""tasks.yaml: which categories arrive in which task, one row a task, append-only.
+
+DVC makes one lane of stages from each row, so a row also says what DVC cannot compute itself: the task before
+(`prev`), which optimiser section acts (`phase`), and which sections the losses of later tasks read (`crp`,
+`pseudo`; in the first task they do not act and name a section that is read anyway).
+A category's global id, its ETF vertex and its prototype follow the order of this file (method.md §1).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from structalign.errors import UserError
+from structalign.params import Section, explain, load_yaml
+from structalign.store import whole
+
+TASKS = Path("tasks.yaml")
+HEADER = "# One row a task, in the order they arrive; append only: `structalign task add NAME...`.\n"
+
+
+class Task(Section):
+    """One row of tasks.yaml."""
+
+    prev: str
+    phase: Literal["first", "later"]
+    crp: Literal["contrastive", "crp"]
+    pseudo: Literal["contrastive", "pseudo"]
+    categories: list[str] = Field(min_length=1)
+
+
+def key(number: int) -> str:
+    """The key of task `number`, counted from 1: t01, t02, ..."""
+    return f"t{number:02d}"
+
+
+def row(number: int, categories: list[str]) -> Task:
+    """The row of task `number`, counted from 1, with its plumbing filled in."""
+    prev = key(number - 1)
+    if number == 1:
+        return Task(prev=prev, phase="first", crp="contrastive", pseudo="contrastive", categories=categories)
+    return Task(prev=prev, phase="later", crp="crp", pseudo="pseudo", categories=categories)
+
+
+def deal(categories: list[str], count: int) -> dict[str, Task]:
+    """Deal categories to `count` tasks in their order, as evenly as possible, the larger tasks first."""
+    if not 1 <= count <= len(categories):
+        raise UserError(f"{len(categories)} categories can't make {count} tasks: choose 1 to {len(categories)}.")
+    small, larger = divmod(len(categories), count)
+    tasks, begin = {}, 0
+    for number in range(1, count + 1):
+        end = begin + small + (number <= larger)
+        tasks[key(number)] = row(number, categories[begin:end])
+        begin = end
+    return tasks
+
+
+def read_tasks(path: Path = TASKS) -> dict[str, Task]:
+    """Read tasks.yaml; a broken chain, a repeated category or an unknown key is a `UserError`."""
+    value = load_yaml(path)
+    if not isinstance(value, dict) or list(value) != ["tasks"] or not value["tasks"]:
+        raise UserError(f"{path} needs the one key `tasks` with a row a task: `structalign init` writes it.")
+    try:
+        tasks = TypeAdapter(dict[str, Task]).validate_python(value["tasks"])
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain('tasks', error)}") from None
+    _verify(tasks, path)
+    return tasks
+
+
+def _verify(tasks: dict[str, Task], path: Path) -> None:
+    """Refuse rows that `row` would not have written, and categories that arrive twice."""
+    owner: dict[str, str] = {}
+    for number, (name, task) in enumerate(tasks.items(), start=1):
+        if name != key(number):
+            raise UserError(f"{path}: row {number} is called `{name}`, it must be `{key(number)}`.")
+        right = row(number, task.categories)
+        for field in ("prev", "phase", "crp", "pseudo"):
+            if getattr(task, field) != getattr(right, field):
+                raise UserError(
+                    f"{path}: `tasks.{name}.{field}` = {getattr(task, field)!r}, it must be {getattr(right, field)!r}."
+                )
+        for category in task.categories:
+            if not category.strip() or category != category.strip() or "${" in category:
+                raise UserError(f"{path}: `{name}` has the category {category!r}: remove the blanks or `${{`.")
+            if category in owner:
+                raise UserError(
+                    f"{path}: category `{category}` is in {owner[category]} and {name}: a category arrives once."
+                )
+            owner[category] = name
+
+
+def write_tasks(tasks: dict[str, Task], path: Path = TASKS) -> None:
+    """Write tasks.yaml whole."""
+    rows = {"tasks": {name: task.model_dump() for name, task in tasks.items()}}
+    text = yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, default_flow_style=None, width=10_000)
+    with whole(path) as temporary:
+        temporary.write_text(HEADER + text, encoding="utf-8")
+
+
+def category_ids(tasks: dict[str, Task]) -> dict[str, int]:
+    """Every category's global id: its place in the order of the file, from 0."""
+    names = [category for task in tasks.values() for category in task.categories]
+    return {name: number for number, name in enumerate(names)}
+
+
+def seen(tasks: dict[str, Task], key: str) -> list[str]:
+    """The keys of the first task up to `key`; an unknown key is a `UserError`."""
+    if key not in tasks:
+        raise UserError(f"{TASKS} has no task `{key}`: it has {', '.join(tasks)}.")
+    names = list(tasks)
+    return names[: names.index(key) + 1]
