@@ -1,4 +1,4 @@
-"""What a stage costs: seconds, peak memory, bytes. Kept apart from results, since two equal runs differ here."""
+"""What a stage costs: seconds, peak memory, bytes. Apart from results, since two equal runs differ here."""
 
 import os
 import resource

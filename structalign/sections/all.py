@@ -119,7 +119,9 @@ def refuse_unknown(tree: Mapping[Any, Any], source: str, way_out: str) -> None:
             continue
         inner = [name for name in known if name.startswith(f"{key}.")]
         if inner:
-            raise UserError(f"{source}: `{key}` = {value!r} must hold the keys {', '.join(inner)}; {way_out}.")
+            raise UserError(
+                f"{source}: `{key}` = {value!r} must hold the keys {', '.join(inner)}; {way_out}."
+            )
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
         raise UserError(f"{source}: `{key}` is not a parameter; the nearest is `{near[0]}`; {way_out}.")
 
@@ -146,8 +148,8 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
         ) from None
     if params.etf.capacity is not None and params.etf.capacity > params.etf.dim + 1:
         raise UserError(
-            f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = {params.etf.dim + 1}, "
-            f"the most vertices that a simplex in `etf.dim` dimensions has; {way_out}."
+            f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = "
+            f"{params.etf.dim + 1}, the most vertices that a simplex in `etf.dim` dimensions has; {way_out}."
         )
     return params
 
@@ -158,6 +160,6 @@ def refuse_too_many(params: Params, categories: int, source: str = "params.yaml"
     if categories > capacity:
         name = "`etf.capacity`" if params.etf.capacity else "`etf.dim` + 1"
         raise UserError(
-            f"{source}: {name} = {capacity} is less than the {categories} categories of tasks.yaml, which need a "
-            f"vertex each; raise it, or `git checkout {source}` puts the file back."
+            f"{source}: {name} = {capacity} is less than the {categories} categories of tasks.yaml, "
+            f"which need a vertex each; raise it, or `git checkout {source}` puts the file back."
         )

@@ -6,4 +6,8 @@ from structalign.params import Section
 
 
 class Contrastive(Section):
-    scale: float = Field(gt=0, description="factor on word-frame similarity in L_con and L_CRP, independent of the batch size", json_schema_extra={"paper": "17.59 (e^4.60 / sqrt(32))"})
+    scale: float = Field(
+        gt=0,
+        description="factor on word-frame similarity in L_con and L_CRP, independent of the batch size",
+        json_schema_extra={"paper": "17.59 (e^4.60 / sqrt(32))"},
+    )

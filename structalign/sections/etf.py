@@ -7,6 +7,14 @@ from structalign.params import Section
 
 class Etf(Section):
     dim: int = Field(ge=1, description="dimension d of ETF space", json_schema_extra={"paper": "512"})
-    capacity: int | None = Field(ge=2, description="categories C the simplex has room for; null is d + 1, the largest", json_schema_extra={"paper": "number of categories"})
-    weight: float = Field(ge=0, description="weight w of L_ETF relative to the base loss; 0 is off", json_schema_extra={"paper": "0.1"})
+    capacity: int | None = Field(
+        ge=2,
+        description="categories C the simplex has room for; null is d + 1, the largest",
+        json_schema_extra={"paper": "number of categories"},
+    )
+    weight: float = Field(
+        ge=0,
+        description="weight w of L_ETF relative to the base loss; 0 is off",
+        json_schema_extra={"paper": "0.1"},
+    )
     seed: int = Field(ge=0, description="seed of the orthonormal basis")

@@ -6,6 +6,14 @@ from structalign.params import Section
 
 
 class Features(Section):
-    train_views: int = Field(ge=1, le=64, description="seeded random crops cached per training video", json_schema_extra={"paper": "fresh crops at every visit"})
-    flip: bool = Field(description="mirror half of the training views; off where captions name directions", json_schema_extra={"paper": "true"})
+    train_views: int = Field(
+        ge=1,
+        le=64,
+        description="seeded random crops cached per training video",
+        json_schema_extra={"paper": "fresh crops at every visit"},
+    )
+    flip: bool = Field(
+        description="mirror half of the training views; off where captions name directions",
+        json_schema_extra={"paper": "true"},
+    )
     seed: int = Field(ge=0, description="seed of the views, shared by all training seeds")

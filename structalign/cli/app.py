@@ -1,0 +1,53 @@
+"""`structalign`: the root of the commands. A command's module is imported only when its name is given."""
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from structalign.console import run
+
+# name -> what `structalign --help` says of it; the module of that name beside this one holds `app`
+COMMANDS = {
+    "init": "Point the project at a folder of your own videos.",
+    "task": "Append a task.",
+    "data": "Check the data before a run.",
+    "search": "Find videos by a sentence.",
+    "compare": "Put experiments side by side.",
+    "params": "Explain every parameter.",
+    "preset": "Overlay presets on params.yaml.",
+}
+
+
+class Lazy(TyperGroup):
+    """A group that knows its commands by name and loads one when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        try:
+            module = import_module(f"structalign.cli.{cmd_name}")
+        except ModuleNotFoundError as e:
+            if e.name != f"structalign.cli.{cmd_name}":
+                raise
+            return None
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=Lazy, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def root() -> None:
+    """Continual text-to-video retrieval with StructAlign."""
+
+
+def main() -> None:
+    """Entry point of the `structalign` script."""
+    run(app)

@@ -1,0 +1,55 @@
+"""`structalign params`: every key of params.yaml, its value, meaning, paper's value and first stage it re-runs."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from structalign.params import PARAMS, load_yaml
+from structalign.sections.all import keys, leaves, validate
+
+app = typer.Typer()
+
+
+@app.command()
+def params(prefix: str = typer.Argument("", help="Only the keys that begin so, as `crp`.")) -> None:
+    """Explain every key of params.yaml."""
+    from rich.console import Console
+    from rich.table import Table
+
+    tree = load_yaml(PARAMS)
+    validate(tree)
+    values = dict(leaves(tree))
+    pipeline, tasks = load_yaml(Path("dvc.yaml")), load_yaml(Path("tasks.yaml"))["tasks"]
+    table = Table(
+        "key", "value", "meaning", "paper", "re-runs", box=None, pad_edge=False, header_style="bold"
+    )
+    for key, about in keys().items():
+        if key.startswith(prefix):
+            value = "null" if values[key] is None else str(values[key])
+            table.add_row(key, value, about.meaning, about.paper, first_stage(key, pipeline, tasks))
+    Console().print(table)
+
+
+def first_stage(key: str, pipeline: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The first stage of dvc.yaml that a key's change re-runs: "train", "train (task 2 on)" or "none"."""
+    for name, stage in pipeline["stages"].items():
+        acting = [_acts(key, listed) for listed in params_of(stage, tasks)]
+        if any(acting):
+            return f"{name} (task {acting.index(True) + 1} on)" if acting.index(True) else str(name)
+    return "none"
+
+
+def params_of(stage: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[set[str]]:
+    """The parameters that a stage of dvc.yaml declares, once for every task if it is one of `foreach`."""
+    rows: list[Mapping[str, Any]] = list(tasks.values()) if "foreach" in stage else [{}]
+    for row in rows:
+        listed = set(stage.get("do", stage).get("params", []))
+        for name, value in row.items():
+            listed = {entry.replace(f"${{item.{name}}}", str(value)) for entry in listed}
+        yield listed
+
+
+def _acts(key: str, listed: set[str]) -> bool:
+    return any(key == entry or key.startswith(f"{entry}.") for entry in listed)
