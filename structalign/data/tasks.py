@@ -29,18 +29,18 @@ class Task(Section):
     pseudo: Literal["contrastive", "pseudo"]
     categories: list[str] = Field(min_length=1)
 
+    @classmethod
+    def numbered(cls, number: int, categories: list[str]) -> "Task":
+        """The row of task `number`, counted from 1, with its plumbing filled in."""
+        prev = key(number - 1)
+        if number == 1:
+            return cls(prev=prev, phase="first", crp="contrastive", pseudo="contrastive", categories=categories)
+        return cls(prev=prev, phase="later", crp="crp", pseudo="pseudo", categories=categories)
+
 
 def key(number: int) -> str:
     """The key of task `number`, counted from 1: t01, t02, ..."""
     return f"t{number:02d}"
-
-
-def row(number: int, categories: list[str]) -> Task:
-    """The row of task `number`, counted from 1, with its plumbing filled in."""
-    prev = key(number - 1)
-    if number == 1:
-        return Task(prev=prev, phase="first", crp="contrastive", pseudo="contrastive", categories=categories)
-    return Task(prev=prev, phase="later", crp="crp", pseudo="pseudo", categories=categories)
 
 
 def deal(categories: list[str], count: int) -> dict[str, Task]:
@@ -51,7 +51,7 @@ def deal(categories: list[str], count: int) -> dict[str, Task]:
     tasks, begin = {}, 0
     for number in range(1, count + 1):
         end = begin + small + (number <= larger)
-        tasks[key(number)] = row(number, categories[begin:end])
+        tasks[key(number)] = Task.numbered(number, categories[begin:end])
         begin = end
     return tasks
 
@@ -70,12 +70,12 @@ def read_tasks(path: Path = TASKS) -> dict[str, Task]:
 
 
 def _verify(tasks: dict[str, Task], path: Path) -> None:
-    """Refuse rows that `row` would not have written, and categories that arrive twice."""
+    """Refuse rows that `Task.numbered` would not have written, and categories that arrive twice."""
     owner: dict[str, str] = {}
     for number, (name, task) in enumerate(tasks.items(), start=1):
         if name != key(number):
             raise UserError(f"{path}: row {number} is called `{name}`, it must be `{key(number)}`.")
-        right = row(number, task.categories)
+        right = Task.numbered(number, task.categories)
         for field in ("prev", "phase", "crp", "pseudo"):
             if getattr(task, field) != getattr(right, field):
                 raise UserError(
