@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from structalign.model.checkpoint import load
+    from structalign.retrieval.retriever import load
 
 __all__ = ["load"]
 
@@ -11,7 +11,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     """Import the model only when it is asked for: stages without a model start without torch."""
     if name == "load":
-        from structalign.model.checkpoint import load
+        from structalign.retrieval.retriever import load
 
         return load
     raise AttributeError(f"module 'structalign' has no attribute {name!r}")

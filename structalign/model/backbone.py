@@ -134,7 +134,7 @@ class Tokeniser:
     def __call__(self, texts: list[str]) -> Tokens:
         """Token ids of `texts`; the first end-of-text token of a row is where its sentence embedding is read."""
         end = int(self._tokenizer.eos_token_id)
-        rows = [list(self._tokenizer(text)["input_ids"]) for text in texts]
+        rows = [list(row) for row in self._tokenizer(texts)["input_ids"]] if texts else []
         cut = sum(len(row) > self.limit for row in rows)
         rows = [row if len(row) <= self.limit else [*row[: self.limit - 1], end] for row in rows]
         length = max(map(len, rows), default=1)

@@ -1,0 +1,77 @@
+"""Run the frozen prefix of CLIP once per view of a task's videos, and frozen CLIP's own last layers with it."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from structalign.console import command, track
+from structalign.costs import measured
+from structalign.data.frames import FrameSplit
+from structalign.model.adapters import generator
+from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
+from structalign.model.device import autocast, prepare_device
+from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
+from structalign.model.views import centre_view, random_view
+from structalign.params import read
+from structalign.sections.backbone import Backbone
+from structalign.sections.features import Features
+from structalign.store import folder_bytes, read_json, whole_folder
+
+BACKBONE = Path("work/backbone")
+
+
+def main(task: str) -> None:
+    """Write work/features/<TASK>/{train,val,test} from its frames and training captions."""
+    backbone, section = read("backbone", Backbone), read("features", Features)
+    out = Path("work/features", task)
+    with measured("features", task) as cost:
+        device = prepare_device()
+        clip = load_clip(BACKBONE).to(device)
+        mean, std = (x.to(device) for x in pixel_statistics(BACKBONE))
+
+        @torch.inference_mode()
+        def encode(frames: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+            """One video at a time: a stored tensor does not depend on its neighbours."""
+            pixels = (frames.to(device) - mean) / std
+            with autocast(device, precision):
+                states = clip.vision_prefix(pixels, backbone.vision_frozen)
+            embeddings = clip.vision_suffix(states.half().float(), backbone.vision_frozen)
+            return states.half().cpu(), embeddings.cpu()
+
+        for split in ("train", "val", "test"):
+            source = FrameSplit(Path("work/frames", task, split))
+            views = section.train_views if split == "train" else 0
+            precision = backbone.precision if split == "train" else "fp32"
+            with whole_folder(out / split) as folder:
+                for view in (CENTRE, *map(view_name, range(views))):
+                    encoded = []
+                    for i in track(range(len(source)), f"features {task} {split} {view}"):
+                        frames = torch.from_numpy(source.frames(i).copy()).permute(0, 3, 1, 2).float() / 255
+                        if view == CENTRE:
+                            pixels = centre_view(frames, clip.image_size)
+                        else:
+                            key = generator(section.seed, view, source.rows[i]["id"])
+                            pixels = random_view(frames, clip.image_size, section.flip, key)
+                        encoded.append(encode(pixels, precision))
+                    write_view(folder, view, [s for s, _ in encoded], [f for _, f in encoded])
+                cut = write_training_captions(task, source, folder) if split == "train" else 0
+                write_index(folder, source.rows, views, cut)
+            cost[f"bytes_{split}"] = folder_bytes(out / split)
+            cost[f"videos_{split}"] = len(source)
+
+
+def write_training_captions(task: str, source: FrameSplit, folder: Path) -> int:
+    """Token ids of the training captions whose video could be decoded; returns how many were cut."""
+    position = {row["id"]: i for i, row in enumerate(source.rows)}
+    rows = read_json(Path("work/manifest", task, "train_captions.json"))["captions"]
+    rows = [row for row in rows if row["video"] in position]
+    tokens = Tokeniser(BACKBONE)([row["text"] for row in rows])
+    video = torch.tensor([position[row["video"]] for row in rows], dtype=torch.int64)
+    category = torch.tensor([row["category"] for row in rows], dtype=torch.int64)
+    write_captions(folder, Captions(tokens, video, category))
+    return tokens.cut
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,291 @@
+"""The one training loop: a task is learned from its own pairs, the checkpoint before and what that remembers.
+
+Everything random is keyed by (seed, name, task, step), so a task's result depends on nothing but its inputs.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from structalign.errors import UserError
+from structalign.learning import losses
+from structalign.learning.memory import Memory, draw_pseudo, remember
+from structalign.learning.methods import Method
+from structalign.model.adapters import generator
+from structalign.model.device import autocast
+from structalign.model.features import CENTRE, Captions, Features, view_name
+from structalign.model.video_text import TextEmbeddings, VideoText, encode_queries
+from structalign.retrieval.similarity import word_frame
+from structalign.sections.contrastive import Contrastive
+from structalign.sections.crp import Crp
+from structalign.sections.etf import Etf
+from structalign.sections.optim import Phase, Shared
+from structalign.sections.pseudo import Pseudo
+from structalign.seeds import seed_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sections of params.yaml that act in this task; `crp` and `pseudo` are None in task 1."""
+
+    seed: int
+    precision: str
+    contrastive: Contrastive
+    etf: Etf
+    crp: Crp | None
+    pseudo: Pseudo | None
+    shared: Shared
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch: `caption` [B] rows of the split's captions, `video` [B] rows of its videos, `view` [B] of each."""
+
+    caption: Tensor
+    video: Tensor
+    view: Tensor
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The frozen model's embeddings of every view and caption of a task, computed once.
+
+    frames: [views, V, N, D]; text: of all R captions.
+    """
+
+    frames: Tensor
+    text: TextEmbeddings
+
+
+def epoch_pairs(captions: Captions, videos: int, views: int, how: str, *key: str | int) -> Pairs:
+    """One epoch in random order: every video once with one caption drawn, or every caption once.
+
+    `key` ends with the epoch e; video v uses view (e + v) mod views.
+    """
+    source = generator("pairs", *key)
+    if how == "captions":
+        caption = torch.randperm(len(captions.video), generator=source)
+    else:
+        chosen = [
+            members[int(torch.randint(len(members), (), generator=source))]
+            for v in range(videos)
+            if len(members := (captions.video == v).nonzero()[:, 0])
+        ]
+        caption = torch.stack(chosen)[torch.randperm(len(chosen), generator=source)]
+    video = captions.video[caption]
+    return Pairs(caption, video, (int(key[-1]) + video) % views)
+
+
+def batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
+    """Consecutive batches; the last partial one is kept if it has at least two pairs."""
+    for start in range(0, len(pairs.caption), size):
+        part = slice(start, start + size)
+        if len(pairs.caption[part]) >= 2:
+            yield Pairs(pairs.caption[part], pairs.video[part], pairs.view[part])
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Factor on the learning rate: linear warm-up over `warmup` of all steps, then half a cosine to zero."""
+    rising = int(warmup * steps)
+    if step < rising:
+        return step / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
+
+
+def optimiser(model: VideoText, method: Method, task: int, shared: Shared, phase: Phase) -> torch.optim.AdamW:
+    """A fresh AdamW over what `method` trains in this task (method, section 6).
+
+    In task 1 the mixture is its first expert; later, of the task prototypes only this task's. Decay acts on LoRA and
+    router matrices alone: fusion projections start at the identity and everything else at or near zero.
+    Every trainable parameter is in exactly one group.
+    """
+    groups = model.groups()
+    if task == 1:
+        groups["lora"] = [p for m in model.mixtures() for p in (m.lora_A, m.lora_Bs[0])]
+        groups["router"], groups["task_prototypes"] = [], []
+    else:
+        groups["task_prototypes"] = groups["task_prototypes"][task - 1 :]
+    rate = {"alpha": phase.alpha_lr, "task_prototypes": phase.alpha_lr, "head": phase.head_lr}
+    chosen = [
+        {
+            "params": groups[name],
+            "initial_lr": rate.get(name, phase.lr),
+            "weight_decay": shared.weight_decay if name in ("lora", "router") else 0.0,
+        }
+        for name in method.trains
+        if groups[name]
+    ]
+    model.requires_grad_(False)
+    for group in chosen:
+        for parameter in group["params"]:  # type: ignore[attr-defined]
+            parameter.requires_grad_(True)
+    return torch.optim.AdamW(chosen, lr=phase.lr, betas=(0.9, 0.999), eps=1e-6)
+
+
+class TaskTrainer:
+    """One task's data, model and settings, and the losses of a batch."""
+
+    def __init__(
+        self,
+        model: VideoText,
+        method: Method,
+        features: Features,
+        memory: Memory,
+        task: int,
+        settings: Settings,
+        device: torch.device,
+    ):
+        self.model = model.to(device)
+        self.method = method
+        self.features = features
+        self.captions = features.captions()
+        self.memory = memory
+        self.task = task
+        self.settings = settings
+        self.device = device
+        self.teacher = self._teach() if self._acts("crp") else None
+
+    def _acts(self, term: str) -> bool:
+        section = getattr(self.settings, term)
+        return term in self.method.terms and section is not None and section.weight > 0
+
+    @torch.no_grad()
+    def encode_videos(self, view: str) -> Tensor:
+        """[V, N, D] raw frame embeddings of the model as it is, one video at a time in float32."""
+        states = (self.features.states(i, view).to(self.device)[None] for i in range(len(self.features)))
+        return torch.cat([self.model.encode_frames(state).cpu() for state in states])
+
+    def _teach(self) -> Teacher:
+        """Embeddings of the model before this task, routed as the task before, or of frozen CLIP."""
+        assert self.settings.crp is not None
+        views = [view_name(view) for view in range(self.features.views)]
+        self.model.eval()
+        if self.settings.crp.teacher == "pretrained":
+            frames = torch.stack([self.features.frozen_frames(view) for view in views])
+            with self.model.frozen():
+                return Teacher(frames, encode_queries(self.model, self.captions.tokens, 1, self.device))
+        frames = torch.stack([self.encode_videos(view) for view in views])
+        return Teacher(frames, encode_queries(self.model, self.captions.tokens, self.task - 1, self.device))
+
+    def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
+        """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once."""
+        distinct, inverse = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
+        states = [self.features.states(int(v), view_name(int(w))) for v, w in distinct.T]
+        with autocast(self.device, self.settings.precision):
+            frames = self.model.encode_frames(torch.stack(states).to(self.device)).float()
+        tokens = self.captions.tokens[pairs.caption].to(self.device)
+        tasks = torch.full((len(pairs.caption),), self.task, device=self.device)
+        return self.model.encode_text(tokens, tasks), frames[inverse.to(self.device)]
+
+    def losses(self, pairs: Pairs, *key: str | int) -> dict[str, Tensor]:
+        """Named addends of the loss of a batch, weighted: their sum is what is minimised (method, section 5)."""
+        settings, video = self.settings, pairs.video.to(self.device)
+        text, frames = self.embed(pairs)
+        scale = settings.contrastive.scale
+        logits = scale * word_frame(text.words, text.mask, frames)
+        terms = {"contrastive": losses.contrastive(logits, video)}
+        if self.teacher is not None and settings.crp is not None:
+            caught = self.teacher.text[pairs.caption]
+            target = scale * word_frame(caught.words, caught.mask, self.teacher.frames[pairs.view, pairs.video])
+            terms["crp"] = settings.crp.weight * losses.relation(logits, target.to(self.device), settings.crp.temperature)
+        if self._acts("etf"):
+            loss = self._etf_loss(text, frames, pairs, *key)
+            base = sum(terms.values(), torch.zeros((), device=self.device))
+            terms["etf"] = losses.relative_weight(settings.etf.weight, base, loss) * loss
+        if self._acts("pseudo") and settings.pseudo is not None:
+            drawn = self._draw(settings.shared.batch, "pseudo", *key)
+            means = masked_mean(text.words, text.mask), frames.mean(dim=1)
+            terms["pseudo"] = settings.pseudo.weight * losses.pseudo_contrastive(
+                *(F.normalize(mean, dim=-1) for mean in means), video, *drawn, settings.pseudo.mask_same_category
+            )
+        return terms
+
+    def _etf_loss(self, text: TextEmbeddings, frames: Tensor, pairs: Pairs, *key: str | int) -> Tensor:
+        vertices = self.memory.vertices.to(self.device)
+        own = vertices[self.captions.category[pairs.caption].to(self.device)]
+        head = self.model.head
+        loss = losses.etf_alignment(head(text.words), text.mask, head(frames), own)
+        if self.memory.learned:
+            old_text, old_video, category = self._draw(2 * self.settings.shared.batch, "etf", *key)
+            loss = loss + losses.vertex_distance(head(old_text), head(old_video), vertices[category])
+        return loss
+
+    def _draw(self, count: int, *key: str | int) -> tuple[Tensor, Tensor, Tensor]:
+        text, video, category = draw_pseudo(self.memory, count, generator("draw", *key))
+        return text.to(self.device), video.to(self.device), category.to(self.device)
+
+    def fit(self, log: Callable[[dict[str, float]], None]) -> None:
+        """Train for the phase's epochs; `log` gets one row of numbers a step."""
+        settings, shared, phase = self.settings, self.settings.shared, self.settings.phase
+        adamw = optimiser(self.model, self.method, self.task, shared, phase)
+        trained = [p for group in adamw.param_groups for p in group["params"]]
+        epochs = [
+            list(batches(self._epoch(epoch), shared.batch)) for epoch in range(phase.epochs)
+        ]
+        steps, step = sum(map(len, epochs)), 0
+        if steps == 0:
+            raise UserError(f"task {self.task} has fewer than two training pairs: add videos and captions for it.")
+        self.model.train()
+        self.model.clip.model.eval()
+        for mixture in self.model.mixtures():
+            mixture.train()
+        for epoch, rows in enumerate(epochs):
+            for pairs in rows:
+                key = (settings.seed, self.task, step)
+                torch.manual_seed(seed_of("step", *key))
+                factor = schedule(step, steps, phase.warmup)
+                for group in adamw.param_groups:
+                    group["lr"] = factor * group["initial_lr"]
+                terms = self.losses(pairs, *key)
+                total = sum(terms.values(), torch.zeros((), device=self.device))
+                adamw.zero_grad(set_to_none=True)
+                total.backward()  # type: ignore[no-untyped-call]
+                for mixture in self.model.mixtures():
+                    mixture.drop_unused_gradients()
+                norm = torch.nn.utils.clip_grad_norm_(trained, shared.clip)
+                if not math.isfinite(float(total)) or not math.isfinite(float(norm)):
+                    raise UserError(
+                        f"the loss of task {self.task} is {float(total)} at step {step}: lower `optim` learning rates."
+                    )
+                adamw.step()
+                values = {name: float(value.detach()) for name, value in terms.items()}
+                rate = factor * phase.lr
+                log({"step": step, "epoch": epoch, "loss": float(total), **values, "lr": rate, "grad_norm": float(norm)})
+                step += 1
+        self.model.eval()
+
+    def _epoch(self, epoch: int) -> Pairs:
+        how = self.settings.shared.epoch
+        key = (self.settings.seed, self.task, epoch)
+        return epoch_pairs(self.captions, len(self.features), self.features.views, how, *key)
+
+    def steps(self) -> int:
+        """Optimiser steps that `fit` will take."""
+        pairs = len(self._epoch(0).caption)
+        full, rest = divmod(pairs, self.settings.shared.batch)
+        return self.settings.phase.epochs * (full + (rest >= 2))
+
+    def remember(self, categories: int) -> Memory:
+        """The memory after this task: prototypes of its `categories` from centre views and all captions."""
+        self.model.eval()
+        text = encode_queries(self.model, self.captions.tokens, self.task, self.device)
+        video = self.encode_videos(CENTRE).mean(dim=1)
+        first = torch.tensor([int((self.captions.video == v).nonzero()[0, 0]) for v in range(len(self.features))])
+        return remember(
+            self.memory,
+            masked_mean(text.words, text.mask),
+            self.captions.category,
+            video,
+            self.captions.category[first],
+            categories,
+        )
+
+
+def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
+    """[R, L, D] -> [R, D]: mean over the words of each caption."""
+    return (words * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)

@@ -1,0 +1,94 @@
+"""Cached features of one split of one task: hidden states after the frozen prefix, and frozen CLIP's embeddings.
+
+A folder holds `index.json`, one safetensors file a view (`centre`, `view00`, …) with `states` [V, N, T, W] float16
+and `frames` [V, N, D] float32 (frozen CLIP's), and for training `captions.safetensors` with token ids.
+Letters: V videos, N frames, T tokens of a frame, W width, D embedding, R captions.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from structalign.model.backbone import Tokens
+from structalign.store import read_json, write_json
+
+CENTRE = "centre"
+
+
+def view_name(view: int) -> str:
+    """File name of the seeded training view `view` (from 0)."""
+    return f"view{view:02d}"
+
+
+@dataclass(frozen=True)
+class Captions:
+    """tokens: R captions; video: [R] int64, a caption's row in the split; category: [R] int64."""
+
+    tokens: Tokens
+    video: Tensor
+    category: Tensor
+
+
+class Features:
+    """Reader of a split's features; states are memory-mapped and read a video at a time."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        index = read_json(folder / "index.json")
+        self.rows: list[dict[str, Any]] = index["videos"]
+        self.views: int = index["views"]
+        self._open: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _slice(self, view: str, name: str) -> Any:
+        if view not in self._open:
+            self._open[view] = safe_open(self.folder / f"{view}.safetensors", framework="pt")
+        return self._open[view].get_slice(name)
+
+    def states(self, video: int, view: str = CENTRE) -> Tensor:
+        """[N, T, W] float32 of one video."""
+        row: Tensor = self._slice(view, "states")[video]
+        return row.float()
+
+    def frozen_frames(self, view: str = CENTRE) -> Tensor:
+        """[V, N, D] raw frame embeddings of frozen CLIP."""
+        return load_tensor(self.folder / f"{view}.safetensors", "frames")
+
+    def captions(self) -> Captions:
+        tensors = load_file(self.folder / "captions.safetensors")
+        tokens = Tokens(tensors["ids"], tensors["eot"])
+        return Captions(tokens, tensors["video"], tensors["category"])
+
+
+def load_tensor(path: Path, name: str) -> Tensor:
+    """One tensor of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+
+def write_view(folder: Path, view: str, states: list[Tensor], frames: list[Tensor]) -> None:
+    """Write one view of all videos of a split: `states` as [N, T, W] and `frames` as [N, D] each."""
+    tensors = {"states": torch.stack(states).half(), "frames": torch.stack(frames).float()} if states else {}
+    save_file(tensors, folder / f"{view}.safetensors")
+
+
+def write_captions(folder: Path, captions: Captions) -> None:
+    """Write the training captions of a split."""
+    tokens = captions.tokens
+    save_file(
+        {"ids": tokens.ids, "eot": tokens.eot, "video": captions.video, "category": captions.category},
+        folder / "captions.safetensors",
+    )
+
+
+def write_index(folder: Path, rows: list[dict[str, Any]], views: int, cut: int) -> None:
+    """Write which videos the rows of all views are, and how many captions had to be cut."""
+    write_json(folder / "index.json", {"videos": rows, "views": views, "captions_cut": cut})

@@ -1,0 +1,52 @@
+"""Views of a video: the centre view, and seeded random crops that survive caching (method, section 6)."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SCALE = (0.5, 1.0)  # crop area as a share of the frame's
+ASPECT = (3 / 4, 4 / 3)
+ATTEMPTS = 10
+
+
+def centre_view(frames: Tensor, size: int) -> Tensor:
+    """[N, 3, H, W] in 0..1 -> [N, 3, size, size]: bicubic resize of the short side, centre crop."""
+    height, width = frames.shape[-2:]
+    if min(height, width) != size:
+        scale = size / min(height, width)
+        shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+        frames = F.interpolate(frames, shape, mode="bicubic", antialias=True).clamp(0, 1)
+        height, width = shape
+    top, left = (height - size) // 2, (width - size) // 2
+    return frames[..., top : top + size, left : left + size]
+
+
+def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Tensor:
+    """[N, 3, H, W] in 0..1 -> [N, 3, size, size]: one random resized crop (and one flip) for all frames."""
+    top, left, height, width = _box(*frames.shape[-2:], source)
+    crop = frames[..., top : top + height, left : left + width]
+    view = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)
+    if flip and torch.rand((), generator=source) < 0.5:
+        view = view.flip(-1)
+    return view
+
+
+def _box(height: int, width: int, source: torch.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a crop: area and log-aspect uniform; the largest centre box after
+    `ATTEMPTS` that do not fit."""
+    for _ in range(ATTEMPTS):
+        area = height * width * _uniform(*SCALE, source)
+        aspect = math.exp(_uniform(math.log(ASPECT[0]), math.log(ASPECT[1]), source))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(torch.randint(height - h + 1, (), generator=source))
+            left = int(torch.randint(width - w + 1, (), generator=source))
+            return top, left, h, w
+    h, w = min(height, round(width / ASPECT[0])), min(width, round(height * ASPECT[1]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _uniform(low: float, high: float, source: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=source))
