@@ -1,0 +1,70 @@
+"""Metrics over time: what was learned, and what was lost again. Plain Python over the numbers of every task.
+
+An accuracy matrix is a mapping `acc[t][i]`, in order of time: R@1 (percent) of task i's queries after task t.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Accuracy = Mapping[str, Mapping[str, float]]
+
+
+def backward_forgetting(acc: Accuracy, categories: Mapping[str, int], after: str) -> float:
+    """BWF_t = Σ_{i<t} c_i (Acc(i,i) − Acc(i,t)) / Σ_{i<t} c_i, c_i = categories of task i.
+
+    Positive is forgetting. After the first task nothing can be forgotten yet: 0. A task without
+    queries of its own (an empty validation split, say) has no say.
+
+    >>> acc = {"t01": {"t01": 50.0}, "t02": {"t01": 40.0, "t02": 60.0}}
+    >>> backward_forgetting(acc, {"t01": 4, "t02": 4}, after="t02")
+    10.0
+    """
+    times = list(acc)
+    past = [i for i in times[: times.index(after)] if i in acc[i] and i in acc[after]]
+    weight = sum(categories[i] for i in past)
+    return sum(categories[i] * (acc[i][i] - acc[after][i]) for i in past) / weight if weight else 0.0
+
+
+def over_time(evaluations: Sequence[Mapping[str, Any]], categories: Mapping[str, int]) -> dict[str, Any]:
+    """Turn the evaluations after t01, t02, … into matrices over time, per split and row.
+
+    Result `[split][row]`, rows `method` and `zero_shot`: `t2v` and `v2t` (metrics over all seen, per time),
+    `t2v_per_task`, `v2t_per_task`, `acc_seen`, `acc_task` (`[t][i]`), `bwf_seen`, `bwf_task` (per time).
+    """
+    table: dict[str, Any] = {}
+    for split in ("test", "val"):
+        for row in ("method", "zero_shot"):
+            times: dict[str, Any] = {e["task"]: e["splits"][split][row] for e in evaluations}
+            entry: dict[str, Any] = {
+                name: {after: measures[name] for after, measures in times.items()}
+                for name in ("t2v", "v2t", "t2v_per_task", "v2t_per_task", "acc_seen", "acc_task")
+            }
+            for gallery in ("seen", "task"):
+                acc = entry[f"acc_{gallery}"]
+                entry[f"bwf_{gallery}"] = {
+                    after: backward_forgetting(acc, categories, after) for after in times
+                }
+            table.setdefault(split, {})[row] = entry
+    return table
+
+
+def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
+    """The few numbers of reports/metrics.json: test split, text to video, all seen, after the last task.
+
+    A split without queries has no metrics: null.
+    """
+    test, frozen, val = table["test"]["method"], table["test"]["zero_shot"], table["val"]["method"]
+    last = list(test["t2v"])[-1]
+    recalls = [measures["R@1"] for measures in test["t2v"].values() if measures]
+    numbers = {key: test["t2v"][last].get(key) for key in ("R@1", "R@5", "R@10", "MedR", "MeanR")}
+    numbers |= {
+        "R@1_avg": sum(recalls) / len(recalls) if recalls else None,
+        "v2t_R@1": test["v2t"][last].get("R@1"),
+        "BWF_seen": test["bwf_seen"][last],
+        "BWF_task": test["bwf_task"][last],
+        "zero_shot_R@1": frozen["t2v"][last].get("R@1"),
+        "zero_shot_BWF_seen": frozen["bwf_seen"][last],
+        "val_R@1": val["t2v"][last].get("R@1"),
+        "val_BWF_seen": val["bwf_seen"][last] if val["t2v"][last] else None,
+    }
+    return {key: None if value is None else round(value, 4) for key, value in numbers.items()}

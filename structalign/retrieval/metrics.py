@@ -1,0 +1,136 @@
+"""Retrieval metrics of one score matrix: what went in, what rank came out. NumPy alone, so that evaluation
+starts without torch.
+
+Q queries are rows, V videos are columns; `owner[q]` is the column of the video that query q describes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structalign.errors import UserError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+RECALLS = (1, 5, 10)
+
+
+def zscores(scores: NDArray[np.floating]) -> Floats:
+    """Standardise each query's row: subtract its mean, divide by its population std (at least 1e-6).
+
+    >>> zscores(np.array([[1.0, 3.0], [2.0, 2.0]])).tolist()
+    [[-1.0, 1.0], [0.0, 0.0]]
+    """
+    if scores.size == 0:
+        return np.zeros(scores.shape)
+    exact = scores.astype(np.float64)
+    mean, deviation = exact.mean(axis=1, keepdims=True), exact.std(axis=1, keepdims=True)
+    standardised: Floats = (exact - mean) / np.maximum(deviation, 1e-6)
+    return standardised
+
+
+def fuse(words: NDArray[np.floating], sentence: NDArray[np.floating], beta: float) -> Floats:
+    """Ranking score (Q, V) = beta · z(words) + (1 − beta) · z(sentence) over the gallery given (paper §3).
+
+    >>> fuse(np.array([[1.0, 3.0]]), np.array([[5.0, 4.0]]), beta=0.75).tolist()
+    [[-0.5, 0.5]]
+    """
+    if words.shape != sentence.shape:
+        raise UserError(
+            f"word scores {words.shape} and sentence scores {sentence.shape} differ in shape: embed again."
+        )
+    return beta * zscores(words) + (1 - beta) * zscores(sentence)
+
+
+def text_to_video_ranks(scores: NDArray[np.floating], owner: Ints) -> Ints:
+    """Rank (Q,) of each query's own video; a tie counts against us, so a collapsed model comes last.
+
+    >>> scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])
+    >>> text_to_video_ranks(scores, owner=np.array([2, 0])).tolist()
+    [2, 2]
+    """
+    _refuse_nan(scores)
+    own = scores[np.arange(len(owner)), owner]
+    # The own video ties with itself: its own count is the 1 of "1 + rivals at least as good".
+    ranks: Ints = np.count_nonzero(scores >= own[:, None], axis=1).astype(np.int64)
+    return ranks
+
+
+def video_to_text_ranks(scores: NDArray[np.floating], owner: Ints) -> tuple[Ints, Ints]:
+    """Columns of the videos that have a caption, and the rank of each one's best own caption.
+
+    The video's other captions are no rivals; a tie with a foreign caption counts against us.
+
+    >>> scores = np.array([[0.9, 0.8], [0.1, 0.2], [0.5, 0.7]])
+    >>> videos, ranks = video_to_text_ranks(scores, owner=np.array([0, 0, 1]))
+    >>> videos.tolist(), ranks.tolist()
+    ([0, 1], [1, 2])
+    """
+    _refuse_nan(scores)
+    videos = np.unique(owner)
+    columns = scores[:, videos]
+    mine = owner[:, None] == videos[None, :]
+    best = np.where(mine, columns, -np.inf).max(axis=0, initial=-np.inf)
+    rivals = np.count_nonzero((columns >= best) & ~mine, axis=0)
+    return videos, (1 + rivals).astype(np.int64)
+
+
+def summarise(ranks: Ints) -> dict[str, float]:
+    """R@1, R@5, R@10 in percent, median and mean rank; an empty list of ranks has no metrics.
+
+    >>> summarise(np.array([1, 2, 7, 30]))
+    {'R@1': 25.0, 'R@5': 50.0, 'R@10': 75.0, 'MedR': 4.5, 'MeanR': 10.0}
+    """
+    if len(ranks) == 0:
+        return {}
+    recalls = {f"R@{k}": 100.0 * int(np.count_nonzero(ranks <= k)) / len(ranks) for k in RECALLS}
+    return recalls | {"MedR": float(np.median(ranks)), "MeanR": float(ranks.mean())}
+
+
+def measure(
+    words: NDArray[np.floating],
+    sentence: NDArray[np.floating],
+    beta: float,
+    owner: Ints,
+    video_tasks: Sequence[str],
+    tasks: Sequence[str],
+) -> dict[str, dict[str, object]]:
+    """Every metric of one split after the last of `tasks`, in both galleries.
+
+    `words` and `sentence` (Q, V) are unfused; `video_tasks` (V) names the task each video came with. In
+    gallery `seen` all videos are candidates. In gallery `task` task i's queries meet task i's own videos only,
+    with z-scores over those alone. Tasks without queries have no entry. All recalls are percent.
+    """
+    of_video = np.array(video_tasks)
+    of_query = of_video[owner]
+    scores = fuse(words, sentence, beta)
+    text_ranks = text_to_video_ranks(scores, owner)
+    videos, video_ranks = video_to_text_ranks(scores, owner)
+
+    text_per_task = {task: summarise(text_ranks[of_query == task]) for task in tasks}
+    video_per_task = {task: summarise(video_ranks[of_video[videos] == task]) for task in tasks}
+    acc_task = {}
+    for task in tasks:
+        rows, columns = np.flatnonzero(of_query == task), np.flatnonzero(of_video == task)
+        own = fuse(words[np.ix_(rows, columns)], sentence[np.ix_(rows, columns)], beta)
+        acc_task[task] = summarise(text_to_video_ranks(own, np.searchsorted(columns, owner[rows])))
+    return {
+        "t2v": dict(summarise(text_ranks)),
+        "v2t": dict(summarise(video_ranks)),
+        "t2v_per_task": {task: found for task, found in text_per_task.items() if found},
+        "v2t_per_task": {task: found for task, found in video_per_task.items() if found},
+        "acc_seen": {task: found["R@1"] for task, found in text_per_task.items() if found},
+        "acc_task": {task: found["R@1"] for task, found in acc_task.items() if found},
+    }
+
+
+def _refuse_nan(scores: NDArray[np.floating]) -> None:
+    bad = np.argwhere(np.isnan(scores))
+    if len(bad):
+        query, video = bad[0]
+        raise UserError(
+            f"the score of query {query} and video {video} is not a number: the model has diverged; "
+            "lower its learning rates (`optim.first.lr`, `optim.later.lr`) and train again."
+        )

@@ -1,0 +1,239 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from structalign.errors import UserError
+from structalign.retrieval.metrics import (
+    fuse,
+    measure,
+    summarise,
+    text_to_video_ranks,
+    video_to_text_ranks,
+    zscores,
+)
+
+# Three queries, three videos, one caption each: ranks 1, 2 and 3 can be read off row by row.
+SCORES = np.array(
+    [
+        [0.9, 0.5, 0.1],
+        [0.8, 0.7, 0.2],
+        [0.6, 0.4, 0.3],
+    ]
+)
+DIAGONAL = np.arange(3)
+
+
+def random_scores(queries: int, videos: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(queries, videos))
+
+
+def test_a_hand_counted_matrix_has_the_ranks_one_counts() -> None:
+    assert text_to_video_ranks(SCORES, DIAGONAL).tolist() == [1, 2, 3]
+
+
+def test_columns_have_the_ranks_one_counts() -> None:
+    videos, ranks = video_to_text_ranks(SCORES, DIAGONAL)
+    assert videos.tolist() == [0, 1, 2]
+    assert ranks.tolist() == [1, 1, 1]
+
+
+def test_a_tie_counts_against_us() -> None:
+    assert text_to_video_ranks(np.array([[0.5, 0.5, 0.1]]), np.array([0])).tolist() == [2]
+
+
+def test_a_collapsed_model_scores_zero_not_a_hundred() -> None:
+    same = np.ones((12, 12))
+    owner = np.arange(12)
+    assert summarise(text_to_video_ranks(same, owner))["R@10"] == 0.0
+    assert summarise(video_to_text_ranks(same, owner)[1])["R@10"] == 0.0
+
+
+def test_a_videos_other_captions_are_no_rivals_and_its_best_counts() -> None:
+    # Video 0 has captions 0 and 1, video 1 has caption 2. Caption 0 (0.2) is worse than the foreign 0.5,
+    # caption 1 (0.9) is better: rank 1, though two rows of column 0 would come before caption 0.
+    scores = np.array([[0.2, 0.0], [0.9, 0.0], [0.5, 0.0]])
+    videos, ranks = video_to_text_ranks(scores, np.array([0, 0, 1]))
+    assert dict(zip(videos.tolist(), ranks.tolist(), strict=True)) == {0: 1, 1: 3}
+
+
+def test_a_video_without_a_caption_is_a_rival_but_asks_nothing() -> None:
+    scores = np.array([[0.5, 0.9]])
+    assert text_to_video_ranks(scores, np.array([0])).tolist() == [2]
+    assert video_to_text_ranks(scores, np.array([0]))[0].tolist() == [0]
+
+
+def test_the_median_of_an_even_number_of_ranks_is_between_the_middle_two() -> None:
+    assert summarise(np.array([1, 2, 5, 9]))["MedR"] == 3.5
+
+
+def test_a_score_that_is_no_number_is_an_error_that_says_where() -> None:
+    scores = SCORES.copy()
+    scores[1, 2] = np.nan
+    with pytest.raises(UserError, match="query 1 and video 2"):
+        text_to_video_ranks(scores, DIAGONAL)
+    with pytest.raises(UserError, match="query 1 and video 2"):
+        video_to_text_ranks(scores, DIAGONAL)
+
+
+def test_an_infinite_similarity_is_an_error_once_fused() -> None:
+    words = SCORES.copy()
+    words[0, 0] = np.inf
+    with np.errstate(invalid="ignore"), pytest.raises(UserError, match="not a number"):
+        text_to_video_ranks(fuse(words, SCORES, 0.5), DIAGONAL)
+
+
+def test_z_scores_use_the_population_deviation() -> None:
+    row = zscores(np.array([[0.0, 2.0, 4.0]]))[0]
+    assert row == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+
+
+def test_a_flat_row_is_not_blown_up() -> None:
+    row = zscores(np.array([[1.0, 1.0 + 1e-9]]))[0]
+    assert np.abs(row).max() == pytest.approx(5e-4, rel=1e-3)
+
+
+def test_fusion_is_the_weighted_sum_of_z_scores() -> None:
+    words, sentence = random_scores(4, 6), random_scores(4, 6, seed=1)
+    by_hand = np.empty((4, 6))
+    for q, v in itertools.product(range(4), range(6)):
+        z_words = (words[q, v] - words[q].mean()) / np.sqrt(np.mean((words[q] - words[q].mean()) ** 2))
+        z_sentence = (sentence[q, v] - sentence[q].mean()) / np.sqrt(
+            np.mean((sentence[q] - sentence[q].mean()) ** 2)
+        )
+        by_hand[q, v] = 0.3 * z_words + 0.7 * z_sentence
+    assert fuse(words, sentence, 0.3) == pytest.approx(by_hand)
+
+
+def test_matrices_of_different_shape_are_refused() -> None:
+    with pytest.raises(UserError, match="differ in shape"):
+        fuse(np.zeros((2, 3)), np.zeros((2, 4)), 0.5)
+
+
+def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:
+    words, sentence = random_scores(6, 5), random_scores(6, 5, seed=1)
+    owner = np.array([0, 2, 4, 1, 3, 3])
+    video_tasks = ["t01", "t02", "t01", "t02", "t01"]
+    found = measure(words, sentence, 0.5, owner, video_tasks, ["t01", "t02"])
+    rows, columns = [0, 1, 2], [0, 2, 4]
+    alone = fuse(words[np.ix_(rows, columns)], sentence[np.ix_(rows, columns)], 0.5)
+    assert found["acc_task"]["t01"] == summarise(text_to_video_ranks(alone, np.array([0, 1, 2])))["R@1"]
+
+
+def test_other_tasks_scores_never_touch_gallery_task() -> None:
+    words, sentence = random_scores(6, 4), random_scores(6, 4, seed=1)
+    owner, video_tasks, tasks = np.array([0, 1, 1, 2, 3, 3]), ["t01", "t01", "t02", "t02"], ["t01", "t02"]
+    before = measure(words, sentence, 0.5, owner, video_tasks, tasks)
+    words[:, 2:] += 100  # drowns task 1 in the common gallery
+    after = measure(words, sentence, 0.5, owner, video_tasks, tasks)
+    assert after["acc_task"] == before["acc_task"]
+    assert after["acc_seen"] != before["acc_seen"]
+
+
+def test_per_task_recalls_average_to_the_whole() -> None:
+    words, sentence = random_scores(8, 4), random_scores(8, 4, seed=1)
+    owner = np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    found = measure(words, sentence, 0.5, owner, ["t01", "t01", "t02", "t02"], ["t01", "t02"])
+    assert np.mean([found["acc_seen"]["t01"], found["acc_seen"]["t02"]]) == pytest.approx(found["t2v"]["R@1"])
+
+
+def test_a_split_without_queries_has_no_metrics_and_no_error() -> None:
+    nothing = np.zeros((0, 0))
+    found = measure(nothing, nothing, 0.5, np.zeros(0, dtype=np.int64), [], ["t01"])
+    assert found["t2v"] == {}
+    assert found["acc_seen"] == {}
+
+
+def test_recalls_agree_with_torchmetrics() -> None:
+    torch = pytest.importorskip("torch")
+    from torchmetrics.retrieval import RetrievalHitRate
+
+    scores = random_scores(40, 30)
+    owner = np.random.default_rng(2).integers(0, 30, size=40)
+    relevant = np.zeros((40, 30), dtype=bool)
+    relevant[np.arange(40), owner] = True
+    ours = summarise(text_to_video_ranks(scores, owner))
+    for k in (1, 5, 10):
+        metric = RetrievalHitRate(top_k=k)
+        indexes = torch.arange(40).repeat_interleave(30)
+        theirs = metric(torch.from_numpy(scores.ravel()), torch.from_numpy(relevant.ravel()), indexes=indexes)
+        assert ours[f"R@{k}"] == pytest.approx(100 * float(theirs))
+
+
+@pytest.mark.filterwarnings("ignore")  # numba's own
+def test_recalls_agree_with_ranx_in_both_directions() -> None:
+    from ranx import Qrels, Run, evaluate
+
+    scores = random_scores(40, 12)
+    owner = np.concatenate([np.arange(12), np.random.default_rng(2).integers(0, 12, size=28)])
+    ours = summarise(text_to_video_ranks(scores, owner))
+    qrels = Qrels({f"q{q}": {f"v{owner[q]}": 1} for q in range(40)})
+    run = Run({f"q{q}": {f"v{v}": float(scores[q, v]) for v in range(12)} for q in range(40)})
+    theirs = evaluate(qrels, run, ["hit_rate@1", "hit_rate@5", "hit_rate@10"])
+    assert [ours[f"R@{k}"] for k in (1, 5, 10)] == pytest.approx(
+        [100 * theirs[f"hit_rate@{k}"] for k in (1, 5, 10)]
+    )
+
+    # "The other own captions are no rivals" is: keep each video's best own caption, and all foreign ones.
+    _, ranks = video_to_text_ranks(scores, owner)
+    best = {v: max(np.flatnonzero(owner == v), key=lambda q: scores[q, v]) for v in range(12)}
+    qrels = Qrels({f"v{v}": {f"q{best[v]}": 1} for v in range(12)})
+    run = Run(
+        {
+            f"v{v}": {f"q{q}": float(scores[q, v]) for q in range(40) if owner[q] != v or q == best[v]}
+            for v in range(12)
+        }
+    )
+    theirs = evaluate(qrels, run, ["hit_rate@1", "hit_rate@5", "hit_rate@10"])
+    ours = summarise(ranks)
+    assert [ours[f"R@{k}"] for k in (1, 5, 10)] == pytest.approx(
+        [100 * theirs[f"hit_rate@{k}"] for k in (1, 5, 10)]
+    )
+
+
+MATRICES = arrays(
+    np.float64, st.tuples(st.integers(1, 8), st.integers(2, 8)), elements=st.integers(-5, 5).map(float)
+)
+
+
+@given(scores=MATRICES, data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_ranks_equal_the_slow_definition(scores: np.ndarray, data: st.DataObject) -> None:
+    queries, videos = scores.shape
+    owner = np.array(data.draw(st.lists(st.integers(0, videos - 1), min_size=queries, max_size=queries)))
+    slow = [
+        1 + sum(scores[q, v] >= scores[q, owner[q]] for v in range(videos) if v != owner[q])
+        for q in range(queries)
+    ]
+    assert text_to_video_ranks(scores, owner).tolist() == slow
+    for video, rank in zip(*video_to_text_ranks(scores, owner), strict=True):
+        best = max(scores[q, video] for q in range(queries) if owner[q] == video)
+        assert rank == 1 + sum(scores[q, video] >= best for q in range(queries) if owner[q] != video)
+
+
+@given(scores=MATRICES, data=st.data())
+@settings(deadline=None, max_examples=40)
+def test_the_order_of_the_gallery_never_matters(scores: np.ndarray, data: st.DataObject) -> None:
+    queries, videos = scores.shape
+    owner = np.array(data.draw(st.lists(st.integers(0, videos - 1), min_size=queries, max_size=queries)))
+    order = np.array(data.draw(st.permutations(range(videos))))
+    moved = np.argsort(order)[owner]
+    assert (
+        text_to_video_ranks(scores[:, order], moved).tolist() == text_to_video_ranks(scores, owner).tolist()
+    )
+
+
+@given(scores=MATRICES, shift=st.integers(-50, 50), scale=st.sampled_from([0.25, 2.0, 8.0]))
+@settings(deadline=None, max_examples=40)
+def test_z_scores_ignore_shift_and_scale(scores: np.ndarray, shift: int, scale: float) -> None:
+    assert zscores(scores * scale + shift) == pytest.approx(zscores(scores), abs=1e-9)
+
+
+@given(ranks=st.lists(st.integers(1, 50), min_size=1, max_size=30))
+def test_recall_never_falls_as_k_grows(ranks: list[int]) -> None:
+    found = summarise(np.array(ranks))
+    assert 0 <= found["R@1"] <= found["R@5"] <= found["R@10"] <= 100
+    assert found["MeanR"] >= 1
