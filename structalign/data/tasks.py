@@ -34,7 +34,9 @@ class Task(Section):
         """The row of task `number`, counted from 1, with its plumbing filled in."""
         prev = key(number - 1)
         if number == 1:
-            return cls(prev=prev, phase="first", crp="contrastive", pseudo="contrastive", categories=categories)
+            return cls(
+                prev=prev, phase="first", crp="contrastive", pseudo="contrastive", categories=categories
+            )
         return cls(prev=prev, phase="later", crp="crp", pseudo="pseudo", categories=categories)
 
 
@@ -46,7 +48,9 @@ def key(number: int) -> str:
 def deal(categories: list[str], count: int) -> dict[str, Task]:
     """Deal categories to `count` tasks in their order, as evenly as possible, the larger tasks first."""
     if not 1 <= count <= len(categories):
-        raise UserError(f"{len(categories)} categories can't make {count} tasks: choose 1 to {len(categories)}.")
+        raise UserError(
+            f"{len(categories)} categories can't make {count} tasks: choose 1 to {len(categories)}."
+        )
     small, larger = divmod(len(categories), count)
     tasks, begin = {}, 0
     for number in range(1, count + 1):
@@ -83,7 +87,9 @@ def _verify(tasks: dict[str, Task], path: Path) -> None:
                 )
         for category in task.categories:
             if not category.strip() or category != category.strip() or "${" in category:
-                raise UserError(f"{path}: `{name}` has the category {category!r}: remove the blanks or `${{`.")
+                raise UserError(
+                    f"{path}: `{name}` has the category {category!r}: remove the blanks or `${{`."
+                )
             if category in owner:
                 raise UserError(
                     f"{path}: category `{category}` is in {owner[category]} and {name}: a category arrives once."

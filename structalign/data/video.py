@@ -133,12 +133,19 @@ def _stretch(shown: list[_Shown], start: float | None, end: float | None) -> tup
     last = finish if end is None else min(finish, Fraction(end))
     if first >= last:
         asked = f"{0 if start is None else start:g} to {'its end' if end is None else f'{end:g}'} s"
-        raise BrokenVideo(f"nothing is shown from {asked}: its frames last from {begin:.3f} to {finish:.3f} s")
+        raise BrokenVideo(
+            f"nothing is shown from {asked}: its frames last from {begin:.3f} to {finish:.3f} s"
+        )
     return first, last
 
 
 def _read(
-    path: Path, sizes: list[int], end: float | None, deadline: float, timeout: float, stamps: list[int] | None = None
+    path: Path,
+    sizes: list[int],
+    end: float | None,
+    deadline: float,
+    timeout: float,
+    stamps: list[int] | None = None,
 ) -> tuple[list[_Shown], list[Images] | None]:
     """Decode once: every frame's times, and its picture in each of `sizes`, in order of presentation.
 
@@ -258,7 +265,9 @@ def _picture(pipe: IO[bytes]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
     width, height = (int(word) for word in pipe.readline().split())
     pipe.readline()
     data = pipe.read(width * height * 3)
-    return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
+    return (
+        np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
+    )
 
 
 def _shown(log: str) -> list[_Shown]:
@@ -288,5 +297,12 @@ def _reason(log: str, path: Path) -> str:
         return "the file is empty"
     if "matches no streams" in log:
         return "it has no video stream"
-    complaints = [line.replace(f"file:{path}", path.name).replace(str(path), path.name) for line in COMPLAINT.findall(log)]
-    return f"no frame can be decoded ({complaints[0].strip().rstrip('.')})" if complaints else "no frame can be decoded"
+    complaints = [
+        line.replace(f"file:{path}", path.name).replace(str(path), path.name)
+        for line in COMPLAINT.findall(log)
+    ]
+    return (
+        f"no frame can be decoded ({complaints[0].strip().rstrip('.')})"
+        if complaints
+        else "no frame can be decoded"
+    )

@@ -1,0 +1,94 @@
+"""Decode the frames of a task's videos, all cores at once; what can't be decoded is quarantined, or stops the run."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from structalign.console import command, track
+from structalign.costs import measured
+from structalign.data.datasets import DATA, SPLITS
+from structalign.data.frames import Frames, write_split
+from structalign.data.manifest import Video, read_videos
+from structalign.data.shards import Row
+from structalign.data.thumbs import encode, write_thumbs
+from structalign.data.video import BrokenVideo, Clip, decode
+from structalign.errors import UserError
+from structalign.params import read
+from structalign.sections.data import Data
+from structalign.sections.frames import Frames as Sampling
+from structalign.store import digest, folder_bytes, write_json
+
+WORK = Path("work")
+
+
+def main(task: str) -> None:
+    """Write work/frames/TASK, work/thumbs/TASK (of test videos) and work/quarantine/TASK.json."""
+    data, sampling = read("data", Data), read("frames", Sampling)
+    videos = read_videos(task)
+    quarantine: list[Row] = []
+    thumbs: list[tuple[str, list[bytes]]] = []
+    with measured("frames", task) as costs:
+        for split in SPLITS:
+            mine = [video for video in videos if video.split == split]
+            items = _decoded(mine, f"frames {task} {split}", data, sampling, quarantine, thumbs)
+            write_split(WORK / "frames" / task / split, items)
+        write_thumbs(WORK / "thumbs" / task, thumbs)
+        write_json(WORK / "quarantine" / f"{task}.json", {"videos": quarantine})
+        costs["videos"] = len(videos) - len(quarantine)
+        costs["bytes"] = folder_bytes(WORK / "frames" / task)
+
+
+def _decoded(
+    videos: list[Video],
+    label: str,
+    data: Data,
+    sampling: Sampling,
+    quarantine: list[Row],
+    thumbs: list[tuple[str, list[bytes]]],
+) -> Iterator[tuple[Row, Frames]]:
+    """(row, frames) of every video that decodes, in order; the others go to `quarantine`, thumbnails to `thumbs`."""
+    one = delayed(partial(_decode, data=data, sampling=sampling))
+    clips = Parallel(n_jobs=-1, backend="threading", return_as="generator")(one(video) for video in videos)
+    kept = 0
+    for video, clip in zip(videos, track(clips, label, len(videos)), strict=True):
+        if isinstance(clip, BrokenVideo):
+            if data.on_broken == "stop":
+                raise UserError(
+                    f"{DATA / 'videos' / video.file}: {clip}; mend it, or set `data.on_broken: skip`."
+                )
+            quarantine.append({"id": video.id, "file": video.file, "split": video.split, "reason": str(clip)})
+            continue
+        kept += 1
+        if video.split == "test":
+            thumbs.append((video.id, encode(clip.thumbnails)))
+        row = {"id": video.id, "category": video.category, "file": video.file}
+        yield row | {"start": clip.start, "duration": clip.duration, "times": clip.times}, clip.frames
+    if videos and not kept and videos[0].split != "val":
+        raise UserError(
+            f"{label}: none of the {len(videos)} videos can be decoded: {quarantine[-1]['reason']}."
+        )
+
+
+def _decode(video: Video, data: Data, sampling: Sampling) -> Clip | BrokenVideo:
+    """The clip, or why there is none; `UserError` if the file isn't the one that prepare saw."""
+    path = DATA / "videos" / video.file
+    if not path.is_file() or digest(path) != video.sha256:
+        raise UserError(f"{path} has changed since it was listed: run `dvc repro`.")
+    try:
+        return decode(
+            path,
+            sampling.per_video,
+            sampling.size,
+            video.start,
+            video.end,
+            data.timeout,
+            thumbnails=video.split == "test",
+        )
+    except BrokenVideo as reason:
+        return reason
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,42 @@
+"""Deal the captions table to the tasks, hash every video, and bring the backbone: the last stage that may use a network."""
+
+from pathlib import Path
+
+from structalign.console import command
+from structalign.data.datasets import DATA, against_tasks, read_captions
+from structalign.data.manifest import MANIFEST, hash_files, refuse_shared, same_content, write_manifest
+from structalign.data.pretrained import gather, refuse_sample_clip
+from structalign.data.tasks import read_tasks
+from structalign.errors import UserError
+from structalign.params import read
+from structalign.sections.data import Data
+from structalign.store import whole_folder, write_json
+
+
+def main() -> None:
+    """Write work/manifest, work/backbone and the empty task 0 that the first task stands on."""
+    tasks = read_tasks()
+    name = read("backbone.name", str)
+    rows = read_captions(DATA, tasks)
+    refuse_sample_clip(name, rows)
+    hashes = hash_files(rows, DATA / "videos")
+    missing = [row for row in rows if row.video not in hashes]
+    if missing and read("data", Data).on_broken == "stop":
+        raise UserError(
+            f"captions.csv, row {missing[0].number}: {DATA / 'videos' / missing[0].video} does not exist: "
+            "add it, delete its rows, or set `data.on_broken: skip`."
+        )
+    lost = against_tasks([row for row in rows if row.video in hashes], tasks)
+    if lost:
+        raise UserError(f"captions.csv, without the {len(missing)} rows whose file is missing, {lost[0]}.")
+    duplicates = same_content(rows, hashes)
+    refuse_shared(duplicates)
+    gather(name)
+    with whole_folder(MANIFEST) as part:
+        write_manifest(rows, tasks, hashes, part, duplicates)
+    write_json(Path("checkpoints/t00/config.json"), {"backbone": name, "tasks": [], "method": None})
+    write_json(Path("work/index/t00.json"), {"galleries": []})
+
+
+if __name__ == "__main__":
+    command(main)

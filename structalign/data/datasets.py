@@ -1,0 +1,211 @@
+"""Our own-data format: a folder with `videos/` and `captions.csv` (video, caption, category, split[, start, end]).
+
+One row of the table is one caption of one clip; a clip is a whole file, or its stretch from start to end (seconds).
+`read_table` finds everything that is wrong, so that `structalign data check` can list it; `read_captions` stops at
+the first. A reader of another dataset would give the same rows; nothing downstream knows a dataset's name.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
+
+from structalign.data.tasks import Task
+from structalign.errors import UserError
+
+DATA = Path("data")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+REQUIRED = ("video", "caption", "category", "split")
+OPTIONAL = ("start", "end")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One caption: `number` is its row as a spreadsheet counts (the header is 1), `video` relative to videos/."""
+
+    number: int
+    video: str
+    caption: str
+    category: str
+    split: Split
+    start: float | None
+    end: float | None
+
+    @property
+    def id(self) -> str:
+        """The clip's name: the file, or file#start-end for a stretch of it, seconds."""
+        if self.start is None and self.end is None:
+            return self.video
+        return f"{self.video}#{'' if self.start is None else f'{self.start:g}'}-{'' if self.end is None else f'{self.end:g}'}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a row (1: the header, or the whole table), and the way out."""
+
+    number: int
+    column: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"row {self.number}, column `{self.column}`: {self.text}"
+
+
+def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> list[Row]:
+    """The rows of a data folder's captions.csv; `UserError` with the first thing wrong, also against `tasks`."""
+    rows, problems = read_table(folder)
+    if tasks is not None:
+        problems += against_tasks(rows, tasks)
+    if problems:
+        more = f" ({len(problems) - 1} more: `structalign data check` lists all)" if len(problems) > 1 else ""
+        raise UserError(f"{folder / 'captions.csv'}, {problems[0]}.{more}")
+    return rows
+
+
+def read_table(folder: Path = DATA) -> tuple[list[Row], list[Problem]]:
+    """The good rows of captions.csv, and everything wrong in it; `UserError` if it isn't a table at all."""
+    path = folder / "captions.csv"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(stream, strict=True)]
+    except FileNotFoundError:
+        way = "`dvc pull data` brings the sample, `structalign init DIR` takes your own"
+        raise UserError(f"{path} does not exist: {way}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start}): save the table as UTF-8.") from None
+    except csv.Error as error:
+        raise UserError(f"{path} is not a CSV table ({error}): save it with commas and quotes.") from None
+    header = lines[0] if lines else []
+    problems = list(_header(header))
+    if problems:
+        return [], problems
+    rows: list[Row] = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not any(line):
+            continue
+        wrong = list(_wrong(number, line, header))
+        problems += wrong
+        if not wrong:
+            rows.append(_row(number, dict(zip(header, line, strict=True))))
+    if not rows and not problems:
+        problems.append(Problem(1, "video", "the table has no rows: write one a caption"))
+    return rows, problems + list(_contradictions(rows))
+
+
+def _header(header: list[str]) -> Iterator[Problem]:
+    known = ", ".join((*REQUIRED, *OPTIONAL))
+    for column in REQUIRED:
+        if column not in header:
+            yield Problem(1, column, f"it is missing: the first row names the columns {known}")
+    for column in dict.fromkeys(header):
+        if column not in (*REQUIRED, *OPTIONAL):
+            yield Problem(1, column, f"it is unknown: rename it to one of {known}, or delete it")
+        elif header.count(column) > 1:
+            yield Problem(1, column, "it is there twice: delete one")
+
+
+def _wrong(number: int, line: list[str], header: list[str]) -> Iterator[Problem]:
+    """What is wrong with one row by itself."""
+    if len(line) != len(header):
+        text = f"the row has {len(line)} cells, not {len(header)}: put a text that holds commas in quotes"
+        yield Problem(number, header[min(len(line), len(header)) - 1], text)
+        return
+    cells = dict(zip(header, line, strict=True))
+    for column in ("caption", "category"):
+        if not cells[column]:
+            yield Problem(number, column, f"it is empty: write the {column}, or delete the row")
+    if "${" in cells["category"]:
+        yield Problem(number, "category", "it holds `${`, which DVC would replace: give it another name")
+    if cells["split"] not in SPLITS:
+        yield Problem(number, "split", f"{cells['split']!r} is none of {', '.join(SPLITS)}")
+    video = PurePosixPath(cells["video"])
+    if not cells["video"]:
+        yield Problem(number, "video", "it is empty: name a file below videos/, or delete the row")
+    elif video.is_absolute() or ".." in video.parts or "\\" in cells["video"]:
+        yield Problem(
+            number, "video", f"{cells['video']!r} leads out of videos/: name a file below it, with `/`"
+        )
+    elif "#" in cells["video"]:
+        yield Problem(
+            number, "video", f"{cells['video']!r} holds `#`, which marks a stretch: rename the file"
+        )
+    yield from _wrong_times(number, cells)
+
+
+def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
+    times: dict[str, float] = {}
+    for column in OPTIONAL:
+        text = cells.get(column, "")
+        try:
+            value = float(text) if text else None
+        except ValueError:
+            value = math.nan
+        if value is not None and not 0 <= value < math.inf:
+            yield Problem(number, column, f"{text!r} is no time: write seconds from 0, or nothing")
+        elif value is not None:
+            times[column] = value
+    if times.get("end", math.inf) <= times.get("start", 0.0):
+        yield Problem(
+            number, "end", f"{cells['end']} is not after the start: write seconds, start before end"
+        )
+
+
+def _row(number: int, cells: dict[str, str]) -> Row:
+    start, end = (float(text) if (text := cells.get(column, "")) else None for column in OPTIONAL)
+    split: Split = next(split for split in SPLITS if split == cells["split"])
+    video = str(PurePosixPath(cells["video"]))
+    return Row(number, video, cells["caption"], cells["category"], split, start, end)
+
+
+def _contradictions(rows: list[Row]) -> Iterator[Problem]:
+    """Rows that disagree with an earlier one: a clip has one category, a file one split, a caption stands once."""
+    category: dict[str, Row] = {}
+    split: dict[str, Row] = {}
+    caption: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        first = category.setdefault(row.id, row)
+        if first.category != row.category:
+            text = f"{row.id} is in {row.category!r}, in row {first.number} in {first.category!r}: choose one"
+            yield Problem(row.number, "category", text)
+        first = split.setdefault(row.video, row)
+        if first.split != row.split:
+            text = (
+                f"{row.video} is in {row.split}, in row {first.number} in {first.split}: a file has one split"
+            )
+            yield Problem(row.number, "split", text)
+        first = caption.setdefault((row.id, row.caption), row)
+        if first is not row:
+            yield Problem(row.number, "caption", f"it repeats row {first.number}: delete one of the two")
+
+
+def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
+    """What the table lacks for these tasks: every category in a task and with training clips, tests in each task."""
+    problems: list[Problem] = []
+    owner = {category: key for key, task in tasks.items() for category in task.categories}
+    stray: dict[str, int] = {}
+    for row in rows:
+        if row.category not in owner:
+            stray.setdefault(row.category, row.number)
+    for category, number in stray.items():
+        text = f"{category!r} is in no task of tasks.yaml: `structalign task add '{category}'` appends one"
+        problems.append(Problem(number, "category", text))
+    trained = {row.category for row in rows if row.split == "train"}
+    tested = {owner[row.category] for row in rows if row.split == "test" and row.category in owner}
+    for key, task in tasks.items():
+        for category in task.categories:
+            if category not in trained:
+                text = f"{category!r} of task {key} has no training video: add rows, or take it out of tasks.yaml"
+                problems.append(Problem(1, "category", text))
+        if key not in tested:
+            problems.append(
+                Problem(1, "split", f"task {key} has no test video: add rows with the split test")
+            )
+    return problems
+
+
+def categories(rows: Iterable[Row]) -> list[str]:
+    """The categories in the order in which the table first names them."""
+    return list(dict.fromkeys(row.category for row in rows))

@@ -1,0 +1,130 @@
+"""The frozen CLIP's files, from a folder here or from the Hugging Face hub, gathered so that no later stage needs a network."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from structalign.data.datasets import Row, categories
+from structalign.errors import UserError
+from structalign.store import read_json, whole_folder
+
+BACKBONE = Path("work/backbone")
+SAMPLE = "structalign_sample"  # in the config.json of the sample's CLIP: the categories it has ever seen pictures of
+SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
+WEIGHTS = (".safetensors", ".bin")  # the first kind that a model has
+
+
+def resolve(name: str) -> Path:
+    """The folder that holds the CLIP called `name`: itself, or the hub's snapshot; `UserError` if it can't be had."""
+    source = local(name) or _download(name)
+    if not (source / "config.json").is_file() or not _weights([path.name for path in source.iterdir()]):
+        raise UserError(f"backbone.name = {name}: it lacks config.json or weights, so it is no model's folder.")
+    return source
+
+
+def gather(name: str, destination: Path = BACKBONE) -> None:
+    """Copy what later stages need of the CLIP called `name` to `destination`, whole or not at all."""
+    source = resolve(name)
+    names = [path.name for path in sorted(source.iterdir()) if path.is_file()]
+    wanted = _wanted(names)
+    _refuse_too_little_disk(sum((source / file).stat().st_size for file in wanted), destination, name)
+    with whole_folder(destination) as part:
+        for file in wanted:
+            shutil.copyfile(source / file, part / file)
+
+
+def _wanted(names: list[str]) -> list[str]:
+    """Configuration, tokenizer and weights among a folder's file names."""
+    return [name for name in names if any(Path(name).match(pattern) for pattern in SMALL)] + _weights(names)
+
+
+def local(name: str) -> Path | None:
+    """The folder that `backbone.name` means, or None if it is a model's name on the hub."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~", "data/")) or name.count("/") > 1:
+        raise UserError(
+            f"backbone.name = {name}: there is no such folder; `dvc pull data` brings the sample's CLIP, "
+            "and for your own videos `structalign init DIR --backbone openai/clip-vit-base-patch32` names a real one."
+        )
+    return None
+
+
+def refuse_sample_clip(name: str, rows: list[Row]) -> None:
+    """`UserError` if `backbone.name` is the sample's tiny CLIP and the data aren't the sample: it knows nothing else."""
+    folder = local(name)
+    if folder is None or not (folder / "config.json").is_file():
+        return
+    known = read_json(folder / "config.json").get(SAMPLE)
+    strange = [] if known is None else [category for category in categories(rows) if category not in known]
+    if strange:
+        raise UserError(
+            f"backbone.name = {name} is the sample's tiny CLIP, which has never seen `{strange[0]}`: "
+            "`structalign init DIR --tasks N --backbone openai/clip-vit-base-patch32` takes a real one."
+        )
+
+
+def _weights(names: list[str]) -> list[str]:
+    """The weight files among `names`: all of one kind, safetensors first."""
+    for kind in WEIGHTS:
+        found = [name for name in names if name.endswith(kind) and not name.startswith("training_args")]
+        if found:
+            return found
+    return []
+
+
+def _download(name: str) -> Path:
+    """The hub's snapshot in its own cache, which serves the next run and one without a network."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    try:
+        files: dict[str, int] = {
+            file.rfilename: file.size or 0
+            for file in hub.HfApi().model_info(name, files_metadata=True).siblings or []
+        }
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise UserError(
+            f"backbone.name = {name} is neither a folder here nor a model on the hub "
+            "(or it is private: `hf auth login`): mend params.yaml."
+        ) from None
+    except Exception as error:  # the hub's client lets its transport's own errors through, of many kinds
+        return _cached(name, error)
+    wanted = [
+        file for file in files if "/" not in file and any(Path(file).match(pattern) for pattern in SMALL)
+    ]
+    wanted += _weights([file for file in files if "/" not in file])
+    _refuse_too_little_disk(sum(files[file] for file in wanted), Path(hub.constants.HF_HUB_CACHE), name)
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=wanted))
+    except Exception as error:
+        raise UserError(
+            f"backbone.name = {name}: the download broke off ({_line(error)}): run again."
+        ) from None
+
+
+def _cached(name: str, error: Exception) -> Path:
+    import huggingface_hub as hub
+
+    try:
+        return Path(hub.snapshot_download(name, local_files_only=True))
+    except Exception:
+        raise UserError(
+            f"backbone.name = {name}: the hub can't be reached ({_line(error)}) and there is no copy here: "
+            "connect once, or name a folder."
+        ) from None
+
+
+def _line(error: Any) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _refuse_too_little_disk(size: int, destination: Path, name: str) -> None:
+    place = next(folder for folder in (destination, *destination.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if size > free:
+        raise UserError(
+            f"backbone.name = {name} needs {size / 1e9:.1f} GB and {place} has {free / 1e9:.1f} GB: make room."
+        )

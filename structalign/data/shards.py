@@ -1,0 +1,60 @@
+"""Many small arrays on disk: an index.json, and safetensors files of 32 videos each, written and read in order."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from structalign.store import read_json, whole_folder, write_json
+
+SHARD = 32
+Row = dict[str, Any]
+Array = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def write_shards(folder: Path, items: Iterable[tuple[Row, Array]]) -> None:
+    """Write (row, uint8 array) pairs as they come, a shard at most in memory; the folder appears whole or not at all."""
+    rows: list[Row] = []
+    shard: dict[str, Array] = {}
+    with whole_folder(folder) as part:
+        for position, (row, array) in enumerate(items):
+            rows.append(row)
+            shard[str(position)] = np.ascontiguousarray(array)
+            if len(shard) == SHARD:
+                save_file(shard, _shard(part, position))
+                shard = {}
+        if shard:
+            save_file(shard, _shard(part, len(rows) - 1))
+        write_json(part / "index.json", {"videos": rows})
+
+
+def _shard(folder: Path, position: int) -> Path:
+    return folder / f"{position // SHARD:03d}.safetensors"
+
+
+class Shards:
+    """Reads what `write_shards` wrote: `rows`, and the array at a position."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the index, in order."""
+        rows: list[Row] = read_json(self.folder / "index.json")["videos"]
+        return rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def array(self, position: int) -> Array:
+        """The array of the row at `position`; IndexError outside of 0 .. len-1."""
+        if not 0 <= position < len(self):
+            raise IndexError(f"{self.folder} has {len(self)} videos, not one at {position}")
+        with safe_open(_shard(self.folder, position), framework="numpy") as file:
+            array: Array = file.get_tensor(str(position))
+        return array
