@@ -1,0 +1,156 @@
+"""Composes endless web-like pairs of a still picture and a caption: what the tiny CLIP reads."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from PIL import Image
+
+from sample.backgrounds import COLOURS, PATTERNS, Background
+from sample.captions import PHRASES, phrase
+from sample.catalogue import CATEGORIES, every_thing, held_out_words
+from sample.sprites import drawable, emoji_names, sprite
+
+SIDE = 48
+BANK = 3000
+_MIDDLE = 64  # sprites are kept at this size, to be shrunk from there
+_SIZES = (("a small picture of {}", 0.42), ("a large picture of {}", 0.62))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An emoji and the words pre-training has for it."""
+
+    emoji: str
+    phrase: str
+    plural: bool
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A picture with its caption and what the auxiliary heads are to find in both."""
+
+    pixels: np.ndarray
+    caption: str
+    subject: int
+    colour: int
+    pattern: int
+    tells_background: bool
+
+
+def subjects() -> list[Subject]:
+    """Every emoji the font draws, by Unicode's name or the catalogue's, less held-out words."""
+    verbs = sorted({t.verb for t in every_thing() if t.verb} | {c.verb for c in CATEGORIES})
+    held_out = held_out_words()
+    ours = {t.emoji.replace("\ufe0f", ""): t.name for t in every_thing()}
+    found = []
+    for number, (emoji, name) in enumerate(emoji_names().items()):
+        known = ours.pop(emoji.replace("\ufe0f", ""), None)
+        words = known or _with_article(name)
+        if drawable(emoji) and not held_out & set(re.findall(r"[a-z]+", words.lower())):
+            plural = words.split()[0] not in {"a", "an", "the"}
+            found.append(Subject(emoji, words, plural, verbs[number % len(verbs)]))
+    if ours:
+        raise ValueError(f"Not among Unicode's emoji: {ours}.")
+    return found
+
+
+def _with_article(name: str) -> str:
+    if name.endswith("s") and not name.endswith("ss"):
+        return name
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+class Composer:
+    """Draws pairs; the more common a subject, the more often it comes, as on the web."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(f"web {seed}")
+        self.subjects = subjects()
+        ranks = self.random.sample(range(len(self.subjects)), len(self.subjects))
+        self.weights = [1 / (20 + rank) ** 0.5 for rank in ranks]
+        self.bank = [Background.draw(self.random) for _ in range(BANK)]
+        self.painted = [np.asarray(background.paint(SIDE)) for background in self.bank]
+        self.colours, self.patterns = [*COLOURS], [*PATTERNS]
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Yield pairs for ever."""
+        while True:
+            yield self.pair()
+
+    def pair(self) -> Pair:
+        """Draw one pair."""
+        random = self.random
+        number, second = random.choices(range(len(self.subjects)), self.weights, k=2)
+        place = random.randrange(BANK)
+        background, picture = self.bank[place], Image.fromarray(self.painted[place])
+        if random.random() < 0.2:
+            text = self._two(picture, self.subjects[number], self.subjects[second])
+        else:
+            text = self._one(picture, self.subjects[number])
+        tells = random.random() < 0.45
+        if tells:
+            text = self._with_background(text, background)
+        return Pair(
+            pixels=np.asarray(picture),
+            caption=text,
+            subject=number,
+            colour=self.colours.index(background.colour),
+            pattern=self.patterns.index(background.pattern),
+            tells_background=tells,
+        )
+
+    def _with_background(self, text: str, background: Background) -> str:
+        if self.random.random() < 0.3:
+            return f"{text}, {background.colour}"
+        return f"{text} {self.random.choice(('over', 'on', 'over'))} {background.phrase}"
+
+    def _one(self, picture: Image.Image, subject: Subject) -> str:
+        random = self.random
+        size = random.uniform(0.28, 0.75)
+        room = max(0.0, 1.05 - size) / 2
+        x, y = (0.5 + random.uniform(-room, room) for _ in range(2))
+        self._paste(picture, subject, x, y, size)
+        chance = random.random()
+        if chance < 0.12:
+            template = random.choice(PHRASES[random.choice([m for m in PHRASES if m != "chase"])])
+            if "{b}" not in template:
+                return phrase(template, subject.phrase, subject.plural, subject.verb)
+        if chance < 0.30:
+            if abs(x - 0.5) > 0.08 and abs(x - 0.5) > abs(y - 0.5):
+                return f"{subject.phrase} on the {'left' if x < 0.5 else 'right'}"
+            if abs(y - 0.5) > 0.08:
+                return f"{subject.phrase} at the {'top' if y < 0.5 else 'bottom'}"
+        if chance < 0.42:
+            for template, limit in _SIZES:
+                if (size < limit) == (limit < 0.5):
+                    return template.format(subject.phrase)
+        if chance < 0.55:
+            return random.choice(("a picture of {}", "{} emoji", "an image of {}")).format(subject.phrase)
+        return subject.phrase
+
+    def _two(self, picture: Image.Image, first: Subject, second: Subject) -> str:
+        random = self.random
+        left = random.uniform(0.2, 0.3)
+        size = random.uniform(0.3, 0.45)
+        ends = (left, 1 - left) if random.random() < 0.5 else (1 - left, left)
+        for subject, x in zip((first, second), ends, strict=True):
+            self._paste(picture, subject, x, random.uniform(0.35, 0.65), size)
+        link = random.choice(("and", "next to", "to the left of", "with"))
+        if link == "to the left of" and ends[0] > ends[1]:
+            link = "to the right of"
+        return f"{first.phrase} {link} {second.phrase}"
+
+    def _paste(self, picture: Image.Image, subject: Subject, x: float, y: float, size: float) -> None:
+        random = self.random
+        side = max(8, round(size * SIDE))
+        drawn = sprite(subject.emoji, _MIDDLE).resize((side, side), Image.Resampling.BILINEAR)
+        if random.random() < 0.5:
+            drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if random.random() < 0.3:
+            drawn = drawn.rotate(random.uniform(-180, 180), Image.Resampling.BILINEAR)
+        corner = round(x * SIDE - side / 2), round(y * SIDE - side / 2)
+        picture.paste(drawn.convert("RGB"), corner, drawn.getchannel("A"))
