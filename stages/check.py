@@ -6,9 +6,8 @@ a wrong one stops even a run with a target. Torch-free, since it runs after ever
 
 from pathlib import Path
 
-from structalign.data.tasks import category_ids, read_tasks
-
 from structalign.console import command
+from structalign.data.tasks import category_ids, read_tasks
 from structalign.params import PARAMS, load_yaml
 from structalign.sections.all import refuse_too_many, validate
 from structalign.store import whole

@@ -1,19 +1,22 @@
-"""`structalign params`: every key of params.yaml, its value, meaning, paper's value and first stage it re-runs."""
+"""`structalign params`: every key's value, meaning, paper's value and the first stage that it re-runs."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from structalign.data.tasks import Task, read_tasks
 from structalign.params import PARAMS, load_yaml
-from structalign.sections.all import keys, leaves, validate
+from structalign.sections.all import keys, leaves, validate, written
 
 app = typer.Typer()
 
 
 @app.command()
-def params(prefix: str = typer.Argument("", help="Only the keys that begin so, as `crp`.")) -> None:
+def params(
+    prefix: Annotated[str, typer.Argument(help="Only keys that begin so, as `crp`.")] = "",
+) -> None:
     """Explain every key of params.yaml."""
     from rich.console import Console
     from rich.table import Table
@@ -21,18 +24,19 @@ def params(prefix: str = typer.Argument("", help="Only the keys that begin so, a
     tree = load_yaml(PARAMS)
     validate(tree)
     values = dict(leaves(tree))
-    pipeline, tasks = load_yaml(Path("dvc.yaml")), load_yaml(Path("tasks.yaml"))["tasks"]
+    pipeline, tasks = load_yaml(Path("dvc.yaml")), read_tasks()
     table = Table(
         "key", "value", "meaning", "paper", "re-runs", box=None, pad_edge=False, header_style="bold"
     )
     for key, about in keys().items():
         if key.startswith(prefix):
-            value = "null" if values[key] is None else str(values[key])
-            table.add_row(key, value, about.meaning, about.paper, first_stage(key, pipeline, tasks))
+            table.add_row(
+                key, written(values[key]), about.meaning, about.paper, first_stage(key, pipeline, tasks)
+            )
     Console().print(table)
 
 
-def first_stage(key: str, pipeline: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> str:
+def first_stage(key: str, pipeline: Mapping[str, Any], tasks: Mapping[str, Task]) -> str:
     """The first stage of dvc.yaml that a key's change re-runs: "train", "train (task 2 on)" or "none"."""
     for name, stage in pipeline["stages"].items():
         acting = [_acts(key, listed) for listed in params_of(stage, tasks)]
@@ -41,9 +45,9 @@ def first_stage(key: str, pipeline: Mapping[str, Any], tasks: Mapping[str, Mappi
     return "none"
 
 
-def params_of(stage: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[set[str]]:
+def params_of(stage: Mapping[str, Any], tasks: Mapping[str, Task]) -> Iterator[set[str]]:
     """The parameters that a stage of dvc.yaml declares, once for every task if it is one of `foreach`."""
-    rows: list[Mapping[str, Any]] = list(tasks.values()) if "foreach" in stage else [{}]
+    rows = [task.model_dump() for task in tasks.values()] if "foreach" in stage else [{}]
     for row in rows:
         listed = set(stage.get("do", stage).get("params", []))
         for name, value in row.items():

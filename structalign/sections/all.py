@@ -4,6 +4,7 @@ A stage imports its own sections and never this module: else a new section would
 """
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,11 @@ def in_words(schema: Mapping[str, Any]) -> str:
     return " ".join([noun, " and ".join(ranges)]).strip()
 
 
+def written(value: Any) -> str:
+    """A value as params.yaml shows it: null, false, 0.5."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The (dotted key, value) pairs of a nested mapping."""
     for name, value in tree.items():
@@ -120,9 +126,9 @@ def refuse_unknown(tree: Mapping[Any, Any], source: str, way_out: str) -> None:
         inner = [name for name in known if name.startswith(f"{key}.")]
         if inner:
             raise UserError(
-                f"{source}: `{key}` = {value!r} must hold the keys {', '.join(inner)}; {way_out}."
+                f"{source}: `{key}` = {written(value)} must hold the keys {', '.join(inner)}; {way_out}."
             )
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(key, [*known], n=1, cutoff=0.0)
         raise UserError(f"{source}: `{key}` is not a parameter; the nearest is `{near[0]}`; {way_out}.")
 
 
@@ -138,13 +144,13 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
             raise UserError(f"{source} lacks `{key}` ({about.allowed}: {about.meaning}); {way_out}.")
         # pydantic takes `true` for the number 1
         if isinstance(given[key], bool) and about.allowed != in_words({"type": "boolean"}):
-            raise UserError(f"{source}: `{key}` = {given[key]!r} must be {about.allowed}; {way_out}.")
+            raise UserError(f"{source}: `{key}` = {written(given[key])} must be {about.allowed}; {way_out}.")
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UserError(
-            f"{source}: `{key}` = {given[key]!r} must be {keys()[key].allowed}; {way_out}."
+            f"{source}: `{key}` = {written(given[key])} must be {keys()[key].allowed}; {way_out}."
         ) from None
     if params.etf.capacity is not None and params.etf.capacity > params.etf.dim + 1:
         raise UserError(

@@ -1,0 +1,86 @@
+"""Who may import whom: the floors of the house, and one door for each large third-party library."""
+
+import pytest
+from codemap import closure, graph, imported, modules
+
+GROUND = {"errors", "params", "store", "console", "costs", "seeds", "sections"}
+MAY_SEE = {
+    "ground": {"ground"},
+    "data": {"ground", "data"},
+    "model": {"ground", "model"},
+    "retrieval": {"ground", "data", "model", "retrieval"},
+    "learning": {"ground", "data", "model", "retrieval", "learning"},
+    "report": {"ground", "report"},
+    "cli": {"ground", "data", "model", "retrieval", "learning", "report", "cli"},
+    "stages": {"ground", "data", "model", "retrieval", "learning", "report"},
+}
+REPORT_READS = {"structalign.data.tasks", "structalign.data.thumbs"}
+DOORS = {
+    "transformers": "structalign.model.backbone",
+    "ffmpeg": "structalign.data.video",
+    "imageio_ffmpeg": "structalign.data.video",
+    "dvc": "structalign.report.compare",
+}
+WITHOUT_TORCH = ("check", "prepare", "frames", "evaluate", "report")
+TORCH = {"torch", "transformers", "safetensors.torch", "torchmetrics"}
+
+
+def floor(name: str) -> str:
+    """The floor that a module stands on."""
+    if name.startswith("stages."):
+        return "stages"
+    part = name.split(".")[1]
+    return "ground" if part in GROUND else part
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_its_own_floor_and_those_below(name: str) -> None:
+    above = {other for other in graph()[name] if floor(other) not in MAY_SEE[floor(name)]}
+    if floor(name) == "report":
+        above -= REPORT_READS
+    assert not above, f"{name} must not import {sorted(above)}"
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    edges = graph()
+    round_trips = {name for name in edges for other in edges[name] if name in closure(other)}
+    assert not round_trips
+
+
+def test_nothing_is_imported_from_a_package_itself() -> None:
+    """An import closure that looks through `__init__` files could not be declared to DVC."""
+    packages = {name.rpartition(".")[0] for name in modules()}
+    for name, file in modules().items():
+        hidden = {
+            found
+            for found in imported(file)
+            if found.rpartition(".")[0] in packages and found not in modules() and found not in packages
+        }
+        assert not hidden, f"{name} imports {sorted(hidden)}: name the module that holds it"
+
+
+@pytest.mark.parametrize(("library", "door"), DOORS.items())
+def test_a_third_party_library_has_one_door(library: str, door: str) -> None:
+    guests = {
+        name
+        for name, file in modules().items()
+        if any(found.split(".")[0] == library for found in imported(file))
+    }
+    assert guests <= {door}
+
+
+@pytest.mark.parametrize("stage", WITHOUT_TORCH)
+def test_a_stage_that_does_not_compute_starts_without_torch(stage: str) -> None:
+    files = modules()
+    heavy = {name for name in closure(f"stages.{stage}") if _first_parts(imported(files[name])) & TORCH}
+    assert not heavy
+
+
+def _first_parts(names: set[str]) -> set[str]:
+    return names | {name.split(".")[0] for name in names}
+
+
+def test_only_the_check_and_two_commands_know_all_sections() -> None:
+    """A stage that saw every section would run again for every new loss."""
+    guests = {name for name, others in graph().items() if "structalign.sections.all" in others}
+    assert guests == {"stages.check", "structalign.cli.params", "structalign.cli.preset"}

@@ -1,0 +1,143 @@
+"""params.yaml: what it says of itself is true, and what is wrong in it is refused in one sentence."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from codemap import ROOT
+
+from structalign.cli.params import first_stage
+from structalign.data.tasks import deal
+from structalign.errors import UserError
+from structalign.params import read
+from structalign.sections.all import keys, leaves, refuse_too_many, validate
+from structalign.sections.optim import Phase
+
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+TASKS = deal(["a", "b", "c"], 3)
+
+
+def edited(key: str, value: Any) -> dict[str, Any]:
+    """The tree of params.yaml with one dotted key set."""
+    tree: dict[str, Any] = copy.deepcopy(yaml.safe_load(TEXT))
+    node = tree
+    *path, last = key.split(".")
+    for part in path:
+        node = node.setdefault(part, {})
+    node[last] = value
+    return tree
+
+
+def promised() -> dict[str, str]:
+    """Each key of params.yaml with what its comment says after the arrow."""
+    found: dict[str, str] = {}
+    path: list[str] = []
+    for line in TEXT.splitlines():
+        match = re.match(r"( *)(\w+):", line)
+        if match:
+            depth = len(match[1]) // 2
+            path = [*path[:depth], match[2]]
+            if "->" in line:
+                found[".".join(path)] = line.rpartition("->")[2].strip()
+    return found
+
+
+def test_the_params_in_git_are_valid() -> None:
+    validate(yaml.safe_load(TEXT))
+
+
+def test_every_key_has_a_comment_with_its_first_stage() -> None:
+    assert list(promised()) == list(keys())
+
+
+@pytest.mark.parametrize("key", keys())
+def test_a_comment_names_the_first_stage_that_dvc_runs_again(key: str) -> None:
+    assert promised()[key] == first_stage(key, PIPELINE, TASKS)
+
+
+@pytest.mark.parametrize("key", keys())
+def test_every_key_is_explained(key: str) -> None:
+    assert keys()[key].meaning
+
+
+def test_params_yaml_fits_on_two_screens() -> None:
+    assert len(TEXT.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("crp.wieght", 1, "`crp.wieght` is not a parameter; the nearest is `crp.weight`"),
+        ("crpp.weight", 1, "`crpp.weight` is not a parameter; the nearest is `crp.weight`"),
+        ("optim.latter.lr", 1e-3, "`optim.latter.lr` is not a parameter; the nearest is `optim.later.lr`"),
+        ("sed", 1, "`sed` is not a parameter; the nearest is `seed`"),
+        ("etf.dim", -3, "`etf.dim` = -3 must be a whole number at least 1"),
+        ("etf.dim", 2.5, "`etf.dim` = 2.5 must be a whole number at least 1"),
+        ("crp.weight", float("nan"), "`crp.weight` = NaN must be a finite number at least 0"),
+        ("crp.weight", "nan", "`crp.weight` = nan must be a finite number at least 0"),
+        ("crp.weight", float("inf"), "`crp.weight` = Infinity must be a finite number at least 0"),
+        ("crp.weight", "strong", "`crp.weight` = strong must be a finite number at least 0"),
+        ("crp.weight", None, "`crp.weight` = null must be a finite number at least 0"),
+        ("seed", True, "`seed` = true must be a whole number at least 0"),
+        ("adapters.experts", 1, "`adapters.experts` = 1 must be a whole number at least 2"),
+        ("ranking.beta", 1.5, "`ranking.beta` = 1.5 must be a finite number at least 0 and at most 1"),
+        ("method.name", "structaling", "must be structalign, finetune, zero_shot or joint"),
+        ("features.flip", "maybe", "`features.flip` = maybe must be true or false"),
+        ("crp", 3, "`crp` = 3 must hold the keys crp.weight, crp.temperature, crp.teacher"),
+        ("crp", None, "`crp` = null must hold the keys"),
+        ("etf.capacity", 100_000, "`etf.capacity` = 100000 is more than `etf.dim` + 1 = "),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_way_out(key: str, value: Any, said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        validate(edited(key, value))
+    assert said in str(refusal.value)
+    assert "`git checkout params.yaml`" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", keys())
+def test_a_missing_key_is_refused(key: str) -> None:
+    tree = yaml.safe_load(TEXT)
+    *path, last = key.split(".")
+    node = tree
+    for part in path:
+        node = node[part]
+    del node[last]
+    with pytest.raises(UserError, match=re.escape(key.split(".")[0])):
+        validate(tree)
+
+
+@pytest.mark.parametrize("tree", [None, [], 3])
+def test_a_file_without_parameters_is_refused(tree: Any) -> None:
+    with pytest.raises(UserError, match="holds no parameters"):
+        validate(tree)
+
+
+def test_more_categories_than_vertices_are_refused() -> None:
+    params = validate(edited("etf.dim", 4))
+    refuse_too_many(params, 5)
+    with pytest.raises(UserError, match=r"`etf.dim` \+ 1 = 5 is less than the 6 categories"):
+        refuse_too_many(params, 6)
+
+
+def test_a_capacity_below_the_categories_is_refused() -> None:
+    with pytest.raises(UserError, match=r"`etf.capacity` = 3 is less than the 4 categories"):
+        refuse_too_many(validate(edited("etf.capacity", 3)), 4)
+
+
+def test_a_number_that_yaml_1_1_reads_as_text_is_a_number(tmp_path: Path) -> None:
+    """`dvc exp run -S optim.first.lr=1e-5` writes 1e-05, which PyYAML reads as text."""
+    file = tmp_path / "params.yaml"
+    file.write_text(re.sub(r"\n    lr: \S+", "\n    lr: 1e-05", TEXT), encoding="utf-8")
+    assert yaml.safe_load(file.read_text(encoding="utf-8"))["optim"]["first"]["lr"] == "1e-05"
+    assert read("optim.first", Phase, file).lr == 1e-5
+    assert validate(yaml.safe_load(file.read_text(encoding="utf-8"))).optim.later.lr == 1e-5
+
+
+def test_leaves_are_dotted_keys() -> None:
+    assert dict(leaves({"a": {"b": 1, "c": {"d": 2}}, "e": None})) == {"a.b": 1, "a.c.d": 2, "e": None}

@@ -1,0 +1,112 @@
+"""`structalign preset`: differences over params.yaml, comments kept, edits never lost."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from codemap import ROOT
+
+from structalign.cli.preset import preset
+from structalign.data.tasks import deal, read_tasks, write_tasks
+from structalign.errors import UserError
+from structalign.sections.all import leaves, validate
+
+PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A committed project of 20 categories in 5 tasks."""
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_tasks(deal([f"category {number}" for number in range(20)], 5))
+    _git("init", "-q")
+    _git("add", ".")
+    _git("commit", "-qm", "Begin")
+    return tmp_path
+
+
+def _git(*arguments: str) -> None:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, *arguments], check=True)
+
+
+def _changed() -> str:
+    return subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_gives_valid_params(project: Path, name: str) -> None:
+    preset([name])
+    validate(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_changes_the_keys_it_names_and_no_other(project: Path, name: str) -> None:
+    before = dict(leaves(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))))
+    preset([name])
+    after = dict(leaves(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))))
+    named = dict(leaves(yaml.safe_load(Path(f"presets/{name}.yaml").read_text(encoding="utf-8"))))
+    named.pop("tasks", None)
+    assert after == {**before, **named}
+
+
+def test_comments_stay(project: Path) -> None:
+    def comments() -> list[str]:
+        return [line.partition("#")[2] for line in Path("params.yaml").read_text("utf-8").splitlines()]
+
+    before = comments()
+    preset(["msrvtt"])
+    assert comments() == before
+
+
+def test_ten_tasks_hold_two_categories_each_in_the_old_order(project: Path) -> None:
+    before = [name for task in read_tasks().values() for name in task.categories]
+    preset(["tasks-10"])
+    tasks = read_tasks()
+    assert [len(task.categories) for task in tasks.values()] == [2] * 10
+    assert [name for task in tasks.values() for name in task.categories] == before
+
+
+def test_a_later_preset_wins(project: Path) -> None:
+    Path("presets/one.yaml").write_text("crp: {weight: 1}\nseed: 7\n", encoding="utf-8")
+    Path("presets/two.yaml").write_text("crp: {weight: 2}\n", encoding="utf-8")
+    preset(["one", "two"])
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    assert (params["crp"]["weight"], params["seed"]) == (2, 7)
+
+
+def test_diff_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    preset(["tasks-10", "msrvtt"], diff=True)
+    assert "frames.size: " in capsys.readouterr().out
+    assert _changed() == ""
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "tasks.yaml"])
+def test_uncommitted_edits_are_not_overwritten(project: Path, file: str) -> None:
+    Path(file).write_text(Path(file).read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"{file} has uncommitted edits"):
+        preset(["msrvtt"])
+    assert _changed() == f" M {file}\n"
+
+
+def test_an_unknown_key_in_a_preset_is_refused(project: Path) -> None:
+    Path("presets/mine.yaml").write_text("crp: {wieght: 1}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"presets/mine.yaml: `crp.wieght` .* nearest is `crp.weight`"):
+        preset(["mine"])
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are(project: Path) -> None:
+    with pytest.raises(UserError, match="there are the presets activitynet, msrvtt"):
+        preset(["msrvt"])
+    assert _changed() == ""
+
+
+def test_an_impossible_combination_is_refused_before_anything_is_written(project: Path) -> None:
+    Path("presets/small.yaml").write_text("etf: {dim: 3}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="20 categories"):
+        preset(["small"])
+    assert _changed() == "?? presets/small.yaml\n"
