@@ -1,4 +1,4 @@
-"""Decode the frames of a task's videos, all cores at once; what can't be decoded is quarantined, or stops the run."""
+"""Decode the frames of a task's videos on all cores; what is broken is quarantined, or stops the run."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,9 +8,8 @@ from joblib import Parallel, delayed
 
 from structalign.console import command, track
 from structalign.costs import measured
-from structalign.data.datasets import DATA, SPLITS
 from structalign.data.frames import Frames, write_split
-from structalign.data.manifest import Video, read_videos
+from structalign.data.manifest import DATA, SPLITS, Video, read_videos
 from structalign.data.shards import Row
 from structalign.data.thumbs import encode, write_thumbs
 from structalign.data.video import BrokenVideo, Clip, decode
@@ -48,7 +47,7 @@ def _decoded(
     quarantine: list[Row],
     thumbs: list[tuple[str, list[bytes]]],
 ) -> Iterator[tuple[Row, Frames]]:
-    """(row, frames) of every video that decodes, in order; the others go to `quarantine`, thumbnails to `thumbs`."""
+    """(row, frames) of each video that decodes, in order; fills `quarantine` and `thumbs` on the way."""
     one = delayed(partial(_decode, data=data, sampling=sampling))
     clips = Parallel(n_jobs=-1, backend="threading", return_as="generator")(one(video) for video in videos)
     kept = 0

@@ -1,10 +1,11 @@
-"""Deal the captions table to the tasks, hash every video, and bring the backbone: the last stage that may use a network."""
+"""Deal the captions table to the tasks, hash the videos, bring the backbone: no later one needs a network."""
 
 from pathlib import Path
 
 from structalign.console import command
-from structalign.data.datasets import DATA, against_tasks, read_captions
-from structalign.data.manifest import MANIFEST, hash_files, refuse_shared, same_content, write_manifest
+from structalign.data.datasets import against_tasks, read_captions
+from structalign.data.dealing import hash_files, refuse_shared, same_content, write_manifest
+from structalign.data.manifest import DATA, MANIFEST
 from structalign.data.pretrained import gather, refuse_sample_clip
 from structalign.data.tasks import read_tasks
 from structalign.errors import UserError

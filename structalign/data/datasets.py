@@ -1,8 +1,9 @@
-"""Our own-data format: a folder with `videos/` and `captions.csv` (video, caption, category, split[, start, end]).
+"""Our own-data format: a folder with `videos/` and captions.csv (video, caption, category, split, start, end).
 
-One row of the table is one caption of one clip; a clip is a whole file, or its stretch from start to end (seconds).
-`read_table` finds everything that is wrong, so that `structalign data check` can list it; `read_captions` stops at
-the first. A reader of another dataset would give the same rows; nothing downstream knows a dataset's name.
+One row of the table is one caption of one clip; a clip is a whole file, or its stretch from start to end
+(seconds). `read_table` finds everything that is wrong, so that `structalign data check` can list it;
+`read_captions` stops at the first. A reader of another dataset would give the same rows; nothing downstream
+knows a dataset's name.
 """
 
 import csv
@@ -10,21 +11,18 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
 
+from structalign.data.manifest import DATA, SPLITS, Split
 from structalign.data.tasks import Task
 from structalign.errors import UserError
 
-DATA = Path("data")
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
 REQUIRED = ("video", "caption", "category", "split")
 OPTIONAL = ("start", "end")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One caption: `number` is its row as a spreadsheet counts (the header is 1), `video` relative to videos/."""
+    """One caption: `number` is its row in a spreadsheet (the header is 1), `video` relative to videos/."""
 
     number: int
     video: str
@@ -39,7 +37,8 @@ class Row:
         """The clip's name: the file, or file#start-end for a stretch of it, seconds."""
         if self.start is None and self.end is None:
             return self.video
-        return f"{self.video}#{'' if self.start is None else f'{self.start:g}'}-{'' if self.end is None else f'{self.end:g}'}"
+        start, end = ("" if time is None else f"{time:g}" for time in (self.start, self.end))
+        return f"{self.video}#{start}-{end}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Problem:
 
 
 def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> list[Row]:
-    """The rows of a data folder's captions.csv; `UserError` with the first thing wrong, also against `tasks`."""
+    """The rows of captions.csv in `folder`; `UserError` with the first thing wrong, also against `tasks`."""
     rows, problems = read_table(folder)
     if tasks is not None:
         problems += against_tasks(rows, tasks)
@@ -161,7 +160,7 @@ def _row(number: int, cells: dict[str, str]) -> Row:
 
 
 def _contradictions(rows: list[Row]) -> Iterator[Problem]:
-    """Rows that disagree with an earlier one: a clip has one category, a file one split, a caption stands once."""
+    """Rows against an earlier one: a clip has one category, a file one split, a caption stands once."""
     category: dict[str, Row] = {}
     split: dict[str, Row] = {}
     caption: dict[tuple[str, str], Row] = {}
@@ -182,7 +181,7 @@ def _contradictions(rows: list[Row]) -> Iterator[Problem]:
 
 
 def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
-    """What the table lacks for these tasks: every category in a task and with training clips, tests in each task."""
+    """What the table lacks for these tasks: a task and training for each category, tests for each task."""
     problems: list[Problem] = []
     owner = {category: key for key, task in tasks.items() for category in task.categories}
     stray: dict[str, int] = {}
@@ -197,7 +196,7 @@ def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
     for key, task in tasks.items():
         for category in task.categories:
             if category not in trained:
-                text = f"{category!r} of task {key} has no training video: add rows, or take it out of tasks.yaml"
+                text = f"{category!r} of task {key} has no training video: add rows, or mend tasks.yaml"
                 problems.append(Problem(1, "category", text))
         if key not in tested:
             problems.append(

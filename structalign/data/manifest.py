@@ -1,26 +1,19 @@
-"""What prepare writes for later stages: each task's clips with a hash each, its captions, all queries seen so far.
+"""What prepare tells later stages of a task's videos: work/manifest/<task>/videos.json."""
 
-Nothing here decodes: a broken video is met in the frames stage. A missing one is met here, and by content hash so is
-one that training and evaluation share under two names.
-"""
-
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
-from structalign.console import track
-from structalign.data.datasets import Row, Split
-from structalign.data.tasks import Task, category_ids
-from structalign.errors import UserError
 from structalign.params import Section
-from structalign.store import digest, read_json, write_json
+from structalign.store import read_json
 
+DATA = Path("data")
 MANIFEST = Path("work/manifest")
-Json = dict[str, Any]
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Video(Section):
-    """One clip of a manifest: `file` relative to videos/, its sha256, the stretch in seconds (None: its own)."""
+    """One clip: `file` relative to videos/, its sha256, and the stretch in seconds (None: its own)."""
 
     id: str
     file: str
@@ -34,101 +27,3 @@ class Video(Section):
 def read_videos(task: str, folder: Path = MANIFEST) -> list[Video]:
     """A task's clips, in the order of the captions table."""
     return [Video(**row) for row in read_json(folder / task / "videos.json")["videos"]]
-
-
-def hash_files(rows: list[Row], videos: Path) -> dict[str, str]:
-    """SHA-256 of every file the table names and the folder has, by its name in the table."""
-    names = [name for name in dict.fromkeys(row.video for row in rows) if (videos / name).is_file()]
-    return {name: digest(videos / name) for name in track(names, "hashing videos")}
-
-
-def same_content(rows: list[Row], hashes: dict[str, str]) -> list[list[Row]]:
-    """Files of equal content under different names: for each content the first row of each of its names."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        first.setdefault(row.video, row)
-    groups: dict[str, list[Row]] = {}
-    for name, row in first.items():
-        if name in hashes:
-            groups.setdefault(hashes[name], []).append(row)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def shared_with_training(groups: Iterable[list[Row]]) -> list[tuple[Row, Row]]:
-    """(training row, validation or test row) of every content that is in both."""
-    return [
-        (trained, other)
-        for group in groups
-        for trained in group
-        for other in group
-        if trained.split == "train" and other.split != "train"
-    ]
-
-
-def refuse_shared(groups: Iterable[list[Row]]) -> None:
-    """`UserError` if training shares a video with validation or test: its results would be worthless."""
-    for trained, other in shared_with_training(groups):
-        raise UserError(
-            f"captions.csv: {other.video} (row {other.number}, {other.split}) has the same content as "
-            f"{trained.video} (row {trained.number}, train): take one of them out."
-        )
-
-
-def write_manifest(
-    rows: list[Row], tasks: dict[str, Task], hashes: dict[str, str], folder: Path, duplicates: list[list[Row]]
-) -> None:
-    """Write work/manifest: one folder a task, and report.json. Rows whose file has no hash are reported as missing."""
-    ids = category_ids(tasks)
-    owner = {category: key for key, task in tasks.items() for category in task.categories}
-    here = [row for row in rows if row.video in hashes]
-    queries: list[Json] = []
-    for number, (key, task) in enumerate(tasks.items(), start=1):
-        mine = [row for row in here if owner[row.category] == key]
-        clips = {row.id: row for row in reversed(mine)}  # each clip's first row
-        videos = [_video(row, hashes, ids) for row in mine if clips[row.id] is row]
-        captions = [
-            {"video": row.id, "text": row.caption, "category": ids[row.category]}
-            for row in mine
-            if row.split == "train"
-        ]
-        queries += [
-            {
-                "video": row.id,
-                "text": row.caption,
-                "category": ids[row.category],
-                "split": row.split,
-                "task": key,
-            }
-            for row in mine
-            if row.split != "train"
-        ]
-        about = {"number": number, "prev": task.prev, "categories": {name: ids[name] for name in task.categories}}
-        write_json(folder / key / "task.json", about)
-        write_json(folder / key / "videos.json", {"videos": [video.model_dump() for video in videos]})
-        write_json(folder / key / "train_captions.json", {"captions": captions})
-        write_json(folder / key / "seen.json", {"queries": queries})
-    missing: dict[str, list[int]] = {}
-    for row in rows:
-        if row.video not in hashes:
-            missing.setdefault(row.video, []).append(row.number)
-    report = {
-        "videos": len({row.id for row in here}),
-        "captions": len(here),
-        "skipped": [
-            {"file": name, "rows": lines, "reason": "the file is missing"} for name, lines in missing.items()
-        ],
-        "duplicates": [[row.video for row in group] for group in duplicates],
-    }
-    write_json(folder / "report.json", report)
-
-
-def _video(row: Row, hashes: dict[str, str], ids: dict[str, int]) -> Video:
-    return Video(
-        id=row.id,
-        file=row.video,
-        sha256=hashes[row.video],
-        split=row.split,
-        category=ids[row.category],
-        start=row.start,
-        end=row.end,
-    )

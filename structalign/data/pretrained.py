@@ -1,4 +1,4 @@
-"""The frozen CLIP's files, from a folder here or from the Hugging Face hub, gathered so that no later stage needs a network."""
+"""The frozen CLIP's files, from a folder here or the Hugging Face hub, gathered once for all later stages."""
 
 import shutil
 from pathlib import Path
@@ -9,16 +9,18 @@ from structalign.errors import UserError
 from structalign.store import read_json, whole_folder
 
 BACKBONE = Path("work/backbone")
-SAMPLE = "structalign_sample"  # in the config.json of the sample's CLIP: the categories it has ever seen pictures of
+SAMPLE = "structalign_sample"  # in config.json of the sample's CLIP: the only categories it has seen
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
 WEIGHTS = (".safetensors", ".bin")  # the first kind that a model has
 
 
 def resolve(name: str) -> Path:
-    """The folder that holds the CLIP called `name`: itself, or the hub's snapshot; `UserError` if it can't be had."""
+    """The folder of the CLIP called `name`: itself, or the hub's snapshot; `UserError` if there is none."""
     source = local(name) or _download(name)
     if not (source / "config.json").is_file() or not _weights([path.name for path in source.iterdir()]):
-        raise UserError(f"backbone.name = {name}: it lacks config.json or weights, so it is no model's folder.")
+        raise UserError(
+            f"backbone.name = {name}: it lacks config.json or weights, so it is no model's folder."
+        )
     return source
 
 
@@ -46,13 +48,13 @@ def local(name: str) -> Path | None:
     if folder.is_absolute() or name.startswith((".", "~", "data/")) or name.count("/") > 1:
         raise UserError(
             f"backbone.name = {name}: there is no such folder; `dvc pull data` brings the sample's CLIP, "
-            "and for your own videos `structalign init DIR --backbone openai/clip-vit-base-patch32` names a real one."
+            "for own videos `structalign init DIR --backbone openai/clip-vit-base-patch32` takes a real one."
         )
     return None
 
 
 def refuse_sample_clip(name: str, rows: list[Row]) -> None:
-    """`UserError` if `backbone.name` is the sample's tiny CLIP and the data aren't the sample: it knows nothing else."""
+    """`UserError` if `name` is the sample's CLIP, which knows nothing else, and the data aren't its own."""
     folder = local(name)
     if folder is None or not (folder / "config.json").is_file():
         return
@@ -126,5 +128,5 @@ def _refuse_too_little_disk(size: int, destination: Path, name: str) -> None:
     free = shutil.disk_usage(place).free
     if size > free:
         raise UserError(
-            f"backbone.name = {name} needs {size / 1e9:.1f} GB and {place} has {free / 1e9:.1f} GB: make room."
+            f"backbone.name = {name} needs {size / 1e9:.1f} GB, {place} has {free / 1e9:.1f} GB: make room."
         )

@@ -1,4 +1,4 @@
-"""Many small arrays on disk: an index.json, and safetensors files of 32 videos each, written and read in order."""
+"""Many small arrays on disk: an index.json, and safetensors files of 32 videos each, in order."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def write_shards(folder: Path, items: Iterable[tuple[Row, Array]]) -> None:
-    """Write (row, uint8 array) pairs as they come, a shard at most in memory; the folder appears whole or not at all."""
+    """Write (row, uint8 array) pairs as they come, holding one shard; whole or not at all."""
     rows: list[Row] = []
     shard: dict[str, Array] = {}
     with whole_folder(folder) as part:

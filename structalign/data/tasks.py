@@ -82,18 +82,16 @@ def _verify(tasks: dict[str, Task], path: Path) -> None:
         right = Task.numbered(number, task.categories)
         for field in ("prev", "phase", "crp", "pseudo"):
             if getattr(task, field) != getattr(right, field):
-                raise UserError(
-                    f"{path}: `tasks.{name}.{field}` = {getattr(task, field)!r}, it must be {getattr(right, field)!r}."
-                )
+                is_, must = getattr(task, field), getattr(right, field)
+                raise UserError(f"{path}: `tasks.{name}.{field}` = {is_!r}, it must be {must!r}.")
         for category in task.categories:
             if not category.strip() or category != category.strip() or "${" in category:
                 raise UserError(
                     f"{path}: `{name}` has the category {category!r}: remove the blanks or `${{`."
                 )
             if category in owner:
-                raise UserError(
-                    f"{path}: category `{category}` is in {owner[category]} and {name}: a category arrives once."
-                )
+                where = f"{owner[category]} and {name}"
+                raise UserError(f"{path}: category `{category}` is in {where}: a category arrives once.")
             owner[category] = name
 
 

@@ -1,4 +1,4 @@
-"""Thumbnails of test videos for the report and the search page: work/thumbs/<task>, JPEG, short side 96 px."""
+"""Thumbnails of test videos for the report and the search: work/thumbs/<task>, JPEG, short side 96 px."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -25,7 +25,7 @@ def _jpeg(frame: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
 
 
 def write_thumbs(folder: Path, items: Iterable[tuple[str, list[bytes]]]) -> None:
-    """Write (clip id, JPEG bytes a frame) pairs: a clip's pictures stand one behind the other in one array."""
+    """Write (clip id, JPEG bytes a frame) pairs; a clip's pictures stand behind each other in one array."""
     write_shards(
         folder,
         (
@@ -52,7 +52,7 @@ class Thumbs:
         return video in self._position
 
     def jpeg(self, video: str, frame: int) -> bytes:
-        """JPEG bytes of a clip's sampled frame, counted from 0; `UserError` for a clip or frame that isn't there."""
+        """JPEG bytes of a clip's sampled frame, from 0; `UserError` for a clip or frame that isn't there."""
         if video not in self:
             raise UserError(f"{self._shards.folder} has no thumbnail of {video}: `dvc repro` makes them.")
         position = self._position[video]

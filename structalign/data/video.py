@@ -1,9 +1,9 @@
 """Frames of a video, really decoded and chosen by presentation time: the only file that knows ffmpeg.
 
-A header's frame rate, count and duration may lie, so nothing of it is believed: every frame up to the end is
-decoded, and the timestamps that the decoder reports decide which one is on screen at a moment. All arithmetic on
-time is in fractions, so that a moment that falls exactly between two frames is always given to the later one.
-The binary comes with imageio-ffmpeg (or from $STRUCTALIGN_FFMPEG); no ffprobe and no ffmpeg on PATH is needed.
+A header's frame rate, count and duration may lie, so none is believed: every frame up to the end is decoded,
+and the timestamps that the decoder reports decide which one is on screen at a moment. Times are fractions, so
+that a moment that falls exactly between two frames is always given to the later one. The binary comes with
+imageio-ffmpeg (or from $STRUCTALIGN_FFMPEG); no ffprobe and no ffmpeg on PATH is needed.
 """
 
 import os
@@ -79,11 +79,11 @@ def decode(
     timeout: float = 60,
     thumbnails: bool = False,
 ) -> Clip:
-    """`count` frames of the video between `start` and `end` (seconds; None: its own), short side `size` pixels.
+    """`count` frames of the video from `start` to `end` (seconds; None: its own), short side `size` pixels.
 
-    Frame i is the one shown at start + (i+½)/count · duration (method.md §2), repeated where a video has fewer.
-    The video is decoded from its beginning, since seeking trusts the file's index. An image is a video of one frame.
-    Raises BrokenVideo, with a reason, for a file without a single decodable frame in the stretch, or one that takes
+    Frame i is the one shown at start + (i+½)/count · duration, repeated where a video has fewer. The video is
+    decoded from its beginning, since seeking trusts the file's index. An image is a video of one frame.
+    Raises BrokenVideo, with a reason, for a file without a decodable frame in the stretch, or one that takes
     longer than `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
@@ -110,7 +110,7 @@ def decode(
 
 
 def measure(path: Path, start: float | None = None, end: float | None = None, timeout: float = 60) -> float:
-    """Seconds that a video or a stretch of it really lasts, by decoding it; raises BrokenVideo as `decode`."""
+    """Seconds that a video or a stretch of it really lasts, by decoding; raises BrokenVideo as `decode`."""
     shown, _ = _read(path, [], end, time.monotonic() + timeout, timeout)
     first, last = _stretch(shown, start, end)
     return float(last - first)
@@ -236,7 +236,7 @@ def _scaled(video: Any, size: int) -> Any:
 
 
 class _Stream(Thread):
-    """Drains one pipe of PPM pictures, so that ffmpeg never waits; keeps them while they fit into `limit` bytes."""
+    """Drains one pipe of PPM pictures, so that ffmpeg never waits; keeps them up to `limit` bytes."""
 
     def __init__(self, reader: int, limit: int) -> None:
         super().__init__(daemon=True)
