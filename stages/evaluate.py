@@ -15,34 +15,39 @@ from structalign.sections.ranking import Ranking
 from structalign.store import read_json, write_json
 
 
+EMPTY = dict.fromkeys(
+    ("words", "sentence", "frozen_words", "frozen_sentence"), np.zeros((0, 0), dtype=np.float32)
+)
+
+
 def main(task: str) -> None:
     """Measure both splits after TASK; write reports/eval/<task>.json."""
     beta = read("ranking", Ranking).beta
+    folder = Path("work/scores") / task
     splits: dict[str, Any] = {}
-    shown: dict[str, Any] = {}
+    shown: dict[str, Any] = {"won": [], "lost": []}
     tasks: list[str] = []
     for split in ("test", "val"):
-        folder = Path("work/scores") / task
         rows = read_json(folder / f"{split}.json")
-        scores = load_file(folder / f"{split}.safetensors")
         queries, videos = rows["queries"], rows["videos"]
-        if scores["words"].shape != (len(queries), len(videos)):
+        scores = load_file(folder / f"{split}.safetensors") if queries else EMPTY
+        if queries and scores["words"].shape != (len(queries), len(videos)):
             raise UserError(
                 f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{task}` makes them."
             )
         column = {video["id"]: index for index, video in enumerate(videos)}
         owner = np.array([column[query["video"]] for query in queries], dtype=np.int64)
-        of_video = [video["task"] for video in videos]
-        tasks = tasks or list(dict.fromkeys(of_video))
+        came_with = [video["task"] for video in videos] if queries else []
+        tasks = tasks or list(dict.fromkeys(came_with))
         splits[split] = {
             "queries": len(queries),
             "videos": len(videos),
-            "method": measure(scores["words"], scores["sentence"], beta, owner, of_video, tasks),
+            "method": measure(scores["words"], scores["sentence"], beta, owner, came_with, tasks),
             "zero_shot": measure(
-                scores["frozen_words"], scores["frozen_sentence"], beta, owner, of_video, tasks
+                scores["frozen_words"], scores["frozen_sentence"], beta, owner, came_with, tasks
             ),
         }
-        if split == "test":
+        if split == "test" and queries:
             fused = fuse(scores["words"], scores["sentence"], beta)
             frozen = fuse(scores["frozen_words"], scores["frozen_sentence"], beta)
             shown = examples(fused, frozen, owner, scores["best_frame"], queries, videos)

@@ -1,0 +1,86 @@
+"""Line charts as inline SVG that follow the page's colours, light and dark.
+
+matplotlib draws in sentinel colours that nothing else uses; each is then replaced by the CSS colour it stands
+for, and the fonts by the page's own.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+TEXT, GRID = "#fe0001", "#fe0002"
+SERIES = 0xFE0100
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": TEXT,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its points, its name, and any CSS colour (`var(--accent)`)."""
+
+    label: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+
+
+def line_chart(
+    series: Sequence[Line], x_label: str, title: str, whole_x: bool = True, boundaries: Sequence[float] = ()
+) -> str:
+    """One chart as an `<svg>` element without ids of its own that could clash on a page.
+
+    `title` is what a screen reader says and also salts the ids; `whole_x` ticks at whole numbers only;
+    `boundaries` are faint vertical lines, where a task ends.
+    """
+    with mpl.rc_context(STYLE | {"svg.hashsalt": title}):
+        figure = Figure(figsize=(4.5, 2.6), layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        for index, line in enumerate(series):
+            x, y = [p[0] for p in line.points], [p[1] for p in line.points]
+            marker = "o" if len(x) <= 12 else ""
+            axes.plot(x, y, color=_sentinel(index), linewidth=1.8, marker=marker, markersize=3.5)
+        for boundary in boundaries:
+            axes.axvline(boundary, color=GRID, linewidth=0.8, zorder=0)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(length=0, pad=6)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole_x, min_n_ticks=1))
+        axes.set_xlabel(x_label)
+        axes.margins(x=0.03, y=0.1)
+        stream = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+    return _inline(stream.getvalue(), [line.colour for line in series], title)
+
+
+def _sentinel(index: int) -> str:
+    return f"#{SERIES + index:06x}"
+
+
+def _inline(svg: str, colours: Sequence[str], title: str) -> str:
+    """Cut the XML prologue and fixed size, put CSS colours in, name the picture."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    viewbox = re.search(r'viewBox="[^"]*"', svg)
+    assert viewbox, "matplotlib always writes a viewBox"
+    label = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    svg = re.sub(r"<svg[^>]*>", f'<svg {viewbox[0]} role="img" aria-label="{label}">', svg, count=1)
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)
+    svg = svg.replace(TEXT, "var(--muted)").replace(GRID, "var(--line)")
+    for index, colour in enumerate(colours):
+        svg = svg.replace(_sentinel(index), colour)
+    return svg.replace("xlink:href", "href")

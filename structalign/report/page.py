@@ -1,0 +1,185 @@
+"""reports/index.html: one self-contained page, offline, light and dark, from a phone's width up."""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from structalign.report.charts import Line, line_chart
+from structalign.report.tables import FROZEN, headline_rows
+
+LOSS_TITLES = {
+    "loss": "Total loss",
+    "contrastive": "L_con, contrastive",
+    "etf": "L_ETF, alignment to the simplex",
+    "crp": "L_CRP, relations preserved",
+    "pseudo": "L_pseudo, pseudo-features",
+}
+
+Picture = Callable[[str, str, int], bytes]
+
+
+def render(
+    method: str,
+    categories: Mapping[str, Sequence[str]],
+    table: Mapping[str, Any],
+    last: Mapping[str, Any],
+    losses: Sequence[Mapping[str, Any]],
+    costs: Mapping[str, Any],
+    quarantine: Sequence[Mapping[str, Any]],
+    picture: Picture,
+) -> str:
+    """The whole page as HTML.
+
+    `categories` names those of every task, in order; `table` is `forgetting.over_time`'s; `last` the evaluation
+    after the last task (counts and examples); `picture(task, video, frame)` gives a frame's JPEG bytes.
+    """
+    environment = Environment(
+        loader=PackageLoader("structalign.report", ""),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "duration": duration, "size": size, "ordinal": ordinal}
+    environment.globals["picture"] = lambda row: _data_uri(picture(row["task"], row["video"], row["frame"]))
+    test = table["test"]
+    return environment.get_template("page.html.j2").render(
+        method=method,
+        frozen=FROZEN,
+        categories=categories,
+        test=last["splits"]["test"],
+        rows=headline_rows(method, table),
+        over_time=_curves_over_time(method, test),
+        per_task=_curves_per_task(test["method"]),
+        heatmaps=_heatmaps(method, test),
+        losses=_loss_curves(losses),
+        costs=costs,
+        slowest=max(stage["seconds"] for stage in costs["stages"].values()) or 1.0,
+        examples=last["examples"],
+        quarantine=quarantine,
+    )
+
+
+def _curves_over_time(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """R@1 over all seen, and forgetting, after each task: the method beside frozen CLIP."""
+    rows = (("method", method, "var(--accent)"), ("zero_shot", FROZEN, "var(--frozen)"))
+
+    def chart(title: str, value: Callable[[Mapping[str, Any], str], float | None]) -> dict[str, Any]:
+        series = []
+        for key, label, colour in rows:
+            points = enumerate((value(test[key], after) for after in test[key]["t2v"]), start=1)
+            series.append(Line(label, colour, [(x, y) for x, y in points if y is not None]))
+        return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title)), "legend": series}
+
+    return [
+        chart("R@1 over all seen videos, %", lambda row, after: row["t2v"][after].get("R@1")),
+        chart("Forgetting, BWF over all seen videos", lambda row, after: row["bwf_seen"][after]),
+    ]
+
+
+def _curves_per_task(row: Mapping[str, Any]) -> dict[str, Any]:
+    """R@1 of each task's queries from the day it was learned; older tasks in a fainter ink."""
+    acc = row["acc_seen"]
+    times = list(acc)
+    series = []
+    for index, task in enumerate(times):
+        share = round(100 * index / max(len(times) - 1, 1))
+        colour = f"color-mix(in oklab, var(--newest) {share}%, var(--oldest))"
+        points = [(x, acc[after][task]) for x, after in enumerate(times, start=1) if task in acc[after]]
+        series.append(Line(task, colour, points))
+    title = "R@1 of each task’s queries, %"
+    return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title)), "legend": series}
+
+
+def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Acc(i, t) as rows of tasks and columns of times, with one common scale of ink."""
+    maps = [
+        {"title": f"{method}, all seen videos", "acc": test["method"]["acc_seen"]},
+        {"title": f"{FROZEN}, all seen videos", "acc": test["zero_shot"]["acc_seen"]},
+        {"title": f"{method}, the task’s own videos", "acc": test["method"]["acc_task"]},
+    ]
+    most = max((value for m in maps for row in m["acc"].values() for value in row.values()), default=0) or 1
+    for entry in maps:
+        times = list(entry["acc"])
+        entry["times"] = times
+        entry["rows"] = [
+            {
+                "task": task,
+                "cells": [
+                    None
+                    if task not in entry["acc"][after]
+                    else {
+                        "after": after,
+                        "value": entry["acc"][after][task],
+                        "ink": round(100 * entry["acc"][after][task] / most),
+                    }
+                    for after in times
+                ],
+            }
+            for task in times
+        ]
+    return maps
+
+
+def _loss_curves(losses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One small chart for each named loss over all steps, with a faint line where a task begins."""
+    starts: dict[str, int] = {}
+    for record in losses:
+        starts.setdefault(record["task"], record["step"])
+    charts = []
+    for name, title in LOSS_TITLES.items():
+        points = [(record["step"], record["value"]) for record in losses if record["loss"] == name]
+        if points:
+            series = [Line(name, "var(--accent)", points)]
+            svg = line_chart(series, "step", title, boundaries=list(starts.values())[1:])
+            charts.append({"title": title, "svg": Markup(svg)})
+    return charts
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + b64encode(jpeg).decode("ascii")
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number for a table; a metric that does not exist is a dash, a minus is a true minus."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(4.21), duration(75.0), duration(7260)
+    ('4.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float | None) -> str:
+    """Bytes as a person says them.
+
+    >>> size(512), size(2048), size(3_500_000)
+    ('512 B', '2.0 kB', '3.5 MB')
+    """
+    if count is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def ordinal(rank: int) -> str:
+    """A rank in words.
+
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 22, 113)]
+    ['1st', '2nd', '3rd', '4th', '11th', '22nd', '113th']
+    """
+    tail = "th" if 10 <= rank % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return f"{rank}{tail}"

@@ -1,0 +1,53 @@
+"""Records for `dvc plots`: flat lists of JSON objects with numeric x, drawn by the templates in .dvc/plots."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from structalign.store import write_json
+
+LOSSES = ("loss", "contrastive", "etf", "crp", "pseudo")
+POINTS = 120  # a task's curve on paper; more steps are averaged in equal windows
+
+
+def write_plots(folder: Path, table: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]) -> None:
+    """Write recall.json, heatmap.json and losses.json; `table` is one split and row over time."""
+    times = list(table["acc_seen"])
+    recall = [
+        {"after": number, "task": "all seen", "R@1": table["t2v"][after].get("R@1")}
+        for number, after in enumerate(times, start=1)
+    ]
+    heatmap = []
+    for number, after in enumerate(times, start=1):
+        for task, value in table["acc_seen"][after].items():
+            recall.append({"after": number, "task": task, "R@1": value})
+            heatmap.append({"after": number, "task": task, "R@1": value})
+    write_json(folder / "recall.json", [row for row in recall if row["R@1"] is not None])
+    write_json(folder / "heatmap.json", heatmap)
+    write_json(folder / "losses.json", list(losses))
+
+
+def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Every named loss of every task over one running count of steps, thinned: step, task, loss, value."""
+    records: list[dict[str, Any]] = []
+    begin = 0
+    for task, path in paths.items():
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for name in LOSSES:
+            for step, value in thin([(begin + i, row[name]) for i, row in enumerate(lines) if name in row]):
+                records.append({"step": step, "task": task, "loss": name, "value": round(value, 6)})
+        begin += len(lines)
+    return records
+
+
+def thin(points: Sequence[tuple[int, float]], most: int = POINTS) -> Iterable[tuple[int, float]]:
+    """At most `most` points: the mean of each window, at the window's last step.
+
+    >>> list(thin([(0, 4.0), (1, 2.0), (2, 1.0)], most=2))
+    [(1, 3.0), (2, 1.0)]
+    """
+    width = max(1, -(-len(points) // most))
+    for start in range(0, len(points), width):
+        window = points[start : start + width]
+        yield window[-1][0], sum(value for _, value in window) / len(window)

@@ -1,0 +1,64 @@
+"""The numbers as tables: a CSV of everything per task, and what the report prints at its end."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from structalign.store import whole
+
+COLUMNS = ("split", "row", "gallery", "direction", "after", "task", "metric", "value")
+FROZEN = "frozen CLIP"
+
+
+def per_task_rows(table: Mapping[str, Any]) -> Iterator[tuple[str | float, ...]]:
+    """Rows of reports/per_task.csv, columns `COLUMNS`; (task, after) with metric R@1 is the matrix Acc(i, t)."""
+    for split, rows in table.items():
+        for row, found in rows.items():
+            for direction in ("t2v", "v2t"):
+                for after, tasks in found[f"{direction}_per_task"].items():
+                    for task, metrics in tasks.items():
+                        for metric, value in metrics.items():
+                            yield split, row, "seen", direction, after, task, metric, value
+            for after, tasks in found["acc_task"].items():
+                for task, value in tasks.items():
+                    yield split, row, "task", "t2v", after, task, "R@1", value
+
+
+def write_csv(path: Path, table: Mapping[str, Any]) -> None:
+    """Write reports/per_task.csv whole."""
+    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(per_task_rows(table))
+
+
+def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The method's row and frozen CLIP's, for the test split after the last task, under the same keys."""
+    rows = []
+    for name, key in ((method, "method"), (FROZEN, "zero_shot")):
+        found = table["test"][key]
+        last = list(found["t2v"])[-1]
+        rows.append(
+            {"row": name}
+            | {metric: found["t2v"][last].get(metric) for metric in ("R@1", "R@5", "R@10", "MedR", "MeanR")}
+            | {"v2t_R@1": found["v2t"][last].get("R@1")}
+            | {"BWF_seen": found["bwf_seen"][last], "BWF_task": found["bwf_task"][last]}
+        )
+    return rows
+
+
+def headline_table(rows: list[dict[str, Any]]) -> Table:
+    """The same two rows for a terminal."""
+    table = Table(title="Test split, text to video, all seen videos, after the last task")
+    for key in rows[0]:
+        table.add_column(
+            "" if key == "row" else key.replace("_", " "), justify="left" if key == "row" else "right"
+        )
+    for row in rows:
+        table.add_row(
+            *(f"{value:.1f}" if isinstance(value, float) else str(value or "-") for value in row.values())
+        )
+    return table
