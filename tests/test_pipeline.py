@@ -25,9 +25,15 @@ def described(stage: str) -> dict[str, Any]:
     return entry.get("do", entry)  # type: ignore[no-any-return]
 
 
+def code(dep: str) -> set[str]:
+    """The modules that a dependency is or, if it is a folder, holds."""
+    files = {file.relative_to(ROOT).as_posix() for file in modules().values()}
+    return {file for file in files if file == dep or file.startswith(f"{dep}/")}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_exactly_the_code_it_imports(stage: str) -> None:
-    listed = {dep for dep in described(stage)["deps"] if dep.endswith(".py")}
+    listed = {file for dep in described(stage)["deps"] for file in code(dep)}
     files = modules()
     real = {files[name].relative_to(ROOT).as_posix() for name in closure(f"stages.{stage}")}
     missing, needless = sorted(real - listed), sorted(listed - real)

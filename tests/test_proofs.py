@@ -1,0 +1,121 @@
+"""Change one thing, and DVC runs what depends on it and nothing else: on real stages, three tasks, toy CLIP.
+
+One project serves all rows. After each, the change is taken back and the run cache restores every result.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from toy import Project, categories, clips, executed, make_clip, make_project, write_captions
+
+from structalign.data.tasks import deal, write_tasks
+
+pytestmark = pytest.mark.slow
+
+TASKS = 3
+LANE = ("frames", "features", "train", "embed", "evaluate")
+
+
+def lane(first: str, since: int = 1, until: int = TASKS) -> set[str]:
+    """The stages from `first` to evaluate of the tasks `since` to `until`, and the report."""
+    names = LANE[LANE.index(first) :]
+    return {f"{name}@t{task:02d}" for name in names for task in range(since, until + 1)} | {"report"}
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The toy project after its first `dvc repro`, committed."""
+    project = make_project(tmp_path_factory.mktemp("toy"), TASKS)
+    assert project.repro() == {"check", "prepare"} | lane("frames")
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def project(run_once: Project) -> Iterator[Project]:
+    """The project as it was after the first run, and again so afterwards."""
+    before = run_once.results()
+    yield run_once
+    run_once.run("git", "checkout", "-q", ".")
+    run_once.run("git", "clean", "-fdq")
+    run_once.run("dvc", "checkout", "-q")
+    assert run_once.results() == before
+
+
+def test_nothing_changed_runs_nothing(project: Project) -> None:
+    assert project.repro() == set()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "row"),
+    [
+        ("ranking.beta", 0.25, lane("evaluate")),
+        ("crp.weight", 0.5, lane("train", since=2)),
+        ("optim.later.lr", 5e-3, lane("train", since=2)),
+        ("etf.dim", 24, lane("train")),
+        ("seed", 1, lane("train")),
+        ("backbone.vision_frozen", 1, lane("features")),
+        ("frames.per_video", 3, lane("frames")),
+    ],
+)
+def test_a_parameter_runs_its_row_and_the_run_cache_takes_it_back(
+    project: Project, key: str, value: Any, row: set[str]
+) -> None:
+    old = yaml.safe_load((project.root / "params.yaml").read_text(encoding="utf-8"))
+    project.set(key, value)
+    assert project.repro() - {"check"} == row | set()
+    for part in key.split("."):
+        old = old[part]
+    project.set(key, old)
+    # the report's files lie in git, which DVC's run cache does not restore
+    assert project.repro() == {"report"}
+
+
+def test_a_new_test_video_of_the_last_task_trains_nothing(project: Project) -> None:
+    make_clip(project.root / "data/videos" / f"{TASKS}a3.mp4", hue=355)
+    assert project.repro() == {"prepare"} | lane("frames", since=TASKS) - {f"train@t{TASKS:02d}"}
+
+
+def test_a_new_task_runs_its_own_stages_alone(project: Project) -> None:
+    write_captions(project.root, clips(project.root, TASKS + 1))
+    names = [name for task in range(1, TASKS + 2) for name in categories(task)]
+    write_tasks(deal(names, TASKS + 1), project.root / "tasks.yaml")
+    new = lane("frames", since=TASKS + 1, until=TASKS + 1)
+    assert project.repro() == {"check", "prepare"} | new
+
+
+@pytest.mark.parametrize("target", [[], [f"evaluate@t{TASKS:02d}"]], ids=["all", "one target"])
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("crp.wieght=1", "crp.wieght"),
+        ("+crp.wieght=1", "the nearest is `crp.weight`; `git checkout params.yaml`"),
+        ("+crpp.weight=1", "the nearest is `crp.weight`; `git checkout params.yaml`"),
+        ("etf.dim=-3", "`etf.dim` = -3 must be a whole number at least 1"),
+        ("crp.weight=nan", "`crp.weight` = NaN must be a finite number"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_anything_runs(
+    project: Project, override: str, said: str, target: list[str]
+) -> None:
+    before = project.results()
+    refused = project.run("dvc", "exp", "run", "-S", override, *target, check=False)
+    assert refused.returncode != 0
+    assert executed(refused) <= {"check"}
+    assert said in refused.stdout + refused.stderr
+    assert project.results() == before
+    assert project.run("dvc", "exp", "list").stdout.split() in ([], ["main"])
+
+
+def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    project.run("dvc", "remote", "add", "-q", "--local", "-d", "full", str(remote))
+    project.run("dvc", "push", "-q")
+    project.run("git", "clone", "-q", str(project.root), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.run("dvc", "remote", "add", "-q", "--local", "-d", "full", str(remote))
+    done = clone.run("dvc", "exp", "run", "--pull", "-S", "crp.weight=0.5")
+    assert executed(done) - {"check"} == lane("train", since=2)
