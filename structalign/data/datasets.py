@@ -1,9 +1,9 @@
-"""Our own-data format: a folder with `videos/` and captions.csv (video, caption, category, split, start, end).
+"""Our own-data format: a folder with `videos/` and captions.csv, which names the videos.
 
-One row of the table is one caption of one clip; a clip is a whole file, or its stretch from start to end
-(seconds). `read_table` finds everything that is wrong, so that `structalign data check` can list it;
-`read_captions` stops at the first. A reader of another dataset would give the same rows; nothing downstream
-knows a dataset's name.
+One row of the table (video, caption, category, split[, start, end]) is one caption of one clip; a clip is a
+whole file, or its stretch from start to end, seconds. `read_table` finds everything that is wrong, so that
+`structalign data check` can list it; `read_captions` stops at the first. A reader of another dataset would
+give the same rows; nothing downstream knows a dataset's name.
 """
 
 import csv

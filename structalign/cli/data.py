@@ -1,0 +1,49 @@
+"""`structalign data check`: what is in data/, and whether a run would stop on it."""
+
+import typer
+
+from structalign.data.inspection import Findings, inspect
+from structalign.data.manifest import SPLITS
+from structalign.data.tasks import read_tasks
+from structalign.params import read
+from structalign.sections.data import Data
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def data() -> None:
+    """Check the data before a run."""
+
+
+@app.command()
+def check() -> None:
+    """Count and decode everything the captions table names; exit 1 if something would stop a run."""
+    tasks = read_tasks()
+    found = inspect(tasks, read("data", Data), read("backbone.name", str))
+    show(found, [*tasks, "none"])
+    if found.stops:
+        raise typer.Exit(1)
+
+
+def show(found: Findings, tasks: list[str]) -> None:
+    """Print the counts by task and split, then what is wrong, then what is worth a look."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    table = Table("task", "split", box=None, pad_edge=False, header_style="bold")
+    for column in ("videos", "captions", "seconds"):
+        table.add_column(column, justify="right")
+    cells = [(task, split) for task in tasks for split in SPLITS if found.captions[task, split]]
+    for cell in cells:
+        seconds = f"{found.seconds.get(cell, 0):.1f}"
+        table.add_row(*cell, str(found.videos[cell]), str(found.captions[cell]), seconds)
+    table.add_section()
+    totals = (str(found.videos.total()), str(found.captions.total()), f"{sum(found.seconds.values()):.1f}")
+    table.add_row("all", "", *totals)
+    console.print(table)
+    for title, sentences, style in (("stops a run", found.stops, "red"), ("note", found.notes, "yellow")):
+        for sentence in sentences:
+            console.print(f"{title}: {sentence}", style=style, soft_wrap=True)
+    console.print("Nothing stops a run." if not found.stops else f"{len(found.stops)} to mend.", style="bold")

@@ -1,0 +1,91 @@
+"""What can be said of the data before a run: counts, seconds, and what is wrong or strange, by row."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from structalign.console import track
+from structalign.data.datasets import Row, against_tasks, read_table
+from structalign.data.dealing import hash_files, same_content, shared_with_training
+from structalign.data.manifest import DATA
+from structalign.data.pretrained import refuse_sample_clip
+from structalign.data.tasks import Task
+from structalign.data.video import BrokenVideo, measure
+from structalign.errors import UserError
+from structalign.sections.data import Data
+
+Cell = tuple[str, str]  # (task, split)
+
+
+@dataclass
+class Findings:
+    """Counts by (task, split), and sentences: `stops` ends a run, `notes` doesn't."""
+
+    videos: Counter[Cell] = field(default_factory=Counter)
+    captions: Counter[Cell] = field(default_factory=Counter)
+    seconds: dict[Cell, float] = field(default_factory=dict)
+    stops: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def inspect(tasks: dict[str, Task], data: Data, backbone: str, folder: Path = DATA) -> Findings:
+    """Read the table, hash and decode every video; `UserError` only where there is no table to read."""
+    rows, problems = read_table(folder)
+    found = Findings(stops=[str(problem) for problem in [*problems, *against_tasks(rows, tasks)]])
+    try:
+        refuse_sample_clip(backbone, rows)
+    except UserError as error:
+        found.stops.append(str(error))
+    hashes = hash_files(rows, folder / "videos")
+    groups = same_content(rows, hashes)
+    for trained, other in shared_with_training(groups):
+        found.stops.append(
+            f"row {other.number}: {other.video} ({other.split}) has the content of {trained.video} "
+            f"(row {trained.number}, train): take one of them out"
+        )
+    for group in groups:
+        if len({row.split == "train" for row in group}) == 1:
+            names = ", ".join(f"{row.video} (row {row.number})" for row in group)
+            found.notes.append(f"the same content under several names: {names}")
+    _measure(rows, hashes, tasks, data, folder, found)
+    return found
+
+
+def _measure(
+    rows: list[Row], hashes: dict[str, str], tasks: dict[str, Task], data: Data, folder: Path, found: Findings
+) -> None:
+    """Count and decode the clips; say which are missing or broken, and whether a run can do without them."""
+    owner = {category: key for key, task in tasks.items() for category in task.categories}
+    clips = {row.id: row for row in reversed(rows)}  # each clip's first row
+    present = [row for row in clips.values() if row.video in hashes]
+    one = delayed(_seconds)
+    lengths = Parallel(n_jobs=-1, backend="threading", return_as="generator")(
+        one(folder / "videos" / row.video, row.start, row.end, data.timeout) for row in present
+    )
+    measured = dict(
+        zip([row.id for row in present], track(lengths, "decoding videos", len(present)), strict=True)
+    )
+    lost = found.stops if data.on_broken == "stop" else found.notes
+    for name, row in sorted(clips.items(), key=lambda item: item[1].number):
+        length = measured.get(name, "the file is missing")
+        cell = (owner.get(row.category, "none"), row.split)
+        if isinstance(length, str):
+            lost.append(f"row {row.number}: {name}: {length}")
+        else:
+            found.videos[cell] += 1
+            found.seconds[cell] = found.seconds.get(cell, 0.0) + length
+    usable = [row for row in rows if not isinstance(measured.get(row.id, ""), str)]
+    found.captions.update((owner.get(row.category, "none"), row.split) for row in usable)
+    known = set(found.stops)
+    if len(usable) < len(rows):
+        without = [str(problem) for problem in against_tasks(usable, tasks)]
+        found.stops += [f"without what is missing or broken, {text}" for text in without if text not in known]
+
+
+def _seconds(path: Path, start: float | None, end: float | None, timeout: float) -> float | str:
+    try:
+        return measure(path, start, end, timeout)
+    except BrokenVideo as reason:
+        return str(reason)
