@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from structalign.console import command
 from structalign.costs import measured
-from structalign.data.tasks import category_ids, read_tasks
 from structalign.learning.etf import etf_head_init, simplex_etf
 from structalign.learning.memory import Memory, empty_memory
 from structalign.learning.methods import method_named
@@ -28,38 +27,36 @@ from structalign.sections.etf import Etf
 from structalign.sections.method import MethodName
 from structalign.sections.optim import Phase, Shared
 from structalign.sections.pseudo import Pseudo
-from structalign.store import folder_bytes, whole, whole_folder
+from structalign.store import folder_bytes, read_json, whole, whole_folder
 
 BACKBONE = Path("work/backbone")
 
 
 def main(task: str) -> None:
     """Write checkpoints/<TASK> and work/logs/<TASK>.jsonl."""
-    tasks = read_tasks()
-    row, number = tasks[task], list(tasks).index(task) + 1
+    row = read_json(Path("work/manifest", task, "task.json"))
+    number, first, prev = row["number"], row["number"] == 1, row["prev"]
     seed, method = read("seed", int), method_named(read("method", MethodName).name)
-    later = row.phase == "later"
     settings = Settings(
         seed=seed,
         precision=read("backbone", Backbone).precision,
         contrastive=read("contrastive", Contrastive),
         etf=read("etf", Etf),
-        crp=read("crp", Crp) if later else None,
-        pseudo=read("pseudo", Pseudo) if later else None,
+        crp=None if first else read("crp", Crp),
+        pseudo=None if first else read("pseudo", Pseudo),
         shared=read("optim.shared", Shared),
-        phase=read(f"optim.{row.phase}", Phase),
+        phase=read("optim.first", Phase) if first else read("optim.later", Phase),
     )
     with measured("train", task) as cost:
         device = prepare_device()
-        previous = Path("checkpoints", row.prev)
+        previous = Path("checkpoints", prev)
         before = read_config(previous)
-        ids = category_ids(tasks)
         config = replace(
             before,
             method=read("method", MethodName).name,
             seed=seed,
             tasks=[*before.tasks, task],
-            categories={**before.categories, **{name: ids[name] for name in row.categories}},
+            categories=before.categories | row["categories"],
         )
         with whole(Path("work/logs", f"{task}.jsonl")) as log, whole_folder(Path("checkpoints", task)) as out:
             with log.open("w", encoding="utf-8") as stream:
@@ -83,7 +80,7 @@ def main(task: str) -> None:
                 trainer.fit(write)
                 bar.close()
                 trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-                remembered = trainer.remember(len(row.categories)).tensors()
+                remembered = trainer.remember(len(row["categories"])).tensors()
                 config = replace(
                     config,
                     shape=asdict(model.shape),

@@ -191,8 +191,12 @@ class TaskTrainer:
         terms = {"contrastive": losses.contrastive(logits, video)}
         if self.teacher is not None and settings.crp is not None:
             caught = self.teacher.text[pairs.caption]
-            target = scale * word_frame(caught.words, caught.mask, self.teacher.frames[pairs.view, pairs.video])
-            terms["crp"] = settings.crp.weight * losses.relation(logits, target.to(self.device), settings.crp.temperature)
+            target = scale * word_frame(
+                caught.words, caught.mask, self.teacher.frames[pairs.view, pairs.video]
+            )
+            terms["crp"] = settings.crp.weight * losses.relation(
+                logits, target.to(self.device), settings.crp.temperature
+            )
         if self._acts("etf"):
             loss = self._etf_loss(text, frames, pairs, *key)
             base = sum(terms.values(), torch.zeros((), device=self.device))
@@ -201,7 +205,10 @@ class TaskTrainer:
             drawn = self._draw(settings.shared.batch, "pseudo", *key)
             means = masked_mean(text.words, text.mask), frames.mean(dim=1)
             terms["pseudo"] = settings.pseudo.weight * losses.pseudo_contrastive(
-                *(F.normalize(mean, dim=-1) for mean in means), video, *drawn, settings.pseudo.mask_same_category
+                *(F.normalize(mean, dim=-1) for mean in means),
+                video,
+                *drawn,
+                settings.pseudo.mask_same_category,
             )
         return terms
 
@@ -224,12 +231,12 @@ class TaskTrainer:
         settings, shared, phase = self.settings, self.settings.shared, self.settings.phase
         adamw = optimiser(self.model, self.method, self.task, shared, phase)
         trained = [p for group in adamw.param_groups for p in group["params"]]
-        epochs = [
-            list(batches(self._epoch(epoch), shared.batch)) for epoch in range(phase.epochs)
-        ]
+        epochs = [list(batches(self._epoch(epoch), shared.batch)) for epoch in range(phase.epochs)]
         steps, step = sum(map(len, epochs)), 0
         if steps == 0:
-            raise UserError(f"task {self.task} has fewer than two training pairs: add videos and captions for it.")
+            raise UserError(
+                f"task {self.task} has fewer than two training pairs: add videos and captions for it."
+            )
         self.model.train()
         self.model.clip.model.eval()
         for mixture in self.model.mixtures():
@@ -247,15 +254,14 @@ class TaskTrainer:
                 total.backward()  # type: ignore[no-untyped-call]
                 for mixture in self.model.mixtures():
                     mixture.drop_unused_gradients()
-                norm = torch.nn.utils.clip_grad_norm_(trained, shared.clip)
-                if not math.isfinite(float(total)) or not math.isfinite(float(norm)):
+                norm = torch.nn.utils.clip_grad_norm_(trained, shared.clip).item()
+                values = {"loss": total.item(), **{name: value.item() for name, value in terms.items()}}
+                if not math.isfinite(values["loss"] + norm):
                     raise UserError(
-                        f"the loss of task {self.task} is {float(total)} at step {step}: lower `optim` learning rates."
+                        f"task {self.task} diverged at step {step} ({values}): lower the rates in `optim`."
                     )
                 adamw.step()
-                values = {name: float(value.detach()) for name, value in terms.items()}
-                rate = factor * phase.lr
-                log({"step": step, "epoch": epoch, "loss": float(total), **values, "lr": rate, "grad_norm": float(norm)})
+                log({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr, "grad_norm": norm})
                 step += 1
         self.model.eval()
 
@@ -275,7 +281,9 @@ class TaskTrainer:
         self.model.eval()
         text = encode_queries(self.model, self.captions.tokens, self.task, self.device)
         video = self.encode_videos(CENTRE).mean(dim=1)
-        first = torch.tensor([int((self.captions.video == v).nonzero()[0, 0]) for v in range(len(self.features))])
+        first = torch.tensor(
+            [int((self.captions.video == v).nonzero()[0, 0]) for v in range(len(self.features))]
+        )
         return remember(
             self.memory,
             masked_mean(text.words, text.mask),

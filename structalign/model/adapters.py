@@ -90,7 +90,9 @@ class LoraMixture(nn.Module):
     R (x[eot] + u_p), the same for all tokens of a caption; training adds noise to these logits.
     """
 
-    def __init__(self, linear: nn.Linear, routing: Routing, rank: int, alpha: float, experts: int, dropout: float):
+    def __init__(
+        self, linear: nn.Linear, routing: Routing, rank: int, alpha: float, experts: int, dropout: float
+    ):
         super().__init__()
         self.linear = linear
         self.routing = [routing]  # a list, so that it is no sub-module and is shared by all mixtures

@@ -105,12 +105,18 @@ class Clip(nn.Module):
 def load_clip(folder: Path) -> Clip:
     """Load a CLIP folder in float32, frozen. A folder that is none is a `UserError`."""
     from transformers.models.clip.modeling_clip import CLIPModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
-        model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager")
+        model = CLIPModel.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
+        )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder} holds no CLIP that can be loaded ({reason}): set backbone.name and run `dvc repro`.") from None
+        raise UserError(
+            f"{folder} holds no CLIP that can be loaded ({reason}): set backbone.name and run `dvc repro`."
+        ) from None
     return Clip(model)
 
 
@@ -138,6 +144,8 @@ class Tokeniser:
         cut = sum(len(row) > self.limit for row in rows)
         rows = [row if len(row) <= self.limit else [*row[: self.limit - 1], end] for row in rows]
         length = max(map(len, rows), default=1)
-        ids = torch.tensor([row + [end] * (length - len(row)) for row in rows], dtype=torch.int64).view(len(rows), length)
+        ids = torch.tensor([row + [end] * (length - len(row)) for row in rows], dtype=torch.int64).view(
+            len(rows), length
+        )
         eot = (ids == end).int().argmax(dim=1)
         return Tokens(ids, eot, cut)

@@ -3,8 +3,8 @@
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, D embedding.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -57,7 +57,9 @@ class VideoText(nn.Module):
             attention = cast(nn.Module, layer.self_attn)
             for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
                 linear = cast(nn.Linear, getattr(attention, name))
-                mixture = LoraMixture(linear, self.routing, shape.rank, shape.alpha, shape.experts, shape.dropout)
+                mixture = LoraMixture(
+                    linear, self.routing, shape.rank, shape.alpha, shape.experts, shape.dropout
+                )
                 mixture.initialise(seed, "lora", index, name)
                 setattr(attention, name, mixture)
 
@@ -114,7 +116,10 @@ class VideoText(nn.Module):
         """Adapter parameters by role; every adapter parameter is in exactly one group."""
         fusions, mixtures = self.fusions(), self.mixtures()
         projections = [
-            p for m in fusions for name, p in m.named_parameters() if not name.startswith(("attention.", "alpha"))
+            p
+            for m in fusions
+            for name, p in m.named_parameters()
+            if not name.startswith(("attention.", "alpha"))
         ]
         return {
             "fusion": projections,
@@ -126,26 +131,49 @@ class VideoText(nn.Module):
         }
 
 
-@torch.no_grad()
-def encode_queries(
-    model: VideoText, tokens: Tokens, task: int, device: torch.device, rows: int = 32
-) -> TextEmbeddings:
-    """Encode captions routed as `task`, the same numbers whatever the other captions are.
+Encoder = Callable[[Tokens], TextEmbeddings]
 
-    Captions are grouped by their own token count and run `rows` at a time, the last group filled up by repeats:
-    the shapes of a caption's computation depend on the caption alone. Returns padded [R, L, D] on the CPU.
-    """
-    count, length = tokens.ids.shape
-    words = torch.zeros(count, length, model.clip.embedding_dim)
-    mask = torch.zeros(count, length, dtype=torch.bool)
-    sentence = torch.zeros(count, model.clip.embedding_dim)
+
+@torch.no_grad()
+def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.device) -> TextEmbeddings:
+    """Encode captions routed as `task`, the same numbers whatever the other captions are: [R, L, D] on the CPU."""
+    return _by_length(
+        tokens,
+        lambda rows: model.encode_text(rows, torch.full((len(rows.eot),), task, device=device)),
+        device,
+    )
+
+
+@torch.no_grad()
+def encode_frozen(
+    clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device
+) -> TextEmbeddings:
+    """Encode captions with frozen CLIP, whether or not adapters are wrapped around it: [R, L, D] on the CPU."""
+
+    def encode(rows: Tokens) -> TextEmbeddings:
+        embeddings = clip.text(rows)
+        position = torch.arange(len(rows.eot), device=device)
+        return TextEmbeddings(embeddings, rows.word_mask(), embeddings[position, rows.eot])
+
+    with model.frozen() if model is not None else nullcontext():
+        return _by_length(tokens, encode, device)
+
+
+def _by_length(tokens: Tokens, encode: Encoder, device: torch.device, rows: int = 32) -> TextEmbeddings:
+    """Captions are grouped by their own token count and encoded `rows` at a time, the last group filled up by
+    repeats: the shapes of a caption's computation depend on the caption alone."""
+    parts: list[tuple[Tensor, TextEmbeddings]] = []
     for end in tokens.eot.unique().tolist():
-        members = (tokens.eot == end).nonzero()[:, 0]
-        for chunk in members.split(rows):
+        for chunk in (tokens.eot == end).nonzero()[:, 0].split(rows):
             filled = chunk[torch.arange(rows) % len(chunk)]
-            batch = tokens[filled].to(device)
-            encoded = model.encode_text(batch, torch.full((rows,), task, device=device))
-            words[chunk, : end + 1] = encoded.words[: len(chunk)].float().cpu()
-            mask[chunk, : end + 1] = encoded.mask[: len(chunk)].cpu()
-            sentence[chunk] = encoded.sentence[: len(chunk)].float().cpu()
+            parts.append((chunk, encode(tokens[filled].to(device))[slice(len(chunk))]))
+    dim = parts[0][1].words.shape[2]
+    count, length = tokens.ids.shape
+    words, sentence = torch.zeros(count, length, dim), torch.zeros(count, dim)
+    mask = torch.zeros(count, length, dtype=torch.bool)
+    for chunk, part in parts:
+        width = part.words.shape[1]
+        words[chunk, :width] = part.words.float().cpu()
+        mask[chunk, :width] = part.mask.cpu()
+        sentence[chunk] = part.sentence.float().cpu()
     return TextEmbeddings(words, mask, sentence)

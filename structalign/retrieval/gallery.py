@@ -1,0 +1,89 @@
+"""Stored video embeddings: written once, after the task that brought the videos, and never recomputed.
+
+A task's gallery is `work/gallery/<task>/<split>.safetensors` with `frames` [V, N, D] float32, n(f_n) of the model
+after that task, and `frozen` of frozen CLIP, beside `<split>.json` with a row a video. `work/index/<task>.json` lists
+the galleries of all tasks up to it with their hashes, so that a changed or missing one is noticed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from structalign.errors import UserError
+from structalign.model.video_text import TextEmbeddings
+from structalign.retrieval.similarity import best_frame, sentence_video, word_frame
+from structalign.store import digest, read_json, write_json
+
+CHUNK = 1 << 26  # word-frame cosines held at a time: 256 MiB of float32
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """rows: a dict a video; frames, frozen: [V, N, D] unit vectors."""
+
+    task: str
+    rows: list[dict[str, Any]]
+    frames: Tensor
+    frozen: Tensor
+
+
+def write_gallery(
+    folder: Path, split: str, rows: list[dict[str, Any]], frames: Tensor, frozen: Tensor
+) -> None:
+    """Store raw frame embeddings [V, N, D] as unit vectors."""
+    tensors = {"frames": F.normalize(frames, dim=-1), "frozen": F.normalize(frozen, dim=-1)} if rows else {}
+    save_file(tensors, folder / f"{split}.safetensors")
+    write_json(folder / f"{split}.json", {"videos": rows})
+
+
+def write_index(path: Path, previous: Path, task: str, folder: Path) -> None:
+    """The previous index and one more entry: the hashes of a task's gallery files."""
+    files = {file.name: digest(file) for file in sorted(folder.iterdir())}
+    entry = {"task": task, "folder": folder.as_posix(), "files": files}
+    write_json(path, {"galleries": [*read_json(previous)["galleries"], entry]})
+
+
+def read_galleries(index: Path, split: str) -> list[Gallery]:
+    """Every gallery of an index, in the order of tasks, each file checked against its hash."""
+    galleries = []
+    for entry in read_json(index)["galleries"]:
+        folder = Path(entry["folder"])
+        for name, expected in entry["files"].items():
+            if not (folder / name).exists() or digest(folder / name) != expected:
+                raise UserError(
+                    f"{folder / name} is missing or not what {index} names: "
+                    f"`dvc checkout {folder}` (or `dvc pull {folder}`) brings it back."
+                )
+        rows = read_json(folder / f"{split}.json")["videos"]
+        tensors = load_file(folder / f"{split}.safetensors")
+        if rows:
+            galleries.append(Gallery(entry["task"], rows, tensors["frames"], tensors["frozen"]))
+    return galleries
+
+
+def score(text: TextEmbeddings, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Word-frame and sentence-video similarity and the matching frame, each [Q, V], in blocks of bounded memory."""
+    videos, per_video = frames.shape[:2]
+    queries, length = text.mask.shape
+    rows = max(1, CHUNK // max(1, length * videos * per_video))
+    parts = []
+    for start in range(0, queries, rows):
+        block = text[slice(start, start + rows)]
+        parts.append((
+            word_frame(block.words, block.mask, frames),
+            sentence_video(block.sentence, frames),
+            best_frame(block.words, block.mask, frames),
+        ))  # fmt: skip
+    words, sentences, matching = zip(*parts, strict=True)
+    return torch.cat(words), torch.cat(sentences), torch.cat(matching)
+
+
+def side_by_side(blocks: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Join blocks of columns: a list of tuples of [Q, V_p] -> a list of [Q, V]."""
+    return [torch.cat(columns, dim=1) for columns in zip(*blocks, strict=True)]

@@ -1,0 +1,93 @@
+"""`structalign.load(checkpoint)`: a model that encodes texts and videos and scores them, from any folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from structalign.data.pretrained import resolve
+from structalign.data.video import decode
+from structalign.model.backbone import Clip, Tokeniser, load_clip, pixel_statistics
+from structalign.model.checkpoint import Config, build_model, read_config
+from structalign.model.device import prepare_device
+from structalign.model.video_text import TextEmbeddings, VideoText, encode_frozen, encode_queries
+from structalign.model.views import centre_view
+from structalign.retrieval.gallery import score
+
+SECONDS_PER_VIDEO = 60.0
+FROZEN_FRAMES = 8  # what a checkpoint without adapters samples: frozen CLIP has no number of its own
+
+
+@dataclass(frozen=True)
+class Retriever:
+    """A checkpoint, ready to use. `clip` alone answers where the checkpoint has no adapters."""
+
+    config: Config
+    clip: Clip
+    model: VideoText | None
+    tokeniser: Tokeniser
+    pixels: tuple[Tensor, Tensor]
+    device: torch.device
+
+    @property
+    def frames(self) -> int:
+        """Frames N that a video is sampled at."""
+        return self.model.shape.frames if self.model is not None else FROZEN_FRAMES
+
+    def encode_text(self, texts: Sequence[str], task: int | None = None) -> TextEmbeddings:
+        """Words [R, L, D], mask [R, L] and sentences [R, D]; `task` (1-based, the newest if None) routes them."""
+        tokens = self.tokeniser(list(texts))
+        if self.model is None:
+            return encode_frozen(self.clip, None, tokens, self.device)
+        return encode_queries(self.model, tokens, task or len(self.config.tasks), self.device)
+
+    @torch.inference_mode()
+    def encode_video(self, video: str | Path | NDArray[np.uint8]) -> Tensor:
+        """[N, D] raw frame embeddings of a video or image file, or of uint8 frames [N', H, W, 3]."""
+        if isinstance(video, (str, Path)):
+            clip = decode(Path(video), self.frames, self.clip.image_size, timeout=SECONDS_PER_VIDEO)
+            video = clip.frames
+        chosen = ((np.arange(self.frames) + 0.5) / self.frames * len(video)).astype(int)
+        frames = torch.from_numpy(video[chosen].copy()).permute(0, 3, 1, 2).float() / 255
+        mean, std = self.pixels
+        pixels = ((centre_view(frames, self.clip.image_size) - mean) / std).to(self.device)
+        if self.model is None:
+            return self.clip.vision_suffix(self.clip.vision_prefix(pixels, 0), 0).cpu()
+        states = self.clip.vision_prefix(pixels, self.model.shape.vision_frozen)
+        return self.model.encode_frames(states[None])[0].cpu()
+
+    def score(
+        self, texts: Sequence[str], videos: Sequence[str | Path | NDArray[np.uint8]], task: int | None = None
+    ) -> Tensor:
+        """[texts, videos]: the mean of word-frame and sentence-video similarity, in [-1, 1].
+
+        The ranking of a gallery standardises both over its videos first (method, section 3); a score of one pair
+        has no gallery, so here they are averaged as they are.
+        """
+        frames = torch.stack([self.encode_video(video) for video in videos])
+        words, sentence, _ = score(self.encode_text(texts, task), frames)
+        return (words + sentence) / 2
+
+
+def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retriever:
+    """Load a checkpoint folder. Its backbone is `backbone` (a folder or a name on the hub) if given, else the copy
+    that the pipeline keeps beside the checkpoints, else the name in its config.
+
+    Raises `UserError` where the folder is no checkpoint or the backbone cannot be found.
+    """
+    folder = Path(checkpoint)
+    config = read_config(folder)
+    kept = folder.resolve().parent.parent / "work" / "backbone"
+    if backbone is None:
+        source = kept if kept.exists() else resolve(config.backbone)
+    else:
+        source = resolve(str(backbone))
+    device = prepare_device()
+    clip = load_clip(source)
+    model = build_model(clip, config, folder)
+    (clip if model is None else model).to(device)
+    return Retriever(config, clip, model, Tokeniser(source), pixel_statistics(source), device)
