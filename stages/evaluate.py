@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from structalign.console import command
@@ -13,7 +14,6 @@ from structalign.retrieval.examples import examples
 from structalign.retrieval.metrics import fuse, measure
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json, write_json
-
 
 EMPTY = dict.fromkeys(
     ("words", "sentence", "frozen_words", "frozen_sentence"), np.zeros((0, 0), dtype=np.float32)
@@ -30,7 +30,7 @@ def main(task: str) -> None:
     for split in ("test", "val"):
         rows = read_json(folder / f"{split}.json")
         queries, videos = rows["queries"], rows["videos"]
-        scores = load_file(folder / f"{split}.safetensors") if queries else EMPTY
+        scores: dict[str, NDArray[Any]] = load_file(folder / f"{split}.safetensors") if queries else EMPTY
         if queries and scores["words"].shape != (len(queries), len(videos)):
             raise UserError(
                 f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{task}` makes them."

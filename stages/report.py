@@ -1,4 +1,4 @@
-"""Metrics over time, plots, costs and one page, from what the other stages left behind. No model, no torch."""
+"""Metrics over time, plots, costs and one page, from what other stages left. No model, no torch."""
 
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ REPORTS = Path("reports")
 
 
 def main() -> None:
-    """Write reports/{metrics,per_task,costs}.json, per_task.csv, plots/ and index.html; print the headline."""
+    """Write metrics, tables, plots and the page below reports/; print the headline."""
     tasks, method = read_tasks(), read("method", MethodName).name
     evaluations = [read_json(REPORTS / "eval" / f"{task}.json") for task in tasks]
     table = over_time(evaluations, {task: len(row.categories) for task, row in tasks.items()})

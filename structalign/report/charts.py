@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -16,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 TEXT, GRID = "#fe0001", "#fe0002"
 SERIES = 0xFE0100
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
     "axes.edgecolor": GRID,

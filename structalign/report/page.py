@@ -33,8 +33,9 @@ def render(
 ) -> str:
     """The whole page as HTML.
 
-    `categories` names those of every task, in order; `table` is `forgetting.over_time`'s; `last` the evaluation
-    after the last task (counts and examples); `picture(task, video, frame)` gives a frame's JPEG bytes.
+    `categories` names those of every task, in order; `table` is `forgetting.over_time`'s; `last` the
+    evaluation after the last task (counts and examples); `picture(task, video, frame)` gives a
+    frame's JPEG bytes.
     """
     environment = Environment(
         loader=PackageLoader("structalign.report", ""),
@@ -131,9 +132,12 @@ def _loss_curves(losses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         starts.setdefault(record["task"], record["step"])
     charts = []
     for name, title in LOSS_TITLES.items():
-        points = [(record["step"], record["value"]) for record in losses if record["loss"] == name]
-        if points:
-            series = [Line(name, "var(--accent)", points)]
+        series = []
+        for task in starts:
+            rows = [record for record in losses if record["loss"] == name and record["task"] == task]
+            if rows:
+                series.append(Line(task, "var(--accent)", [(row["step"], row["value"]) for row in rows]))
+        if series:
             svg = line_chart(series, "step", title, boundaries=list(starts.values())[1:])
             charts.append({"title": title, "svg": Markup(svg)})
     return charts

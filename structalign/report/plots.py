@@ -1,4 +1,4 @@
-"""Records for `dvc plots`: flat lists of JSON objects with numeric x, drawn by the templates in .dvc/plots."""
+"""Records for `dvc plots`: flat JSON lists with numeric x, drawn by the templates in .dvc/plots."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

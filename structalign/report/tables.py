@@ -14,7 +14,7 @@ FROZEN = "frozen CLIP"
 
 
 def per_task_rows(table: Mapping[str, Any]) -> Iterator[tuple[str | float, ...]]:
-    """Rows of reports/per_task.csv, columns `COLUMNS`; (task, after) with metric R@1 is the matrix Acc(i, t)."""
+    """Rows of per_task.csv, columns `COLUMNS`; (task, after) with metric R@1 is the matrix Acc(i, t)."""
     for split, rows in table.items():
         for row, found in rows.items():
             for direction in ("t2v", "v2t"):
