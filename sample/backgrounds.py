@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -22,36 +23,41 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (244, 244, 240),
 }
 
-_Field = np.ndarray
+_Field = NDArray[np.float64]
 _Pattern = Callable[[_Field, _Field, float], _Field]
 
 
 def _striped(x: _Field, y: _Field, turn: float) -> _Field:
     angle = np.pi * turn
-    return np.floor((x * np.cos(angle) + y * np.sin(angle)) * 7) % 2
+    stripes: _Field = np.floor((x * np.cos(angle) + y * np.sin(angle)) * 7) % 2
+    return stripes
 
 
 def _dotted(x: _Field, y: _Field, turn: float) -> _Field:
     u, v = x * 6 + turn, y * 6 + turn
     u = u + 0.5 * (np.floor(v) % 2)
-    return ((u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.075).astype(float)
+    return ((u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.075).astype(np.float64)
 
 
 def _checkered(x: _Field, y: _Field, turn: float) -> _Field:
-    return (np.floor(x * 6 + turn) + np.floor(y * 6 + turn)) % 2
+    checks: _Field = (np.floor(x * 6 + turn) + np.floor(y * 6 + turn)) % 2
+    return checks
 
 
 def _sunburst(x: _Field, y: _Field, turn: float) -> _Field:
-    return np.floor((np.arctan2(y - 0.5, x - 0.5) / (2 * np.pi) + 0.5 + turn) * 20) % 2
+    rays: _Field = np.floor((np.arctan2(y - 0.5, x - 0.5) / (2 * np.pi) + 0.5 + turn) * 20) % 2
+    return rays
 
 
 def _wavy(x: _Field, y: _Field, turn: float) -> _Field:
-    return np.floor((y + 0.04 * np.sin(2 * np.pi * (2.5 * x + turn))) * 9) % 2
+    waves: _Field = np.floor((y + 0.04 * np.sin(2 * np.pi * (2.5 * x + turn))) * 9) % 2
+    return waves
 
 
 def _gradient(x: _Field, y: _Field, turn: float) -> _Field:
     angle = 2 * np.pi * turn
-    return 0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
+    slope: _Field = 0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
+    return slope
 
 
 def _plain(x: _Field, y: _Field, turn: float) -> _Field:

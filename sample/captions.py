@@ -131,7 +131,8 @@ def captions(scene: Scene, count: int, random: Random) -> list[str]:
     """Write ``count`` different captions of a scene, some of which tell the background."""
     thing, verb = scene.thing, scene.verb
     other = scene.other.phrase if scene.other else ""
-    plain = [phrase(template, thing.phrase, thing.plural, verb, other) for template in PHRASES[scene.motion]]
+    templates = PHRASES[scene.motion]
+    plain = [phrase(text, thing.phrase, thing.plural, verb, other) for text in templates]
     placed = [f"{text} over {scene.background.phrase}" for text in plain]
     chosen: list[str] = []
     random.shuffle(plain)

@@ -62,12 +62,13 @@ def build(words: CLIPTokenizer) -> CLIPModel:
         "projection_dim": 128,
     }
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=128)
-    return CLIPModel._from_config(config, attn_implementation="eager")
+    config._attn_implementation = "eager"
+    return CLIPModel(config)
 
 
 def save(out: Path, model: CLIPModel, words: CLIPTokenizer) -> None:
     """Write the model in half precision with its tokenizer and image settings."""
-    half = build(words).half()
+    half = build(words).half()  # type: ignore[no-untyped-call]
     half.load_state_dict({name: value.half() for name, value in model.state_dict().items()})
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -113,7 +114,8 @@ def tensors(batch: list[Pair], words: CLIPTokenizer) -> tuple[Tensor, Tensor, Te
     """Pixels, token numbers and attention mask of a batch."""
     pixels = torch.from_numpy(np.stack([pair.pixels for pair in batch])).permute(0, 3, 1, 2)
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
-    text = words([pair.caption for pair in batch], padding=True, truncation=True, return_tensors="pt")
+    captions = [pair.caption for pair in batch]
+    text = words(captions, padding=True, truncation=True, return_tensors="pt")
     return (pixels / 255 - mean) / deviation, text["input_ids"], text["attention_mask"]
 
 
@@ -166,18 +168,17 @@ def main(
         if weight:
             loss = loss + weight * auxiliary(image, text, labels, tells)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(100))
         if (step + 1) % 50 == 0:
             right = (scores.argmax(1) == target).float().mean().item()
-            elapsed = time.perf_counter() - start
-            typer.echo(
-                f"step {step + 1}: contrast {contrast.item():.3f}, image to text {right:.2f}, {elapsed:.0f} s"
-            )
-    save(out, model.eval(), words)
+            seconds = time.perf_counter() - start
+            state = f"contrast {contrast.item():.3f}, image to text {right:.2f}"
+            typer.echo(f"step {step + 1}: {state}, {seconds:.0f} s")
+    save(out, model, words)
 
 
 if __name__ == "__main__":

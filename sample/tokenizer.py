@@ -44,4 +44,5 @@ def train(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
         vocab_file.write_text(json.dumps(numbers, ensure_ascii=False), encoding="utf-8")
         lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
         merges_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return CLIPTokenizer.from_pretrained(folder, model_max_length=LENGTH)
+        words: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=LENGTH)
+    return words

@@ -129,7 +129,8 @@ class Composer:
                 if (size < limit) == (limit < 0.5):
                     return template.format(subject.phrase)
         if chance < 0.55:
-            return random.choice(("a picture of {}", "{} emoji", "an image of {}")).format(subject.phrase)
+            template = random.choice(("a picture of {}", "{} emoji", "an image of {}"))
+            return template.format(subject.phrase)
         return subject.phrase
 
     def _two(self, picture: Image.Image, first: Subject, second: Subject) -> str:
@@ -144,10 +145,10 @@ class Composer:
             link = "to the right of"
         return f"{first.phrase} {link} {second.phrase}"
 
-    def _paste(self, picture: Image.Image, subject: Subject, x: float, y: float, size: float) -> None:
+    def _paste(self, picture: Image.Image, it: Subject, x: float, y: float, size: float) -> None:
         random = self.random
         side = max(8, round(size * SIDE))
-        drawn = sprite(subject.emoji, _MIDDLE).resize((side, side), Image.Resampling.BILINEAR)
+        drawn = sprite(it.emoji, _MIDDLE).resize((side, side), Image.Resampling.BILINEAR)
         if random.random() < 0.5:
             drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if random.random() < 0.3:

@@ -21,7 +21,7 @@ FRAMES = 8
 @torch.inference_mode()
 def ranks(root: Path, split: str) -> Tensor:
     """The rank of the right video for the first caption of each video of a split."""
-    model = CLIPModel.from_pretrained(root / "clip", local_files_only=True).float().eval()
+    model = CLIPModel.from_pretrained(root / "clip", local_files_only=True, dtype=torch.float32)
     words = AutoTokenizer.from_pretrained(root / "clip", local_files_only=True)
     with (root / "captions.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == split]
