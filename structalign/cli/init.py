@@ -1,7 +1,7 @@
 """`structalign init DIR --tasks N`: from a folder of own videos to a project that `dvc repro` can run.
 
-The folder is copied, not linked: DVC takes over what lies in data/ (into its cache, read-only), and a person's
-own files must stay theirs. Only what the captions table names is copied.
+The folder is copied, not linked: DVC takes over what lies in data/ (into its cache, read-only), and one's own
+files must stay as they are. Only what the captions table names is copied.
 """
 
 import shutil
@@ -21,6 +21,7 @@ from structalign.errors import UserError
 from structalign.params import PARAMS, read
 from structalign.store import whole, whole_folder
 
+NULL = "tag:yaml.org,2002:null"  # written out: ruamel would leave the value empty
 BACK = f"git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"
 
 app = typer.Typer()
@@ -63,17 +64,13 @@ def bring(folder: Path, rows: list[Row]) -> None:
     there = [file for file in files if (folder / file).is_file()]
     size, free = sum((folder / file).stat().st_size for file in there), shutil.disk_usage(".").free
     if size > free:
-        raise UserError(
-            f"{folder} has {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free here: make room."
-        )
+        raise UserError(f"{folder} has {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free here: make room.")
     with whole_folder(DATA) as part:
         for file in track(there, "copying"):
             (part / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / file, part / file)
     if len(there) < len(files):
-        typer.echo(
-            f"{len(files) - len(there)} videos of the table are missing: `structalign data check` lists them."
-        )
+        typer.echo(f"{len(files) - len(there)} videos of the table are missing: `structalign data check` lists them.")
 
 
 def refuse_unsaved() -> None:
@@ -81,15 +78,14 @@ def refuse_unsaved() -> None:
     if not DATA.exists():
         return
     if not Path("data.dvc").is_file() or _dvc("status", "--quiet", "data.dvc").returncode:
-        raise UserError(
-            f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again."
-        )
+        raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
 
 
 def set_backbone(name: str) -> None:
     """Write backbone.name into params.yaml; its comments stay."""
     yaml = YAML()
     yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     params = yaml.load(PARAMS)
     if params["backbone"]["name"] != name:
         params["backbone"]["name"] = name
@@ -106,6 +102,4 @@ def dvc_add() -> None:
 
 
 def _dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)

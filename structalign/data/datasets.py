@@ -124,13 +124,9 @@ def _wrong(number: int, line: list[str], header: list[str]) -> Iterator[Problem]
     if not cells["video"]:
         yield Problem(number, "video", "it is empty: name a file below videos/, or delete the row")
     elif video.is_absolute() or ".." in video.parts or "\\" in cells["video"]:
-        yield Problem(
-            number, "video", f"{cells['video']!r} leads out of videos/: name a file below it, with `/`"
-        )
+        yield Problem(number, "video", f"{cells['video']!r} leads out of videos/: name a file below it, with `/`")
     elif "#" in cells["video"]:
-        yield Problem(
-            number, "video", f"{cells['video']!r} holds `#`, which marks a stretch: rename the file"
-        )
+        yield Problem(number, "video", f"{cells['video']!r} holds `#`, which marks a stretch: rename the file")
     yield from _wrong_times(number, cells)
 
 
@@ -147,9 +143,7 @@ def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
         elif value is not None:
             times[column] = value
     if times.get("end", math.inf) <= times.get("start", 0.0):
-        yield Problem(
-            number, "end", f"{cells['end']} is not after the start: write seconds, start before end"
-        )
+        yield Problem(number, "end", f"{cells['end']} is not after the start: write seconds, start before end")
 
 
 def _row(number: int, cells: dict[str, str]) -> Row:
@@ -171,9 +165,7 @@ def _contradictions(rows: list[Row]) -> Iterator[Problem]:
             yield Problem(row.number, "category", text)
         first = split.setdefault(row.video, row)
         if first.split != row.split:
-            text = (
-                f"{row.video} is in {row.split}, in row {first.number} in {first.split}: a file has one split"
-            )
+            text = f"{row.video} is in {row.split}, in row {first.number} in {first.split}: a file has one split"
             yield Problem(row.number, "split", text)
         first = caption.setdefault((row.id, row.caption), row)
         if first is not row:
@@ -199,9 +191,7 @@ def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
                 text = f"{category!r} of task {key} has no training video: add rows, or mend tasks.yaml"
                 problems.append(Problem(1, "category", text))
         if key not in tested:
-            problems.append(
-                Problem(1, "split", f"task {key} has no test video: add rows with the split test")
-            )
+            problems.append(Problem(1, "split", f"task {key} has no test video: add rows with the split test"))
     return problems
 
 

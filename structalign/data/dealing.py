@@ -100,9 +100,7 @@ def write_manifest(
     report = {
         "videos": len({row.id for row in here}),
         "captions": len(here),
-        "skipped": [
-            {"file": name, "rows": lines, "reason": "the file is missing"} for name, lines in missing.items()
-        ],
+        "skipped": [{"file": name, "rows": lines, "reason": "the file is missing"} for name, lines in missing.items()],
         "duplicates": [[row.video for row in group] for group in duplicates],
     }
     write_json(folder / "report.json", report)

@@ -64,9 +64,7 @@ def _measure(
     lengths = Parallel(n_jobs=-1, backend="threading", return_as="generator")(
         one(folder / "videos" / row.video, row.start, row.end, data.timeout) for row in present
     )
-    measured = dict(
-        zip([row.id for row in present], track(lengths, "decoding videos", len(present)), strict=True)
-    )
+    measured = dict(zip([row.id for row in present], track(lengths, "decoding videos", len(present)), strict=True))
     lost = found.stops if data.on_broken == "stop" else found.notes
     for name, row in sorted(clips.items(), key=lambda item: item[1].number):
         length = measured.get(name, "the file is missing")

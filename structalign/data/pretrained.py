@@ -18,9 +18,7 @@ def resolve(name: str) -> Path:
     """The folder of the CLIP called `name`: itself, or the hub's snapshot; `UserError` if there is none."""
     source = local(name) or _download(name)
     if not (source / "config.json").is_file() or not _weights([path.name for path in source.iterdir()]):
-        raise UserError(
-            f"backbone.name = {name}: it lacks config.json or weights, so it is no model's folder."
-        )
+        raise UserError(f"backbone.name = {name}: it lacks config.json or weights, so it is no model's folder.")
     return source
 
 
@@ -83,8 +81,7 @@ def _download(name: str) -> Path:
 
     try:
         files: dict[str, int] = {
-            file.rfilename: file.size or 0
-            for file in hub.HfApi().model_info(name, files_metadata=True).siblings or []
+            file.rfilename: file.size or 0 for file in hub.HfApi().model_info(name, files_metadata=True).siblings or []
         }
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise UserError(
@@ -93,17 +90,13 @@ def _download(name: str) -> Path:
         ) from None
     except Exception as error:  # the hub's client lets its transport's own errors through, of many kinds
         return _cached(name, error)
-    wanted = [
-        file for file in files if "/" not in file and any(Path(file).match(pattern) for pattern in SMALL)
-    ]
+    wanted = [file for file in files if "/" not in file and any(Path(file).match(pattern) for pattern in SMALL)]
     wanted += _weights([file for file in files if "/" not in file])
     _refuse_too_little_disk(sum(files[file] for file in wanted), Path(hub.constants.HF_HUB_CACHE), name)
     try:
         return Path(hub.snapshot_download(name, allow_patterns=wanted))
     except Exception as error:
-        raise UserError(
-            f"backbone.name = {name}: the download broke off ({_line(error)}): run again."
-        ) from None
+        raise UserError(f"backbone.name = {name}: the download broke off ({_line(error)}): run again.") from None
 
 
 def _cached(name: str, error: Exception) -> Path:

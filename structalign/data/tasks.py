@@ -34,9 +34,7 @@ class Task(Section):
         """The row of task `number`, counted from 1, with its plumbing filled in."""
         prev = key(number - 1)
         if number == 1:
-            return cls(
-                prev=prev, phase="first", crp="contrastive", pseudo="contrastive", categories=categories
-            )
+            return cls(prev=prev, phase="first", crp="contrastive", pseudo="contrastive", categories=categories)
         return cls(prev=prev, phase="later", crp="crp", pseudo="pseudo", categories=categories)
 
 
@@ -48,9 +46,7 @@ def key(number: int) -> str:
 def deal(categories: list[str], count: int) -> dict[str, Task]:
     """Deal categories to `count` tasks in their order, as evenly as possible, the larger tasks first."""
     if not 1 <= count <= len(categories):
-        raise UserError(
-            f"{len(categories)} categories can't make {count} tasks: choose 1 to {len(categories)}."
-        )
+        raise UserError(f"{len(categories)} categories can't make {count} tasks: choose 1 to {len(categories)}.")
     small, larger = divmod(len(categories), count)
     tasks, begin = {}, 0
     for number in range(1, count + 1):
@@ -86,9 +82,7 @@ def _verify(tasks: dict[str, Task], path: Path) -> None:
                 raise UserError(f"{path}: `tasks.{name}.{field}` = {is_!r}, it must be {must!r}.")
         for category in task.categories:
             if not category.strip() or category != category.strip() or "${" in category:
-                raise UserError(
-                    f"{path}: `{name}` has the category {category!r}: remove the blanks or `${{`."
-                )
+                raise UserError(f"{path}: `{name}` has the category {category!r}: remove the blanks or `${{`.")
             if category in owner:
                 where = f"{owner[category]} and {name}"
                 raise UserError(f"{path}: category `{category}` is in {where}: a category arrives once.")

@@ -30,6 +30,7 @@ Images = list[np.ndarray[Any, np.dtype[np.uint8]]]
 
 THUMB = 96  # short side of a thumbnail, pixels
 BUFFER = 128 * 2**20  # bytes of scaled frames held before their choice is known; longer videos are read twice
+LOOKAHEAD = 10  # seconds decoded behind a stretch: the next frame says how long its last one is shown
 STILL = Fraction(1, 25)  # seconds that a lone frame without a duration of its own is taken to be shown
 SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 
@@ -129,12 +130,12 @@ def choose(begins: Sequence[Fraction], start: Fraction, end: Fraction, count: in
 def _stretch(shown: list[_Shown], start: float | None, end: float | None) -> tuple[Fraction, Fraction]:
     """The asked stretch cut to the decoded one, seconds."""
     begin, finish = shown[0].begin, shown[-1].begin + shown[-1].length
-    first = begin if start is None else max(begin, Fraction(start))
-    last = finish if end is None else min(finish, Fraction(end))
+    first = begin if start is None else max(begin, Fraction(str(start)))  # 1.4 as written, not as a binary float
+    last = finish if end is None else min(finish, Fraction(str(end)))
     if first >= last:
         asked = f"{0 if start is None else start:g} to {'its end' if end is None else f'{end:g}'} s"
         raise BrokenVideo(
-            f"nothing is shown from {asked}: its frames last from {begin:.3f} to {finish:.3f} s"
+            f"nothing is shown from {asked}: its frames last from {float(begin):.3f} to {float(finish):.3f} s"
         )
     return first, last
 
@@ -202,7 +203,7 @@ def _command(
     """The command line: decode, upright; report each frame's times; write it as PPM once a size."""
     options: dict[str, Any] = {"threads": 1, "protocol_whitelist": "file"}
     if end is not None:
-        options["t"] = end
+        options["t"] = end + LOOKAHEAD
     video = ffmpeg.input(f"file:{path}", **options)["V:0"]  # V: cover art of an audio file is no video
     if stamps is not None:
         video = video.filter("select", "+".join(f"eq(pts,{stamp})" for stamp in stamps))
@@ -265,9 +266,7 @@ def _picture(pipe: IO[bytes]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
     width, height = (int(word) for word in pipe.readline().split())
     pipe.readline()
     data = pipe.read(width * height * 3)
-    return (
-        np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
-    )
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
 
 
 def _shown(log: str) -> list[_Shown]:
@@ -298,11 +297,6 @@ def _reason(log: str, path: Path) -> str:
     if "matches no streams" in log:
         return "it has no video stream"
     complaints = [
-        line.replace(f"file:{path}", path.name).replace(str(path), path.name)
-        for line in COMPLAINT.findall(log)
+        line.replace(f"file:{path}", path.name).replace(str(path), path.name) for line in COMPLAINT.findall(log)
     ]
-    return (
-        f"no frame can be decoded ({complaints[0].strip().rstrip('.')})"
-        if complaints
-        else "no frame can be decoded"
-    )
+    return f"no frame can be decoded ({complaints[0].strip().rstrip('.')})" if complaints else "no frame can be decoded"

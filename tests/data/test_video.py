@@ -1,0 +1,214 @@
+"""Frames by presentation time, on files that lie about themselves."""
+
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from structalign.data import video
+from structalign.data.video import BrokenVideo, choose, decode, measure
+from structalign.errors import UserError
+
+Make = Callable[..., Path]
+GREY = "color=black:size=64x48:rate=10:duration=2,format=yuv420p,geq=lum='20+10*N':cb=128:cr=128"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Make a file with ffmpeg: `make("a.mp4", "lavfi source", "-output", "options")`."""
+
+    def run(name: str, source: str, *options: str) -> Path:
+        path = tmp_path / name
+        ffmpeg(["-f", "lavfi", "-i", source, *options, str(path)])
+        return path
+
+    return run
+
+
+def ffmpeg(arguments: list[str]) -> None:
+    subprocess.run([get_ffmpeg_exe(), "-v", "error", "-y", *arguments], check=True)
+
+
+def numbers(frames: np.ndarray[Any, Any]) -> list[int]:
+    """Which frame of GREY each one is, read from its brightness (16..235 becomes 0..255)."""
+    return [round((float(frame.mean()) / 255 * 219 + 16 - 20) / 10) for frame in frames]
+
+
+def test_a_frame_is_the_one_shown_in_the_middle_of_its_share(make: Make) -> None:
+    clip = decode(make("a.mp4", GREY), count=4, size=24)
+    assert numbers(clip.frames) == [2, 7, 12, 17]
+    assert clip.times == [0.2, 0.7, 1.2, 1.7]
+    assert (clip.start, clip.duration) == (0, 2)
+
+
+def test_frames_keep_the_aspect_and_get_the_short_side(make: Make) -> None:
+    assert decode(make("a.mp4", GREY), count=2, size=24).frames.shape == (2, 24, 32, 3)
+
+
+def test_thumbnails_come_with_the_frames(make: Make) -> None:
+    clip = decode(make("a.mp4", GREY), count=4, size=24, thumbnails=True)
+    assert clip.thumbnails.shape == (4, 96, 128, 3)
+    assert numbers(clip.thumbnails) == numbers(clip.frames)
+
+
+def test_a_variable_frame_rate_is_read_by_time_not_by_count(make: Make) -> None:
+    """Frames 0 to 9 pass in the first second, then one appears every half second."""
+    stretched = f"{GREY},setpts='if(lt(N,10),PTS,(1+(N-10)*0.5)/TB)'"
+    clip = decode(make("vfr.mkv", stretched, "-fps_mode", "vfr"), count=4, size=24, start=0, end=4)
+    assert numbers(clip.frames) == [5, 11, 13, 15]
+    assert clip.times == [0.5, 1.5, 2.5, 3.5]
+
+
+def test_a_rotated_video_comes_upright(make: Make, tmp_path: Path) -> None:
+    lying, turned = make("a.mp4", GREY), tmp_path / "turned.mp4"
+    ffmpeg(["-display_rotation", "90", "-i", str(lying), "-c", "copy", str(turned)])
+    assert decode(turned, count=1, size=24).frames.shape == (1, 32, 24, 3)
+
+
+def test_pixels_that_are_not_square_are_made_square(make: Make) -> None:
+    wide = make("wide.mp4", f"{GREY},setsar=2/1")
+    assert decode(wide, count=1, size=24).frames.shape == (1, 24, 64, 3)
+
+
+def test_one_frame_is_enough_and_is_repeated(make: Make) -> None:
+    clip = decode(make("one.mp4", GREY, "-frames:v", "1"), count=3, size=24)
+    assert numbers(clip.frames) == [0, 0, 0]
+    assert clip.duration > 0
+
+
+def test_an_image_is_a_video_of_one_frame(make: Make) -> None:
+    for name in ("a.png", "a.jpg"):
+        clip = decode(make(name, GREY, "-frames:v", "1", "-update", "1"), count=2, size=24)
+        assert numbers(clip.frames) == [0, 0]
+
+
+def test_a_file_whose_time_starts_late_is_read_from_its_first_frame(make: Make) -> None:
+    late = make("late.ts", GREY, "-output_ts_offset", "7", "-muxdelay", "0")
+    clip = decode(late, count=4, size=24)
+    assert numbers(clip.frames) == [2, 7, 12, 17]
+    assert clip.duration == pytest.approx(2, abs=1e-3)
+
+
+def test_a_picture_that_starts_after_the_sound_keeps_the_file_s_own_clock(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "sound.mkv"
+    ffmpeg(["-f", "lavfi", "-i", "sine=duration=3", "-itsoffset", "1", "-i", str(make("a.mp4", GREY)), str(path)])
+    clip = decode(path, count=2, size=24)
+    assert clip.start == pytest.approx(1, abs=0.05)
+    assert numbers(clip.frames) == [5, 15]
+
+
+def test_a_stretch_is_cut_by_start_and_end(make: Make) -> None:
+    clip = decode(make("a.mp4", GREY), count=2, size=24, start=1.0, end=1.4)
+    assert numbers(clip.frames) == [11, 13]
+    assert (clip.start, clip.duration) == (1.0, 0.4)
+
+
+def test_a_stretch_counts_from_the_file_s_own_start(make: Make) -> None:
+    late = make("late.ts", GREY, "-output_ts_offset", "7", "-muxdelay", "0")
+    assert numbers(decode(late, count=2, size=24, start=1.0, end=1.4).frames) == [11, 13]
+
+
+def test_a_stretch_inside_one_frame_shows_that_frame(make: Make) -> None:
+    assert numbers(decode(make("a.mp4", GREY), 2, 24, start=0.51, end=0.59).frames) == [5, 5]
+
+
+def test_a_stretch_behind_the_last_frame_is_broken(make: Make) -> None:
+    with pytest.raises(BrokenVideo, match=r"nothing is shown from 5 to its end s.*0\.000 to 2\.000 s"):
+        decode(make("a.mp4", GREY), count=2, size=24, start=5)
+
+
+def test_a_truncated_file_gives_what_it_holds(make: Make, tmp_path: Path) -> None:
+    whole = make("whole.mkv", "testsrc2=size=64x48:rate=10:duration=20").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    assert 1 < decode(tmp_path / "cut.mkv", count=4, size=24).duration < 19
+
+
+def test_a_file_that_lost_its_index_is_broken_with_a_reason(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "cut.mp4").write_bytes(make("whole.mp4", GREY).read_bytes()[:1000])
+    with pytest.raises(BrokenVideo, match="no frame can be decoded") as error:
+        decode(tmp_path / "cut.mp4", count=4, size=24)
+    assert str(tmp_path) not in str(error.value)
+
+
+def test_an_empty_file_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(BrokenVideo, match="the file is empty"):
+        decode(tmp_path / "empty.mp4", count=4, size=24)
+
+
+def test_a_text_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video\n")
+    with pytest.raises(BrokenVideo, match="no frame can be decoded"):
+        decode(tmp_path / "text.mp4", count=4, size=24)
+
+
+def test_sound_alone_is_broken(make: Make) -> None:
+    with pytest.raises(BrokenVideo, match="no video stream"):
+        decode(make("a.wav", "sine=duration=1"), count=4, size=24)
+
+
+def test_the_cover_of_a_song_is_no_video(make: Make, tmp_path: Path) -> None:
+    song, cover, out = make("a.mp3", "sine=duration=1"), make("c.png", GREY, "-frames:v", "1"), tmp_path / "o.mp3"
+    inputs = ["-i", str(song), "-i", str(cover)]
+    ffmpeg([*inputs, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", str(out)])
+    with pytest.raises(BrokenVideo, match="no video stream"):
+        decode(out, count=4, size=24)
+
+
+def test_a_slow_video_is_given_up(make: Make) -> None:
+    with pytest.raises(BrokenVideo, match="longer than"):
+        decode(make("a.mp4", GREY), count=4, size=24, timeout=0.001)
+
+
+def test_a_long_video_read_twice_gives_the_same(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make("a.mp4", GREY)
+    once = decode(path, count=5, size=24, thumbnails=True)
+    monkeypatch.setattr(video, "BUFFER", 1)
+    twice = decode(path, count=5, size=24, thumbnails=True)
+    assert np.array_equal(once.frames, twice.frames)
+    assert np.array_equal(once.thumbnails, twice.thumbnails)
+    assert once.times == twice.times
+
+
+def test_no_ffmpeg_on_the_path_is_needed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make("a.mp4", GREY)
+    monkeypatch.setenv("PATH", "")
+    assert numbers(decode(path, count=2, size=24).frames) == [5, 15]
+
+
+def test_an_ffmpeg_that_does_not_exist_is_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make("a.mp4", GREY)
+    monkeypatch.setenv("STRUCTALIGN_FFMPEG", "/nowhere/ffmpeg")
+    with pytest.raises(UserError, match="STRUCTALIGN_FFMPEG"):
+        decode(path, count=2, size=24)
+
+
+def test_odd_file_names_are_read(make: Make) -> None:
+    for name in ("a b.mp4", "-i.mp4", "ö%d.mp4", "a'b:c,d.mp4", "concat:x.mp4"):
+        assert decode(make("plain.mp4", GREY).rename(make("plain.mp4", GREY).with_name(name)), 1, 24).duration == 2
+
+
+def test_the_measured_length_includes_the_last_frame(make: Make) -> None:
+    assert measure(make("a.mp4", GREY)) == 2
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+    count=st.integers(1, 40),
+    first=st.integers(-100, 100),
+)
+def test_choice_agrees_with_the_slow_formula(lengths: list[int], count: int, first: int) -> None:
+    begins = [Fraction(first + sum(lengths[:i]), 12) for i in range(len(lengths))]
+    end = begins[-1] + Fraction(lengths[-1], 12)
+    slow = []
+    for i in range(count):
+        moment = begins[0] + (i + Fraction(1, 2)) / count * (end - begins[0])
+        slow.append(max(index for index, begin in enumerate(begins) if begin <= moment))
+    assert choose(begins, begins[0], end, count) == slow
