@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from joblib import Parallel, delayed
-
 from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.frames import Frames, write_split
 from structalign.data.manifest import DATA, SPLITS, Video, read_videos
+from structalign.data.parallel import in_order
 from structalign.data.shards import Row
 from structalign.data.thumbs import encode, write_thumbs
 from structalign.data.video import BrokenVideo, Clip, decode
@@ -48,15 +47,12 @@ def _decoded(
     thumbs: list[tuple[str, list[bytes]]],
 ) -> Iterator[tuple[Row, Frames]]:
     """(row, frames) of each video that decodes, in order; fills `quarantine` and `thumbs` on the way."""
-    one = delayed(partial(_decode, data=data, sampling=sampling))
-    clips = Parallel(n_jobs=-1, backend="threading", return_as="generator")(one(video) for video in videos)
+    clips = in_order(partial(_decode, data=data, sampling=sampling), videos)
     kept = 0
     for video, clip in zip(videos, track(clips, label, len(videos)), strict=True):
         if isinstance(clip, BrokenVideo):
             if data.on_broken == "stop":
-                raise UserError(
-                    f"{DATA / 'videos' / video.file}: {clip}; mend it, or set `data.on_broken: skip`."
-                )
+                raise UserError(f"{DATA / 'videos' / video.file}: {clip}; mend it, or set `data.on_broken: skip`.")
             quarantine.append({"id": video.id, "file": video.file, "split": video.split, "reason": str(clip)})
             continue
         kept += 1
@@ -65,9 +61,7 @@ def _decoded(
         row = {"id": video.id, "category": video.category, "file": video.file}
         yield row | {"start": clip.start, "duration": clip.duration, "times": clip.times}, clip.frames
     if videos and not kept and videos[0].split != "val":
-        raise UserError(
-            f"{label}: none of the {len(videos)} videos can be decoded: {quarantine[-1]['reason']}."
-        )
+        raise UserError(f"{label}: none of the {len(videos)} videos can be decoded: {quarantine[-1]['reason']}.")
 
 
 def _decode(video: Video, data: Data, sampling: Sampling) -> Clip | BrokenVideo:

@@ -37,7 +37,7 @@ class Row:
         """The clip's name: the file, or file#start-end for a stretch of it, seconds."""
         if self.start is None and self.end is None:
             return self.video
-        start, end = ("" if time is None else f"{time:g}" for time in (self.start, self.end))
+        start, end = ("" if time is None else str(time).removesuffix(".0") for time in (self.start, self.end))
         return f"{self.video}#{start}-{end}"
 
 
@@ -110,7 +110,7 @@ def _wrong(number: int, line: list[str], header: list[str]) -> Iterator[Problem]
     """What is wrong with one row by itself."""
     if len(line) != len(header):
         text = f"the row has {len(line)} cells, not {len(header)}: put a text that holds commas in quotes"
-        yield Problem(number, header[min(len(line), len(header)) - 1], text)
+        yield Problem(number, header[min(len(line), len(header) - 1)], text)
         return
     cells = dict(zip(header, line, strict=True))
     for column in ("caption", "category"):

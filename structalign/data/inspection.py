@@ -2,14 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-
-from joblib import Parallel, delayed
 
 from structalign.console import track
 from structalign.data.datasets import Row, against_tasks, read_table
 from structalign.data.dealing import hash_files, same_content, shared_with_training
 from structalign.data.manifest import DATA
+from structalign.data.parallel import in_order
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import Task
 from structalign.data.video import BrokenVideo, measure
@@ -60,10 +60,7 @@ def _measure(
     owner = {category: key for key, task in tasks.items() for category in task.categories}
     clips = {row.id: row for row in reversed(rows)}  # each clip's first row
     present = [row for row in clips.values() if row.video in hashes]
-    one = delayed(_seconds)
-    lengths = Parallel(n_jobs=-1, backend="threading", return_as="generator")(
-        one(folder / "videos" / row.video, row.start, row.end, data.timeout) for row in present
-    )
+    lengths = in_order(partial(_seconds, folder=folder, timeout=data.timeout), present)
     measured = dict(zip([row.id for row in present], track(lengths, "decoding videos", len(present)), strict=True))
     lost = found.stops if data.on_broken == "stop" else found.notes
     for name, row in sorted(clips.items(), key=lambda item: item[1].number):
@@ -82,8 +79,9 @@ def _measure(
         found.stops += [f"without what is missing or broken, {text}" for text in without if text not in known]
 
 
-def _seconds(path: Path, start: float | None, end: float | None, timeout: float) -> float | str:
+def _seconds(row: Row, folder: Path, timeout: float) -> float | str:
+    """How long the row's clip lasts, or why it can't be decoded."""
     try:
-        return measure(path, start, end, timeout)
+        return measure(folder / "videos" / row.video, row.start, row.end, timeout)
     except BrokenVideo as reason:
         return str(reason)

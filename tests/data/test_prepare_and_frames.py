@@ -1,0 +1,169 @@
+"""The stages prepare and frames, run in a folder as a user runs them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import frames, prepare
+from structalign.data.frames import FrameSplit
+from structalign.data.thumbs import Thumbs
+from structalign.errors import UserError
+from structalign.store import digest
+
+
+def read(path: str) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def say(key: str, old: str, new: str) -> None:
+    """Change one value of params.yaml."""
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    assert f"{key}: {old}" in text
+    Path("params.yaml").write_text(text.replace(f"{key}: {old}", f"{key}: {new}", 1), encoding="utf-8")
+
+
+def test_every_task_gets_its_own_videos_with_their_hashes(project: Path) -> None:
+    prepare.main()
+    videos = read("work/manifest/t02/videos.json")["videos"]
+    assert [video["id"] for video in videos] == [f"{number}.mp4" for number in range(6, 12)]
+    assert {video["category"] for video in videos} == {1}
+    assert videos[0]["sha256"] == digest(project / "data/videos/6.mp4")
+
+
+def test_queries_add_up_over_tasks_and_never_come_from_training(project: Path) -> None:
+    prepare.main()
+    queries = read("work/manifest/t02/seen.json")["queries"]
+    assert [query["video"] for query in queries] == [f"{n}.mp4" for n in (2, 3, 4, 5, 8, 9, 10, 11)]
+    captions = read("work/manifest/t02/train_captions.json")["captions"]
+    assert [caption["video"] for caption in captions] == ["6.mp4", "7.mp4"]
+
+
+def test_the_backbone_is_gathered_without_what_is_not_needed(project: Path) -> None:
+    prepare.main()
+    assert sorted(path.name for path in Path("work/backbone").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_the_same_content_in_training_and_test_stops(project: Path) -> None:
+    shutil.copy(project / "data/videos/0.mp4", project / "data/videos/4.mp4")
+    with pytest.raises(UserError, match=r"4\.mp4 \(row 6, test\) has the same content as 0\.mp4 \(row 2, train\)"):
+        prepare.main()
+    assert not Path("work/manifest").exists()
+
+
+def test_the_same_content_inside_a_split_is_reported(project: Path) -> None:
+    shutil.copy(project / "data/videos/4.mp4", project / "data/videos/5.mp4")
+    prepare.main()
+    assert read("work/manifest/report.json")["duplicates"] == [["4.mp4", "5.mp4"]]
+
+
+def test_a_missing_video_is_skipped_and_reported_with_its_rows(project: Path) -> None:
+    (project / "data/videos/5.mp4").unlink()
+    prepare.main()
+    report = read("work/manifest/report.json")
+    assert report["skipped"] == [{"file": "5.mp4", "rows": [7], "reason": "the file is missing"}]
+    assert "5.mp4" not in Path("work/manifest/t02/seen.json").read_text()
+
+
+def test_a_missing_video_stops_if_asked_to(project: Path) -> None:
+    (project / "data/videos/5.mp4").unlink()
+    say("on_broken", "skip", "stop")
+    with pytest.raises(UserError, match=r"row 7: data/videos/5\.mp4 does not exist"):
+        prepare.main()
+
+
+def test_a_category_that_loses_all_its_training_videos_stops(project: Path) -> None:
+    for name in ("6.mp4", "7.mp4"):
+        (project / "data/videos" / name).unlink()
+    with pytest.raises(UserError, match="'dogs' of task t02 has no training video"):
+        prepare.main()
+
+
+def test_the_sample_s_clip_is_refused_for_other_data(project: Path) -> None:
+    config = project / "data/clip/config.json"
+    config.write_text(json.dumps({"structalign_sample": ["cats"]}))
+    with pytest.raises(UserError, match="has never seen `dogs`: `structalign init"):
+        prepare.main()
+
+
+def test_frames_are_kept_in_the_manifest_s_order(project: Path) -> None:
+    prepare.main()
+    frames.main("t01")
+    split = FrameSplit(Path("work/frames/t01/train"))
+    assert [row["id"] for row in split.rows] == ["0.mp4", "1.mp4"]
+    assert split.frames(1).shape == (8, 48, 64, 3)
+    assert split.rows[0]["times"] == [number / 8 for number in range(8)]
+
+
+def test_thumbnails_are_of_the_test_split_and_of_the_same_frames(project: Path) -> None:
+    prepare.main()
+    frames.main("t01")
+    thumbs, split = Thumbs(Path("work/thumbs/t01")), FrameSplit(Path("work/frames/t01/test"))
+    Path("thumb.jpg").write_bytes(thumbs.jpeg("5.mp4", 3))
+    picture = Image.open("thumb.jpg")
+    small = np.asarray(picture.convert("RGB").resize((64, 48)), dtype=float)
+    assert picture.size == (128, 96)
+    assert abs(small - split.frames(1)[3]).mean() < 12
+    assert "0.mp4" not in thumbs
+    with pytest.raises(UserError, match="not one at 8"):
+        thumbs.jpeg("5.mp4", 8)
+
+
+def test_a_broken_video_is_quarantined_and_the_others_stay(project: Path) -> None:
+    (project / "data/videos/4.mp4").write_bytes(b"")
+    prepare.main()
+    frames.main("t01")
+    expected = {"id": "4.mp4", "file": "4.mp4", "split": "test", "reason": "the file is empty"}
+    assert read("work/quarantine/t01.json") == {"videos": [expected]}
+    assert [row["id"] for row in FrameSplit(Path("work/frames/t01/test")).rows] == ["5.mp4"]
+
+
+def test_a_broken_video_stops_if_asked_to(project: Path) -> None:
+    (project / "data/videos/4.mp4").write_bytes(b"")
+    say("on_broken", "skip", "stop")
+    prepare.main()
+    with pytest.raises(UserError, match=r"data/videos/4\.mp4: the file is empty; mend it"):
+        frames.main("t01")
+    assert not Path("work/frames/t01/test").exists()
+
+
+def test_a_split_without_one_video_that_decodes_stops(project: Path) -> None:
+    for name in ("4.mp4", "5.mp4"):
+        (project / "data/videos" / name).write_bytes(name.encode())
+    prepare.main()
+    with pytest.raises(UserError, match="none of the 2 videos can be decoded"):
+        frames.main("t01")
+
+
+def test_a_video_that_changed_since_prepare_stops(project: Path) -> None:
+    prepare.main()
+    shutil.copy(project / "data/videos/0.mp4", project / "data/videos/4.mp4")
+    with pytest.raises(UserError, match=r"data/videos/4\.mp4 has changed since it was listed"):
+        frames.main("t01")
+
+
+def test_stretches_of_one_file_are_clips_of_their_own(project: Path) -> None:
+    table = project / "data/captions.csv"
+    lines = table.read_text().splitlines()
+    lines = [lines[0] + ",start,end"] + [line + ",," for line in lines[1:]]
+    lines += ["0.mp4,the first half,cats,train,,0.5", "0.mp4,the second half,cats,train,0.5,"]
+    table.write_text("\n".join(lines) + "\n")
+    prepare.main()
+    frames.main("t01")
+    split = FrameSplit(Path("work/frames/t01/train"))
+    rows = {row["id"]: (row["start"], row["duration"]) for row in split.rows}
+    assert rows == {"0.mp4": (0, 1), "1.mp4": (0, 1), "0.mp4#-0.5": (0, 0.5), "0.mp4#0.5-": (0.5, 0.5)}
+
+
+def test_more_videos_than_a_shard_holds_are_read_back(project: Path) -> None:
+    from structalign.data.frames import write_split
+
+    items = [({"id": str(n)}, np.full((1, 2, n + 1, 3), n, np.uint8)) for n in range(70)]
+    write_split(Path("many"), iter(items))
+    split = FrameSplit(Path("many"))
+    assert len(list(Path("many").glob("*.safetensors"))) == 3
+    assert all(np.array_equal(split.frames(n), array) for n, (_, array) in enumerate(items))

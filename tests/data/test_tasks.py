@@ -1,0 +1,84 @@
+"""tasks.yaml: dealt, written and read back; a row that DVC would misread is refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structalign.data.tasks import category_ids, deal, read_tasks, seen, write_tasks
+from structalign.errors import UserError
+
+
+@given(st.integers(1, 150), st.data())
+def test_categories_are_dealt_in_order_and_evenly(count: int, data: st.DataObject) -> None:
+    tasks = data.draw(st.integers(1, count))
+    names = [f"c{i}" for i in range(count)]
+    dealt = deal(names, tasks)
+    sizes = [len(task.categories) for task in dealt.values()]
+    assert list(category_ids(dealt)) == names
+    assert len(dealt) == tasks
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_more_tasks_than_categories_are_refused() -> None:
+    with pytest.raises(UserError, match="2 categories can't make 3 tasks"):
+        deal(["a", "b"], 3)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    tasks = deal(["a, b", "on", "1999", "köche", "null", "x: y"], 3)
+    write_tasks(tasks, tmp_path / "tasks.yaml")
+    assert read_tasks(tmp_path / "tasks.yaml") == tasks
+
+
+def test_only_the_first_task_reads_what_acts_first() -> None:
+    first, second = deal(["a", "b"], 2).values()
+    assert (first.prev, first.phase, first.crp, first.pseudo) == ("t00", "first", "contrastive", "contrastive")
+    assert (second.prev, second.phase, second.crp, second.pseudo) == ("t01", "later", "crp", "pseudo")
+
+
+def test_seen_is_all_up_to_a_task() -> None:
+    tasks = deal(["a", "b", "c"], 3)
+    assert seen(tasks, "t02") == ["t01", "t02"]
+    with pytest.raises(UserError, match="no task `t04`: it has t01, t02, t03"):
+        seen(tasks, "t04")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("prev", "t05", "`tasks.t02.prev` = 't05', it must be 't01'"),
+        ("phase", "first", "`tasks.t02.phase` = 'first', it must be 'later'"),
+        ("crp", "contrastive", "`tasks.t02.crp` = 'contrastive', it must be 'crp'"),
+        ("categories", ["a"], "category `a` is in t01 and t02"),
+        ("categories", [], "`tasks.t02.categories`"),
+        ("categories", [3], "`tasks.t02.categories.0` = 3"),
+        ("categories", [" b"], "`t02` has the category ' b'"),
+        ("colour", "red", "`tasks.t02.colour`"),
+    ],
+)
+def test_a_wrong_row_is_refused(tmp_path: Path, field: str, value: object, says: str) -> None:
+    path = tmp_path / "tasks.yaml"
+    write_tasks(deal(["a", "b"], 2), path)
+    tree = yaml.safe_load(path.read_text())
+    tree["tasks"]["t02"][field] = value
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    with pytest.raises(UserError) as error:
+        read_tasks(path)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["tasks: {}\n", "[]\n", "tasks: {t01: }\n", "tasks: {1: {prev: t00}}\n", "other: 1\n"])
+def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tasks.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"tasks\.yaml"):
+        read_tasks(tmp_path / "tasks.yaml")
+
+
+def test_a_row_out_of_order_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.yaml"
+    write_tasks(dict(reversed(deal(["a", "b"], 2).items())), path)
+    with pytest.raises(UserError, match="row 1 is called `t02`, it must be `t01`"):
+        read_tasks(path)
