@@ -68,9 +68,7 @@ def main(task: str, prev: str) -> None:
                     "frozen_sentence": frozen_sentence,
                     "best_frame": matching.to(torch.uint8),
                 }
-                save_file(
-                    {name: x.contiguous() for name, x in matrices.items()}, folder / f"{split}.safetensors"
-                )
+                save_file({name: x.contiguous() for name, x in matrices.items()}, folder / f"{split}.safetensors")
                 write_json(folder / f"{split}.json", {"task": task, "queries": asked, "videos": videos})
         cost["bytes_gallery"] = folder_bytes(gallery)
         cost["bytes_scores"] = folder_bytes(Path("work/scores", task))

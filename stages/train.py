@@ -58,44 +58,45 @@ def main(task: str) -> None:
             tasks=[*before.tasks, task],
             categories=before.categories | row["categories"],
         )
-        with whole(Path("work/logs", f"{task}.jsonl")) as log, whole_folder(Path("checkpoints", task)) as out:
-            with log.open("w", encoding="utf-8") as stream:
-                if not method.trains:
-                    save_checkpoint(out, config, {}, {})
-                    return
-                features = Features(Path("work/features", task, "train"))
-                model, memory = start(load_clip(BACKBONE), before, previous, settings, features)
-                model.add_task_prototype(seed, "task prototype", number)
-                trainer = TaskTrainer(model, method, features, memory, number, settings, device)
-                if number == 2:
-                    for mixture in model.mixtures():
-                        mixture.spread_first_expert()
-                bar = tqdm(total=trainer.steps(), desc=f"train {task}", disable=None, leave=False)
+        with (
+            whole(Path("work/logs", f"{task}.jsonl")) as log,
+            whole_folder(Path("checkpoints", task)) as out,
+            log.open("w", encoding="utf-8") as stream,
+        ):
+            if not method.trains:
+                save_checkpoint(out, config, {}, {})
+                return
+            features = Features(Path("work/features", task, "train"))
+            model, memory = start(load_clip(BACKBONE), before, previous, settings, features)
+            model.add_task_prototype(seed, "task prototype", number)
+            trainer = TaskTrainer(model, method, features, memory, number, settings, device)
+            if number == 2:
+                for mixture in model.mixtures():
+                    mixture.spread_first_expert()
+            bar = tqdm(total=trainer.steps(), desc=f"train {task}", disable=None, leave=False)
 
-                def write(values: dict[str, float]) -> None:
-                    stream.write(json.dumps(values) + "\n")
-                    stream.flush()
-                    bar.update()
+            def write(values: dict[str, float]) -> None:
+                stream.write(json.dumps(values) + "\n")
+                stream.flush()
+                bar.update()
 
-                trainer.fit(write)
-                bar.close()
-                trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-                remembered = trainer.remember(len(row["categories"])).tensors()
-                config = replace(
-                    config,
-                    shape=asdict(model.shape),
-                    trained_parameters=trained,
-                    remembered_bytes=sum(x.nbytes for x in remembered.values()),
-                )
-                save_checkpoint(out, config, model.adapter_state(), remembered)
+            trainer.fit(write)
+            bar.close()
+            trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+            remembered = trainer.remember(len(row["categories"])).tensors()
+            config = replace(
+                config,
+                shape=asdict(model.shape),
+                trained_parameters=trained,
+                remembered_bytes=sum(x.nbytes for x in remembered.values()),
+            )
+            save_checkpoint(out, config, model.adapter_state(), remembered)
         cost["bytes_checkpoint"] = folder_bytes(Path("checkpoints", task))
         cost["trained_parameters"] = config.trained_parameters
         cost["remembered_bytes"] = config.remembered_bytes
 
 
-def start(
-    clip: Clip, before: Config, folder: Path, settings: Settings, features: Features
-) -> tuple[VideoText, Memory]:
+def start(clip: Clip, before: Config, folder: Path, settings: Settings, features: Features) -> tuple[VideoText, Memory]:
     """Model and memory that the task begins with: loaded, or in task 1 made, seeded."""
     model = build_model(clip, before, folder)
     if model is not None:

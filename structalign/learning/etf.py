@@ -17,10 +17,12 @@ def simplex_etf(dim: int, categories: int, seed: int) -> Tensor:
         raise UserError(f"a simplex needs at least 2 categories, not {categories}: raise `etf.capacity`.")
     if dim < categories - 1:
         raise UserError(
-            f"`etf.dim` = {dim} has room for {dim + 1} categories, not for {categories}: raise `etf.dim` to {categories - 1}."
+            f"`etf.dim` = {dim} has room for {dim + 1} categories, not for {categories}: "
+            f"raise `etf.dim` to {categories - 1}."
         )
     orthonormal = _orthonormal_columns(dim, categories - 1, seed)
-    vertices = orthonormal @ _sum_zero_basis(categories).T * (categories / (categories - 1)) ** 0.5
+    length = (categories / (categories - 1)) ** 0.5
+    vertices: Tensor = orthonormal @ _sum_zero_basis(categories).T * length
     return vertices.T.contiguous().float()
 
 
@@ -37,7 +39,8 @@ def _sum_zero_basis(categories: int) -> Tensor:
 def _orthonormal_columns(rows: int, columns: int, seed: int) -> Tensor:
     source = torch.Generator().manual_seed(seed_of(seed, "etf"))
     matrix = torch.randn(rows, columns, generator=source, dtype=torch.float64)
-    return torch.linalg.qr(matrix).Q
+    orthonormal: Tensor = torch.linalg.qr(matrix).Q
+    return orthonormal
 
 
 def etf_head_init(rows: int, columns: int, seed: int) -> Tensor:

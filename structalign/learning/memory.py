@@ -69,10 +69,6 @@ def draw_pseudo(memory: Memory, count: int, source: torch.Generator) -> tuple[Te
     """
     category = torch.randint(memory.learned, (count,), generator=source)
     shape = (count, memory.text_mean.shape[1])
-    text = memory.text_mean[category] + memory.text_radius[category, None] * torch.randn(
-        shape, generator=source
-    )
-    video = memory.video_mean[category] + memory.video_radius[category, None] * torch.randn(
-        shape, generator=source
-    )
+    text = memory.text_mean[category] + memory.text_radius[category, None] * torch.randn(shape, generator=source)
+    video = memory.video_mean[category] + memory.video_radius[category, None] * torch.randn(shape, generator=source)
     return text, video, category

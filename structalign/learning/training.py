@@ -191,9 +191,7 @@ class TaskTrainer:
         terms = {"contrastive": losses.contrastive(logits, video)}
         if self.teacher is not None and settings.crp is not None:
             caught = self.teacher.text[pairs.caption]
-            target = scale * word_frame(
-                caught.words, caught.mask, self.teacher.frames[pairs.view, pairs.video]
-            )
+            target = scale * word_frame(caught.words, caught.mask, self.teacher.frames[pairs.view, pairs.video])
             terms["crp"] = settings.crp.weight * losses.relation(
                 logits, target.to(self.device), settings.crp.temperature
             )
@@ -202,12 +200,14 @@ class TaskTrainer:
             base = sum(terms.values(), torch.zeros((), device=self.device))
             terms["etf"] = losses.relative_weight(settings.etf.weight, base, loss) * loss
         if self._acts("pseudo") and settings.pseudo is not None:
-            drawn = self._draw(settings.shared.batch, "pseudo", *key)
-            means = masked_mean(text.words, text.mask), frames.mean(dim=1)
+            old_text, old_video, category = self._draw(settings.shared.batch, "pseudo", *key)
             terms["pseudo"] = settings.pseudo.weight * losses.pseudo_contrastive(
-                *(F.normalize(mean, dim=-1) for mean in means),
+                F.normalize(masked_mean(text.words, text.mask), dim=-1),
+                F.normalize(frames.mean(dim=1), dim=-1),
                 video,
-                *drawn,
+                old_text,
+                old_video,
+                category,
                 settings.pseudo.mask_same_category,
             )
         return terms
@@ -234,9 +234,7 @@ class TaskTrainer:
         epochs = [list(batches(self._epoch(epoch), shared.batch)) for epoch in range(phase.epochs)]
         steps, step = sum(map(len, epochs)), 0
         if steps == 0:
-            raise UserError(
-                f"task {self.task} has fewer than two training pairs: add videos and captions for it."
-            )
+            raise UserError(f"task {self.task} has fewer than two training pairs: add videos and captions for it.")
         self.model.train()
         self.model.clip.model.eval()
         for mixture in self.model.mixtures():
@@ -257,9 +255,7 @@ class TaskTrainer:
                 norm = torch.nn.utils.clip_grad_norm_(trained, shared.clip).item()
                 values = {"loss": total.item(), **{name: value.item() for name, value in terms.items()}}
                 if not math.isfinite(values["loss"] + norm):
-                    raise UserError(
-                        f"task {self.task} diverged at step {step} ({values}): lower the rates in `optim`."
-                    )
+                    raise UserError(f"task {self.task} diverged at step {step} ({values}): lower the rates in `optim`.")
                 adamw.step()
                 log({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr, "grad_norm": norm})
                 step += 1
@@ -281,9 +277,7 @@ class TaskTrainer:
         self.model.eval()
         text = encode_queries(self.model, self.captions.tokens, self.task, self.device)
         video = self.encode_videos(CENTRE).mean(dim=1)
-        first = torch.tensor(
-            [int((self.captions.video == v).nonzero()[0, 0]) for v in range(len(self.features))]
-        )
+        first = torch.tensor([int((self.captions.video == v).nonzero()[0, 0]) for v in range(len(self.features))])
         return remember(
             self.memory,
             masked_mean(text.words, text.mask),

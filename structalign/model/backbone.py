@@ -107,7 +107,7 @@ def load_clip(folder: Path) -> Clip:
     from transformers.models.clip.modeling_clip import CLIPModel
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = CLIPModel.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager"

@@ -45,22 +45,16 @@ def build_model(clip: Clip, config: Config, folder: Path) -> VideoText | None:
         model.add_task_prototype("loaded")
     expected = model.adapter_state()
     if wrong := sorted(set(state) ^ set(expected)):
-        raise UserError(
-            f"{folder}/adapters.safetensors does not fit its config.json: {', '.join(wrong[:5])}."
-        )
+        raise UserError(f"{folder}/adapters.safetensors does not fit its config.json: {', '.join(wrong[:5])}.")
     model.load_state_dict(state, strict=False)
     return model.eval()
 
 
-def save_checkpoint(
-    folder: Path, config: Config, adapters: dict[str, Tensor], memory: dict[str, Tensor]
-) -> None:
+def save_checkpoint(folder: Path, config: Config, adapters: dict[str, Tensor], memory: dict[str, Tensor]) -> None:
     """Write a checkpoint into the existing `folder`."""
     write_json(folder / "config.json", asdict(config))
     if adapters:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in adapters.items()}, folder / "adapters.safetensors"
-        )
+        save_file({name: tensor.contiguous() for name, tensor in adapters.items()}, folder / "adapters.safetensors")
     if memory:
         save_file(memory, folder / "memory.safetensors")
     (folder / "README.md").write_text(model_card(config), encoding="utf-8")

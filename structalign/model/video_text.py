@@ -57,9 +57,7 @@ class VideoText(nn.Module):
             attention = cast(nn.Module, layer.self_attn)
             for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
                 linear = cast(nn.Linear, getattr(attention, name))
-                mixture = LoraMixture(
-                    linear, self.routing, shape.rank, shape.alpha, shape.experts, shape.dropout
-                )
+                mixture = LoraMixture(linear, self.routing, shape.rank, shape.alpha, shape.experts, shape.dropout)
                 mixture.initialise(seed, "lora", index, name)
                 setattr(attention, name, mixture)
 
@@ -77,7 +75,7 @@ class VideoText(nn.Module):
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Inside the block the adapters do nothing: this is the pretrained CLIP."""
-        wrappers = [*self.fusions(), *self.mixtures()]
+        wrappers: list[FrameFusionAttention | LoraMixture] = [*self.fusions(), *self.mixtures()]
         for module in wrappers:
             module.enabled = False
         try:
@@ -116,10 +114,7 @@ class VideoText(nn.Module):
         """Adapter parameters by role; every adapter parameter is in exactly one group."""
         fusions, mixtures = self.fusions(), self.mixtures()
         projections = [
-            p
-            for m in fusions
-            for name, p in m.named_parameters()
-            if not name.startswith(("attention.", "alpha"))
+            p for m in fusions for name, p in m.named_parameters() if not name.startswith(("attention.", "alpha"))
         ]
         return {
             "fusion": projections,
@@ -145,9 +140,7 @@ def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.de
 
 
 @torch.no_grad()
-def encode_frozen(
-    clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device
-) -> TextEmbeddings:
+def encode_frozen(clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device) -> TextEmbeddings:
     """Encode captions with frozen CLIP, whether or not adapters are wrapped around it: [R, L, D] on the CPU."""
 
     def encode(rows: Tokens) -> TextEmbeddings:
@@ -163,7 +156,7 @@ def _by_length(tokens: Tokens, encode: Encoder, device: torch.device, rows: int 
     """Captions are grouped by their own token count and encoded `rows` at a time, the last group filled up by
     repeats: the shapes of a caption's computation depend on the caption alone."""
     parts: list[tuple[Tensor, TextEmbeddings]] = []
-    for end in tokens.eot.unique().tolist():
+    for end in torch.unique(tokens.eot).tolist():
         for chunk in (tokens.eot == end).nonzero()[:, 0].split(rows):
             filled = chunk[torch.arange(rows) % len(chunk)]
             parts.append((chunk, encode(tokens[filled].to(device))[slice(len(chunk))]))

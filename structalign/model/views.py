@@ -25,7 +25,8 @@ def centre_view(frames: Tensor, size: int) -> Tensor:
 
 def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Tensor:
     """[N, 3, H, W] in 0..1 -> [N, 3, size, size]: one random resized crop (and one flip) for all frames."""
-    top, left, height, width = _box(*frames.shape[-2:], source)
+    whole_height, whole_width = frames.shape[-2:]
+    top, left, height, width = _box(whole_height, whole_width, source)
     crop = frames[..., top : top + height, left : left + width]
     view = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)
     if flip and torch.rand((), generator=source) < 0.5:

@@ -33,9 +33,7 @@ class Gallery:
     frozen: Tensor
 
 
-def write_gallery(
-    folder: Path, split: str, rows: list[dict[str, Any]], frames: Tensor, frozen: Tensor
-) -> None:
+def write_gallery(folder: Path, split: str, rows: list[dict[str, Any]], frames: Tensor, frozen: Tensor) -> None:
     """Store raw frame embeddings [V, N, D] as unit vectors."""
     tensors = {"frames": F.normalize(frames, dim=-1), "frozen": F.normalize(frozen, dim=-1)} if rows else {}
     save_file(tensors, folder / f"{split}.safetensors")

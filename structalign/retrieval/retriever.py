@@ -82,10 +82,7 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
     folder = Path(checkpoint)
     config = read_config(folder)
     kept = folder.resolve().parent.parent / "work" / "backbone"
-    if backbone is None:
-        source = kept if kept.exists() else resolve(config.backbone)
-    else:
-        source = resolve(str(backbone))
+    source = kept if backbone is None and kept.exists() else resolve(str(backbone or config.backbone))
     device = prepare_device()
     clip = load_clip(source)
     model = build_model(clip, config, folder)

@@ -21,15 +21,11 @@ class Hit:
     end: float
 
 
-def rank_gallery(
-    retriever: Retriever, index: Path, sentence: str, beta: float, split: str = "test"
-) -> list[Hit]:
+def rank_gallery(retriever: Retriever, index: Path, sentence: str, beta: float, split: str = "test") -> list[Hit]:
     """All stored videos of `split`, best first, by the ranking score of method section 3."""
     galleries = read_galleries(index, split)
     if not galleries:
-        raise UserError(
-            f"{index} names no stored videos of split {split}: add test videos and run `dvc repro`."
-        )
+        raise UserError(f"{index} names no stored videos of split {split}: add test videos and run `dvc repro`.")
     blocks = []
     for gallery in galleries:
         number = retriever.config.tasks.index(gallery.task) + 1

@@ -15,10 +15,7 @@ def word_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
     """
     q, length, dim = words.shape
     v, n, _ = frames.shape
-    flat = (
-        F.normalize(words, dim=-1).reshape(q * length, dim)
-        @ F.normalize(frames, dim=-1).reshape(v * n, dim).T
-    )
+    flat = F.normalize(words, dim=-1).reshape(q * length, dim) @ F.normalize(frames, dim=-1).reshape(v * n, dim).T
     cosine = flat.view(q, length, v, n)
     keep = mask[:, :, None]
     over_words = torch.where(keep, cosine.amax(dim=3), 0).sum(dim=1) / mask.sum(dim=1)[:, None]
@@ -36,10 +33,5 @@ def best_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
     """The frame that holds the largest word-frame cosine of each pair: [Q, V] int64 in 0..N-1."""
     q, length, dim = words.shape
     v, n, _ = frames.shape
-    flat = (
-        F.normalize(words, dim=-1).reshape(q * length, dim)
-        @ F.normalize(frames, dim=-1).reshape(v * n, dim).T
-    )
-    return (
-        flat.view(q, length, v, n).masked_fill(~mask[:, :, None, None], -torch.inf).amax(dim=1).argmax(dim=2)
-    )
+    flat = F.normalize(words, dim=-1).reshape(q * length, dim) @ F.normalize(frames, dim=-1).reshape(v * n, dim).T
+    return flat.view(q, length, v, n).masked_fill(~mask[:, :, None, None], -torch.inf).amax(dim=1).argmax(dim=2)

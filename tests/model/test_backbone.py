@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import BOS, DIM, EOT, IMAGE, LAYERS, PATCHES, WIDTH, noise, tiny_clip, tokens
+from toy import write_clip
+
+from structalign.errors import UserError
+from structalign.model.backbone import Tokeniser, Tokens, load_clip
+
+captions = st.lists(st.lists(st.integers(0, 37), max_size=6), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("depth", range(LAYERS + 1))
+@torch.no_grad()
+def test_prefix_then_suffix_is_clip_at_every_depth(depth: int, attention: str) -> None:
+    clip = tiny_clip(attention)
+    pixels = noise(2, 3, IMAGE, IMAGE)
+    ours = clip.vision_suffix(clip.vision_prefix(pixels, depth), depth)
+    assert torch.equal(ours, clip.model.get_image_features(pixel_values=pixels).pooler_output)  # type: ignore[operator]
+
+
+@torch.no_grad()
+def test_states_hold_the_class_token_and_every_patch() -> None:
+    assert tiny_clip().vision_prefix(noise(2, 3, IMAGE, IMAGE), 1).shape == (2, 1 + PATCHES, WIDTH)
+
+
+@torch.no_grad()
+def test_the_sentence_of_clip_is_the_token_at_end_of_text() -> None:
+    clip, batch = tiny_clip(), tokens([5, 6, 7], [8])
+    ours = clip.text(batch)[torch.arange(2), batch.eot]
+    theirs = clip.model.get_text_features(input_ids=batch.ids).pooler_output  # type: ignore[operator]
+    torch.testing.assert_close(ours, theirs)
+
+
+@torch.no_grad()
+def test_a_later_token_moves_no_earlier_token_of_clip() -> None:
+    clip = tiny_clip()
+    one, other = clip.text(tokens([5, 6, 7])), clip.text(tokens([5, 6, 9]))
+    assert torch.equal(one[:, :3], other[:, :3])
+    assert not torch.equal(one[:, 3], other[:, 3])
+
+
+def test_clip_has_nothing_to_train() -> None:
+    assert not any(p.requires_grad for p in tiny_clip().parameters())
+
+
+@given(captions, st.integers(0, 3))
+@settings(deadline=None)
+def test_words_lie_strictly_between_start_and_the_first_end(rows: list[list[int]], pad: int) -> None:
+    batch = tokens(*rows, pad=pad)
+    for ids, mask in zip(batch.ids.tolist(), batch.word_mask().tolist(), strict=True):
+        end = ids.index(EOT)
+        words = [0 < i < end for i in range(len(ids))] if end > 1 else [i == end for i in range(len(ids))]
+        assert mask == words
+
+
+def test_an_id_of_zero_is_a_word() -> None:
+    assert tokens([0, 5]).word_mask().tolist() == [[False, True, True, False]]
+
+
+def test_a_caption_without_words_has_its_end_as_its_only_word() -> None:
+    assert tokens([], [5, 6]).word_mask()[0].tolist() == [False, True, False, False]
+
+
+def test_chosen_captions_lose_the_padding_that_none_needs() -> None:
+    assert tokens([5, 6, 7], [8])[torch.tensor([1])].ids.tolist() == [[BOS, 8, EOT]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip"
+    write_clip(path)
+    return path
+
+
+def test_a_long_caption_is_cut_and_keeps_its_end(folder: Path) -> None:
+    tokeniser = Tokeniser(folder)
+    batch = tokeniser(["a " * 500])
+    assert (batch.ids.shape[1], int(batch.eot[0])) == (tokeniser.limit, tokeniser.limit - 1)
+
+
+def test_captions_that_were_cut_are_counted(folder: Path) -> None:
+    assert Tokeniser(folder)(["a", "a " * 500, "b " * 500]).cut == 2
+
+
+def test_a_short_caption_is_padded_with_the_end(folder: Path) -> None:
+    batch = Tokeniser(folder)(["ab", "abcde"])
+    end = int(batch.ids[0, batch.eot[0]])
+    assert batch.ids[0, int(batch.eot[0]) :].unique().tolist() == [end]  # type: ignore[no-untyped-call]
+
+
+def test_no_captions_are_no_rows(folder: Path) -> None:
+    batch: Tokens = Tokeniser(folder)([])
+    assert len(batch.ids) == 0
+
+
+def test_a_folder_that_is_no_clip_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path.name}.*backbone.name"):
+        load_clip(tmp_path)
+
+
+def test_a_saved_clip_loads_with_its_projection(folder: Path) -> None:
+    assert load_clip(folder).embedding_dim > 0
+
+
+def test_the_tiny_clip_has_unlike_width_and_projection() -> None:
+    assert tiny_clip().embedding_dim == DIM != WIDTH

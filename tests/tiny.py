@@ -1,0 +1,112 @@
+"""A random three-layer CLIP, adapters that do something, and the features of a task, all made of nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel
+
+from structalign.learning.etf import etf_head_init, simplex_etf
+from structalign.learning.memory import Memory, empty_memory
+from structalign.learning.training import Settings
+from structalign.model.backbone import Clip, Tokens
+from structalign.model.features import (
+    CENTRE,
+    Captions,
+    Features,
+    view_name,
+    write_captions,
+    write_index,
+    write_view,
+)
+from structalign.model.video_text import Shape, VideoText
+from structalign.sections.contrastive import Contrastive
+from structalign.sections.crp import Crp
+from structalign.sections.etf import Etf
+from structalign.sections.optim import Phase, Shared
+from structalign.sections.pseudo import Pseudo
+
+LAYERS, WIDTH, DIM, IMAGE, PATCHES, FRAMES, ETF_DIM = 3, 32, 24, 32, 4, 3, 20
+BOS, EOT = 38, 39
+CPU = torch.device("cpu")
+
+
+def tiny_clip(attention: str = "eager") -> Clip:
+    """Equal weights at every call."""
+    tower = {"hidden_size": WIDTH, "intermediate_size": 40, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
+    text = {"vocab_size": 40, "max_position_embeddings": 12, "bos_token_id": BOS, "eos_token_id": EOT}
+    config = CLIPConfig(
+        text_config={**tower, **text, "pad_token_id": EOT},
+        vision_config={**tower, "image_size": IMAGE, "patch_size": 16},
+        projection_dim=DIM,
+    )
+    config._attn_implementation = attention
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Clip(CLIPModel._from_config(config, attn_implementation=attention))
+
+
+def tiny_model(tasks: int = 1, frozen: int = 1, experts: int = 3, dropout: float = 0.0) -> VideoText:
+    """Fresh adapters after `tasks` task prototypes, in eval mode."""
+    shape = Shape(FRAMES, frozen, rank=2, alpha=8.0, experts=experts, dropout=dropout, etf_dim=ETF_DIM)
+    model = VideoText(tiny_clip(), shape, seed=0)
+    for task in range(tasks):
+        model.add_task_prototype("tiny", task)
+    with torch.no_grad():
+        model.head.weight.copy_(etf_head_init(ETF_DIM, DIM, 0))
+    return model.eval()
+
+
+def shaken(model: VideoText, seed: int = 0) -> VideoText:
+    """The same model with random noise on every adapter parameter: nothing is at its start."""
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameters in model.groups().values():
+            for p in parameters:
+                p.add_(torch.randn(p.shape, generator=source) * 0.2)
+    return model
+
+
+def tokens(*captions: Sequence[int], pad: int = 0) -> Tokens:
+    """Captions given as word ids, with start and end, padded with the end id, `pad` columns more than needed."""
+    length = max(map(len, captions)) + 2 + pad
+    rows = [[BOS, *words, EOT] for words in captions]
+    ids = torch.tensor([row + [EOT] * (length - len(row)) for row in rows])
+    return Tokens(ids, torch.tensor([len(words) + 1 for words in captions]))
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def write_features(folder: Path, videos: int = 6, each: int = 2, views: int = 2, first: int = 0) -> Features:
+    """Training features of two categories, `first` and the next; `each` captions a video of two to four words."""
+    folder.mkdir(parents=True)
+    for index, view in enumerate((CENTRE, *map(view_name, range(views)))):
+        states = [noise(FRAMES, 1 + PATCHES, WIDTH, seed=1000 * first + 100 * index + v) for v in range(videos)]
+        frames = [noise(FRAMES, DIM, seed=1000 * first + 100 * index + 50 + v) for v in range(videos)]
+        write_view(folder, view, states, frames)
+    source = torch.Generator().manual_seed(first)
+    rows = [torch.randint(38, (2 + i % 3,), generator=source).tolist() for i in range(videos * each)]
+    video = torch.arange(videos).repeat_interleave(each)
+    write_captions(folder, Captions(tokens(*rows), video, first + video % 2))
+    write_index(folder, [{"id": f"{first}-{v}"} for v in range(videos)], views, 0)
+    return Features(folder)
+
+
+def fresh_memory() -> Memory:
+    return empty_memory(simplex_etf(ETF_DIM, 6, seed=0), DIM)
+
+
+def settings(task: int, epochs: int = 2, batch: int = 3, lr: float = 1e-2, warmup: float = 0.0) -> Settings:
+    return Settings(
+        seed=0,
+        precision="fp32",
+        contrastive=Contrastive(scale=17.6),
+        etf=Etf(dim=ETF_DIM, capacity=6, weight=0.1, seed=0),
+        crp=Crp(weight=10, temperature=2, teacher="previous") if task > 1 else None,
+        pseudo=Pseudo(weight=0.5, mask_same_category=False) if task > 1 else None,
+        shared=Shared(batch=batch, epoch="videos", weight_decay=0.5, clip=1),
+        phase=Phase(epochs=epochs, lr=lr, alpha_lr=lr, head_lr=lr, warmup=warmup),
+    )
