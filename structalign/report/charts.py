@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -75,11 +76,11 @@ def _sentinel(index: int) -> str:
 def _inline(svg: str, colours: Sequence[str], title: str) -> str:
     """Cut the XML prologue and fixed size, put CSS colours in, name the picture."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     viewbox = re.search(r'viewBox="[^"]*"', svg)
     assert viewbox, "matplotlib always writes a viewBox"
-    label = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    svg = re.sub(r"<svg[^>]*>", f'<svg {viewbox[0]} role="img" aria-label="{label}">', svg, count=1)
+    head = f'<svg {viewbox[0]} role="img" aria-label="{escape(title)}">'
+    svg = re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1)
     svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)
     svg = svg.replace(TEXT, "var(--muted)").replace(GRID, "var(--line)")
     for index, colour in enumerate(colours):

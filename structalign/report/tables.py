@@ -54,11 +54,7 @@ def headline_table(rows: list[dict[str, Any]]) -> Table:
     """The same two rows for a terminal."""
     table = Table(title="Test split, text to video, all seen videos, after the last task")
     for key in rows[0]:
-        table.add_column(
-            "" if key == "row" else key.replace("_", " "), justify="left" if key == "row" else "right"
-        )
+        table.add_column("" if key == "row" else key.replace("_", " "), justify="left" if key == "row" else "right")
     for row in rows:
-        table.add_row(
-            *(f"{value:.1f}" if isinstance(value, float) else str(value or "-") for value in row.values())
-        )
+        table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value or "-") for value in row.values()))
     return table

@@ -1,0 +1,49 @@
+"""`structalign compare`: experiments side by side."""
+
+from typing import Annotated
+
+import typer
+
+from structalign.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def compare(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[REV]...", help="Branches, commits, experiments; default: workspace and all experiments of HEAD."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Group that differences are taken to; default: finetune, else the first.")
+    ] = None,
+    md: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV with plain numbers.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
+) -> None:
+    """Put experiments side by side: mean ± std over seeds, paired differences, cost."""
+    from rich.console import Console
+
+    from structalign.report import sheets
+    from structalign.report.compare import choose_baseline, group_runs, read_runs
+
+    if md + csv + html > 1:
+        raise UserError("--md, --csv and --html exclude each other: choose one.")
+    runs, unread = read_runs(revisions or [])
+    groups, doubled = group_runs(runs)
+    chosen = choose_baseline(groups, baseline)
+    tables = sheets.sheets(groups, chosen)
+    if csv:
+        typer.echo(sheets.csv_text(groups, chosen), nl=False)
+    elif html:
+        typer.echo(sheets.html(tables), nl=False)
+    elif md:
+        typer.echo("\n".join(map(sheets.markdown, tables)), nl=False)
+    else:
+        for table in tables:
+            Console().print(sheets.rich_table(table))
+    for note in [*unread, *doubled]:
+        typer.secho(f"note: {note}", err=True, fg="yellow")

@@ -1,0 +1,241 @@
+"""Experiments side by side: mean ± std over seeds, paired differences to a baseline, and what each one cost.
+
+The only door to DVC: revisions and experiments are read through its API, whatever is checked out.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import sqrt
+from statistics import mean, stdev
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from structalign.errors import UserError
+
+METRICS = ("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
+PAIRED = ("R@1", "BWF_seen", "BWF_task")
+COSTS = ("trained_parameters", "stored_bytes_per_video", "seconds")
+WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One revision's numbers; `params` are flat with dotted keys and without the seed."""
+
+    name: str
+    seed: int
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    costs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """The row of the methods table that was trained."""
+        return str(self.params["method.name"])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired over shared seeds: mean of (group − baseline) with its 95 % t interval; none for a single seed."""
+
+    seeds: int
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but the seed."""
+
+    label: str
+    runs: Sequence[Run]
+
+    def spread(self, key: str) -> tuple[float, float | None] | None:
+        """Mean and sample standard deviation (one run has none) of a metric; None where no run has it."""
+        values = [run.metrics[key] for run in self.runs if run.metrics.get(key) is not None]
+        numbers = [float(value) for value in values if value is not None]
+        return (mean(numbers), stdev(numbers) if len(numbers) > 1 else None) if numbers else None
+
+    def cost(self, key: str) -> float | None:
+        """Mean of a cost over the runs that know it."""
+        values = [float(run.costs[key]) for run in self.runs if run.costs.get(key) is not None]
+        return mean(values) if values else None
+
+
+def difference(group: Group, baseline: Group, key: str) -> Difference | None:
+    """Paired difference in a metric over the seeds that both have; None where they share none."""
+    from scipy.special import stdtrit
+
+    theirs = {run.seed: run.metrics.get(key) for run in baseline.runs}
+    pairs = [(run.metrics.get(key), theirs.get(run.seed)) for run in group.runs]
+    gaps = [a - b for a, b in pairs if a is not None and b is not None]
+    if not gaps:
+        return None
+    centre, n = mean(gaps), len(gaps)
+    if n == 1:
+        return Difference(1, centre, None, None)
+    half = float(stdtrit(n - 1, 0.975)) * stdev(gaps) / sqrt(n)
+    return Difference(n, centre, centre - half, centre + half)
+
+
+def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
+    """Group by every parameter but the seed, in order of appearance; also notes on runs that were left out.
+
+    A run that repeats another (same parameters, seed and numbers: the workspace after `dvc exp run`, say) counts
+    once. One with the same parameters and seed but other numbers can't be told apart, and is left out, aloud.
+    A group is called by its method and those parameters in which the groups of that method differ.
+    """
+    found: dict[str, dict[int, Run]] = {}
+    notes = []
+    for run in runs:
+        seeds = found.setdefault(json.dumps(run.params, sort_keys=True), {})
+        kept = seeds.setdefault(run.seed, run)
+        if kept.metrics != run.metrics:
+            notes.append(
+                f"{run.name} has the parameters and seed of {kept.name} but other numbers (its code or data "
+                "differ): left out."
+            )
+    groups = [list(seeds.values()) for seeds in found.values()]
+    return [Group(_label(runs[0], groups), runs) for runs in groups], notes
+
+
+def _label(run: Run, groups: Sequence[Sequence[Run]]) -> str:
+    same = [runs[0].params for runs in groups if runs[0].method == run.method]
+    keys = sorted({key for params in same for key in params})
+    told = [key for key in keys if len({json.dumps(params.get(key)) for params in same}) > 1]
+    return ", ".join([run.method, *(f"{key}={run.params.get(key)}" for key in told)])
+
+
+def choose_baseline(groups: Sequence[Group], name: str | None) -> Group:
+    """The group called `name` (its label, or its method); without a name `finetune`, else the first."""
+    wanted = name or "finetune"
+    matching = [g for g in groups if g.label == wanted] or [g for g in groups if g.runs[0].method == wanted]
+    if matching:
+        return matching[0]
+    if name:
+        raise UserError(f"no group is called {name!r}: choose from {'; '.join(g.label for g in groups)}.")
+    return groups[0]
+
+
+# Reading through DVC
+
+
+def read_runs(revisions: Sequence[str]) -> tuple[list[Run], list[str]]:
+    """The runs of the revisions (branches, commits, experiments), or of the workspace and all experiments of HEAD.
+
+    A named revision without results is a `UserError`; an unnamed one is left out with a note.
+    """
+    runs, notes = [], []
+    for revision in revisions or [*_experiments(), WORKSPACE]:
+        try:
+            runs += _read(revision)
+        except UserError as error:
+            if revisions:
+                raise
+            notes.append(f"{error} Left out.")
+    if not runs:
+        raise UserError("there is nothing to compare: `dvc repro` or `dvc exp run` makes results.")
+    return _without_repeated_joint(runs), notes
+
+
+@contextmanager
+def _repository() -> Iterator[Any]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        repository = Repo()
+    except DvcException as error:
+        raise UserError(f"{error}: run from the project's root.") from None
+    with repository:
+        yield repository
+
+
+def _experiments() -> list[str]:
+    with _repository() as repository:
+        found = repository.experiments.ls()
+    return sorted(name for experiments in found.values() for name, _ in experiments)
+
+
+def _read(revision: str) -> list[Run]:
+    """The pipeline's run at a revision and, where one was made, the joint lane's."""
+    from dvc.api import DVCFileSystem
+    from dvc.scm import RevError, resolve_rev
+
+    with _repository() as repository:
+        try:
+            commit = None if revision == WORKSPACE else resolve_rev(repository.scm, revision)
+        except RevError:
+            raise UserError(f"no revision {revision!r}: `dvc exp list` and `git branch` name them.") from None
+    files = DVCFileSystem(rev=commit)
+
+    def text(path: str) -> str | None:
+        return files.read_text(path, encoding="utf-8") if files.exists(path) else None
+
+    def record(path: str) -> Any:
+        found = text(path)
+        return json.loads(found) if found else None
+
+    params = _yaml(text("params.yaml"))
+    metrics = record("reports/metrics.json")
+    if not params or not metrics:
+        raise UserError(f"{revision} has no reports/metrics.json: `dvc repro` makes it.")
+    tasks = list((_yaml(text("tasks.yaml")) or {}).get("tasks", {}))
+    other = outdated(params, _yaml(text("dvc.lock")), tasks)
+    if other:
+        raise UserError(f"{revision} has another `{other}` in params.yaml than in its results: `dvc repro` mends it.")
+    flat = dict(flatten(params))
+    seed = int(flat.pop("seed"))
+    runs = [Run(revision, seed, flat, metrics, record("reports/costs.json") or {})]
+    joint = record("reports/joint/metrics.json")
+    if joint and not outdated(params, _yaml(text("joint/dvc.lock")), tasks):
+        row = flat | {"method.name": "joint"}
+        runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))
+    return runs
+
+
+def _yaml(text: str | None) -> Any:
+    # YAML 1.2, as DVC reads it: `1e-05` is a number.
+    return YAML(typ="safe", pure=True).load(text) if text else None
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Nested sections as dotted keys.
+
+    >>> dict(flatten({"seed": 0, "optim": {"first": {"lr": 0.1}}}))
+    {'seed': 0, 'optim.first.lr': 0.1}
+    """
+    for key, below in value.items():
+        if isinstance(below, Mapping):
+            yield from flatten(below, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", below
+
+
+def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
+    """The first key whose value in params.yaml is not the one that dvc.lock says the results were made with.
+
+    Stages of tasks that are no longer in tasks.yaml stay in the lock file and don't count.
+    """
+    now = dict(flatten(params))
+    for name, stage in ((lock or {}).get("stages") or {}).items():
+        if "@" in name and name.split("@")[1] not in tasks:
+            continue
+        for used in (stage.get("params") or {}).values():
+            for key, value in flatten(used):
+                if now.get(key) != value:
+                    return key
+    return None
+
+
+def _without_repeated_joint(runs: Sequence[Run]) -> list[Run]:
+    """Joint training reads few parameters: equal results under parameters it never read are one run."""
+    kept: dict[Any, Run] = {}
+    for run in runs:
+        numbers = json.dumps(run.metrics, sort_keys=True)
+        kept.setdefault((run.seed, numbers) if run.method == "joint" else (run.name,), run)
+    return list(kept.values())

@@ -1,0 +1,204 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from structalign.cli.compare import app
+from structalign.errors import UserError
+from structalign.report.compare import (
+    Run,
+    _without_repeated_joint,
+    choose_baseline,
+    difference,
+    group_runs,
+    outdated,
+    read_runs,
+)
+from structalign.report.sheets import csv_text, html, markdown, sheets
+
+
+def run(method: str, seed: int, recall: float | None, name: str = "", crp: float = 10) -> Run:
+    flat = {"method.name": method, "crp.weight": crp}
+    metrics = {"R@1": recall, "BWF_seen": 2.0}
+    return Run(name or f"{method}-{seed}", seed, flat, metrics, {"seconds": 10.0 + seed, "trained_parameters": 7})
+
+
+RUNS = [
+    *(run("structalign", seed, recall) for seed, recall in enumerate([30.0, 34.0, 32.0])),
+    *(run("finetune", seed, recall) for seed, recall in enumerate([27.0, 29.0, 31.0])),
+]
+
+
+def test_runs_are_grouped_by_everything_but_the_seed() -> None:
+    groups, notes = group_runs([*RUNS, run("structalign", 0, 20.0, crp=0.5)])
+    assert [(g.label, len(g.runs)) for g in groups] == [
+        ("structalign, crp.weight=10", 3),
+        ("finetune", 3),
+        ("structalign, crp.weight=0.5", 1),
+    ]
+    assert notes == []
+
+
+def test_a_group_shows_mean_and_sample_deviation() -> None:
+    groups, _ = group_runs(RUNS)
+    assert groups[0].spread("R@1") == pytest.approx((32.0, 2.0))
+    assert group_runs(RUNS[:1])[0][0].spread("R@1") == (30.0, None)
+    assert groups[0].spread("MedR") is None
+
+
+def test_the_paired_interval_is_that_of_a_paired_t_test() -> None:
+    (ours, theirs), _ = group_runs(RUNS)
+    gap = difference(ours, theirs, "R@1")
+    interval = stats.ttest_rel([30.0, 34.0, 32.0], [27.0, 29.0, 31.0]).confidence_interval(0.95)
+    assert gap is not None
+    assert (gap.seeds, gap.mean) == (3, 3.0)
+    assert (gap.low, gap.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_only_shared_seeds_are_paired() -> None:
+    (ours, theirs), _ = group_runs([*RUNS[:3], RUNS[4]])
+    gap = difference(ours, theirs, "R@1")
+    assert gap is not None
+    assert (gap.seeds, gap.mean, gap.low) == (1, 5.0, None)
+
+
+def test_without_shared_seeds_there_is_no_difference() -> None:
+    (ours, theirs), _ = group_runs([RUNS[0], RUNS[4]])
+    assert difference(ours, theirs, "R@1") is None
+
+
+def test_a_run_that_repeats_another_counts_once() -> None:
+    groups, notes = group_runs([*RUNS, run("structalign", 0, 30.0, name="workspace")])
+    assert len(groups[0].runs) == 3
+    assert notes == []
+
+
+def test_other_numbers_under_the_same_parameters_are_left_out_aloud() -> None:
+    groups, notes = group_runs([*RUNS, run("structalign", 0, 99.0, name="old-code")])
+    assert groups[0].spread("R@1") == pytest.approx((32.0, 2.0))
+    assert len(notes) == 1
+    assert "old-code" in notes[0]
+
+
+def test_the_baseline_is_finetune_unless_named() -> None:
+    groups, _ = group_runs(RUNS)
+    assert choose_baseline(groups, None).label == "finetune"
+    assert choose_baseline(groups, "structalign").label == "structalign"
+    assert choose_baseline(groups[:1], None).label == "structalign"
+    with pytest.raises(UserError, match="structalign; finetune"):
+        choose_baseline(groups, "fintune")
+
+
+def test_joint_results_that_a_parameter_never_touched_are_one_run() -> None:
+    runs = [run("joint", 0, 40.0), run("joint", 0, 40.0, crp=0.5), run("joint", 1, 41.0)]
+    assert len(_without_repeated_joint(runs)) == 2
+
+
+LOCK = {
+    "stages": {
+        "train@t01": {"params": {"params.yaml": {"seed": 0, "optim.first": {"lr": 0.1}}}},
+        "train@t09": {"params": {"params.yaml": {"seed": 9}}},
+        "report": {},
+    }
+}
+
+
+def test_results_made_with_other_parameters_are_found_out() -> None:
+    assert outdated({"seed": 0, "optim": {"first": {"lr": 0.1}}}, LOCK, ["t01"]) is None
+    assert outdated({"seed": 0, "optim": {"first": {"lr": 0.2}}}, LOCK, ["t01"]) == "optim.first.lr"
+    assert outdated({"seed": 0, "optim": {"first": {"lr": 0.1}}}, LOCK, ["t01", "t09"]) == "seed"
+
+
+def test_tables_say_the_same_in_every_format() -> None:
+    groups, _ = group_runs(RUNS)
+    tables = sheets(groups, groups[1])
+    assert "32.0 ± 2.0" in markdown(tables[0])
+    assert "+3.0 [-2.0, +8.0]" in markdown(tables[1])
+    assert "32.0 ± 2.0" in html(tables)
+    first = next(csv.DictReader(io.StringIO(csv_text(groups, groups[1]))))
+    assert (first["group"], first["n"], float(first["R@1_mean"]), float(first["R@1_difference"])) == (
+        "structalign",
+        "3",
+        32.0,
+        3.0,
+    )
+    assert float(first["seconds"]) == 11.0
+
+
+def test_markup_in_a_label_is_escaped_in_html() -> None:
+    groups, _ = group_runs([run("<b>", 0, 1.0)])
+    assert "<b>" not in html(sheets(groups, groups[0])).split("<body>")[1].replace("<body>", "")
+
+
+STAGE = """
+import json, pathlib, yaml
+params = yaml.safe_load(open("params.yaml"))
+recall = {"structalign": 30.0, "finetune": 27.0}[params["method"]["name"]] + params["seed"]
+pathlib.Path("reports/joint").mkdir(parents=True, exist_ok=True)
+json.dump({"R@1": recall}, open("reports/metrics.json", "w"))
+json.dump({"seconds": 5.0}, open("reports/costs.json", "w"))
+"""
+PIPELINE = """
+stages:
+  report:
+    cmd: {python} stage.py
+    params: [seed, method.name]
+    metrics: [reports/metrics.json: {{cache: false}}]
+    outs: [reports/costs.json: {{cache: false}}]
+"""
+
+
+@pytest.mark.slow
+def test_experiments_are_read_through_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for key in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(key, "tester@example.org")
+
+    def call(*words: str) -> None:
+        subprocess.run(words, check=True, capture_output=True)
+
+    dvc = (sys.executable, "-m", "dvc")
+    call("git", "init", "-q")
+    call(*dvc, "init", "-q")
+    call(*dvc, "config", "core.analytics", "false")
+    Path("stage.py").write_text(STAGE)
+    Path("dvc.yaml").write_text(PIPELINE.format(python=sys.executable))
+    Path("params.yaml").write_text("seed: 0\nmethod:\n  name: structalign\n")
+    call("git", "add", "-A")
+    call("git", "commit", "-qm", "start")
+    call(*dvc, "exp", "run", "-n", "tuned", "-S", "method.name=finetune")
+    call(*dvc, "exp", "run", "-n", "other-seed", "-S", "method.name=finetune", "-S", "seed=1")
+
+    runs, notes = read_runs([])
+    assert {(r.name, r.method, r.seed, r.metrics["R@1"], r.costs["seconds"]) for r in runs} == {
+        ("tuned", "finetune", 0, 27.0, 5.0),
+        ("other-seed", "finetune", 1, 28.0, 5.0),
+        ("workspace", "finetune", 1, 28.0, 5.0),
+    }
+    assert notes == []
+    assert [(g.label, len(g.runs)) for g in group_runs(runs)[0]] == [("finetune", 2)]
+
+    Path("reports/joint").mkdir(exist_ok=True)
+    Path("reports/joint/metrics.json").write_text(json.dumps({"R@1": 50.0}))
+    named, _ = read_runs(["tuned", "workspace"])
+    assert [(r.name, r.method) for r in named][-1] == ("workspace (joint)", "joint")
+
+    Path("params.yaml").write_text("seed: 2\nmethod:\n  name: finetune\n")
+    _, notes = read_runs([])
+    assert len(notes) == 1
+    assert "another `seed`" in notes[0]
+
+    printed = CliRunner().invoke(app, ["tuned", "other-seed", "--csv"])
+    rows = list(csv.DictReader(io.StringIO(printed.stdout)))
+    assert [(row["group"], row["n"], row["R@1_mean"]) for row in rows] == [("finetune", "2", "27.5")]
+
+    with pytest.raises(UserError, match="no revision 'nonsense'"):
+        read_runs(["nonsense"])
+    with pytest.raises(UserError, match=r"no reports/metrics\.json"):
+        read_runs(["HEAD"])

@@ -1,0 +1,119 @@
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from structalign.report.charts import Line, line_chart
+from structalign.report.plots import read_losses, thin
+
+KEYS = {
+    *("R@1", "R@5", "R@10", "MedR", "MeanR", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task"),
+    *("zero_shot_R@1", "zero_shot_BWF_seen", "val_R@1", "val_BWF_seen"),
+}
+
+
+def test_metrics_are_flat_with_exactly_the_promised_keys(finished: Path) -> None:
+    metrics = json.loads((finished / "reports/metrics.json").read_text())
+    assert set(metrics) == KEYS
+    assert all(isinstance(value, float) for value in metrics.values())
+    assert not any("." in key for key in metrics)
+
+
+def test_the_csv_holds_both_whole_accuracy_matrices_of_both_splits(finished: Path) -> None:
+    with (finished / "reports/per_task.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for split in ("test", "val"):
+        for row in ("method", "zero_shot"):
+            for gallery in ("seen", "task"):
+                matrix = {
+                    (r["after"], r["task"])
+                    for r in rows
+                    if (r["split"], r["row"], r["gallery"]) == (split, row, gallery)
+                    and (r["direction"], r["metric"]) == ("t2v", "R@1")
+                }
+                assert matrix == {
+                    *(("t01", "t01"), ("t02", "t01"), ("t02", "t02")),
+                    *(("t03", "t01"), ("t03", "t02"), ("t03", "t03")),
+                }
+
+
+def test_per_task_json_and_csv_agree(finished: Path) -> None:
+    table = json.loads((finished / "reports/per_task.json").read_text())
+    with (finished / "reports/per_task.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            found = table[row["split"]][row["row"]]
+            if row["gallery"] == "task":
+                value = found["acc_task"][row["after"]][row["task"]]
+            else:
+                value = found[f"{row['direction']}_per_task"][row["after"]][row["task"]][row["metric"]]
+            assert float(row["value"]) == value
+
+
+def test_costs_add_up(finished: Path) -> None:
+    costs = json.loads((finished / "reports/costs.json").read_text())
+    assert costs["seconds"] == pytest.approx(sum(stage["seconds"] for stage in costs["stages"].values()))
+    assert costs["stages"]["train"]["seconds"] == pytest.approx(15.0)
+    assert costs["trained_parameters"] == 123_456
+    assert costs["stored_bytes_per_video"] == 4096
+
+
+def test_plot_records_have_a_numeric_x(finished: Path) -> None:
+    folder = finished / "reports/plots"
+    for name, x, y in (("recall", "after", "R@1"), ("heatmap", "after", "R@1"), ("losses", "step", "value")):
+        records = json.loads((folder / f"{name}.json").read_text())
+        assert records
+        assert all(isinstance(row[x], int) and isinstance(row[y], float) for row in records)
+
+
+def test_losses_keep_their_names_and_run_on_over_tasks(finished: Path) -> None:
+    records = read_losses({task: finished / f"work/logs/{task}.jsonl" for task in ("t01", "t02")})
+    assert {row["loss"] for row in records if row["task"] == "t01"} == {"loss", "contrastive", "etf"}
+    assert {row["loss"] for row in records if row["task"] == "t02"} == {"loss", "contrastive", "etf", "crp", "pseudo"}
+    assert max(row["step"] for row in records if row["task"] == "t01") == 149
+    assert max(row["step"] for row in records if row["task"] == "t02") == 299
+
+
+def test_an_empty_log_has_no_losses(tmp_path: Path) -> None:
+    (tmp_path / "t01.jsonl").touch()
+    assert read_losses({"t01": tmp_path / "t01.jsonl"}) == []
+
+
+def test_thinning_keeps_the_mean_and_the_last_step() -> None:
+    points = [(step, float(step)) for step in range(1000)]
+    thinned = list(thin(points, most=100))
+    assert len(thinned) == 100
+    assert thinned[-1][0] == 999
+    assert sum(value for _, value in thinned) / 100 == pytest.approx(499.5)
+
+
+def test_one_task_alone_reports_no_forgetting_and_says_so(
+    run_of: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = run_of(1)
+    metrics = json.loads((root / "reports/metrics.json").read_text())
+    assert metrics["BWF_seen"] == metrics["BWF_task"] == metrics["zero_shot_BWF_seen"] == 0.0
+    assert "BWF is 0" in capsys.readouterr().out
+    assert "nothing can be forgotten yet" in (root / "reports/index.html").read_text()
+
+
+def test_the_same_inputs_make_the_same_bytes(finished: Path, run_of: Callable[[int], Path]) -> None:
+    again = run_of(3)
+    for name in ("metrics.json", "per_task.json", "per_task.csv", "index.html", "plots/losses.json"):
+        assert (again / "reports" / name).read_bytes() == (finished / "reports" / name).read_bytes()
+
+
+def test_a_chart_uses_the_pages_colours_and_no_others() -> None:
+    svg = line_chart([Line("a", "var(--accent)", [(1, 2), (2, 3)])], "x", 'R@1 "quoted" <&>')
+    assert "var(--accent)" in svg
+    assert "#fe0" not in svg
+    assert 'aria-label="R@1 &quot;quoted&quot; &lt;&amp;&gt;"' in svg
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "report"])
+def test_the_stage_starts_without_torch(stage: str) -> None:
+    program = f"import sys, stages.{stage}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
