@@ -1,0 +1,154 @@
+"""Own videos: `structalign init`, `task add` and `data check`, as a user types them."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from structalign.data.inspection import inspect
+from structalign.data.tasks import deal, read_tasks, write_tasks
+from structalign.sections.data import Data
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = "openai/clip-vit-base-patch32"
+SKIP = Data(on_broken="skip", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of own videos: two categories, six clips of half a second, all different."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "videos").mkdir()
+    rows = [("video", "caption", "category", "split")]
+    for number in range(6):
+        name = f"clip {number}.mkv"
+        source = f"testsrc2=size=64x48:rate=8:duration=0.5,hue=h={60 * number}"
+        command = [get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, str(folder / "videos" / name)]
+        subprocess.run(command, check=True)
+        split = ("train", "val", "test")[number % 3]
+        rows.append((name, f"caption {number}", "cats" if number < 3 else "dogs, big", split))
+    with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
+    (folder / "notes.txt").write_text("mine")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh project in git and DVC, before `dvc pull data`."""
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    for name in ("params.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, project)
+    write_tasks(deal(["mammals", "birds"], 2))
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
+    return project
+
+
+def structalign(*arguments: str) -> tuple[int, str]:
+    """Run the command; its exit code and all it printed."""
+    code = "from structalign.cli.app import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_init_makes_a_project_of_a_folder(own: Path, project: Path) -> None:
+    before = Path("params.yaml").read_text(encoding="utf-8").splitlines()
+    assert structalign("init", str(own), "--tasks", "2", "--backbone", REAL)[0] == 0
+    after = Path("params.yaml").read_text(encoding="utf-8").splitlines()
+    assert [task.categories for task in read_tasks().values()] == [["cats"], ["dogs, big"]]
+    assert [b for a, b in zip(before, after, strict=True) if a != b] == [
+        f"  name: {REAL} # a CLIP folder or a name on the hub; paper {REAL} -> prepare"
+    ]
+    assert yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["nfiles"] == 7
+    assert not Path("data/notes.txt").exists()
+    assert (own / "videos/clip 0.mkv").stat().st_nlink == 1
+    assert structalign("data", "check")[0] == 0
+
+
+def test_init_without_a_backbone_says_which_to_name(own: Path, project: Path) -> None:
+    code, said = structalign("init", str(own), "--tasks", "2")
+    assert (code, "--backbone openai/clip-vit-base-patch32" in said) == (1, True)
+    assert not Path("data").exists()
+    assert list(read_tasks()) == ["t01", "t02"]
+
+
+def test_init_never_overwrites_what_dvc_does_not_keep(own: Path, project: Path) -> None:
+    Path("data").mkdir()
+    Path("data/mine.mp4").touch()
+    code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
+    assert (code, "`dvc add data` keeps them" in said) == (1, True)
+    assert Path("data/mine.mp4").exists()
+
+
+def test_task_add_appends_a_row_and_changes_no_other(project: Path) -> None:
+    before = Path("tasks.yaml").read_text()
+    assert structalign("task", "add", "fish", "snails")[0] == 0
+    assert Path("tasks.yaml").read_text().startswith(before)
+    assert read_tasks()["t03"].categories == ["fish", "snails"]
+    code, said = structalign("task", "add", "birds")
+    assert (code, "category `birds` is named twice" in said) == (1, True)
+
+
+def test_check_counts_what_a_run_would_use(own: Path) -> None:
+    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, own)
+    assert (found.stops, found.notes) == ([], [])
+    assert found.videos["t01", "train"] == found.captions["t01", "train"] == 1
+    assert found.seconds["t02", "test"] == 0.5
+
+
+@pytest.fixture
+def copy(own: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(own, tmp_path / "copy")
+
+
+def test_check_names_the_row_of_what_is_missing_and_broken(copy: Path) -> None:
+    (copy / "videos/clip 1.mkv").unlink()
+    (copy / "videos/clip 4.mkv").write_bytes(b"")
+    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert found.notes == ["row 3: clip 1.mkv: the file is missing", "row 6: clip 4.mkv: the file is empty"]
+    assert found.stops == []
+    strict = inspect(deal(["cats", "dogs, big"], 2), Data(on_broken="stop", timeout=60), REAL, copy)
+    assert strict.stops == found.notes
+
+
+def test_check_stops_when_a_task_loses_its_only_tests(copy: Path) -> None:
+    (copy / "videos/clip 2.mkv").write_bytes(b"")
+    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert len(found.stops) == 1
+    assert "task t01 has no test video" in found.stops[0]
+
+
+def test_check_finds_content_shared_by_training_and_test(copy: Path) -> None:
+    shutil.copy(copy / "videos/clip 0.mkv", copy / "videos/clip 5.mkv")
+    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    text = "row 7: clip 5.mkv (test) has the content of clip 0.mkv (row 2, train): take one of them out"
+    assert found.stops == [text]
+
+
+def test_check_notes_content_twice_on_one_side(copy: Path) -> None:
+    shutil.copy(copy / "videos/clip 1.mkv", copy / "videos/clip 5.mkv")
+    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert found.notes == ["the same content under several names: clip 1.mkv (row 3), clip 5.mkv (row 7)"]
+
+
+def test_check_lists_everything_wrong_in_the_table(copy: Path) -> None:
+    with (copy / "captions.csv").open("a", encoding="utf-8") as stream:
+        stream.write("clip 0.mkv,,cats,train\nclip 1.mkv,sits,owls,val\n")
+    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert [text.split(":")[0] for text in found.stops] == [
+        "row 8, column `caption`",
+        "row 9, column `category`",
+        "row 9, column `category`",
+    ]

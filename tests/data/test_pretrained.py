@@ -1,0 +1,110 @@
+"""The backbone's files: from a folder, from the hub, and the sentence for each way that fails."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub as hub
+import pytest
+
+from structalign.data.pretrained import gather, resolve
+from structalign.errors import UserError
+
+NAME = "someone/clip"
+
+
+def model(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_text(name)
+    return folder
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, snapshot: Path, size: int = 1) -> list[str]:
+    """Let the hub's client serve a folder; what it is asked to download is appended to the list returned."""
+    asked: list[str] = []
+
+    def info(_: Any, name: str, files_metadata: bool) -> SimpleNamespace:
+        files = [SimpleNamespace(rfilename=path.name, size=size) for path in sorted(snapshot.iterdir())]
+        return SimpleNamespace(siblings=[*files, SimpleNamespace(rfilename="onnx/model.safetensors", size=size)])
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.extend(allow_patterns)
+        return str(snapshot)
+
+    monkeypatch.setattr(hub.HfApi, "model_info", info)
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    return asked
+
+
+def test_only_configuration_tokenizer_and_one_kind_of_weights_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("config.json", "merges.txt", "model.safetensors", "pytorch_model.bin", "tf_model.h5", "README.md")
+    asked = serve(monkeypatch, model(tmp_path / "snapshot", *names))
+    gather(NAME, tmp_path / "backbone")
+    assert asked == ["config.json", "merges.txt", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "backbone").iterdir()) == asked
+
+
+def test_older_weights_are_taken_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = serve(monkeypatch, model(tmp_path / "snapshot", "config.json", "pytorch_model.bin"))
+    resolve(NAME)
+    assert asked == ["config.json", "pytorch_model.bin"]
+
+
+def test_too_little_disk_is_told_before_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = serve(monkeypatch, model(tmp_path / "snapshot", "config.json", "model.safetensors"), size=10**15)
+    with pytest.raises(UserError, match=r"needs 2000000\.0 GB"):
+        resolve(NAME)
+    assert asked == []
+
+
+def test_without_a_network_the_hub_s_own_copy_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = model(tmp_path / "snapshot", "config.json", "model.safetensors")
+    monkeypatch.setattr(hub.HfApi, "model_info", failing(OSError("no route")))
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, local_files_only: str(snapshot))
+    assert resolve(NAME) == snapshot
+
+
+def test_without_a_network_and_a_copy_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub.HfApi, "model_info", failing(OSError("no route")))
+    monkeypatch.setattr(hub, "snapshot_download", failing(OSError("not cached")))
+    with pytest.raises(UserError, match=r"the hub can't be reached \(no route\) and there is no copy here"):
+        resolve(NAME)
+
+
+def test_a_name_that_the_hub_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="neither a folder here nor a model on the hub"):
+        resolve("two words")
+
+
+@pytest.mark.parametrize("name", ["data/clip", "./clip", "/nowhere/clip", "a/b/c"])
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no such folder"):
+        resolve(name)
+
+
+@pytest.mark.parametrize("names", [("config.json",), ("model.safetensors",)])
+def test_a_folder_without_a_model_is_told(names: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"it lacks config\.json or weights"):
+        resolve(str(model(tmp_path / "clip", *names)))
+
+
+def test_gathering_leaves_nothing_behind_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = model(tmp_path / "clip", "config.json", "model.safetensors")
+    monkeypatch.setattr(shutil, "copyfile", failing(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="No space left on device"):
+        gather(str(source), tmp_path / "backbone")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip"]
+
+
+def failing(error: Exception) -> Any:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
