@@ -50,9 +50,10 @@ def line_chart(
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
+        few = max((len(line.points) for line in series), default=0) <= 12
         for index, line in enumerate(series):
             x, y = [p[0] for p in line.points], [p[1] for p in line.points]
-            marker = "o" if len(x) <= 12 else ""
+            marker = "o" if few or len(x) == 1 else ""  # a single point has no line to be seen by
             axes.plot(x, y, color=_sentinel(index), linewidth=1.8, marker=marker, markersize=3.5)
         for boundary in boundaries:
             axes.axvline(boundary, color=GRID, linewidth=0.8, zorder=0)

@@ -18,6 +18,8 @@ LOSS_TITLES = {
     "pseudo": "L_pseudo, pseudo-features",
 }
 
+MANY = 8  # tasks; from more on, labels give way to numbers
+
 Picture = Callable[[str, str, int], bytes]
 
 
@@ -92,12 +94,13 @@ def _curves_per_task(row: Mapping[str, Any]) -> dict[str, Any]:
         points = [(x, acc[after][task]) for x, after in enumerate(times, start=1) if task in acc[after]]
         series.append(Line(task, colour, points))
     title = "R@1 of each task’s queries, %"
-    return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title)), "legend": series}
+    legend = series if len(series) <= MANY else [series[0], series[-1]]
+    return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title)), "legend": legend}
 
 
 def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Acc(i, t) as rows of tasks and columns of times, with one common scale of ink."""
-    maps = [
+    maps: list[dict[str, Any]] = [
         {"title": f"{method}, all seen videos", "acc": test["method"]["acc_seen"]},
         {"title": f"{FROZEN}, all seen videos", "acc": test["zero_shot"]["acc_seen"]},
         {"title": f"{method}, the task’s own videos", "acc": test["method"]["acc_task"]},
@@ -105,6 +108,7 @@ def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
     most = max((value for m in maps for row in m["acc"].values() for value in row.values()), default=0) or 1
     for entry in maps:
         times = list(entry["acc"])
+        entry["many"] = len(times) > MANY
         entry["times"] = times
         entry["rows"] = [
             {

@@ -8,7 +8,7 @@ from typing import Any
 from structalign.store import write_json
 
 LOSSES = ("loss", "contrastive", "etf", "crp", "pseudo")
-POINTS = 120  # a task's curve on paper; more steps are averaged in equal windows
+POINTS = 600  # of one loss over all tasks; more steps are averaged in equal windows
 
 
 def write_plots(folder: Path, table: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]) -> None:
@@ -31,17 +31,18 @@ def write_plots(folder: Path, table: Mapping[str, Any], losses: Sequence[Mapping
 def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
     """Every named loss of every task over one running count of steps, thinned: step, task, loss, value."""
     records: list[dict[str, Any]] = []
-    begin = 0
+    begin, most = 0, max(12, POINTS // max(len(paths), 1))
     for task, path in paths.items():
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for name in LOSSES:
-            for step, value in thin([(begin + i, row[name]) for i, row in enumerate(lines) if name in row]):
+            points = [(begin + i, row[name]) for i, row in enumerate(lines) if name in row]
+            for step, value in thin(points, most):
                 records.append({"step": step, "task": task, "loss": name, "value": round(value, 6)})
         begin += len(lines)
     return records
 
 
-def thin(points: Sequence[tuple[int, float]], most: int = POINTS) -> Iterable[tuple[int, float]]:
+def thin(points: Sequence[tuple[int, float]], most: int) -> Iterable[tuple[int, float]]:
     """At most `most` points: the mean of each window, at the window's last step.
 
     >>> list(thin([(0, 4.0), (1, 2.0), (2, 1.0)], most=2))
