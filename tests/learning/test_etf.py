@@ -1,0 +1,68 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from structalign.errors import UserError
+from structalign.learning.etf import etf_head_init, simplex_etf
+
+sizes = st.integers(2, 40).flatmap(lambda c: st.tuples(st.just(c), st.integers(c - 1, 60)))
+
+
+def vertices(size: tuple[int, int], seed: int = 0) -> Tensor:
+    categories, dim = size
+    return simplex_etf(dim, categories, seed)
+
+
+@given(sizes, st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_vertices_meet_at_minus_one_over_c_minus_one(size: tuple[int, int], seed: int) -> None:
+    cosine = vertices(size, seed) @ vertices(size, seed).T
+    apart = cosine[~torch.eye(size[0], dtype=torch.bool)]
+    assert float((apart + 1 / (size[0] - 1)).abs().max()) < 1e-6
+
+
+@given(sizes)
+@settings(deadline=None, max_examples=40)
+def test_vertices_are_unit_vectors(size: tuple[int, int]) -> None:
+    assert float((vertices(size).norm(dim=1) - 1).abs().max()) < 1e-6  # type: ignore[no-untyped-call]
+
+
+@given(sizes)
+@settings(deadline=None, max_examples=40)
+def test_vertices_sum_to_zero(size: tuple[int, int]) -> None:
+    assert float(vertices(size).sum(dim=0).abs().max()) < 1e-5
+
+
+def test_the_largest_simplex_of_a_space_fits() -> None:
+    assert simplex_etf(512, 513, 0).shape == (513, 512)
+
+
+def test_a_space_too_small_is_named_with_both_numbers() -> None:
+    with pytest.raises(UserError, match=r"`etf.dim` = 8 .*not for 10.*to 9"):
+        simplex_etf(8, 10, 0)
+
+
+def test_one_category_is_no_simplex() -> None:
+    with pytest.raises(UserError, match="at least 2 categories, not 1"):
+        simplex_etf(8, 1, 0)
+
+
+def test_equal_seeds_give_equal_vertices() -> None:
+    assert torch.equal(simplex_etf(16, 5, 3), simplex_etf(16, 5, 3))
+
+
+def test_another_seed_turns_the_simplex() -> None:
+    assert not torch.allclose(simplex_etf(16, 5, 3), simplex_etf(16, 5, 4))
+
+
+def test_the_head_starts_as_the_identity() -> None:
+    assert torch.equal(etf_head_init(8, 8, 0), torch.eye(8))
+
+
+@pytest.mark.parametrize(("dim", "embedding"), [(12, 8), (8, 12)])
+def test_a_head_between_unlike_spaces_starts_orthonormal(dim: int, embedding: int) -> None:
+    head = etf_head_init(dim, embedding, 0)
+    small = head.T @ head if dim > embedding else head @ head.T
+    torch.testing.assert_close(small, torch.eye(8))

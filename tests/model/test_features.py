@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import torch
+from tiny import DIM, FRAMES, PATCHES, WIDTH, noise, write_features
+
+from structalign.model.features import CENTRE, Features, write_index, write_view
+
+
+def test_states_come_back_a_video_at_a_time(tmp_path: Path) -> None:
+    features = write_features(tmp_path / "train", videos=3)
+    expected = noise(FRAMES, 1 + PATCHES, WIDTH, seed=2).half().float()
+    assert torch.equal(features.states(2), expected)
+
+
+def test_a_view_has_states_of_its_own(tmp_path: Path) -> None:
+    features = write_features(tmp_path / "train", videos=3)
+    assert torch.equal(features.states(1, "view01"), noise(FRAMES, 1 + PATCHES, WIDTH, seed=201).half().float())
+
+
+def test_frozen_frames_keep_every_bit(tmp_path: Path) -> None:
+    features = write_features(tmp_path / "train", videos=3)
+    assert torch.equal(features.frozen_frames()[2], noise(FRAMES, DIM, seed=52))
+
+
+def test_captions_know_their_videos(tmp_path: Path) -> None:
+    assert write_features(tmp_path / "train", videos=3, each=2).captions().video.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_captions_keep_where_they_end(tmp_path: Path) -> None:
+    assert write_features(tmp_path / "train", videos=3, each=1).captions().tokens.eot.tolist() == [3, 4, 5]
+
+
+def test_a_split_without_videos_can_be_read(tmp_path: Path) -> None:
+    write_view(tmp_path, CENTRE, [], [])
+    write_index(tmp_path, [], 0, 0)
+    assert len(Features(tmp_path)) == 0

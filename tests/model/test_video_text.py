@@ -1,0 +1,126 @@
+import pytest
+import torch
+from tiny import CPU, DIM, FRAMES, IMAGE, LAYERS, PATCHES, WIDTH, noise, shaken, tiny_clip, tiny_model, tokens
+
+from structalign.model.backbone import Tokens
+from structalign.model.video_text import encode_frozen, encode_queries
+
+MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))
+
+
+def alone(batch: Tokens, row: int) -> Tokens:
+    return batch[torch.tensor([row])]
+
+
+@pytest.mark.parametrize("task", [1, 2])
+def test_a_query_does_not_depend_on_the_others_it_is_encoded_with(task: int) -> None:
+    model = shaken(tiny_model(tasks=2))
+    together = encode_queries(model, MIXED, task, CPU)
+    for row in range(0, 40, 7):
+        single = encode_queries(model, alone(MIXED, row), task, CPU)
+        assert torch.equal(together.words[row, : single.words.shape[1]], single.words[0])
+
+
+def test_a_sentence_does_not_depend_on_the_others_it_is_encoded_with() -> None:
+    model = shaken(tiny_model(tasks=2))
+    together = encode_queries(model, MIXED, 2, CPU).sentence
+    assert all(torch.equal(together[i], encode_queries(model, alone(MIXED, i), 2, CPU).sentence[0]) for i in range(5))
+
+
+def test_encoding_queries_twice_gives_equal_bits() -> None:
+    model = shaken(tiny_model(tasks=2))
+    assert torch.equal(encode_queries(model, MIXED, 2, CPU).words, encode_queries(model, MIXED, 2, CPU).words)
+
+
+def test_grouped_queries_are_what_one_pass_gives() -> None:
+    model = shaken(tiny_model(tasks=2))
+    with torch.no_grad():
+        whole = model.encode_text(MIXED, torch.full((40,), 2))
+    grouped = encode_queries(model, MIXED, 2, CPU)
+    torch.testing.assert_close(grouped.words[whole.mask], whole.words[whole.mask], rtol=1e-4, atol=1e-5)
+
+
+def test_queries_have_the_words_of_their_tokens() -> None:
+    assert torch.equal(encode_queries(tiny_model(), MIXED, 1, CPU).mask, MIXED.word_mask())
+
+
+@torch.no_grad()
+def test_encoding_a_video_twice_gives_equal_bits() -> None:
+    model, states = shaken(tiny_model()), noise(2, FRAMES, 1 + PATCHES, WIDTH)
+    assert torch.equal(model.encode_frames(states), model.encode_frames(states))
+
+
+@torch.no_grad()
+def test_a_later_token_moves_no_earlier_token() -> None:
+    model, one = shaken(tiny_model()), torch.ones(1, dtype=torch.int64)
+    first, second = model.encode_text(tokens([5, 6, 7]), one), model.encode_text(tokens([5, 6, 9]), one)
+    assert torch.equal(first.words[:, :3], second.words[:, :3])
+
+
+@torch.no_grad()
+def test_padding_moves_no_word() -> None:
+    model, two = shaken(tiny_model(tasks=2)), torch.tensor([2])
+    short, padded = model.encode_text(tokens([5, 6]), two), model.encode_text(tokens([5, 6], pad=3), two)
+    torch.testing.assert_close(short.words, padded.words[:, :4], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_each_caption_is_routed_as_its_own_task() -> None:
+    model, batch = shaken(tiny_model(tasks=3)), tokens([5, 6, 7], [5, 6, 7])
+    mixed = model.encode_text(batch, torch.tensor([2, 3])).words
+    same = model.encode_text(batch, torch.tensor([3, 3])).words
+    torch.testing.assert_close(mixed[1], same[1])
+    assert not torch.allclose(mixed[0], same[0])
+
+
+@torch.no_grad()
+def test_frozen_is_the_pretrained_clip_for_videos() -> None:
+    clip, model, pixels = tiny_clip(), shaken(tiny_model(frozen=1)), noise(FRAMES, 3, IMAGE, IMAGE)
+    states = clip.vision_prefix(pixels, 1)
+    with model.frozen():
+        assert torch.equal(model.encode_frames(states[None])[0], clip.vision_suffix(states, 1))
+
+
+def test_frozen_queries_are_the_pretrained_clips() -> None:
+    ours = encode_frozen((model := shaken(tiny_model())).clip, model, MIXED, CPU)
+    assert torch.equal(ours.words, encode_frozen(tiny_clip(), None, MIXED, CPU).words)
+
+
+@torch.no_grad()
+def test_adapters_act_again_after_the_frozen_block_fails() -> None:
+    model, batch, one = shaken(tiny_model()), tokens([5]), torch.tensor([1])
+    before = model.encode_text(batch, one).words
+    with pytest.raises(RuntimeError), model.frozen():
+        raise RuntimeError
+    assert torch.equal(model.encode_text(batch, one).words, before)
+
+
+@pytest.mark.parametrize("frozen", range(LAYERS + 1))
+def test_fusion_begins_where_the_cached_prefix_ends(frozen: int) -> None:
+    assert [module.layer for module in tiny_model(frozen=frozen).fusions()] == list(range(frozen, LAYERS))
+
+
+def test_every_parameter_is_the_backbones_or_in_one_group() -> None:
+    model = tiny_model(tasks=2)
+    grouped = [id(p) for group in model.groups().values() for p in group]
+    backbone = [id(p) for p in model.backbone_parameters()]
+    assert sorted(grouped + backbone) == sorted(id(p) for p in model.parameters())
+
+
+def test_the_backbone_has_as_many_parameters_as_clip() -> None:
+    ours = sum(p.numel() for p in tiny_model(tasks=2).backbone_parameters())
+    assert ours == sum(p.numel() for p in tiny_clip().parameters())
+
+
+def test_equal_keys_give_equal_task_prototypes() -> None:
+    assert torch.equal(tiny_model(tasks=1).task_prototypes[0], tiny_model(tasks=2).task_prototypes[0])
+
+
+def test_two_tasks_have_unlike_prototypes() -> None:
+    assert not torch.equal(*tiny_model(tasks=2).task_prototypes)
+
+
+@torch.no_grad()
+def test_a_video_has_one_embedding_a_frame() -> None:
+    states = noise(2, FRAMES, 1 + PATCHES, WIDTH)
+    assert tiny_model().encode_frames(states).shape == (2, FRAMES, DIM)

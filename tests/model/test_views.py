@@ -1,0 +1,77 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from structalign.model.adapters import generator
+from structalign.model.views import centre_view, random_view
+
+
+def picture(height: int, width: int, frames: int = 2) -> Tensor:
+    return torch.rand(frames, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_centre_view_of_a_square_of_the_right_size_is_itself() -> None:
+    frames = picture(32, 32)
+    assert torch.equal(centre_view(frames, 32), frames)
+
+
+def test_the_centre_view_cuts_equal_margins() -> None:
+    frames = picture(32, 48)
+    assert torch.equal(centre_view(frames, 32), frames[..., 8:40])
+
+
+@given(st.integers(8, 60), st.integers(8, 60))
+@settings(deadline=None, max_examples=30)
+def test_the_centre_view_is_a_square_of_its_size(height: int, width: int) -> None:
+    assert centre_view(picture(height, width), 16).shape == (2, 3, 16, 16)
+
+
+def test_a_bicubic_overshoot_stays_a_colour() -> None:
+    frames = (picture(20, 20) > 0.5).float()
+    view = centre_view(frames, 32)
+    assert (float(view.min()), float(view.max())) == (0.0, 1.0)
+
+
+@given(st.integers(8, 60), st.integers(8, 60), st.integers(0, 50))
+@settings(deadline=None, max_examples=30)
+def test_a_random_view_is_a_square_of_its_size(height: int, width: int, key: int) -> None:
+    assert random_view(picture(height, width), 16, True, generator(key)).shape == (2, 3, 16, 16)
+
+
+def test_equal_keys_give_equal_views() -> None:
+    frames = picture(40, 30)
+    one, other = (random_view(frames, 16, True, generator(0, "view00", "a.mp4")) for _ in range(2))
+    assert torch.equal(one, other)
+
+
+def test_two_views_of_a_video_differ() -> None:
+    frames = picture(40, 30)
+    one, other = (random_view(frames, 16, False, generator(0, view, "a.mp4")) for view in ("view00", "view01"))
+    assert not torch.equal(one, other)
+
+
+def test_all_frames_of_a_video_get_one_crop() -> None:
+    frame = picture(40, 30, frames=1)
+    view = random_view(frame.repeat(3, 1, 1, 1), 16, True, generator(3))
+    torch.testing.assert_close(view, view[:1].repeat(3, 1, 1, 1))
+
+
+def test_a_crop_shows_at_least_half_of_the_picture() -> None:
+    # Both coordinates are painted as colours, so that a crop's corners tell how much of the picture it shows.
+    size = 64
+    ramp = torch.linspace(0, 1, size)
+    frames = torch.stack([ramp[:, None].expand(size, size), ramp.expand(size, size), torch.zeros(size, size)])[None]
+    for key in range(50):
+        view = random_view(frames, size, False, generator(key))
+        height, width = (float(view[0, i].max() - view[0, i].min()) for i in (0, 1))
+        assert 0.45 < height * width <= 1.0
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_only_a_flipped_view_runs_backwards(flip: bool) -> None:
+    frames = torch.linspace(0, 1, 40).expand(1, 3, 40, 40)
+    views = [random_view(frames, 16, flip, generator(key)) for key in range(40)]
+    backwards = sum(bool(view[0, 0, 0, 0] > view[0, 0, 0, -1]) for view in views)
+    assert (8 < backwards < 32) if flip else backwards == 0
