@@ -292,6 +292,8 @@ def _shown(log: str) -> list[_Shown]:
 
 def _reason(log: str, path: Path) -> str:
     """Why nothing was decoded, in one clause without the file's place on this machine."""
+    if not path.is_file():
+        return "there is no such file"
     if path.stat().st_size == 0:
         return "the file is empty"
     if "matches no streams" in log:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imageio_ffmpeg import get_ffmpeg_exe
+from PIL import Image
 
 from structalign.data import video
 from structalign.data.video import BrokenVideo, choose, decode, measure
@@ -141,6 +142,27 @@ def test_an_empty_file_is_broken(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(BrokenVideo, match="the file is empty"):
         decode(tmp_path / "empty.mp4", count=4, size=24)
+
+
+def test_a_file_that_is_not_there_is_broken(tmp_path: Path) -> None:
+    with pytest.raises(BrokenVideo, match="there is no such file"):
+        decode(tmp_path / "nowhere.mp4", count=4, size=24)
+
+
+def test_a_picture_size_that_changes_midway_keeps_the_first(make: Make, tmp_path: Path) -> None:
+    first, second = make("1.ts", GREY), make("2.ts", GREY.replace("64x48", "48x64"))
+    (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    clip = decode(tmp_path / "both.ts", count=4, size=24)
+    assert clip.frames.shape == (4, 24, 32, 3)
+    assert clip.duration == pytest.approx(4, abs=0.1)
+
+
+def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+    photograph = Image.new("RGB", (64, 48), "red")
+    turned = photograph.getexif()
+    turned[0x0112] = 6
+    photograph.save(tmp_path / "a.jpg", exif=turned)
+    assert decode(tmp_path / "a.jpg", count=1, size=24).frames.shape == (1, 32, 24, 3)
 
 
 def test_a_text_is_broken(tmp_path: Path) -> None:
