@@ -29,7 +29,7 @@ from structalign.errors import UserError
 Images = list[np.ndarray[Any, np.dtype[np.uint8]]]
 
 THUMB = 96  # short side of a thumbnail, pixels
-BUFFER = 128 * 2**20  # bytes of scaled frames held before their choice is known; longer videos are read twice
+BUFFER = 64 * 2**20  # bytes of scaled frames held before their choice is known; more are not kept
 LOOKAHEAD = 10  # seconds decoded behind a stretch: the next frame says how long its last one is shown
 STILL = Fraction(1, 25)  # seconds that a lone frame without a duration of its own is taken to be shown
 SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
@@ -90,6 +90,8 @@ def decode(
     deadline = time.monotonic() + timeout
     sizes = [size, THUMB] if thumbnails else [size]
     shown, images = _read(path, sizes, end, deadline, timeout)
+    if images is None:  # a long video: learn its times first, then take only the frames that they choose
+        shown, _ = _read(path, [], end, deadline, timeout)
     first, last = _stretch(shown, start, end)
     indexes = choose([frame.begin for frame in shown], first, last, count)
     chosen = [shown[index] for index in indexes]
@@ -97,7 +99,7 @@ def decode(
         stamps = sorted({frame.stamp for frame in chosen})
         again, images = _read(path, sizes, end, deadline, timeout, stamps)
         position = {frame.stamp: index for index, frame in reversed(list(enumerate(again)))}
-        if images is None or position.keys() < set(stamps):
+        if images is None or not position.keys() >= set(stamps):
             raise BrokenVideo("it decodes differently each time")
         indexes = [position[frame.stamp] for frame in chosen]
     picked = [np.stack([stream[index] for index in indexes]) for stream in images]
@@ -150,7 +152,8 @@ def _read(
 ) -> tuple[list[_Shown], list[Images] | None]:
     """Decode once: every frame's times, and its picture in each of `sizes`, in order of presentation.
 
-    With `stamps` only those frames. The pictures are None where they would not fit into BUFFER.
+    With `stamps` only those frames. Where the pictures would not fit into BUFFER they are None, and the times
+    may be incomplete.
     """
     pipes = [os.pipe() for _ in sizes]
     limit = BUFFER if stamps is None else sys.maxsize  # what is asked for by name was counted by the caller
@@ -237,23 +240,24 @@ def _scaled(video: Any, size: int) -> Any:
 
 
 class _Stream(Thread):
-    """Drains one pipe of PPM pictures, so that ffmpeg never waits; keeps them up to `limit` bytes."""
+    """Reads one pipe of PPM pictures, so that ffmpeg never waits; keeps them up to `limit` bytes."""
 
     def __init__(self, reader: int, limit: int) -> None:
         super().__init__(daemon=True)
-        self.images: Images | None = []
+        self.images: Images | None = None  # until all are read, within the limit
         self._limit = limit
         self._pipe: IO[bytes] = os.fdopen(reader, "rb", buffering=2**16)
 
     def run(self) -> None:
-        held = 0
+        """Read to the end, or hang up when it gets too much, which ends ffmpeg."""
+        held, images = 0, Images()
         with self._pipe:
             while (picture := _picture(self._pipe)) is not None:
                 held += picture.nbytes
                 if held > self._limit:
-                    self.images = None
-                if self.images is not None:
-                    self.images.append(picture)
+                    return
+                images.append(picture)
+        self.images = images
 
     def close(self) -> None:
         self._pipe.close()
