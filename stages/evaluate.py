@@ -15,9 +15,7 @@ from structalign.retrieval.metrics import fuse, measure
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json, write_json
 
-EMPTY = dict.fromkeys(
-    ("words", "sentence", "frozen_words", "frozen_sentence"), np.zeros((0, 0), dtype=np.float32)
-)
+EMPTY = dict.fromkeys(("words", "sentence", "frozen_words", "frozen_sentence"), np.zeros((0, 0), dtype=np.float32))
 
 
 def main(task: str) -> None:
@@ -32,9 +30,7 @@ def main(task: str) -> None:
         queries, videos = rows["queries"], rows["videos"]
         scores: dict[str, NDArray[Any]] = load_file(folder / f"{split}.safetensors") if queries else EMPTY
         if queries and scores["words"].shape != (len(queries), len(videos)):
-            raise UserError(
-                f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{task}` makes them."
-            )
+            raise UserError(f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{task}` makes them.")
         column = {video["id"]: index for index, video in enumerate(videos)}
         owner = np.array([column[query["video"]] for query in queries], dtype=np.int64)
         came_with = [video["task"] for video in videos] if queries else []
@@ -43,9 +39,7 @@ def main(task: str) -> None:
             "queries": len(queries),
             "videos": len(videos),
             "method": measure(scores["words"], scores["sentence"], beta, owner, came_with, tasks),
-            "zero_shot": measure(
-                scores["frozen_words"], scores["frozen_sentence"], beta, owner, came_with, tasks
-            ),
+            "zero_shot": measure(scores["frozen_words"], scores["frozen_sentence"], beta, owner, came_with, tasks),
         }
         if split == "test" and queries:
             fused = fuse(scores["words"], scores["sentence"], beta)

@@ -27,9 +27,7 @@ def main() -> None:
     table = over_time(evaluations, {task: len(row.categories) for task, row in tasks.items()})
     losses = read_losses({task: Path("work/logs") / f"{task}.jsonl" for task in tasks})
     costs = gather(tasks)
-    quarantine = [
-        row for task in tasks for row in read_json(Path("work/quarantine") / f"{task}.json")["videos"]
-    ]
+    quarantine = [row for task in tasks for row in read_json(Path("work/quarantine") / f"{task}.json")["videos"]]
     thumbs = cache(lambda task: Thumbs(Path("work/thumbs") / task))
 
     write_json(REPORTS / "metrics.json", headline(table))

@@ -53,6 +53,7 @@ def render(
         method=method,
         frozen=FROZEN,
         categories=categories,
+        names=[name for names in categories.values() for name in names],
         test=last["splits"]["test"],
         rows=headline_rows(method, table),
         over_time=_curves_over_time(method, test),

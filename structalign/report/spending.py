@@ -23,7 +23,7 @@ def gather(tasks: Iterable[str], folder: Path = COSTS) -> dict[str, Any]:
             "seconds": round(sum(row["seconds"] for row in rows.values()), 3),
             "peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows.values()),
             "written_bytes": sum(
-                value for row in rows.values() for key, value in row.items() if key.startswith("bytes_")
+                value for row in rows.values() for key, value in row.items() if key.startswith("bytes")
             ),
             "tasks": rows,
         }

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from structalign.store import whole
@@ -52,9 +53,10 @@ def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]
 
 def headline_table(rows: list[dict[str, Any]]) -> Table:
     """The same two rows for a terminal."""
-    table = Table(title="Test split, text to video, all seen videos, after the last task")
-    for key in rows[0]:
-        table.add_column("" if key == "row" else key.replace("_", " "), justify="left" if key == "row" else "right")
+    table = Table(title="Test split, text to video, all seen videos, after the last task", box=SIMPLE)
+    table.add_column("", no_wrap=True)
+    for key in list(rows[0])[1:]:
+        table.add_column(key.replace("_", " "), justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value or "-") for value in row.values()))
     return table

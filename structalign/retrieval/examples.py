@@ -22,9 +22,9 @@ def examples(
 ) -> dict[str, list[dict[str, Any]]]:
     """Up to `count` queries each, with the first five videos found and the frame that matched best.
 
-    `won` are ranked first where frozen CLIP ranked them worst; `lost` are those ranked worst. `scores` and
-    `frozen` are fused (Q, V), `best_frame` (Q, V) is the index of the frame nearest to the query's words.
-    Equal ranks keep the order of the queries, so that two runs show the same page.
+    `won` are ranked first where frozen CLIP ranked them worst; `lost` are those ranked worst; one query
+    a video. `scores` and `frozen` are fused (Q, V), `best_frame` (Q, V) is the index of the frame nearest to the
+    query's words. Equal ranks keep the order of the queries, so that two runs show the same page.
     """
     ranks, frozen_ranks = text_to_video_ranks(scores, owner), text_to_video_ranks(frozen, owner)
 
@@ -49,6 +49,13 @@ def examples(
             "answer": found(int(owner[query])),
         }
 
-    won = [int(q) for q in np.argsort(-frozen_ranks, kind="stable") if ranks[q] == 1 and frozen_ranks[q] > 1]
-    lost = [int(q) for q in np.argsort(-ranks, kind="stable") if ranks[q] > 1]
-    return {"won": [show(q) for q in won[:count]], "lost": [show(q) for q in lost[:count]]}
+    def first(worst: Ints, among: NDArray[np.bool_]) -> list[int]:
+        ordered = [int(q) for q in np.argsort(-worst, kind="stable") if among[q]]
+        by_video: dict[int, int] = {}
+        for query in ordered:
+            by_video.setdefault(int(owner[query]), query)
+        return list(by_video.values())[:count]
+
+    won = first(frozen_ranks, (ranks == 1) & (frozen_ranks > 1))
+    lost = first(ranks, ranks > 1)
+    return {"won": [show(q) for q in won], "lost": [show(q) for q in lost]}

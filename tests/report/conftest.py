@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ SIGNAL = {
 }
 
 
-def fabricate(root: Path, tasks: int = 3, per_task: int = VIDEOS) -> None:
+def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
     """Everything that evaluate and report read, below `root`; task 1 has one broken video."""
     rng = np.random.default_rng(0)
     shutil.copy(ROOT / "params.yaml", root / "params.yaml")
@@ -47,22 +48,22 @@ def fabricate(root: Path, tasks: int = 3, per_task: int = VIDEOS) -> None:
 
 def _scores(folder: Path, split: str, keys: list[str], per_task: int, rng: np.random.Generator) -> None:
     """Noise and a signal on every query's own video; the method's fades with the age of the task."""
-    videos = [
+    videos: list[dict[str, Any]] = [
         {
             "id": f"{key}/{i}.mp4",
             "file": f"{key}/{i}.mp4",
             "task": key,
-            "category": NAMES[i % 2],
+            "category": 2 * number + i % 2,
             "times": [0.0, 0.5, 1.0, 1.5],
             "start": 0.0,
             "duration": 2.0,
         }
-        for key in keys
+        for number, key in enumerate(keys)
         for i in range(per_task)
     ]
     queries = [
         {
-            "text": f"a {video['category']} drives from left to right <b>&</b> back",
+            "text": f"a {NAMES[video['category'] % 12]} drives from left to right <b>&</b> back",
             "video": video["id"],
             "task": video["task"],
             "category": video["category"],
@@ -134,18 +135,35 @@ def finish(root: Path) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run over three tasks with its reports. Read only."""
     root = tmp_path_factory.mktemp("finished")
-    fabricate(root)
+    fabricate(root, 3)
     finish(root)
     return root
 
 
 @pytest.fixture
-def run_of(tmp_path: Path) -> Callable[[int], Path]:
-    """Make a finished run of so many tasks."""
+def unfinished(tmp_path: Path) -> Callable[[int], Path]:
+    """Make a run of so many tasks that lacks evaluate and report."""
 
     def make(tasks: int) -> Path:
         fabricate(tmp_path, tasks)
-        finish(tmp_path)
         return tmp_path
+
+    return make
+
+
+@pytest.fixture
+def finishing() -> Callable[[Path], None]:
+    """Run evaluate and report in a folder."""
+    return finish
+
+
+@pytest.fixture
+def run_of(unfinished: Callable[[int], Path]) -> Callable[[int], Path]:
+    """Make a finished run of so many tasks."""
+
+    def make(tasks: int) -> Path:
+        root = unfinished(tasks)
+        finish(root)
+        return root
 
     return make

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,3 +126,9 @@ def test_a_caption_with_markup_is_shown_as_text(browser: "Browser", finished: Pa
 def test_the_quarantine_is_counted(browser: "Browser", finished: Path) -> None:
     page = visit(browser, finished)
     assert page.locator("[data-quarantine]").get_attribute("data-quarantine") == "1"
+
+
+def test_every_thumbnail_says_its_category(browser: "Browser", finished: Path) -> None:
+    page = visit(browser, finished)
+    texts = page.evaluate("[...document.images].map(image => image.alt)")
+    assert all(re.fullmatch(r"(the video meant: )?[a-z]+ \d+", text) for text in texts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from structalign.errors import UserError
 from structalign.report.charts import Line, line_chart
 from structalign.report.plots import read_losses, thin
 
@@ -98,6 +99,33 @@ def test_one_task_alone_reports_no_forgetting_and_says_so(
     assert metrics["BWF_seen"] == metrics["BWF_task"] == metrics["zero_shot_BWF_seen"] == 0.0
     assert "BWF is 0" in capsys.readouterr().out
     assert "nothing can be forgotten yet" in (root / "reports/index.html").read_text()
+
+
+def test_videos_without_a_validation_split_are_reported_without_its_numbers(
+    unfinished: Callable[[int], Path], finishing: Callable[[Path], None]
+) -> None:
+    root = unfinished(2)
+    for scores in (root / "work/scores").iterdir():
+        (scores / "val.safetensors").unlink()
+        rows = json.loads((scores / "val.json").read_text())
+        (scores / "val.json").write_text(json.dumps(rows | {"queries": []}))
+    finishing(root)
+    metrics = json.loads((root / "reports/metrics.json").read_text())
+    assert set(metrics) == KEYS
+    assert metrics["val_R@1"] is None
+    assert metrics["R@1"] > 0
+
+
+def test_matrices_that_do_not_fit_their_rows_are_refused(
+    unfinished: Callable[[int], Path], finishing: Callable[[Path], None]
+) -> None:
+    root = unfinished(1)
+    path = root / "work/scores/t01/test.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps(rows | {"queries": rows["queries"][:-1]}))
+    with pytest.raises(UserError, match="embed@t01"):
+        finishing(root)
+    assert not (root / "reports").exists()
 
 
 def test_the_same_inputs_make_the_same_bytes(finished: Path, run_of: Callable[[int], Path]) -> None:
