@@ -1,23 +1,23 @@
 """Learn one task: its own training pairs, the checkpoint before, and nothing else."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from structalign.console import command
 from structalign.costs import measured
-from structalign.learning.etf import etf_head_init, simplex_etf
-from structalign.learning.memory import Memory, empty_memory
-from structalign.learning.methods import method_named
+from structalign.learning.memory import Memory
+from structalign.learning.methods import Method, method_named
+from structalign.learning.start import build
 from structalign.learning.training import Settings, TaskTrainer
-from structalign.model.backbone import Clip, load_clip
+from structalign.model.backbone import load_clip
 from structalign.model.checkpoint import Config, build_model, load_memory, read_config, save_checkpoint
 from structalign.model.device import prepare_device
 from structalign.model.features import Features
-from structalign.model.video_text import Shape, VideoText
 from structalign.params import read
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
@@ -35,87 +35,84 @@ BACKBONE = Path("work/backbone")
 def main(task: str) -> None:
     """Write checkpoints/<TASK> and work/logs/<TASK>.jsonl."""
     row = read_json(Path("work/manifest", task, "task.json"))
-    number, first, prev = row["number"], row["number"] == 1, row["prev"]
-    seed, method = read("seed", int), method_named(read("method", MethodName).name)
-    settings = Settings(
-        seed=seed,
-        precision=read("backbone", Backbone).precision,
-        contrastive=read("contrastive", Contrastive),
-        etf=read("etf", Etf),
-        crp=None if first else read("crp", Crp),
-        pseudo=None if first else read("pseudo", Pseudo),
-        shared=read("optim.shared", Shared),
-        phase=read("optim.first", Phase) if first else read("optim.later", Phase),
-    )
+    name = read("method", MethodName).name
+    out = Path("checkpoints", task)
     with measured("train", task) as cost:
-        device = prepare_device()
-        previous = Path("checkpoints", prev)
-        before = read_config(previous)
+        before = read_config(Path("checkpoints", row["prev"]))
         config = replace(
             before,
-            method=read("method", MethodName).name,
-            seed=seed,
+            method=name,
+            seed=read("seed", int),
             tasks=[*before.tasks, task],
             categories=before.categories | row["categories"],
         )
         with (
             whole(Path("work/logs", f"{task}.jsonl")) as log,
-            whole_folder(Path("checkpoints", task)) as out,
+            whole_folder(out) as folder,
             log.open("w", encoding="utf-8") as stream,
         ):
-            if not method.trains:
-                save_checkpoint(out, config, {}, {})
-                return
-            features = Features(Path("work/features", task, "train"))
-            model, memory = start(load_clip(BACKBONE), before, previous, settings, features)
-            model.add_task_prototype(seed, "task prototype", number)
-            trainer = TaskTrainer(model, method, features, memory, number, settings, device)
-            if number == 2:
-                for mixture in model.mixtures():
-                    mixture.spread_first_expert()
-            bar = tqdm(total=trainer.steps(), desc=f"train {task}", disable=None, leave=False)
 
             def write(values: dict[str, float]) -> None:
                 stream.write(json.dumps(values) + "\n")
                 stream.flush()
-                bar.update()
 
-            trainer.fit(write)
-            bar.close()
-            trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-            remembered = trainer.remember(len(row["categories"])).tensors()
-            config = replace(
-                config,
-                shape=asdict(model.shape),
-                trained_parameters=trained,
-                remembered_bytes=sum(x.nbytes for x in remembered.values()),
-            )
-            save_checkpoint(out, config, model.adapter_state(), remembered)
-        cost["bytes_checkpoint"] = folder_bytes(Path("checkpoints", task))
+            method = method_named(name)
+            if method.trains:
+                config = learn(row, before, config, method, folder, write)
+            else:
+                save_checkpoint(folder, config, {}, {})
+        cost["bytes_checkpoint"] = folder_bytes(out)
         cost["trained_parameters"] = config.trained_parameters
         cost["remembered_bytes"] = config.remembered_bytes
 
 
-def start(clip: Clip, before: Config, folder: Path, settings: Settings, features: Features) -> tuple[VideoText, Memory]:
-    """Model and memory that the task begins with: loaded, or in task 1 made, seeded."""
-    model = build_model(clip, before, folder)
-    if model is not None:
-        return model, Memory(**load_memory(folder))
-    adapters, backbone = read("adapters", Adapters), read("backbone", Backbone)
-    shape = Shape(
-        frames=features.states(0).shape[0],
-        vision_frozen=backbone.vision_frozen,
-        rank=adapters.rank,
-        alpha=adapters.alpha,
-        experts=adapters.experts,
-        dropout=adapters.dropout,
-        etf_dim=settings.etf.dim,
+def learn(
+    task: dict[str, Any],
+    before: Config,
+    config: Config,
+    method: Method,
+    folder: Path,
+    log: Callable[[dict[str, float]], None],
+) -> Config:
+    """Train the task, save the checkpoint into `folder` and return its config."""
+    number, first = task["number"], task["number"] == 1
+    etf, backbone = read("etf", Etf), read("backbone", Backbone)
+    settings = Settings(
+        seed=config.seed,
+        precision=backbone.precision,
+        contrastive=read("contrastive", Contrastive),
+        etf=etf,
+        crp=None if first else read("crp", Crp),
+        pseudo=None if first else read("pseudo", Pseudo),
+        shared=read("optim.shared", Shared),
+        phase=read("optim.first", Phase) if first else read("optim.later", Phase),
     )
-    model = VideoText(clip, shape, settings.seed)
-    with torch.no_grad():
-        model.head.weight.copy_(etf_head_init(settings.etf.dim, clip.embedding_dim, settings.etf.seed))
-    vertices = simplex_etf(settings.etf.dim, settings.etf.capacity or settings.etf.dim + 1, settings.etf.seed)
-    return model, empty_memory(vertices, clip.embedding_dim)
+    device = prepare_device()
+    features = Features(Path("work/features", config.tasks[-1], "train"))
+    clip, previous = load_clip(BACKBONE), Path("checkpoints", task["prev"])
+    loaded = build_model(clip, before, previous)
+    if loaded is not None:
+        model, memory = loaded, Memory(**load_memory(previous))
+    else:
+        frames = features.states(0).shape[0]
+        model, memory = build(clip, read("adapters", Adapters), etf, backbone.vision_frozen, frames, config.seed)
+    model.add_task_prototype(config.seed, "task prototype", number)
+    trainer = TaskTrainer(model, method, features, memory, number, settings, device)
+    if number == 2:
+        for mixture in model.mixtures():
+            mixture.spread_first_expert()
+    with tqdm(total=trainer.steps(), desc=f"train {config.tasks[-1]}", disable=None, leave=False) as bar:
+        trainer.fit(lambda values: (log(values), bar.update())[0])
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    remembered = trainer.remember(len(task["categories"])).tensors()
+    config = replace(
+        config,
+        shape=asdict(model.shape),
+        trained_parameters=trained,
+        remembered_bytes=sum(x.nbytes for x in remembered.values()),
+    )
+    save_checkpoint(folder, config, model.adapter_state(), remembered)
+    return config
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Continual text-to-video retrieval with StructAlign (arXiv 2601.20597)."""
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Threads that spin while they wait make every other job on a shared machine crawl. OpenMP reads this when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from structalign.retrieval.retriever import load

@@ -17,7 +17,7 @@ from structalign.learning.memory import Memory, draw_pseudo, remember
 from structalign.learning.methods import Method
 from structalign.model.adapters import generator
 from structalign.model.device import autocast
-from structalign.model.features import CENTRE, Captions, Features, view_name
+from structalign.model.features import CENTRE, Captions, Features, JoinedFeatures, view_name
 from structalign.model.video_text import TextEmbeddings, VideoText, encode_queries
 from structalign.retrieval.similarity import word_frame
 from structalign.sections.contrastive import Contrastive
@@ -26,6 +26,8 @@ from structalign.sections.etf import Etf
 from structalign.sections.optim import Phase, Shared
 from structalign.sections.pseudo import Pseudo
 from structalign.seeds import seed_of
+
+VIDEOS_AT_A_TIME = 8
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class TaskTrainer:
         self,
         model: VideoText,
         method: Method,
-        features: Features,
+        features: Features | JoinedFeatures,
         memory: Memory,
         task: int,
         settings: Settings,
@@ -156,9 +158,10 @@ class TaskTrainer:
 
     @torch.no_grad()
     def encode_videos(self, view: str) -> Tensor:
-        """[V, N, D] raw frame embeddings of the model as it is, one video at a time in float32."""
-        states = (self.features.states(i, view).to(self.device)[None] for i in range(len(self.features)))
-        return torch.cat([self.model.encode_frames(state).cpu() for state in states])
+        """[V, N, D] raw frame embeddings of the model as it is, in float32."""
+        rows = torch.split(torch.arange(len(self.features)), VIDEOS_AT_A_TIME)  # type: ignore[no-untyped-call]
+        states = (torch.stack([self.features.states(i, view) for i in part.tolist()]) for part in rows)
+        return torch.cat([self.model.encode_frames(state.to(self.device)).cpu() for state in states])
 
     def _teach(self) -> Teacher:
         """Embeddings of the model before this task, routed as the task before, or of frozen CLIP."""

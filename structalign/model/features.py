@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.functional import pad
 
 from structalign.model.backbone import Tokens
 from structalign.store import read_json, write_json
@@ -65,6 +66,35 @@ class Features:
         tensors = load_file(self.folder / "captions.safetensors")
         tokens = Tokens(tensors["ids"], tensors["eot"])
         return Captions(tokens, tensors["video"], tensors["category"])
+
+
+class JoinedFeatures:
+    """Several splits read as one: what joint training sees. The interface of `Features`."""
+
+    def __init__(self, parts: list[Features]):
+        self.parts = [part for part in parts if len(part)]
+        self.views = min(part.views for part in self.parts)
+        self._place = [(part, i) for part in self.parts for i in range(len(part))]
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def states(self, video: int, view: str = CENTRE) -> Tensor:
+        part, row = self._place[video]
+        return part.states(row, view)
+
+    def frozen_frames(self, view: str = CENTRE) -> Tensor:
+        return torch.cat([part.frozen_frames(view) for part in self.parts])
+
+    def captions(self) -> Captions:
+        parts = [part.captions() for part in self.parts]
+        length = max(part.tokens.ids.shape[1] for part in parts)
+        end = int(parts[0].tokens.ids[0, parts[0].tokens.eot[0]])
+        first = torch.tensor([0, *(len(part) for part in self.parts)]).cumsum(dim=0).tolist()
+        ids = [pad(part.tokens.ids, (0, length - part.tokens.ids.shape[1]), value=end) for part in parts]
+        tokens = Tokens(torch.cat(ids), torch.cat([part.tokens.eot for part in parts]))
+        video = torch.cat([part.video + start for part, start in zip(parts, first, strict=False)])
+        return Captions(tokens, video, torch.cat([part.category for part in parts]))
 
 
 def load_tensor(path: Path, name: str) -> Tensor:
