@@ -7,6 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +33,16 @@ SPLITS = ("train", "train", "val", "test")
 class Project:
     """A git and DVC repository of its own with a copy of the working tree's code, run as a user runs it."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, python: Path = Path(sys.executable).parent):
+        """`python` is the folder whose `python` runs the stages."""
         self.root = root
+        self.python = python
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the project: this Python first on PATH, one thread, no network."""
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environment |= {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+            "PATH": os.pathsep.join([str(self.python), str(Path(sys.executable).parent), environment["PATH"]]),
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
             "GIT_AUTHOR_NAME": "test",
@@ -45,9 +50,7 @@ class Project:
             "GIT_COMMITTER_NAME": "test",
             "GIT_COMMITTER_EMAIL": "test@example.org",
         }
-        done = subprocess.run(
-            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
         return done
@@ -83,18 +86,35 @@ def executed(done: subprocess.CompletedProcess[str]) -> set[str]:
     return set(re.findall(r"Running stage '([^']+)'", done.stdout + done.stderr))
 
 
-def make_project(root: Path, tasks: int) -> Project:
-    """A project of `tasks` tasks with two categories each, committed, not yet run."""
-    project = Project(root)
+@contextmanager
+def quick_python(folder: Path) -> Iterator[Path]:
+    """A folder with a `python` that runs modules in forks of one process (see forkserver.py)."""
+    server, address = Path(__file__).with_name("forkserver.py"), folder / "socket"
+    shim = folder / "python"
+    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -E -S "{server}" run "{address}" "$@"\n', encoding="utf-8")
+    shim.chmod(0o755)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([sys.executable, str(server), "serve", str(address)], env=environment)
+    try:
+        while not address.exists():
+            assert process.poll() is None, "the fork server did not start"
+            time.sleep(0.05)
+        yield folder
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def make_project(project: Project, tasks: int) -> None:
+    """Fill an empty folder with `tasks` tasks of two categories each, committed, not yet run."""
+    root = project.root
     for name in ("stages", "structalign"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".gitattributes"):
         shutil.copy(ROOT / name, root / name)
     for key, value in _leaves(SMALL):
         project.set(key, value)
-    write_tasks(
-        deal([name for task in range(1, tasks + 1) for name in categories(task)], tasks), root / "tasks.yaml"
-    )
+    write_tasks(deal([name for task in range(1, tasks + 1) for name in categories(task)], tasks), root / "tasks.yaml")
     rows = [row for task in range(1, tasks + 1) for row in clips(root, task)]
     write_captions(root, rows)
     write_clip(root / "data/clip")
@@ -105,7 +125,6 @@ def make_project(root: Path, tasks: int) -> Project:
         shutil.copytree(ROOT / ".dvc/plots", root / ".dvc/plots", dirs_exist_ok=True)
     project.run("dvc", "add", "-q", "data")
     project.commit()
-    return project
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
