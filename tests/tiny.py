@@ -44,7 +44,7 @@ def tiny_clip(attention: str = "eager") -> Clip:
     config._attn_implementation = attention
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Clip(CLIPModel._from_config(config, attn_implementation=attention))
+        return Clip(CLIPModel(config))
 
 
 def tiny_model(tasks: int = 1, frozen: int = 1, experts: int = 3, dropout: float = 0.0) -> VideoText:
@@ -99,7 +99,9 @@ def fresh_memory() -> Memory:
     return empty_memory(simplex_etf(ETF_DIM, 6, seed=0), DIM)
 
 
-def settings(task: int, epochs: int = 2, batch: int = 3, lr: float = 1e-2, warmup: float = 0.0) -> Settings:
+def settings(
+    task: int, epochs: int = 2, batch: int = 3, lr: float = 1e-2, warmup: float = 0.0, epoch: str = "videos"
+) -> Settings:
     return Settings(
         seed=0,
         precision="fp32",
@@ -107,6 +109,6 @@ def settings(task: int, epochs: int = 2, batch: int = 3, lr: float = 1e-2, warmu
         etf=Etf(dim=ETF_DIM, capacity=6, weight=0.1, seed=0),
         crp=Crp(weight=10, temperature=2, teacher="previous") if task > 1 else None,
         pseudo=Pseudo(weight=0.5, mask_same_category=False) if task > 1 else None,
-        shared=Shared(batch=batch, epoch="videos", weight_decay=0.5, clip=1),
+        shared=Shared.model_validate({"batch": batch, "epoch": epoch, "weight_decay": 0.5, "clip": 1}),
         phase=Phase(epochs=epochs, lr=lr, alpha_lr=lr, head_lr=lr, warmup=warmup),
     )

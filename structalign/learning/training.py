@@ -159,7 +159,7 @@ class TaskTrainer:
     @torch.no_grad()
     def encode_videos(self, view: str) -> Tensor:
         """[V, N, D] raw frame embeddings of the model as it is, in float32."""
-        rows = torch.split(torch.arange(len(self.features)), VIDEOS_AT_A_TIME)  # type: ignore[no-untyped-call]
+        rows = torch.split(torch.arange(len(self.features)), VIDEOS_AT_A_TIME)
         states = (torch.stack([self.features.states(i, view) for i in part.tolist()]) for part in rows)
         return torch.cat([self.model.encode_frames(state.to(self.device)).cpu() for state in states])
 

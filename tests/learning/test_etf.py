@@ -26,7 +26,7 @@ def test_vertices_meet_at_minus_one_over_c_minus_one(size: tuple[int, int], seed
 @given(sizes)
 @settings(deadline=None, max_examples=40)
 def test_vertices_are_unit_vectors(size: tuple[int, int]) -> None:
-    assert float((vertices(size).norm(dim=1) - 1).abs().max()) < 1e-6  # type: ignore[no-untyped-call]
+    assert float((vertices(size).norm(dim=1) - 1).abs().max()) < 1e-6
 
 
 @given(sizes)

@@ -58,7 +58,7 @@ def slow_cross(module: FrameFusionAttention, own: Tensor, neighbour: Tensor) -> 
         for token in range(len(own)):
             logits = torch.stack([query[token, part] @ key[other, part] for other in range(len(own))])
             weight = (logits / math.sqrt(size)).softmax(dim=0)
-            mixed[token, part] = sum(weight[i] * value[i, part] for i in range(len(own)))  # type: ignore[assignment]
+            mixed[token, part] = sum(weight[i] * value[i, part] for i in range(len(own)))
     out: Tensor = module.out_proj(mixed)
     return out
 

@@ -1,0 +1,433 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
+from tiny import CPU, LAYERS, fresh_memory, settings, shaken, tiny_clip, tiny_model, tokens, write_features
+from torch import Tensor
+
+from structalign.errors import UserError
+from structalign.learning import losses
+from structalign.learning.memory import Memory
+from structalign.learning.methods import METHODS, method_named
+from structalign.learning.training import Pairs, Settings, TaskTrainer, batches, epoch_pairs, optimiser, schedule
+from structalign.model.features import CENTRE, Captions, Features
+from structalign.model.video_text import VideoText, encode_queries
+from structalign.retrieval.similarity import word_frame
+
+METHOD = method_named("structalign")
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+# --- the schedule ---
+
+
+def test_the_rate_rises_in_a_line() -> None:
+    assert [schedule(k, 40, 0.1) for k in range(4)] == pytest.approx([0, 0.25, 0.5, 0.75])
+
+
+@given(st.integers(1, 200), st.floats(0, 0.9))
+def test_after_warm_up_the_rate_is_half_a_cosine(steps: int, warmup: float) -> None:
+    rising = int(warmup * steps)
+    for k in range(rising, steps):
+        expected = (1 + math.cos(math.pi * (k - rising) / (steps - rising))) / 2
+        assert schedule(k, steps, warmup) == pytest.approx(expected)
+
+
+@given(st.integers(1, 200), st.floats(0, 0.9))
+def test_the_rate_never_rises_again(steps: int, warmup: float) -> None:
+    rates = [schedule(k, steps, warmup) for k in range(int(warmup * steps), steps)]
+    assert rates == sorted(rates, reverse=True)
+
+
+# --- the order of pairs ---
+
+
+def captions(video: list[int]) -> Captions:
+    rows = torch.tensor(video)
+    return Captions(tokens(*([5] for _ in video)), rows, rows % 2)
+
+
+owners = st.lists(st.integers(0, 3), max_size=8).map(lambda extra: [0, 1, 2, 3, *extra])
+
+
+@given(owners, st.integers(0, 9))
+@trials(deadline=None)
+def test_an_epoch_of_videos_visits_every_video_once(video: list[int], epoch: int) -> None:
+    assert sorted(epoch_pairs(captions(video), 4, 2, "videos", 0, epoch).video.tolist()) == [0, 1, 2, 3]
+
+
+@given(owners, st.integers(0, 9))
+@trials(deadline=None)
+def test_a_drawn_caption_is_one_of_its_video(video: list[int], epoch: int) -> None:
+    pairs = epoch_pairs(captions(video), 4, 2, "videos", 0, epoch)
+    assert [video[c] for c in pairs.caption.tolist()] == pairs.video.tolist()
+
+
+@given(owners, st.integers(0, 9))
+@trials(deadline=None)
+def test_an_epoch_of_captions_visits_every_caption_once(video: list[int], epoch: int) -> None:
+    pairs = epoch_pairs(captions(video), 4, 2, "captions", 0, epoch)
+    assert sorted(pairs.caption.tolist()) == list(range(len(video)))
+
+
+@pytest.mark.parametrize("how", ["videos", "captions"])
+@given(epoch=st.integers(0, 9), views=st.integers(1, 5))
+@trials(deadline=None)
+def test_views_take_turns(how: str, epoch: int, views: int) -> None:
+    pairs = epoch_pairs(captions([0, 1, 2, 3, 3]), 4, views, how, 0, epoch)
+    assert pairs.view.tolist() == [(epoch + v) % views for v in pairs.video.tolist()]
+
+
+def test_every_caption_of_a_video_is_drawn_sometimes() -> None:
+    drawn = {int(epoch_pairs(captions([0, 0, 0]), 1, 1, "videos", 0, e).caption) for e in range(30)}
+    assert drawn == {0, 1, 2}
+
+
+def test_two_epochs_have_unlike_orders() -> None:
+    one, other = (epoch_pairs(captions([*range(20)]), 20, 1, "videos", 0, e).video for e in (0, 1))
+    assert not torch.equal(one, other)
+
+
+def test_an_epoch_has_the_same_order_every_time() -> None:
+    one, other = (epoch_pairs(captions([*range(20)]), 20, 1, "videos", 0, 3).video for _ in range(2))
+    assert torch.equal(one, other)
+
+
+def test_a_video_without_captions_is_left_out() -> None:
+    assert sorted(epoch_pairs(captions([0, 2]), 3, 1, "videos", 0, 0).video.tolist()) == [0, 2]
+
+
+@given(st.integers(0, 40), st.integers(2, 9))
+def test_only_a_last_pair_on_its_own_is_left_out(count: int, size: int) -> None:
+    row = torch.arange(count)
+    visited = [b.caption.tolist() for b in batches(Pairs(row, row, row), size)]
+    lost = 1 if count % size == 1 else 0
+    assert [row for batch in visited for row in batch] == list(range(count - lost))
+
+
+@given(st.integers(0, 40), st.integers(2, 9))
+def test_a_batch_has_at_least_two_pairs(count: int, size: int) -> None:
+    row = torch.arange(count)
+    assert all(2 <= len(b.caption) <= size for b in batches(Pairs(row, row, row), size))
+
+
+# --- what is trained ---
+
+
+def names(model: VideoText, parameters: list[Tensor]) -> list[str]:
+    known = {id(p): name for name, p in model.named_parameters()}
+    return [known[id(p)] for p in parameters]
+
+
+def grouped(model: VideoText, task: int, method: str = "structalign") -> list[str]:
+    act = settings(task)
+    adamw = optimiser(model, method_named(method), task, act.shared, act.phase)
+    return names(model, [p for group in adamw.param_groups for p in group["params"]])
+
+
+def expected_names(task: int) -> list[str]:
+    """Written from the method, section 6: three layers, three experts, fusion in vision layers 1 and 2."""
+    found = ["head.weight"]
+    for layer in (1, 2):
+        attention = f"clip.model.vision_model.encoder.layers.{layer}.self_attn"
+        found += [f"{attention}.alpha"]
+        found += [f"{attention}.{name}.{part}" for name in PROJECTIONS for part in ("weight", "bias")]
+    for layer in range(LAYERS):
+        for name in PROJECTIONS:
+            mixture = f"clip.model.text_model.encoder.layers.{layer}.self_attn.{name}"
+            found += [f"{mixture}.lora_A", *(f"{mixture}.lora_Bs.{e}" for e in range(1 if task == 1 else 3))]
+            found += [f"{mixture}.router", f"{mixture}.w_noise"] if task > 1 else []
+    return found + ([f"task_prototypes.{task - 1}"] if task > 1 else [])
+
+
+@pytest.mark.parametrize("task", [1, 2, 3])
+def test_a_task_trains_what_the_paper_trains(task: int) -> None:
+    assert sorted(grouped(tiny_model(tasks=task), task)) == sorted(expected_names(task))
+
+
+@pytest.mark.parametrize("method", ["structalign", "finetune"])
+@pytest.mark.parametrize("task", [1, 2])
+def test_every_trainable_parameter_is_in_exactly_one_group(task: int, method: str) -> None:
+    model = tiny_model(tasks=task)
+    grouped_names = grouped(model, task, method)
+    assert sorted(grouped_names) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
+
+
+def test_finetuning_leaves_the_head_alone() -> None:
+    assert "head.weight" not in grouped(tiny_model(), 1, "finetune")
+
+
+@pytest.mark.parametrize("task", [1, 2])
+def test_decay_acts_on_lora_and_router_alone(task: int) -> None:
+    model, act = tiny_model(tasks=task), settings(task)
+    adamw = optimiser(model, METHOD, task, act.shared, act.phase)
+    decayed = [p for group in adamw.param_groups if group["weight_decay"] for p in group["params"]]
+    parts = ("lora_A", "lora_Bs", "router", "w_noise")
+    wanted = [name for name in expected_names(task) if any(part in name for part in parts)]
+    assert sorted(names(model, decayed)) == sorted(wanted)
+
+
+# --- a task from start to end ---
+
+
+def trained_memory(folder: Path, act: Settings | None = None) -> tuple[VideoText, Memory]:
+    """A model after task 1 and what it remembers."""
+    trainer = first_task(folder, act)
+    trainer.fit(lambda row: None)
+    return trainer.model, trainer.remember(2)
+
+
+def first_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> TaskTrainer:
+    features = write_features(folder / "t01") if not (folder / "t01").exists() else Features(folder / "t01")
+    model = tiny_model(tasks=1, dropout=0.1)
+    return TaskTrainer(model, method_named(method), features, fresh_memory(), 1, act or settings(1), CPU)
+
+
+def second_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> TaskTrainer:
+    """Task 2 as the train stage begins it."""
+    model, memory = trained_memory(folder)
+    features = write_features(folder / "t02", first=2)
+    model.add_task_prototype(0, "task prototype", 2)
+    trainer = TaskTrainer(model, method_named(method), features, memory, 2, act or settings(2), CPU)
+    for mixture in model.mixtures():
+        mixture.spread_first_expert()
+    return trainer
+
+
+def largest_gradients(trainer: TaskTrainer) -> dict[str, float]:
+    """Fit; the largest gradient that each trainable parameter saw."""
+    act = trainer.settings
+    optimiser(trainer.model, trainer.method, trainer.task, act.shared, act.phase)  # chooses what requires a gradient
+    seen = {name: 0.0 for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+    def watch(name: str, p: Tensor) -> None:
+        def note(gradient: Tensor) -> None:
+            seen[name] = max(seen[name], float(gradient.abs().max()))
+
+        p.register_hook(note)  # type: ignore[no-untyped-call]
+
+    for name, p in trainer.model.named_parameters():
+        if p.requires_grad:
+            watch(name, p)
+    trainer.fit(lambda row: None)
+    return seen
+
+
+@pytest.mark.parametrize("task", [1, 2])
+def test_everything_trainable_gets_a_gradient(tmp_path: Path, task: int) -> None:
+    # A key's bias adds one number to all logits of a softmax: its gradient is zero by construction. An expert gets one
+    # as soon as a caption chooses it, hence a few epochs.
+    begin = first_task if task == 1 else second_task
+    seen = largest_gradients(begin(tmp_path, settings(task, epochs=4, batch=2, epoch="captions")))
+    still = {name for name, size in seen.items() if size < 1e-7}
+    assert {name for name in still if not name.endswith("k_proj.bias")} == set()
+
+
+def test_at_the_very_first_step_only_what_a_zero_hides_gets_no_gradient(tmp_path: Path) -> None:
+    # Fusion projections are hidden by alpha = 0, A by B = 0.
+    trainer = first_task(tmp_path, settings(1, epochs=1, batch=6))
+    still = {name for name, size in largest_gradients(trainer).items() if size == 0.0}
+    fusion = {n for n in expected_names(1) if "vision_model" in n and not n.endswith("alpha")}
+    assert still == fusion | {n for n in expected_names(1) if n.endswith("lora_A")}
+
+
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[VideoText, dict[str, Tensor]]:
+    """A model of many experts after one step of two captions, and its adapters before."""
+    features = write_features(tmp_path_factory.mktemp("one") / "t02", videos=2, each=1)
+    model = shaken(tiny_model(tasks=2, experts=8))
+    act = settings(2, epochs=1)
+    trainer = TaskTrainer(model, method_named("finetune"), features, fresh_memory(), 2, act, CPU)
+    before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
+    trainer.fit(lambda row: None)
+    return model, before
+
+
+def test_two_captions_leave_experts_unused(one_step: tuple[VideoText, dict[str, Tensor]]) -> None:
+    assert all(int(mixture.used.sum()) <= 4 for mixture in one_step[0].mixtures())
+
+
+def test_an_unused_expert_gets_no_gradient(one_step: tuple[VideoText, dict[str, Tensor]]) -> None:
+    unused = [b for m in one_step[0].mixtures() for b, used in zip(m.lora_Bs, m.used, strict=True) if not used]
+    assert all(expert.grad is None for expert in unused)
+
+
+def test_exactly_the_used_experts_move(one_step: tuple[VideoText, dict[str, Tensor]]) -> None:
+    model, before = one_step
+    after = model.adapter_state()
+    moved = {name for name in after if "lora_Bs" in name and not torch.equal(after[name], before[name])}
+    used = {
+        f"{name}.lora_Bs.{expert}"
+        for name, mixture in model.named_modules()
+        if mixture in model.mixtures()
+        for expert in mixture.used.nonzero()[:, 0].tolist()
+    }
+    assert moved == used
+
+
+@pytest.mark.parametrize("begin", [first_task, second_task])
+def test_training_twice_gives_equal_bits(tmp_path: Path, begin: Callable[[Path], TaskTrainer]) -> None:
+    results = []
+    for folder in ("a", "b"):
+        trainer = begin(tmp_path / folder)
+        trainer.fit(lambda row: None)
+        results.append(trainer.model.adapter_state())
+    assert all(torch.equal(tensor, results[1][name]) for name, tensor in results[0].items())
+
+
+def test_training_leaves_the_backbone_alone(tmp_path: Path) -> None:
+    model, _ = trained_memory(tmp_path)
+    ours = list(model.backbone_parameters())
+    assert all(torch.equal(p, q) for p, q in zip(ours, tiny_clip().parameters(), strict=True))
+
+
+def test_training_moves_the_loss_down(tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    first_task(tmp_path, settings(1, epochs=12), "finetune").fit(rows.append)
+    assert sum(r["loss"] for r in rows[-4:]) < sum(r["loss"] for r in rows[:4])
+
+
+def test_the_first_task_prototype_stays_what_it_was(tmp_path: Path) -> None:
+    trainer = second_task(tmp_path)
+    before = trainer.model.task_prototypes[0].clone()
+    trainer.fit(lambda row: None)
+    assert torch.equal(trainer.model.task_prototypes[0], before)
+
+
+def test_the_previous_teacher_reads_captions_as_the_model_before(tmp_path: Path) -> None:
+    model, _ = trained_memory(tmp_path)
+    trainer = second_task(tmp_path / "again")
+    trainer.fit(lambda row: None)
+    assert trainer.teacher is not None
+    assert torch.equal(trainer.teacher.text.words, encode_queries(model, trainer.captions.tokens, 1, CPU).words)
+
+
+def test_the_previous_teacher_sees_videos_as_the_model_before(tmp_path: Path) -> None:
+    model, _ = trained_memory(tmp_path)
+    trainer = second_task(tmp_path / "again")
+    trainer.fit(lambda row: None)
+    assert trainer.teacher is not None
+    with torch.no_grad():
+        before = model.encode_frames(trainer.features.states(4, "view01")[None])[0]
+    torch.testing.assert_close(trainer.teacher.frames[1, 4], before)
+
+
+def test_the_pretrained_teacher_is_frozen_clip(tmp_path: Path) -> None:
+    act = settings(2)
+    assert act.crp is not None
+    crp = act.crp.model_copy(update={"teacher": "pretrained"})
+    trainer = second_task(tmp_path, Settings(**{**vars(act), "crp": crp}))
+    assert trainer.teacher is not None
+    words = trainer.teacher.text.words[0, : int(trainer.captions.tokens.eot[0]) + 1]
+    with torch.no_grad():
+        frozen = tiny_clip().text(trainer.captions.tokens[torch.tensor([0])])[0]
+    torch.testing.assert_close(words, frozen, rtol=1e-4, atol=1e-5)
+
+
+ALL = torch.tensor([0, 3, 4])
+
+
+def pairs_of(trainer: TaskTrainer) -> Pairs:
+    video = trainer.captions.video[ALL]
+    return Pairs(ALL, video, video % 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "terms"),
+    [
+        ("structalign", 1, {"contrastive", "etf"}),
+        ("structalign", 2, {"contrastive", "etf", "crp", "pseudo"}),
+        ("finetune", 1, {"contrastive"}),
+        ("finetune", 2, {"contrastive"}),
+    ],
+)
+def test_a_task_has_its_terms(tmp_path: Path, method: str, task: int, terms: set[str]) -> None:
+    trainer = (first_task if task == 1 else second_task)(tmp_path, None, method)
+    assert set(trainer.losses(pairs_of(trainer), 0)) == terms
+
+
+def test_the_etf_term_is_a_tenth_of_the_others(tmp_path: Path) -> None:
+    trainer = second_task(tmp_path)
+    terms = {name: value.item() for name, value in trainer.losses(pairs_of(trainer), 0).items()}
+    assert terms["etf"] == pytest.approx(0.1 * (terms["contrastive"] + terms["crp"]), rel=1e-5)
+
+
+def test_before_the_first_step_the_student_relates_as_its_teacher(tmp_path: Path) -> None:
+    # Task 2 begins with every expert equal to the first, so any routing gives the model before.
+    trainer = second_task(tmp_path)
+    trainer.model.eval()
+    assert trainer.losses(pairs_of(trainer), 0)["crp"].item() == pytest.approx(0, abs=1e-4)
+
+
+@torch.no_grad()
+def test_the_contrastive_term_is_that_of_each_caption_with_its_view(tmp_path: Path) -> None:
+    trainer = first_task(tmp_path)
+    trainer.model.eval()
+    pairs = pairs_of(trainer)
+    frames = torch.cat([
+        trainer.model.encode_frames(trainer.features.states(int(v), f"view{int(w):02d}")[None])
+        for v, w in zip(pairs.video, pairs.view, strict=True)
+    ])  # fmt: skip
+    text = encode_queries(trainer.model, trainer.captions.tokens, 1, CPU)[ALL]
+    logits = 17.6 * word_frame(text.words, text.mask, frames)
+    expected = losses.contrastive(logits, pairs.video)
+    assert trainer.losses(pairs, 0)["contrastive"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_every_step_is_logged(tmp_path: Path) -> None:
+    trainer, rows = first_task(tmp_path, settings(1, epochs=3, batch=4)), list[dict[str, float]]()
+    trainer.fit(rows.append)
+    assert [row["step"] for row in rows] == list(range(trainer.steps()))
+
+
+def test_the_logged_loss_is_the_sum_of_its_terms(tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    first_task(tmp_path).fit(rows.append)
+    assert [r["loss"] for r in rows] == pytest.approx([r["contrastive"] + r["etf"] for r in rows])
+
+
+def test_the_rate_of_a_step_follows_the_schedule(tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    first_task(tmp_path, settings(1, epochs=5, warmup=0.3)).fit(rows.append)
+    assert [r["lr"] for r in rows] == pytest.approx([1e-2 * schedule(k, len(rows), 0.3) for k in range(len(rows))])
+
+
+def test_a_model_is_in_eval_mode_after_training(tmp_path: Path) -> None:
+    assert not any(module.training for module in trained_memory(tmp_path)[0].modules())
+
+
+def test_a_task_of_one_pair_is_refused(tmp_path: Path) -> None:
+    features = write_features(tmp_path / "t01", videos=1, each=1)
+    trainer = TaskTrainer(tiny_model(), METHODS["finetune"], features, fresh_memory(), 1, settings(1), CPU)
+    with pytest.raises(UserError, match="fewer than two training pairs"):
+        trainer.fit(lambda row: None)
+
+
+def test_a_task_that_diverges_is_stopped(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="diverged at step"):
+        first_task(tmp_path, settings(1, lr=1e30, epochs=9)).fit(lambda row: None)
+
+
+def test_a_video_category_is_remembered_from_its_centre_views(tmp_path: Path) -> None:
+    model, memory = trained_memory(tmp_path)
+    features = Features(tmp_path / "t01")
+    units = []
+    for v in (1, 3, 5):
+        mean = model.encode_frames(features.states(v, CENTRE)[None])[0].mean(dim=0).detach()
+        units.append(mean / mean.norm())
+    torch.testing.assert_close(memory.video_mean[1], torch.stack(units).mean(dim=0))
+
+
+def test_a_text_category_is_remembered_from_its_words_alone(tmp_path: Path) -> None:
+    model, memory = trained_memory(tmp_path)
+    known = Features(tmp_path / "t01").captions()
+    units = []
+    for row in (known.category == 0).nonzero()[:, 0].tolist():
+        words = encode_queries(model, known.tokens[torch.tensor([row])], 1, CPU).words[0]
+        mean = words[1 : int(known.tokens.eot[row])].mean(dim=0)
+        units.append(mean / mean.norm())
+    torch.testing.assert_close(memory.text_mean[0], torch.stack(units).mean(dim=0))
