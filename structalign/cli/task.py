@@ -24,9 +24,7 @@ def add(names: list[str] = typer.Argument(help="The new categories, as captions.
         if name in there or names.count(name) > 1:
             raise UserError(f"{TASKS}: category `{name}` is named twice: a category arrives once.")
         if name != name.strip() or not name or "${" in name:
-            raise UserError(
-                f"{name!r} can't be a category: write it without blanks around it and without `${{`."
-            )
+            raise UserError(f"{name!r} can't be a category: write it without blanks around it and without `${{`.")
     number = len(tasks) + 1
     write_tasks(tasks | {key(number): Task.numbered(number, names)})
     typer.echo(f"{TASKS}: {key(number)} = {', '.join(names)}")
@@ -34,6 +32,4 @@ def add(names: list[str] = typer.Argument(help="The new categories, as captions.
         listed = {row.category for row in read_table(DATA)[0]}
         for name in names:
             if name not in listed:
-                typer.echo(
-                    f"{DATA / 'captions.csv'} has no row of `{name}` yet: add its videos and captions."
-                )
+                typer.echo(f"{DATA / 'captions.csv'} has no row of `{name}` yet: add its videos and captions.")
