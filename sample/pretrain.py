@@ -76,6 +76,8 @@ def save(out: Path, model: CLIPModel, words: CLIPTokenizer) -> None:
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     half.save_pretrained(fresh)
+    words.backend_tokenizer.no_padding()  # training's batches left theirs on
+    words.backend_tokenizer.no_truncation()
     words.save_pretrained(fresh)
     write_json(fresh / "preprocessor_config.json", IMAGES)
     settings = fresh / "tokenizer_config.json"

@@ -25,7 +25,9 @@ def ranks(root: Path, split: str) -> Tensor:
     words = AutoTokenizer.from_pretrained(root / "clip", local_files_only=True)
     with (root / "captions.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == split]
-    captions = {row["video"]: row["caption"] for row in reversed(rows)}
+    captions: dict[str, str] = {}
+    for row in rows:
+        captions.setdefault(row["video"], row["caption"])
     texts = words([*captions.values()], padding=True, truncation=True, return_tensors="pt")
     text = functional.normalize(embed(model.get_text_features(**texts)))
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))

@@ -8,7 +8,6 @@ from torch import Tensor
 from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
-from structalign.model.adapters import generator
 from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
 from structalign.model.device import autocast, prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
@@ -16,6 +15,7 @@ from structalign.model.views import centre_view, random_view
 from structalign.params import read
 from structalign.sections.backbone import Backbone
 from structalign.sections.features import Features
+from structalign.seeds import seed_of
 from structalign.store import folder_bytes, read_json, whole_folder
 
 BACKBONE = Path("work/backbone")
@@ -51,7 +51,7 @@ def main(task: str) -> None:
                         if view == CENTRE:
                             pixels = centre_view(frames, clip.image_size)
                         else:
-                            key = generator(section.seed, view, source.rows[i]["id"])
+                            key = torch.Generator().manual_seed(seed_of(section.seed, view, source.rows[i]["id"]))
                             pixels = random_view(frames, clip.image_size, section.flip, key)
                         encoded.append(encode(pixels, precision))
                     write_view(folder, view, [s for s, _ in encoded], [f for _, f in encoded])

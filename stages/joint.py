@@ -48,7 +48,7 @@ def main() -> None:
         shared=read("optim.shared", Shared),
         phase=read("optim.first", Phase),
     )
-    with measured("train", "joint") as cost:
+    with measured("joint", "all", REPORTS / "costs.json") as cost:
         device = prepare_device()
         features = JoinedFeatures([Features(Path("work/features", task, "train")) for task in tasks])
         adapters, frames = read("adapters", Adapters), features.states(0).shape[0]
@@ -83,7 +83,6 @@ def main() -> None:
     test: Any = numbers["test"]
     metrics = {**test["t2v"], "v2t_R@1": test["v2t"]["R@1"], "val_R@1": numbers["val"]["t2v"]["R@1"]}
     write_json(REPORTS / "metrics.json", metrics)
-    write_json(REPORTS / "costs.json", read_json(Path("work/costs/train/joint.json")))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ COSTS = Path("work/costs")
 
 
 @contextmanager
-def measured(stage: str, task: str) -> Iterator[dict[str, Any]]:
-    """Measure the block and write work/costs/<stage>/<task>.json; the block may add entries of its own."""
+def measured(stage: str, task: str, path: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Measure the block and write `path`, else work/costs/<stage>/<task>.json; the block may add entries of its own."""
     entries: dict[str, Any] = {}
     start = time.perf_counter()
     yield entries
     write_json(
-        COSTS / stage / f"{task}.json",
+        path or COSTS / stage / f"{task}.json",
         {
             "stage": stage,
             "task": task,

@@ -15,7 +15,11 @@ from codemap import ROOT, calls, closure, imported, modules
 from structalign.cli.params import params_of
 from structalign.data.tasks import deal
 
-STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+STAGES: dict[str, Any] = {
+    name: stage
+    for file in ("dvc.yaml", "joint/dvc.yaml")
+    for name, stage in yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["stages"].items()
+}
 TASKS = deal(["first", "later"], 2)  # one row of each kind
 
 
