@@ -140,9 +140,8 @@ def main(
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     sampler = Composer(seed)
-    words = tokenizer.train(
-        (pair.caption for pair in itertools.islice(Composer(seed + 1), 20_000)), VOCABULARY
-    )
+    read = (pair.caption for pair in itertools.islice(Composer(seed + 1), 20_000))
+    words = tokenizer.train(read, VOCABULARY)
     model = build(words)
     classes = (len(sampler.subjects), len(sampler.colours), len(sampler.patterns))
     auxiliary = Auxiliary(128, classes)
