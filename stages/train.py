@@ -102,7 +102,12 @@ def learn(
         for mixture in model.mixtures():
             mixture.spread_first_expert()
     with tqdm(total=trainer.steps(), desc=f"train {config.tasks[-1]}", disable=None, leave=False) as bar:
-        trainer.fit(lambda values: (log(values), bar.update())[0])
+
+        def step(values: dict[str, float]) -> None:
+            log(values)
+            bar.update()
+
+        trainer.fit(step)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     remembered = trainer.remember(len(task["categories"])).tensors()
     config = replace(
