@@ -31,13 +31,15 @@ def main(task: str) -> None:
         mean, std = (x.to(device) for x in pixel_statistics(BACKBONE))
 
         @torch.inference_mode()
-        def encode(frames: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+        def prefix(frames: Tensor, precision: str) -> Tensor:
             """One video at a time: a stored tensor does not depend on its neighbours."""
             pixels = (frames.to(device) - mean) / std
             with autocast(device, precision):
-                states = clip.vision_prefix(pixels, backbone.vision_frozen)
-            embeddings = clip.vision_suffix(states.half().float(), backbone.vision_frozen)
-            return states.half().cpu(), embeddings.cpu()
+                return clip.vision_prefix(pixels, backbone.vision_frozen).half()
+
+        @torch.inference_mode()
+        def suffix(states: Tensor) -> Tensor:
+            return clip.vision_suffix(states.float(), backbone.vision_frozen).cpu()
 
         for split in ("train", "val", "test"):
             source = FrameSplit(Path("work/frames", task, split))
@@ -45,7 +47,7 @@ def main(task: str) -> None:
             precision = backbone.precision if split == "train" else "fp32"
             with whole_folder(out / split) as folder:
                 for view in (CENTRE, *map(view_name, range(views))):
-                    encoded = []
+                    states = []
                     for i in track(range(len(source)), f"features {task} {split} {view}"):
                         frames = torch.from_numpy(source.frames(i).copy()).permute(0, 3, 1, 2).float() / 255
                         if view == CENTRE:
@@ -53,8 +55,9 @@ def main(task: str) -> None:
                         else:
                             key = torch.Generator().manual_seed(seed_of(section.seed, view, source.rows[i]["id"]))
                             pixels = random_view(frames, clip.image_size, section.flip, key)
-                        encoded.append(encode(pixels, precision))
-                    write_view(folder, view, [s for s, _ in encoded], [f for _, f in encoded])
+                        states.append(prefix(pixels, precision))
+                    frozen = [suffix(video) for video in states] if view == CENTRE else []
+                    write_view(folder, view, [video.cpu() for video in states], frozen)
                 cut = write_training_captions(task, source, folder) if split == "train" else 0
                 write_index(folder, source.rows, views, cut)
             cost[f"bytes_{split}"] = folder_bytes(out / split)

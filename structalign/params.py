@@ -51,8 +51,6 @@ def read(key: str, kind: type[M], path: Path = PARAMS) -> M:
 def explain(key: str, error: ValidationError) -> str:
     """The first complaint of a validation error as one clause that names the full key."""
     first = error.errors()[0]
-    where = (
-        ".".join([key, *(str(part) for part in first["loc"])]) if key else ".".join(map(str, first["loc"]))
-    )
+    where = ".".join([key, *(str(part) for part in first["loc"])]) if key else ".".join(map(str, first["loc"]))
     reason = first["msg"][0].lower() + first["msg"][1:]
     return f"`{where}` = {first['input']!r}: {reason}."

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _remove(path)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         _remove(temporary)
         raise UserError(f"{path} could not be written: {error.strerror or error}.") from error

@@ -62,9 +62,7 @@ def test_nothing_is_imported_from_a_package_itself() -> None:
 @pytest.mark.parametrize(("library", "door"), DOORS.items())
 def test_a_third_party_library_has_one_door(library: str, door: str) -> None:
     guests = {
-        name
-        for name, file in modules().items()
-        if any(found.split(".")[0] == library for found in imported(file))
+        name for name, file in modules().items() if any(found.split(".")[0] == library for found in imported(file))
     }
     assert guests <= {door}
 

@@ -65,9 +65,7 @@ def key_pattern(key: ast.expr) -> str:
     if isinstance(key, ast.Constant):
         return re.escape(str(key.value))
     assert isinstance(key, ast.JoinedStr), f"read({ast.unparse(key)}) is neither a literal nor an f-string"
-    return "".join(
-        re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[a-z_]+" for part in key.values
-    )
+    return "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[a-z_]+" for part in key.values)
 
 
 @pytest.mark.parametrize("stage", STAGES)

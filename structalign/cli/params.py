@@ -25,14 +25,10 @@ def params(
     validate(tree)
     values = dict(leaves(tree))
     pipeline, tasks = load_yaml(Path("dvc.yaml")), read_tasks()
-    table = Table(
-        "key", "value", "meaning", "paper", "re-runs", box=None, pad_edge=False, header_style="bold"
-    )
+    table = Table("key", "value", "meaning", "paper", "re-runs", box=None, pad_edge=False, header_style="bold")
     for key, about in keys().items():
         if key.startswith(prefix):
-            table.add_row(
-                key, written(values[key]), about.meaning, about.paper, first_stage(key, pipeline, tasks)
-            )
+            table.add_row(key, written(values[key]), about.meaning, about.paper, first_stage(key, pipeline, tasks))
     Console().print(table)
 
 

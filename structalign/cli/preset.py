@@ -42,11 +42,7 @@ def preset(
         overlay(params, differences)
     refuse_too_many(validate(params), len(categories))
 
-    changes = [
-        f"{key}: {written(before[key])} -> {written(new)}"
-        for key, new in leaves(params)
-        if new != before[key]
-    ]
+    changes = [f"{key}: {written(before[key])} -> {written(new)}" for key, new in leaves(params) if new != before[key]]
     dealt = [f"tasks: {len(tasks_before)} -> {len(tasks)}"] if tasks != tasks_before else []
     typer.echo("\n".join(changes + dealt) or "nothing differs")
     if diff:
@@ -67,9 +63,7 @@ def read_preset(yaml: YAML, name: str) -> MutableMapping[str, Any]:
         known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
         raise UserError(f"{path} does not exist; there are the presets {known or '(none)'}.")
     tree: MutableMapping[str, Any] = _load(yaml, path)
-    refuse_unknown(
-        {key: value for key, value in tree.items() if key != "tasks"}, str(path), "mend the preset"
-    )
+    refuse_unknown({key: value for key, value in tree.items() if key != "tasks"}, str(path), "mend the preset")
     return tree
 
 

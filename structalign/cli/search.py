@@ -19,9 +19,7 @@ app = typer.Typer(add_completion=False)
 def search(
     sentence: Annotated[str, typer.Argument(help="What the video shows, in words.")],
     top: Annotated[int, typer.Option(min=1, help="How many videos to list.")] = 5,
-    after: Annotated[
-        str | None, typer.Option(help="Search as after this task; the last one if not given.")
-    ] = None,
+    after: Annotated[str | None, typer.Option(help="Search as after this task; the last one if not given.")] = None,
 ) -> None:
     """Rank the stored videos of all learned tasks by a sentence."""
     if not sentence.strip():
@@ -29,9 +27,7 @@ def search(
     tasks = read_tasks()
     key = after or next((t for t in reversed(tasks) if Path("work/index", f"{t}.json").exists()), None)
     if key is None or key not in tasks or not Path("checkpoints", key, "config.json").exists():
-        raise UserError(
-            f"no checkpoint of {after or 'any task'} is here: run `dvc repro` (tasks: {', '.join(tasks)})."
-        )
+        raise UserError(f"no checkpoint of {after or 'any task'} is here: run `dvc repro` (tasks: {', '.join(tasks)}).")
 
     from structalign.retrieval.retriever import load
     from structalign.retrieval.search import rank_gallery

@@ -5,6 +5,7 @@ Everything random is keyed by (seed, name, task, step), so a task's result depen
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -168,12 +169,10 @@ class TaskTrainer:
         assert self.settings.crp is not None
         views = [view_name(view) for view in range(self.features.views)]
         self.model.eval()
-        if self.settings.crp.teacher == "pretrained":
-            frames = torch.stack([self.features.frozen_frames(view) for view in views])
-            with self.model.frozen():
-                return Teacher(frames, encode_queries(self.model, self.captions.tokens, 1, self.device))
-        frames = torch.stack([self.encode_videos(view) for view in views])
-        return Teacher(frames, encode_queries(self.model, self.captions.tokens, self.task - 1, self.device))
+        pretrained = self.settings.crp.teacher == "pretrained"
+        with self.model.frozen() if pretrained else nullcontext():
+            frames = torch.stack([self.encode_videos(view) for view in views])
+            return Teacher(frames, encode_queries(self.model, self.captions.tokens, self.task - 1, self.device))
 
     def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
         """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once."""

@@ -1,7 +1,7 @@
 """Cached features of one split of one task: hidden states after the frozen prefix, and frozen CLIP's embeddings.
 
 A folder holds `index.json`, one safetensors file a view (`centre`, `view00`, …) with `states` [V, N, T, W] float16
-and `frames` [V, N, D] float32 (frozen CLIP's), and for training `captions.safetensors` with token ids.
+(and, of the centre view, `frames` [V, N, D] float32 of frozen CLIP), and for training `captions.safetensors` with token ids.
 Letters: V videos, N frames, T tokens of a frame, W width, D embedding, R captions.
 """
 
@@ -58,9 +58,9 @@ class Features:
         row: Tensor = self._slice(view, "states")[video]
         return row.float()
 
-    def frozen_frames(self, view: str = CENTRE) -> Tensor:
-        """[V, N, D] raw frame embeddings of frozen CLIP."""
-        return load_tensor(self.folder / f"{view}.safetensors", "frames")
+    def frozen_frames(self) -> Tensor:
+        """[V, N, D] raw frame embeddings of frozen CLIP, of the centre views."""
+        return load_tensor(self.folder / f"{CENTRE}.safetensors", "frames")
 
     def captions(self) -> Captions:
         tensors = load_file(self.folder / "captions.safetensors")
@@ -83,9 +83,6 @@ class JoinedFeatures:
         part, row = self._place[video]
         return part.states(row, view)
 
-    def frozen_frames(self, view: str = CENTRE) -> Tensor:
-        return torch.cat([part.frozen_frames(view) for part in self.parts])
-
     def captions(self) -> Captions:
         parts = [part.captions() for part in self.parts]
         length = max(part.tokens.ids.shape[1] for part in parts)
@@ -104,9 +101,14 @@ def load_tensor(path: Path, name: str) -> Tensor:
         return tensor
 
 
-def write_view(folder: Path, view: str, states: list[Tensor], frames: list[Tensor]) -> None:
-    """Write one view of all videos of a split: `states` as [N, T, W] and `frames` as [N, D] each."""
-    tensors = {"states": torch.stack(states).half(), "frames": torch.stack(frames).float()} if states else {}
+def write_view(folder: Path, view: str, states: list[Tensor], frozen: list[Tensor]) -> None:
+    """Write one view of all videos of a split: `states` as [N, T, W] each and, of the centre view, frozen CLIP's
+    frame embeddings as [N, D] each."""
+    tensors = {}
+    if states:
+        tensors["states"] = torch.stack(states).half()
+    if frozen:
+        tensors["frames"] = torch.stack(frozen).float()
     save_file(tensors, folder / f"{view}.safetensors")
 
 

@@ -41,9 +41,7 @@ def over_time(evaluations: Sequence[Mapping[str, Any]], categories: Mapping[str,
             }
             for gallery in ("seen", "task"):
                 acc = entry[f"acc_{gallery}"]
-                entry[f"bwf_{gallery}"] = {
-                    after: backward_forgetting(acc, categories, after) for after in times
-                }
+                entry[f"bwf_{gallery}"] = {after: backward_forgetting(acc, categories, after) for after in times}
             table.setdefault(split, {})[row] = entry
     return table
 

@@ -38,9 +38,7 @@ def fuse(words: NDArray[np.floating], sentence: NDArray[np.floating], beta: floa
     [[-0.5, 0.5]]
     """
     if words.shape != sentence.shape:
-        raise UserError(
-            f"word scores {words.shape} and sentence scores {sentence.shape} differ in shape: embed again."
-        )
+        raise UserError(f"word scores {words.shape} and sentence scores {sentence.shape} differ in shape: embed again.")
     return beta * zscores(words) + (1 - beta) * zscores(sentence)
 
 

@@ -15,6 +15,4 @@ class Adapters(Section):
         description="experts of the mixture; two are chosen per caption",
         json_schema_extra={"paper": "10 (MSRVTT), 5 (ActivityNet)"},
     )
-    dropout: float = Field(
-        ge=0, lt=1, description="dropout on the LoRA input", json_schema_extra={"paper": "0.1"}
-    )
+    dropout: float = Field(ge=0, lt=1, description="dropout on the LoRA input", json_schema_extra={"paper": "0.1"})

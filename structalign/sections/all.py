@@ -125,9 +125,7 @@ def refuse_unknown(tree: Mapping[Any, Any], source: str, way_out: str) -> None:
             continue
         inner = [name for name in known if name.startswith(f"{key}.")]
         if inner:
-            raise UserError(
-                f"{source}: `{key}` = {written(value)} must hold the keys {', '.join(inner)}; {way_out}."
-            )
+            raise UserError(f"{source}: `{key}` = {written(value)} must hold the keys {', '.join(inner)}; {way_out}.")
         near = difflib.get_close_matches(key, [*known], n=1, cutoff=0.0)
         raise UserError(f"{source}: `{key}` is not a parameter; the nearest is `{near[0]}`; {way_out}.")
 

@@ -22,9 +22,7 @@ class Shared(Section):
 class Phase(Section):
     """Task 1 (`optim.first`) or every later task (`optim.later`)."""
 
-    epochs: int = Field(
-        ge=1, description="epochs of a task; the last one is kept", json_schema_extra={"paper": "20"}
-    )
+    epochs: int = Field(ge=1, description="epochs of a task; the last one is kept", json_schema_extra={"paper": "20"})
     lr: float = Field(
         ge=0,
         description="learning rate of fusion, LoRA and router",

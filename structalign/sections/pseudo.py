@@ -6,9 +6,7 @@ from structalign.params import Section
 
 
 class Pseudo(Section):
-    weight: float = Field(
-        ge=0, description="weight of L_pseudo; 0 is off", json_schema_extra={"paper": "0.5"}
-    )
+    weight: float = Field(ge=0, description="weight of L_pseudo; 0 is off", json_schema_extra={"paper": "0.5"})
     mask_same_category: bool = Field(
         description="pseudo pairs of one category are no rivals of each other",
         json_schema_extra={"paper": "false"},

@@ -101,9 +101,7 @@ def test_fusion_is_the_weighted_sum_of_z_scores() -> None:
     by_hand = np.empty((4, 6))
     for q, v in itertools.product(range(4), range(6)):
         z_words = (words[q, v] - words[q].mean()) / np.sqrt(np.mean((words[q] - words[q].mean()) ** 2))
-        z_sentence = (sentence[q, v] - sentence[q].mean()) / np.sqrt(
-            np.mean((sentence[q] - sentence[q].mean()) ** 2)
-        )
+        z_sentence = (sentence[q, v] - sentence[q].mean()) / np.sqrt(np.mean((sentence[q] - sentence[q].mean()) ** 2))
         by_hand[q, v] = 0.3 * z_words + 0.7 * z_sentence
     assert fuse(words, sentence, 0.3) == pytest.approx(by_hand)
 
@@ -173,30 +171,21 @@ def test_recalls_agree_with_ranx_in_both_directions() -> None:
     qrels = Qrels({f"q{q}": {f"v{owner[q]}": 1} for q in range(40)})
     run = Run({f"q{q}": {f"v{v}": float(scores[q, v]) for v in range(12)} for q in range(40)})
     theirs = evaluate(qrels, run, ["hit_rate@1", "hit_rate@5", "hit_rate@10"])
-    assert [ours[f"R@{k}"] for k in (1, 5, 10)] == pytest.approx(
-        [100 * theirs[f"hit_rate@{k}"] for k in (1, 5, 10)]
-    )
+    assert [ours[f"R@{k}"] for k in (1, 5, 10)] == pytest.approx([100 * theirs[f"hit_rate@{k}"] for k in (1, 5, 10)])
 
     # "The other own captions are no rivals" is: keep each video's best own caption, and all foreign ones.
     _, ranks = video_to_text_ranks(scores, owner)
     best = {v: max(np.flatnonzero(owner == v), key=lambda q: scores[q, v]) for v in range(12)}
     qrels = Qrels({f"v{v}": {f"q{best[v]}": 1} for v in range(12)})
     run = Run(
-        {
-            f"v{v}": {f"q{q}": float(scores[q, v]) for q in range(40) if owner[q] != v or q == best[v]}
-            for v in range(12)
-        }
+        {f"v{v}": {f"q{q}": float(scores[q, v]) for q in range(40) if owner[q] != v or q == best[v]} for v in range(12)}
     )
     theirs = evaluate(qrels, run, ["hit_rate@1", "hit_rate@5", "hit_rate@10"])
     ours = summarise(ranks)
-    assert [ours[f"R@{k}"] for k in (1, 5, 10)] == pytest.approx(
-        [100 * theirs[f"hit_rate@{k}"] for k in (1, 5, 10)]
-    )
+    assert [ours[f"R@{k}"] for k in (1, 5, 10)] == pytest.approx([100 * theirs[f"hit_rate@{k}"] for k in (1, 5, 10)])
 
 
-MATRICES = arrays(
-    np.float64, st.tuples(st.integers(1, 8), st.integers(2, 8)), elements=st.integers(-5, 5).map(float)
-)
+MATRICES = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 8)), elements=st.integers(-5, 5).map(float))
 
 
 @given(scores=MATRICES, data=st.data())
@@ -205,8 +194,7 @@ def test_ranks_equal_the_slow_definition(scores: np.ndarray, data: st.DataObject
     queries, videos = scores.shape
     owner = np.array(data.draw(st.lists(st.integers(0, videos - 1), min_size=queries, max_size=queries)))
     slow = [
-        1 + sum(scores[q, v] >= scores[q, owner[q]] for v in range(videos) if v != owner[q])
-        for q in range(queries)
+        1 + sum(scores[q, v] >= scores[q, owner[q]] for v in range(videos) if v != owner[q]) for q in range(queries)
     ]
     assert text_to_video_ranks(scores, owner).tolist() == slow
     for video, rank in zip(*video_to_text_ranks(scores, owner), strict=True):
@@ -221,9 +209,7 @@ def test_the_order_of_the_gallery_never_matters(scores: np.ndarray, data: st.Dat
     owner = np.array(data.draw(st.lists(st.integers(0, videos - 1), min_size=queries, max_size=queries)))
     order = np.array(data.draw(st.permutations(range(videos))))
     moved = np.argsort(order)[owner]
-    assert (
-        text_to_video_ranks(scores[:, order], moved).tolist() == text_to_video_ranks(scores, owner).tolist()
-    )
+    assert text_to_video_ranks(scores[:, order], moved).tolist() == text_to_video_ranks(scores, owner).tolist()
 
 
 @given(scores=MATRICES, shift=st.integers(-50, 50), scale=st.sampled_from([0.25, 2.0, 8.0]))
