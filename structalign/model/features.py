@@ -1,7 +1,8 @@
 """Cached features of one split of one task: hidden states after the frozen prefix, and frozen CLIP's embeddings.
 
 A folder holds `index.json`, one safetensors file a view (`centre`, `view00`, …) with `states` [V, N, T, W] float16
-(and, of the centre view, `frames` [V, N, D] float32 of frozen CLIP), and for training `captions.safetensors` with token ids.
+(and, of the centre view, `frames` [V, N, D] float32 of frozen CLIP), and for training `captions.safetensors`
+with token ids.
 Letters: V videos, N frames, T tokens of a frame, W width, D embedding, R captions.
 """
 
