@@ -13,17 +13,30 @@ import os
 import runpy
 import socket
 import sys
+from importlib import import_module
 from pathlib import Path
 
+LIBRARIES = (
+    "torch",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_svg",
+    "jinja2",
+    "joblib",
+    "pydantic",
+    "rich.table",
+    "safetensors.torch",
+    "typer",
+    "yaml",
+)
 OUTPUTS = 3  # standard input, output and error travel as file descriptors
 
 
 def serve(path: str) -> None:
     """Fork for one caller after another; DVC runs one stage at a time."""
-    import torch  # noqa: F401
-    import transformers.models.clip.modeling_clip  # noqa: F401
-    from transformers import AutoTokenizer  # noqa: F401
-
+    for library in LIBRARIES:
+        import_module(library)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen()

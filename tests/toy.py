@@ -52,7 +52,7 @@ class Project:
         }
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
         return done
 
     def repro(self) -> set[str]:
