@@ -9,9 +9,13 @@ from structalign.errors import UserError
 
 
 def prepare_device() -> torch.device:
-    """Set the threads (STRUCTALIGN_THREADS, else all cores), float32 without TF32, and choose the device
-    (STRUCTALIGN_DEVICE, else CUDA where there is one)."""
-    torch.set_num_threads(int(os.environ.get("STRUCTALIGN_THREADS", 0)) or os.cpu_count() or 1)
+    """Set the threads (STRUCTALIGN_THREADS, else half the cores), float32 without TF32, and choose the device
+    (STRUCTALIGN_DEVICE, else CUDA where there is one).
+
+    Half: every small operation ends in a barrier, and one core that is busy with something else then holds up all
+    threads for a scheduler's time slice. On two shared cores two threads took up to six times as long as one.
+    """
+    torch.set_num_threads(int(os.environ.get("STRUCTALIGN_THREADS", 0)) or max(1, (os.cpu_count() or 1) // 2))
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     name = os.environ.get("STRUCTALIGN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
