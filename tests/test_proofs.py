@@ -41,10 +41,11 @@ def project(run_once: Project) -> Iterator[Project]:
     """The project as it was after the first run, and again so afterwards."""
     before = run_once.results()
     yield run_once
+    restored = run_once.results() == before
     run_once.run("git", "checkout", "-q", ".")
     run_once.run("git", "clean", "-fdq")
-    run_once.run("dvc", "checkout", "-q")
-    assert run_once.results() == before
+    if not restored:
+        run_once.run("dvc", "checkout", "-q")
 
 
 def test_nothing_changed_runs_nothing(project: Project) -> None:
@@ -66,14 +67,16 @@ def test_nothing_changed_runs_nothing(project: Project) -> None:
 def test_a_parameter_runs_its_row_and_the_run_cache_takes_it_back(
     project: Project, key: str, value: Any, row: set[str]
 ) -> None:
+    before = project.results()
     old = yaml.safe_load((project.root / "params.yaml").read_text(encoding="utf-8"))
     project.set(key, value)
     assert project.repro() - {"check"} == row
     for part in key.split("."):
         old = old[part]
     project.set(key, old)
-    # the report's files lie in git, which DVC's run cache does not restore
+    # the report's small files lie in git, which DVC's run cache does not restore
     assert project.repro() == {"report"}
+    assert project.results() == before
 
 
 def test_a_new_test_video_of_the_last_task_trains_nothing(project: Project) -> None:
@@ -109,7 +112,7 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(
     assert executed(refused) <= {"check"}
     assert said in refused.stdout + refused.stderr
     assert project.results() == before
-    assert project.run("dvc", "exp", "list").stdout.split() in ([], ["main"])
+    assert project.experiments() == []
 
 
 def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp_path: Path) -> None:
@@ -121,3 +124,4 @@ def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp
     clone.run("dvc", "remote", "add", "-q", "--local", "-d", "full", str(remote))
     done = clone.run("dvc", "exp", "run", "--pull", "-S", "crp.weight=0.5")
     assert executed(done) - {"check"} == lane("train", since=2)
+    assert len(clone.experiments()) == 1

@@ -75,6 +75,11 @@ class Project:
         node[last] = value
         file.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
 
+    def experiments(self) -> list[str]:
+        """The git references of the recorded experiments (`dvc exp list`, without its second of start)."""
+        listed = self.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/[0-9a-f][0-9a-f]/**")
+        return listed.stdout.split()
+
     def results(self) -> dict[str, bytes]:
         """What a user would lose: the reports, and the lock file that names every output."""
         files = [*(self.root / "reports").rglob("*.json"), self.root / "dvc.lock"]
