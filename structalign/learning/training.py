@@ -20,7 +20,7 @@ from structalign.model.adapters import generator
 from structalign.model.device import autocast
 from structalign.model.features import CENTRE, Captions, Features, JoinedFeatures, view_name
 from structalign.model.video_text import TextEmbeddings, VideoText, encode_queries
-from structalign.retrieval.similarity import word_frame
+from structalign.retrieval.similarity import sentence_video, word_frame
 from structalign.sections.contrastive import Contrastive
 from structalign.sections.crp import Crp
 from structalign.sections.etf import Etf
@@ -188,15 +188,15 @@ class TaskTrainer:
         """Named addends of the loss of a batch, weighted: their sum is what is minimised (method, section 5)."""
         settings, video = self.settings, pairs.video.to(self.device)
         text, frames = self.embed(pairs)
-        scale = settings.contrastive.scale
-        logits = scale * word_frame(text.words, text.mask, frames)
-        terms = {"contrastive": losses.contrastive(logits, video)}
+        student = self._logits(text, frames)
+        terms = {"contrastive": self._weighed([losses.contrastive(logits, video) for logits in student])}
         if self.teacher is not None and settings.crp is not None:
-            caught = self.teacher.text[pairs.caption]
-            target = scale * word_frame(caught.words, caught.mask, self.teacher.frames[pairs.view, pairs.video])
-            terms["crp"] = settings.crp.weight * losses.relation(
-                logits, target.to(self.device), settings.crp.temperature
-            )
+            taught = self._logits(self.teacher.text[pairs.caption], self.teacher.frames[pairs.view, pairs.video])
+            relations = [
+                losses.relation(logits, target.to(self.device), settings.crp.temperature)
+                for logits, target in zip(student, taught, strict=True)
+            ]
+            terms["crp"] = settings.crp.weight * self._weighed(relations)
         if self._acts("etf"):
             loss = self._etf_loss(text, frames, pairs, *key)
             base = sum(terms.values(), torch.zeros((), device=self.device))
@@ -213,6 +213,21 @@ class TaskTrainer:
                 settings.pseudo.mask_same_category,
             )
         return terms
+
+    def _logits(self, text: TextEmbeddings, frames: Tensor) -> list[Tensor]:
+        """[B, B] logits of word-frame similarity and, where it has a weight, of sentence-video similarity."""
+        section = self.settings.contrastive
+        logits = [section.scale * word_frame(text.words, text.mask, frames)]
+        if section.sentence_weight > 0:
+            logits.append(section.scale * sentence_video(text.sentence, frames))
+        return logits
+
+    def _weighed(self, values: list[Tensor]) -> Tensor:
+        """The loss on word-frame similarity plus `contrastive.sentence_weight` times that on sentence-video's."""
+        total = values[0]
+        for value in values[1:]:
+            total = total + self.settings.contrastive.sentence_weight * value
+        return total
 
     def _etf_loss(self, text: TextEmbeddings, frames: Tensor, pairs: Pairs, *key: str | int) -> Tensor:
         vertices = self.memory.vertices.to(self.device)

@@ -17,7 +17,7 @@ from structalign.learning.methods import METHODS, method_named
 from structalign.learning.training import Pairs, Settings, TaskTrainer, batches, epoch_pairs, optimiser, schedule
 from structalign.model.features import CENTRE, Captions, Features
 from structalign.model.video_text import VideoText, encode_queries
-from structalign.retrieval.similarity import word_frame
+from structalign.retrieval.similarity import sentence_video, word_frame
 
 METHOD = method_named("structalign")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -376,6 +376,18 @@ def test_the_contrastive_term_is_that_of_each_caption_with_its_view(tmp_path: Pa
     logits = 17.6 * word_frame(text.words, text.mask, frames)
     expected = losses.contrastive(logits, pairs.video)
     assert trainer.losses(pairs, 0)["contrastive"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_sentence_weight_adds_the_loss_on_sentence_similarity(tmp_path: Path) -> None:
+    act = settings(1)
+    weighed = act.contrastive.model_copy(update={"sentence_weight": 0.5})
+    plain = first_task(tmp_path / "plain", act)
+    both = first_task(tmp_path / "both", Settings(**{**vars(act), "contrastive": weighed}))
+    pairs = pairs_of(plain)
+    text, frames = plain.embed(pairs)
+    added = 0.5 * losses.contrastive(17.6 * sentence_video(text.sentence, frames), pairs.video)
+    expected = plain.losses(pairs, 0)["contrastive"] + added
+    assert both.losses(pairs, 0)["contrastive"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_every_step_is_logged(tmp_path: Path) -> None:
