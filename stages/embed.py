@@ -70,7 +70,7 @@ def main(task: str, prev: str) -> None:
                 }
                 save_file({name: x.contiguous() for name, x in matrices.items()}, folder / f"{split}.safetensors")
                 write_json(folder / f"{split}.json", {"task": task, "queries": asked, "videos": videos})
-        cost["stored_bytes_per_video"] = (model.shape.frames if model else 1) * clip.embedding_dim * 4
+        cost["stored_bytes_per_video"] = frames.shape[1] * frames.shape[2] * frames.element_size()
         cost["bytes_gallery"] = folder_bytes(gallery)
         cost["bytes_scores"] = folder_bytes(Path("work/scores", task))
 

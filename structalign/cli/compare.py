@@ -6,7 +6,7 @@ import typer
 
 from structalign.errors import UserError
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

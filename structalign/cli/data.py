@@ -8,7 +8,7 @@ from structalign.data.tasks import read_tasks
 from structalign.params import read
 from structalign.sections.data import Data
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

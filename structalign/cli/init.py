@@ -24,7 +24,7 @@ from structalign.store import whole, whole_folder
 NULL = "tag:yaml.org,2002:null"  # written out: ruamel would leave the value empty
 BACK = f"git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

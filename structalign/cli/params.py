@@ -10,7 +10,7 @@ from structalign.data.tasks import Task, read_tasks
 from structalign.params import PARAMS, load_yaml
 from structalign.sections.all import keys, leaves, validate, written
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from structalign.store import whole
 
 PRESETS = Path("presets")
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

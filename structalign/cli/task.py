@@ -7,7 +7,7 @@ from structalign.data.manifest import DATA
 from structalign.data.tasks import TASKS, Task, category_ids, key, read_tasks, write_tasks
 from structalign.errors import UserError
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

@@ -8,6 +8,6 @@ from structalign.params import Section
 
 
 class MethodName(Section):
-    name: Literal["structalign", "finetune", "zero_shot", "joint"] = Field(
+    name: Literal["structalign", "finetune", "zero_shot"] = Field(
         description="a row of the methods table", json_schema_extra={"paper": "structalign"}
     )
