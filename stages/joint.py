@@ -17,8 +17,8 @@ from structalign.learning.training import Settings, TaskTrainer
 from structalign.model.backbone import Tokeniser, load_clip
 from structalign.model.checkpoint import Config, save_checkpoint
 from structalign.model.device import prepare_device
-from structalign.model.features import CENTRE, Features, JoinedFeatures
-from structalign.model.video_text import encode_queries
+from structalign.model.features import Features, JoinedFeatures
+from structalign.model.video_text import VideoText, encode_queries
 from structalign.params import read
 from structalign.retrieval.gallery import score
 from structalign.retrieval.metrics import measure
@@ -37,9 +37,26 @@ REPORTS = Path("reports/joint")
 def main() -> None:
     """Write work/joint (a checkpoint) and reports/joint; there is no forgetting to measure in one task."""
     tasks = read_tasks()
-    backbone, etf = read("backbone", Backbone), read("etf", Etf)
+    with measured("joint", "all", REPORTS / "costs.json") as cost:
+        device = prepare_device()
+        model, trained = learn(list(tasks), device)
+        name, ids = read("backbone", Backbone).name, category_ids(tasks)
+        config = Config(name, "joint", read("seed", int), ["joint"], ids, asdict(model.shape), trained)
+        with whole_folder(Path("work/joint")) as out:
+            save_checkpoint(out, config, model.adapter_state(), {})
+        cost["trained_parameters"] = trained
+        cost["stored_bytes_per_video"] = 4 * model.shape.frames * model.clip.embedding_dim
+    test, val = (rank(model, list(tasks), split, device) for split in ("test", "val"))
+    write_json(
+        REPORTS / "metrics.json", {**test["t2v"], "v2t_R@1": test["v2t"].get("R@1"), "val_R@1": val["t2v"].get("R@1")}
+    )
+
+
+def learn(tasks: list[str], device: torch.device) -> tuple[VideoText, int]:
+    """Train on all pairs for `optim.first.epochs`: each video is visited as often as in its own task."""
+    backbone, etf, seed = read("backbone", Backbone), read("etf", Etf), read("seed", int)
     settings = Settings(
-        seed=read("seed", int),
+        seed=seed,
         precision=backbone.precision,
         contrastive=read("contrastive", Contrastive),
         etf=etf,
@@ -48,41 +65,33 @@ def main() -> None:
         shared=read("optim.shared", Shared),
         phase=read("optim.first", Phase),
     )
-    with measured("joint", "all", REPORTS / "costs.json") as cost:
-        device = prepare_device()
-        features = JoinedFeatures([Features(Path("work/features", task, "train")) for task in tasks])
-        adapters, frames = read("adapters", Adapters), features.states(0).shape[0]
-        model, memory = build(load_clip(BACKBONE), adapters, etf, backbone.vision_frozen, frames, settings.seed)
-        model.add_task_prototype(settings.seed, "task prototype", 1)
-        trainer = TaskTrainer(model, METHODS["finetune"], features, memory, 1, settings, device)
-        with tqdm(total=trainer.steps(), desc="train joint", disable=None, leave=False) as bar:
-            trainer.fit(lambda values: (bar.update(), None)[1])
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        ids, shape = category_ids(tasks), asdict(model.shape)
-        config = Config(backbone.name, "joint", settings.seed, ["joint"], ids, shape, trained)
-        with whole_folder(Path("work/joint")) as out:
-            save_checkpoint(out, config, model.adapter_state(), {})
-        cost["trained_parameters"] = trained
-        cost["stored_bytes_per_video"] = frames * model.clip.embedding_dim * 4
-    numbers = {}
-    queries = read_json(Path("work/manifest", list(tasks)[-1], "seen.json"))["queries"]
-    for split in ("test", "val"):
-        parts = {task: Features(Path("work/features", task, split)) for task in tasks}
-        videos = [(row["id"], task) for task, part in parts.items() for row in part.rows]
-        column = {video: i for i, (video, _) in enumerate(videos)}
-        asked = [q for q in queries if q["split"] == split and q["video"] in column]
-        gallery = JoinedFeatures(list(parts.values()))
-        with torch.inference_mode():
-            states = (gallery.states(i, CENTRE).to(device)[None] for i in range(len(gallery)))
-            stored = torch.cat([model.encode_frames(state).cpu() for state in states])
-            text = encode_queries(model, Tokeniser(BACKBONE)([q["text"] for q in asked]), 1, device)
-            words, sentence, _ = (matrix.numpy() for matrix in score(text, stored))
-        owner = np.array([column[q["video"]] for q in asked])
-        beta = read("ranking", Ranking).beta
-        numbers[split] = measure(words, sentence, beta, owner, [task for _, task in videos], list(tasks))
-    test: Any = numbers["test"]
-    metrics = {**test["t2v"], "v2t_R@1": test["v2t"]["R@1"], "val_R@1": numbers["val"]["t2v"]["R@1"]}
-    write_json(REPORTS / "metrics.json", metrics)
+    features = JoinedFeatures([Features(Path("work/features", task, "train")) for task in tasks])
+    adapters, frames = read("adapters", Adapters), features.states(0).shape[0]
+    model, memory = build(load_clip(BACKBONE), adapters, etf, backbone.vision_frozen, frames, seed)
+    model.add_task_prototype(seed, "task prototype", 1)
+    trainer = TaskTrainer(model, METHODS["finetune"], features, memory, 1, settings, device)
+    with tqdm(total=trainer.steps(), desc="train joint", disable=None, leave=False) as bar:
+        trainer.fit(lambda values: (bar.update(), None)[1])
+    return model, sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@torch.inference_mode()
+def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -> dict[str, Any]:
+    """Every metric of a split, all videos encoded by the one model; empty where the split has no queries."""
+    parts = {task: Features(Path("work/features", task, split)) for task in tasks}
+    videos = [(row["id"], task) for task, part in parts.items() for row in part.rows]
+    column = {video: i for i, (video, _) in enumerate(videos)}
+    queries = read_json(Path("work/manifest", tasks[-1], "seen.json"))["queries"]
+    asked = [query for query in queries if query["split"] == split and query["video"] in column]
+    if not asked:
+        return {"t2v": {}, "v2t": {}}
+    gallery = JoinedFeatures(list(parts.values()))
+    stored = torch.cat([model.encode_frames(gallery.states(i).to(device)[None]).cpu() for i in range(len(gallery))])
+    text = encode_queries(model, Tokeniser(BACKBONE)([query["text"] for query in asked]), 1, device)
+    words, sentence, _ = (matrix.numpy() for matrix in score(text, stored))
+    owner = np.array([column[query["video"]] for query in asked])
+    came_with = [task for _, task in videos]
+    return dict(measure(words, sentence, read("ranking", Ranking).beta, owner, came_with, tasks))
 
 
 if __name__ == "__main__":

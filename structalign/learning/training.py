@@ -4,7 +4,7 @@ Everything random is keyed by (seed, name, task, step), so a task's result depen
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -14,11 +14,13 @@ from torch.nn import functional as F
 
 from structalign.errors import UserError
 from structalign.learning import losses
+from structalign.learning.batches import Pairs, batches, epoch_pairs
 from structalign.learning.memory import Memory, draw_pseudo, remember
 from structalign.learning.methods import Method
+from structalign.learning.optimiser import optimiser, schedule
 from structalign.model.adapters import generator
 from structalign.model.device import autocast
-from structalign.model.features import CENTRE, Captions, Features, JoinedFeatures, view_name
+from structalign.model.features import CENTRE, Features, JoinedFeatures, view_name
 from structalign.model.video_text import TextEmbeddings, VideoText, encode_queries
 from structalign.retrieval.similarity import sentence_video, word_frame
 from structalign.sections.contrastive import Contrastive
@@ -46,15 +48,6 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """A batch: `caption` [B] rows of the split's captions, `video` [B] rows of its videos, `view` [B] of each."""
-
-    caption: Tensor
-    video: Tensor
-    view: Tensor
-
-
-@dataclass(frozen=True)
 class Teacher:
     """The frozen model's embeddings of every view and caption of a task, computed once.
 
@@ -63,71 +56,6 @@ class Teacher:
 
     frames: Tensor
     text: TextEmbeddings
-
-
-def epoch_pairs(captions: Captions, videos: int, views: int, how: str, *key: str | int) -> Pairs:
-    """One epoch in random order: every video once with one caption drawn, or every caption once.
-
-    `key` ends with the epoch e; video v uses view (e + v) mod views.
-    """
-    source = generator("pairs", *key)
-    if how == "captions":
-        caption = torch.randperm(len(captions.video), generator=source)
-    else:
-        chosen = [
-            members[int(torch.randint(len(members), (), generator=source))]
-            for v in range(videos)
-            if len(members := (captions.video == v).nonzero()[:, 0])
-        ]
-        caption = torch.stack(chosen)[torch.randperm(len(chosen), generator=source)]
-    video = captions.video[caption]
-    return Pairs(caption, video, (int(key[-1]) + video) % views)
-
-
-def batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
-    """Consecutive batches; the last partial one is kept if it has at least two pairs."""
-    for start in range(0, len(pairs.caption), size):
-        part = slice(start, start + size)
-        if len(pairs.caption[part]) >= 2:
-            yield Pairs(pairs.caption[part], pairs.video[part], pairs.view[part])
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Factor on the learning rate: linear warm-up over `warmup` of all steps, then half a cosine to zero."""
-    rising = int(warmup * steps)
-    if step < rising:
-        return step / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
-
-
-def optimiser(model: VideoText, method: Method, task: int, shared: Shared, phase: Phase) -> torch.optim.AdamW:
-    """A fresh AdamW over what `method` trains in this task (method, section 6).
-
-    In task 1 the mixture is its first expert; later, of the task prototypes only this task's. Decay acts on LoRA and
-    router matrices alone: fusion projections start at the identity and everything else at or near zero.
-    Every trainable parameter is in exactly one group.
-    """
-    groups = model.groups()
-    if task == 1:
-        groups["lora"] = [p for m in model.mixtures() for p in (m.lora_A, m.lora_Bs[0])]
-        groups["router"], groups["task_prototypes"] = [], []
-    else:
-        groups["task_prototypes"] = groups["task_prototypes"][task - 1 :]
-    rate = {"alpha": phase.alpha_lr, "task_prototypes": phase.alpha_lr, "head": phase.head_lr}
-    chosen = [
-        {
-            "params": groups[name],
-            "initial_lr": rate.get(name, phase.lr),
-            "weight_decay": shared.weight_decay if name in ("lora", "router") else 0.0,
-        }
-        for name in method.trains
-        if groups[name]
-    ]
-    model.requires_grad_(False)
-    for group in chosen:
-        for parameter in group["params"]:  # type: ignore[attr-defined]
-            parameter.requires_grad_(True)
-    return torch.optim.AdamW(chosen, lr=phase.lr, betas=(0.9, 0.999), eps=1e-6)
 
 
 class TaskTrainer:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from structalign.errors import UserError
 from structalign.learning import losses
+from structalign.learning.batches import Pairs, batches, epoch_pairs
 from structalign.learning.memory import Memory
 from structalign.learning.methods import METHODS, method_named
-from structalign.learning.training import Pairs, Settings, TaskTrainer, batches, epoch_pairs, optimiser, schedule
+from structalign.learning.optimiser import optimiser, schedule
+from structalign.learning.training import Settings, TaskTrainer
 from structalign.model.features import CENTRE, Captions, Features
 from structalign.model.video_text import VideoText, encode_queries
 from structalign.retrieval.similarity import sentence_video, word_frame

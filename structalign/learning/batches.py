@@ -1,0 +1,49 @@
+"""Which pairs a batch holds: every video or every caption once an epoch, in an order keyed by what it is for.
+
+Letters: B pairs of a batch, R captions, V videos.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from structalign.model.adapters import generator
+from structalign.model.features import Captions
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch: `caption` [B] rows of the split's captions, `video` [B] rows of its videos, `view` [B] of each."""
+
+    caption: Tensor
+    video: Tensor
+    view: Tensor
+
+
+def epoch_pairs(captions: Captions, videos: int, views: int, how: str, *key: str | int) -> Pairs:
+    """One epoch in random order: every video once with one caption drawn, or every caption once.
+
+    `key` ends with the epoch e; video v uses view (e + v) mod views.
+    """
+    source = generator("pairs", *key)
+    if how == "captions":
+        caption = torch.randperm(len(captions.video), generator=source)
+    else:
+        chosen = [
+            members[int(torch.randint(len(members), (), generator=source))]
+            for v in range(videos)
+            if len(members := (captions.video == v).nonzero()[:, 0])
+        ]
+        caption = torch.stack(chosen)[torch.randperm(len(chosen), generator=source)]
+    video = captions.video[caption]
+    return Pairs(caption, video, (int(key[-1]) + video) % views)
+
+
+def batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
+    """Consecutive batches; the last partial one is kept if it has at least two pairs."""
+    for start in range(0, len(pairs.caption), size):
+        part = slice(start, start + size)
+        if len(pairs.caption[part]) >= 2:
+            yield Pairs(pairs.caption[part], pairs.video[part], pairs.view[part])
