@@ -8,6 +8,7 @@ from torch import Tensor
 from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
+from structalign.errors import UserError
 from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
 from structalign.model.device import autocast, prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
@@ -28,6 +29,11 @@ def main(task: str) -> None:
     with measured("features", task) as cost:
         device = prepare_device()
         clip = load_clip(BACKBONE).to(device)
+        if backbone.vision_frozen > len(clip.vision_layers):
+            raise UserError(
+                f"`backbone.vision_frozen` = {backbone.vision_frozen}, but {backbone.name} has only "
+                f"{len(clip.vision_layers)} vision layers: lower it."
+            )
         mean, std = (x.to(device) for x in pixel_statistics(BACKBONE))
 
         @torch.inference_mode()

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from structalign.console import command
 from structalign.costs import measured
+from structalign.errors import UserError
 from structalign.learning.memory import Memory
 from structalign.learning.methods import Method, method_named
 from structalign.learning.start import build
@@ -39,6 +40,11 @@ def main(task: str) -> None:
     out = Path("checkpoints", task)
     with measured("train", task) as cost:
         before = read_config(Path("checkpoints", row["prev"]))
+        if min(row["categories"].values()) != len(before.categories):
+            raise UserError(
+                f"tasks.yaml gives {task} categories that do not follow the {len(before.categories)} learned ones: a "
+                "learned category keeps its number, so only append (`git checkout tasks.yaml` puts the file back)."
+            )
         config = replace(
             before,
             method=name,

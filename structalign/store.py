@@ -1,7 +1,9 @@
 """Rows and tensors on disk: JSON, JSON lines and safetensors, written whole or not at all."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,26 +12,37 @@ from typing import Any
 
 from structalign.errors import UserError
 
+DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (file or folder, not yet made) that replaces it on success.
 
-    On any error the temporary is removed and `path` is as it was.
+    On any error the temporary is removed and `path` is as it was. A full or read-only disk is a `UserError`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
-    _remove(temporary)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)
         yield temporary
-        _remove(path)
+        if path.is_dir():
+            _remove(path)
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         _remove(temporary)
-        raise UserError(f"{path} could not be written: {error.strerror or error}.") from error
-    except BaseException:
-        _remove(temporary)
+        if reason := _refusal(error):
+            raise UserError(f"{path} could not be written: {reason}.") from error
         raise
+
+
+def _refusal(error: BaseException) -> str | None:
+    """Why the disk took no bytes, or None for any other error. Safetensors wraps the system's error in its own."""
+    if isinstance(error, OSError) and error.errno in DISK_REFUSES:
+        return error.strerror
+    if type(error).__name__ == "SafetensorError":
+        return next((os.strerror(code) for code in DISK_REFUSES if f"(os error {code})" in str(error)), None)
+    return None
 
 
 @contextmanager

@@ -3,15 +3,19 @@
 One project serves all rows. After each, the change is taken back and the run cache restores every result.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 from toy import Project, categories, clips, executed, make_clip, make_project, quick_python, write_captions
 
+from structalign import load
 from structalign.data.tasks import deal, write_tasks
+from structalign.retrieval.gallery import score
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +81,44 @@ def test_a_parameter_runs_its_row_and_the_run_cache_takes_it_back(
     # the report's small files lie in git, which DVC's run cache does not restore
     assert project.repro() == {"report"}
     assert project.results() == before
+
+
+def test_stored_videos_keep_every_byte_when_later_tasks_change(project: Project) -> None:
+    stored = project.root / "work/gallery/t01"
+    before = {file.name: file.read_bytes() for file in stored.iterdir()}
+    project.set("optim.later.lr", 1e-2)
+    assert "embed@t02" in project.repro()
+    assert {file.name: file.read_bytes() for file in stored.iterdir()} == before
+
+
+def test_a_tasks_videos_are_scored_by_queries_routed_as_that_task(project: Project) -> None:
+    last, rows = f"t{TASKS:02d}", json.loads((project.root / f"work/scores/t{TASKS:02d}/test.json").read_text())
+    scores = load_file(project.root / f"work/scores/{last}/test.safetensors")["words"]
+    retriever = load(project.root / "checkpoints" / last)
+    texts = [query["text"] for query in rows["queries"]]
+    for number in range(1, TASKS + 1):
+        columns = [i for i, video in enumerate(rows["videos"]) if video["task"] == f"t{number:02d}"]
+        frames = load_file(project.root / f"work/gallery/t{number:02d}/test.safetensors")["frames"]
+        as_task = [score(retriever.encode_text(texts, task), frames)[0] for task in range(1, TASKS + 1)]
+        gaps = [float((scores[:, columns] - given).abs().max()) for given in as_task]
+        assert gaps[number - 1] < 1e-5 < min(gap for task, gap in enumerate(gaps, start=1) if task != number)
+
+
+def test_more_frozen_layers_than_the_backbone_has_are_refused(project: Project) -> None:
+    project.set("backbone.vision_frozen", 9)
+    refused = project.run("python", "-m", "stages.features", "t01", check=False)
+    assert refused.returncode == 1
+    assert "`backbone.vision_frozen` = 9, but data/clip has only 2 vision layers: lower it." in refused.stderr
+
+
+def test_a_learned_category_keeps_its_number(project: Project) -> None:
+    file = project.root / "work/manifest/t02/task.json"
+    held = json.loads(file.read_text(encoding="utf-8"))
+    file.unlink()  # it may be a link into DVC's cache
+    file.write_text(json.dumps(held | {"categories": dict.fromkeys(held["categories"], 0)}), encoding="utf-8")
+    refused = project.run("python", "-m", "stages.train", "t02", check=False)
+    assert refused.returncode == 1
+    assert "tasks.yaml gives t02 categories that do not follow the 2 learned ones" in refused.stderr
 
 
 def test_a_new_test_video_of_the_last_task_trains_nothing(project: Project) -> None:

@@ -60,6 +60,20 @@ def test_a_write_that_the_disk_refuses_names_the_file(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
 
+def test_a_tensor_file_that_the_disk_refuses_names_the_file(tmp_path: Path) -> None:
+    class SafetensorError(Exception):
+        """As safetensors raises it."""
+
+    said = r"a\.safetensors could not be written: No space left on device"
+    with pytest.raises(UserError, match=said), whole(tmp_path / "a.safetensors"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_a_file_that_could_not_be_read_is_no_failed_write(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole(tmp_path / "a.txt"):
+        (tmp_path / "absent").read_text()
+
+
 def test_equal_values_are_equal_bytes(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": 1, "y": "é"})
     write_json(tmp_path / "b.json", {"y": "é", "x": 1})

@@ -104,25 +104,38 @@ class Clip(nn.Module):
 
 def load_clip(folder: Path) -> Clip:
     """Load a CLIP folder in float32, frozen. A folder that is none is a `UserError`."""
+    from safetensors import SafetensorError
     from transformers.models.clip.modeling_clip import CLIPModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    pretrained: Any = CLIPModel.from_pretrained  # its type knows nothing of output_loading_info
     try:
-        model = CLIPModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
+        model, loading = pretrained(
+            folder,
+            local_files_only=True,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{folder} holds no CLIP that can be loaded ({reason}): set backbone.name and run `dvc repro`."
-        ) from None
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(_no_clip(folder, str(error).splitlines()[0])) from None
+    if loading["missing_keys"]:
+        names = sorted(loading["missing_keys"])
+        raise UserError(_no_clip(folder, f"it lacks {len(names)} weights, {names[0]} among them"))
     return Clip(model)
+
+
+def _no_clip(folder: Path, reason: str) -> str:
+    return f"{folder} holds no CLIP that can be loaded ({reason}): set backbone.name and run `dvc repro`."
 
 
 def pixel_statistics(folder: Path) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation [3, 1, 1] of the backbone's preprocessor (pixels in 0..1)."""
-    values = json.loads((folder / "preprocessor_config.json").read_text())
+    try:
+        values = json.loads((folder / "preprocessor_config.json").read_text())
+    except FileNotFoundError:
+        raise UserError(_no_clip(folder, "preprocessor_config.json is missing")) from None
     return (torch.tensor(values["image_mean"]).view(3, 1, 1), torch.tensor(values["image_std"]).view(3, 1, 1))
 
 
@@ -135,7 +148,10 @@ class Tokeniser:
         config = json.loads((folder / "config.json").read_text())
         text = config.get("text_config") or {}
         self.limit = int(text.get("max_position_embeddings", 77))
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise UserError(_no_clip(folder, f"no tokenizer: {str(error).splitlines()[0]}")) from None
 
     def __call__(self, texts: list[str]) -> Tokens:
         """Token ids of `texts`; the first end-of-text token of a row is where its sentence embedding is read."""

@@ -32,7 +32,15 @@ class Config:
 
 def read_config(folder: Path) -> Config:
     """The config of a checkpoint folder; a folder without one is a `UserError`."""
-    return Config(**read_json(folder / "config.json"))
+    path = folder / "config.json"
+    if not path.exists():
+        raise UserError(
+            f"{folder} is no checkpoint: it has no config.json (`dvc repro` makes checkpoints/t01, t02, …)."
+        )
+    try:
+        return Config(**read_json(path))
+    except TypeError:
+        raise UserError(f"{path} is not a checkpoint's config: name a folder that `dvc repro` wrote.") from None
 
 
 def build_model(clip: Clip, config: Config, folder: Path) -> VideoText | None:

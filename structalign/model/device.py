@@ -15,7 +15,10 @@ def prepare_device() -> torch.device:
     Half: every small operation ends in a barrier, and one core that is busy with something else then holds up all
     threads for a scheduler's time slice. On two shared cores two threads took up to six times as long as one.
     """
-    torch.set_num_threads(int(os.environ.get("STRUCTALIGN_THREADS", 0)) or max(1, (os.cpu_count() or 1) // 2))
+    threads = os.environ.get("STRUCTALIGN_THREADS") or str(max(1, (os.cpu_count() or 1) // 2))
+    if not threads.isdecimal() or int(threads) < 1:
+        raise UserError(f"STRUCTALIGN_THREADS={threads} is no number of threads: set it to 1 or more, or unset it.")
+    torch.set_num_threads(int(threads))
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     name = os.environ.get("STRUCTALIGN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from structalign.errors import UserError
 from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.similarity import best_frame, sentence_video, word_frame
+from structalign.retrieval.similarity import best_frame, cosines, mean_of_best, sentence_video
 from structalign.store import digest, read_json, write_json
 
 CHUNK = 1 << 26  # word-frame cosines held at a time: 256 MiB of float32
@@ -73,10 +73,11 @@ def score(text: TextEmbeddings, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]
     parts = []
     for start in range(0, queries, rows):
         block = text[slice(start, start + rows)]
+        cosine = cosines(block.words, frames)
         parts.append((
-            word_frame(block.words, block.mask, frames),
+            mean_of_best(cosine, block.mask),
             sentence_video(block.sentence, frames),
-            best_frame(block.words, block.mask, frames),
+            best_frame(cosine, block.mask),
         ))  # fmt: skip
     words, sentences, matching = zip(*parts, strict=True)
     return torch.cat(words), torch.cat(sentences), torch.cat(matching)

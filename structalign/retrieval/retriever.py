@@ -11,6 +11,7 @@ from torch import Tensor
 
 from structalign.data.pretrained import resolve
 from structalign.data.video import decode
+from structalign.errors import UserError
 from structalign.model.backbone import Clip, Tokeniser, load_clip, pixel_statistics
 from structalign.model.checkpoint import Config, build_model, read_config
 from structalign.model.device import prepare_device
@@ -40,6 +41,8 @@ class Retriever:
 
     def encode_text(self, texts: Sequence[str], task: int | None = None) -> TextEmbeddings:
         """Words [R, L, D], mask [R, L] and sentences [R, D]; `task` (1-based, the newest if None) routes them."""
+        if not texts:
+            raise UserError("no text to encode: give at least one sentence.")
         tokens = self.tokeniser(list(texts))
         if self.model is None:
             return encode_frozen(self.clip, None, tokens, self.device)
@@ -81,10 +84,17 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
     """
     folder = Path(checkpoint)
     config = read_config(folder)
-    kept = folder.resolve().parent.parent / "work" / "backbone"
-    source = kept if backbone is None and kept.exists() else resolve(str(backbone or config.backbone))
+    source = _backbone(folder.resolve().parents[1], config.backbone) if backbone is None else resolve(str(backbone))
     device = prepare_device()
     clip = load_clip(source)
     model = build_model(clip, config, folder)
     (clip if model is None else model).to(device)
     return Retriever(config, clip, model, Tokeniser(source), pixel_statistics(source), device)
+
+
+def _backbone(project: Path, name: str) -> Path:
+    """The pipeline's copy, if it is of the backbone `name`; else the folder of that name in the project, or the hub."""
+    first = project / "checkpoints" / "t00"
+    if (project / "work" / "backbone").exists() and first.exists() and read_config(first).backbone == name:
+        return project / "work" / "backbone"
+    return project / name if (project / name).is_dir() else resolve(name)

@@ -1,0 +1,85 @@
+"""`structalign.load`: three lines from a checkpoint to scores, from any folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from toy import write_clip
+
+import structalign
+from structalign.errors import UserError
+from structalign.model.backbone import load_clip
+from structalign.model.checkpoint import Config, save_checkpoint
+from structalign.model.video_text import Shape, VideoText
+from structalign.retrieval.retriever import Retriever
+
+SHAPE = Shape(frames=2, vision_frozen=1, rank=2, alpha=4.0, experts=2, dropout=0.1, etf_dim=16)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint after two tasks in a project whose backbone is the folder data/clip."""
+    project = tmp_path_factory.mktemp("project")
+    write_clip(project / "data/clip")
+    model = VideoText(load_clip(project / "data/clip"), SHAPE, seed=0)
+    for task in (1, 2):
+        model.add_task_prototype("prototype", task)
+    with torch.no_grad():
+        for mixture in model.mixtures():
+            for number, expert in enumerate(mixture.lora_Bs):
+                expert.fill_(0.1 * (number + 1))
+    folder = project / "checkpoints/t02"
+    folder.mkdir(parents=True)
+    config = Config("data/clip", "structalign", 0, ["t01", "t02"], {"cats": 0, "dogs": 1}, vars(SHAPE))
+    save_checkpoint(folder, config, model.adapter_state(), {})
+    return folder
+
+
+@pytest.fixture
+def retriever(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Retriever:
+    monkeypatch.chdir(tmp_path)
+    return structalign.load(checkpoint)
+
+
+def video(seed: int, frames: int = 5) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (frames, 40, 50, 3), dtype=np.uint8)
+
+
+def test_a_checkpoint_loads_from_any_folder_and_scores(retriever: Retriever) -> None:
+    scores = retriever.score(["a", "b c", "d"], [video(0), video(1)])
+    assert scores.shape == (3, 2)
+    assert bool((scores.abs() <= 1).all())
+
+
+def test_the_newest_task_routes_a_text_if_none_is_named(retriever: Retriever) -> None:
+    assert torch.equal(retriever.encode_text(["a b"]).words, retriever.encode_text(["a b"], task=2).words)
+
+
+def test_another_task_reads_a_text_in_another_way(retriever: Retriever) -> None:
+    assert not torch.equal(retriever.encode_text(["a b"], task=1).words, retriever.encode_text(["a b"], task=2).words)
+
+
+def test_a_video_is_sampled_at_the_models_number_of_frames(retriever: Retriever) -> None:
+    assert retriever.encode_video(video(0, frames=7)).shape == (2, 32)
+
+
+def test_one_frame_is_enough(retriever: Retriever) -> None:
+    one = retriever.encode_video(video(0, frames=1))
+    assert torch.allclose(one[0], one[1], atol=1e-5)
+
+
+def test_no_text_is_refused(retriever: Retriever) -> None:
+    with pytest.raises(UserError, match="no text to encode"):
+        retriever.encode_text([])
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no checkpoint"):
+        structalign.load(tmp_path)
+
+
+def test_a_config_of_something_else_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="not a checkpoint's config"):
+        structalign.load(checkpoint.parents[1] / "data/clip")
