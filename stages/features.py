@@ -1,8 +1,13 @@
 """Run the frozen prefix of CLIP once per view of a task's videos, and frozen CLIP's own last layers with it."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from structalign.console import command, track
@@ -14,10 +19,11 @@ from structalign.model.device import autocast, prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
 from structalign.model.views import centre_view, random_view
 from structalign.params import read
+from structalign.scratch import scratch
 from structalign.sections.backbone import Backbone
 from structalign.sections.features import Features
 from structalign.seeds import seed_of
-from structalign.store import folder_bytes, read_json, whole_folder
+from structalign.store import folder_bytes, read_json, whole, whole_folder
 
 BACKBONE = Path("work/backbone")
 
@@ -26,7 +32,8 @@ def main(task: str) -> None:
     """Write work/features/<TASK>/{train,val,test} from its frames and training captions."""
     backbone, section = read("backbone", Backbone), read("features", Features)
     out = Path("work/features", task)
-    with measured("features", task) as cost:
+    inputs = [BACKBONE, Path("work/frames", task)]
+    with measured("features", task) as cost, scratch("features", task, (backbone, section), inputs) as done:
         device = prepare_device()
         clip = load_clip(BACKBONE).to(device)
         if backbone.vision_frozen > len(clip.vision_layers):
@@ -37,15 +44,19 @@ def main(task: str) -> None:
         mean, std = (x.to(device) for x in pixel_statistics(BACKBONE))
 
         @torch.inference_mode()
-        def prefix(frames: Tensor, precision: str) -> Tensor:
+        def encode(source: FrameSplit, i: int, view: str, precision: str) -> dict[str, Tensor]:
             """One video at a time: a stored tensor does not depend on its neighbours."""
-            pixels = (frames.to(device) - mean) / std
+            frames = torch.from_numpy(source.frames(i).copy()).permute(0, 3, 1, 2).float() / 255
+            if view == CENTRE:
+                pixels = centre_view(frames, clip.image_size)
+            else:
+                key = torch.Generator().manual_seed(seed_of(section.seed, view, source.rows[i]["id"]))
+                pixels = random_view(frames, clip.image_size, section.flip, key)
             with autocast(device, precision):
-                return clip.vision_prefix(pixels, backbone.vision_frozen).half()
-
-        @torch.inference_mode()
-        def suffix(states: Tensor) -> Tensor:
-            return clip.vision_suffix(states.float(), backbone.vision_frozen).cpu()
+                states = clip.vision_prefix((pixels.to(device) - mean) / std, backbone.vision_frozen).half()
+            if view != CENTRE:
+                return {"states": states.cpu()}
+            return {"states": states.cpu(), "frames": clip.vision_suffix(states.float(), backbone.vision_frozen).cpu()}
 
         for split in ("train", "val", "test"):
             source = FrameSplit(Path("work/frames", task, split))
@@ -53,21 +64,27 @@ def main(task: str) -> None:
             precision = backbone.precision if split == "train" else "fp32"
             with whole_folder(out / split) as folder:
                 for view in (CENTRE, *map(view_name, range(views))):
-                    states = []
-                    for i in track(range(len(source)), f"features {task} {split} {view}"):
-                        frames = torch.from_numpy(source.frames(i).copy()).permute(0, 3, 1, 2).float() / 255
-                        if view == CENTRE:
-                            pixels = centre_view(frames, clip.image_size)
-                        else:
-                            key = torch.Generator().manual_seed(seed_of(section.seed, view, source.rows[i]["id"]))
-                            pixels = random_view(frames, clip.image_size, section.flip, key)
-                        states.append(prefix(pixels, precision))
-                    frozen = [suffix(video) for video in states] if view == CENTRE else []
-                    write_view(folder, view, [video.cpu() for video in states], frozen)
+                    videos = [
+                        once(done / f"{split}-{view}-{i}", partial(encode, source, i, view, precision))
+                        for i in track(range(len(source)), f"features {task} {split} {view}")
+                    ]
+                    frozen = [video["frames"] for video in videos if view == CENTRE]
+                    write_view(folder, view, [video["states"] for video in videos], frozen)
                 cut = write_training_captions(task, source, folder) if split == "train" else 0
                 write_index(folder, source.rows, views, cut)
             cost[f"bytes_{split}"] = folder_bytes(out / split)
             cost[f"videos_{split}"] = len(source)
+
+
+def once(file: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What `compute` gives, or gave in a run that was interrupted."""
+    if file.exists():
+        with suppress(SafetensorError):  # a machine that lost power may leave half a file
+            return load_file(file)
+    tensors = compute()
+    with whole(file) as part:
+        save_file(tensors, part)
+    return tensors
 
 
 def write_training_captions(task: str, source: FrameSplit, folder: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.frames import Frames, write_split
+from structalign.data.kept import keep, kept, place
 from structalign.data.manifest import DATA, SPLITS, Video, read_videos
 from structalign.data.parallel import in_order
 from structalign.data.shards import Row
@@ -14,6 +15,7 @@ from structalign.data.thumbs import encode, write_thumbs
 from structalign.data.video import BrokenVideo, Clip, decode
 from structalign.errors import UserError
 from structalign.params import read
+from structalign.scratch import scratch
 from structalign.sections.data import Data
 from structalign.sections.frames import Frames as Sampling
 from structalign.store import digest, folder_bytes, write_json
@@ -27,10 +29,10 @@ def main(task: str) -> None:
     videos = read_videos(task)
     quarantine: list[Row] = []
     thumbs: list[tuple[str, list[bytes]]] = []
-    with measured("frames", task) as costs:
+    with measured("frames", task) as costs, scratch("frames", task, sampling) as folder:
         for split in SPLITS:
             mine = [video for video in videos if video.split == split]
-            items = _decoded(mine, f"frames {task} {split}", data, sampling, quarantine, thumbs)
+            items = _decoded(mine, f"frames {task} {split}", data, sampling, folder, quarantine, thumbs)
             write_split(WORK / "frames" / task / split, items)
         write_thumbs(WORK / "thumbs" / task, thumbs)
         write_json(WORK / "quarantine" / f"{task}.json", {"videos": quarantine})
@@ -43,34 +45,41 @@ def _decoded(
     label: str,
     data: Data,
     sampling: Sampling,
+    folder: Path,
     quarantine: list[Row],
     thumbs: list[tuple[str, list[bytes]]],
 ) -> Iterator[tuple[Row, Frames]]:
     """(row, frames) of each video that decodes, in order; fills `quarantine` and `thumbs` on the way."""
-    clips = in_order(partial(_decode, data=data, sampling=sampling), videos)
-    kept = 0
+    clips = in_order(partial(_decode, data=data, sampling=sampling, folder=folder), videos)
+    good = 0
     for video, clip in zip(videos, track(clips, label, len(videos)), strict=True):
         if isinstance(clip, BrokenVideo):
             if data.on_broken == "stop":
                 raise UserError(f"{DATA / 'videos' / video.file}: {clip}; mend it, or set `data.on_broken: skip`.")
             quarantine.append({"id": video.id, "file": video.file, "split": video.split, "reason": str(clip)})
             continue
-        kept += 1
+        good += 1
         if video.split == "test":
             thumbs.append((video.id, encode(clip.thumbnails)))
         row = {"id": video.id, "category": video.category, "file": video.file}
         yield row | {"start": clip.start, "duration": clip.duration, "times": clip.times}, clip.frames
-    if videos and not kept and videos[0].split != "val":
+    if videos and not good and videos[0].split != "val":
         raise UserError(f"{label}: none of the {len(videos)} videos can be decoded: {quarantine[-1]['reason']}.")
 
 
-def _decode(video: Video, data: Data, sampling: Sampling) -> Clip | BrokenVideo:
-    """The clip, or why there is none; `UserError` if the file isn't the one that prepare saw."""
+def _decode(video: Video, data: Data, sampling: Sampling, folder: Path) -> Clip | BrokenVideo:
+    """The clip, or why there is none; `UserError` if the file isn't the one that prepare saw.
+
+    In `folder` is what an interrupted run had decoded.
+    """
     path = DATA / "videos" / video.file
     if not path.is_file() or digest(path) != video.sha256:
         raise UserError(f"{path} has changed since it was listed: run `dvc repro`.")
+    file = place(folder, video)
+    if (done := kept(file)) is not None:
+        return done
     try:
-        return decode(
+        clip = decode(
             path,
             sampling.per_video,
             sampling.size,
@@ -81,6 +90,8 @@ def _decode(video: Video, data: Data, sampling: Sampling) -> Clip | BrokenVideo:
         )
     except BrokenVideo as reason:
         return reason
+    keep(file, clip)
+    return clip
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from structalign.model.video_text import VideoText, encode_queries
 from structalign.params import read
 from structalign.retrieval.gallery import score
 from structalign.retrieval.metrics import measure
+from structalign.scratch import scratch
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
 from structalign.sections.contrastive import Contrastive
@@ -31,15 +32,18 @@ from structalign.sections.ranking import Ranking
 from structalign.store import read_json, whole_folder, write_json
 
 BACKBONE = Path("work/backbone")
+FEATURES = Path("work/features")
 REPORTS = Path("reports/joint")
 
 
 def main() -> None:
     """Write work/joint (a checkpoint) and reports/joint; there is no forgetting to measure in one task."""
-    tasks = read_tasks()
-    with measured("joint", "all", REPORTS / "costs.json") as cost:
+    tasks, settings = read_tasks(), settings_of()
+    used = [list(tasks), settings, read("adapters", Adapters), read("backbone", Backbone)]
+    inputs = [BACKBONE, *(FEATURES / task / "train" for task in tasks)]
+    with measured("joint", "all", REPORTS / "costs.json") as cost, scratch("joint", "all", used, inputs) as kept:
         device = prepare_device()
-        model, trained = learn(list(tasks), device)
+        model, trained = learn(list(tasks), settings, device, kept)
         name, ids = read("backbone", Backbone).name, category_ids(tasks)
         config = Config(name, "joint", read("seed", int), ["joint"], ids, asdict(model.shape), trained)
         with whole_folder(Path("work/joint")) as out:
@@ -52,33 +56,37 @@ def main() -> None:
     )
 
 
-def learn(tasks: list[str], device: torch.device) -> tuple[VideoText, int]:
-    """Train on all pairs for `optim.first.epochs`: each video is visited as often as in its own task."""
-    backbone, etf, seed = read("backbone", Backbone), read("etf", Etf), read("seed", int)
-    settings = Settings(
-        seed=seed,
-        precision=backbone.precision,
+def settings_of() -> Settings:
+    """What acts in the one task."""
+    return Settings(
+        seed=read("seed", int),
+        precision=read("backbone", Backbone).precision,
         contrastive=read("contrastive", Contrastive),
-        etf=etf,
+        etf=read("etf", Etf),
         crp=None,
         pseudo=None,
         shared=read("optim.shared", Shared),
         phase=read("optim.first", Phase),
     )
-    features = JoinedFeatures([Features(Path("work/features", task, "train")) for task in tasks])
+
+
+def learn(tasks: list[str], settings: Settings, device: torch.device, kept: Path) -> tuple[VideoText, int]:
+    """Train on all pairs for `optim.first.epochs`: each video is visited as often as in its own task."""
+    features, seed = JoinedFeatures([Features(FEATURES / task / "train") for task in tasks]), settings.seed
     adapters, frames = read("adapters", Adapters), features.states(0).shape[0]
-    model, memory = build(load_clip(BACKBONE), adapters, etf, backbone.vision_frozen, frames, seed)
+    frozen = read("backbone", Backbone).vision_frozen
+    model, memory = build(load_clip(BACKBONE), adapters, settings.etf, frozen, frames, seed)
     model.add_task_prototype(seed, "task prototype", 1)
     trainer = TaskTrainer(model, METHODS["finetune"], features, memory, 1, settings, device)
     with tqdm(total=trainer.steps(), desc="train joint", disable=None, leave=False) as bar:
-        trainer.fit(lambda values: (bar.update(), None)[1])
+        trainer.fit(lambda values: (bar.update(), None)[1], kept)
     return model, sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 @torch.inference_mode()
 def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -> dict[str, Any]:
     """Every metric of a split, all videos encoded by the one model; empty where the split has no queries."""
-    parts = {task: Features(Path("work/features", task, split)) for task in tasks}
+    parts = {task: Features(FEATURES / task / split) for task in tasks}
     videos = [(row["id"], task) for task, part in parts.items() for row in part.rows]
     column = {video: i for i, (video, _) in enumerate(videos)}
     queries = read_json(Path("work/manifest", tasks[-1], "seen.json"))["queries"]

@@ -13,6 +13,7 @@ from structalign.costs import measured
 from structalign.errors import UserError
 from structalign.learning.memory import Memory
 from structalign.learning.methods import Method, method_named
+from structalign.learning.resume import Row
 from structalign.learning.start import build
 from structalign.learning.training import Settings, TaskTrainer
 from structalign.model.backbone import load_clip
@@ -20,6 +21,7 @@ from structalign.model.checkpoint import Config, build_model, load_memory, read_
 from structalign.model.device import prepare_device
 from structalign.model.features import Features
 from structalign.params import read
+from structalign.scratch import scratch
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
 from structalign.sections.contrastive import Contrastive
@@ -52,19 +54,24 @@ def main(task: str) -> None:
             tasks=[*before.tasks, task],
             categories=before.categories | row["categories"],
         )
+        settings = settings_of(config, first=row["number"] == 1)
+        used = [read("adapters", Adapters), read("backbone", Backbone)]
+        manifest, features = Path("work/manifest", task, "task.json"), Path("work/features", task, "train")
+        inputs = [BACKBONE, manifest, features, Path("checkpoints", row["prev"])]
         with (
+            scratch("train", task, (config, settings, used), inputs) as kept,
             whole(Path("work/logs", f"{task}.jsonl")) as log,
             whole_folder(out) as folder,
             log.open("w", encoding="utf-8") as stream,
         ):
 
-            def write(values: dict[str, float]) -> None:
+            def write(values: Row) -> None:
                 stream.write(json.dumps(values) + "\n")
                 stream.flush()
 
             method = method_named(name)
             if method.trains:
-                config = learn(row, before, config, method, folder, write)
+                config = learn(row, before, config, settings, method, folder, write, kept)
             else:
                 save_checkpoint(folder, config, {}, {})
         cost["bytes_checkpoint"] = folder_bytes(out)
@@ -72,28 +79,32 @@ def main(task: str) -> None:
         cost["remembered_bytes"] = config.remembered_bytes
 
 
-def learn(
-    task: dict[str, Any],
-    before: Config,
-    config: Config,
-    method: Method,
-    folder: Path,
-    log: Callable[[dict[str, float]], None],
-) -> Config:
-    """Train the task, save the checkpoint into `folder` and return its config."""
-    number, first = task["number"], task["number"] == 1
-    etf, backbone = read("etf", Etf), read("backbone", Backbone)
-    settings = Settings(
+def settings_of(config: Config, first: bool) -> Settings:
+    """What acts in the task; some sections wait for the second."""
+    return Settings(
         seed=config.seed,
-        precision=backbone.precision,
+        precision=read("backbone", Backbone).precision,
         contrastive=read("contrastive", Contrastive),
-        etf=etf,
+        etf=read("etf", Etf),
         crp=None if first else read("crp", Crp),
         pseudo=None if first else read("pseudo", Pseudo),
         shared=read("optim.shared", Shared),
         phase=read("optim.first", Phase) if first else read("optim.later", Phase),
     )
-    device = prepare_device()
+
+
+def learn(
+    task: dict[str, Any],
+    before: Config,
+    config: Config,
+    settings: Settings,
+    method: Method,
+    folder: Path,
+    log: Callable[[Row], None],
+    kept: Path,
+) -> Config:
+    """Train the task, save the checkpoint into `folder` and return its config; progress is in `kept`."""
+    number, device = task["number"], prepare_device()
     features = Features(Path("work/features", config.tasks[-1], "train"))
     clip, previous = load_clip(BACKBONE), Path("checkpoints", task["prev"])
     loaded = build_model(clip, before, previous)
@@ -101,7 +112,8 @@ def learn(
         model, memory = loaded, Memory(**load_memory(previous))
     else:
         frames = features.states(0).shape[0]
-        model, memory = build(clip, read("adapters", Adapters), etf, backbone.vision_frozen, frames, config.seed)
+        frozen = read("backbone", Backbone).vision_frozen
+        model, memory = build(clip, read("adapters", Adapters), settings.etf, frozen, frames, config.seed)
     model.add_task_prototype(config.seed, "task prototype", number)
     trainer = TaskTrainer(model, method, features, memory, number, settings, device)
     if number == 2:
@@ -109,11 +121,11 @@ def learn(
             mixture.spread_first_expert()
     with tqdm(total=trainer.steps(), desc=f"train {config.tasks[-1]}", disable=None, leave=False) as bar:
 
-        def step(values: dict[str, float]) -> None:
+        def step(values: Row) -> None:
             log(values)
             bar.update()
 
-        trainer.fit(step)
+        trainer.fit(step, kept)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     remembered = trainer.remember(len(task["categories"])).tensors()
     config = replace(

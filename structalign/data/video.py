@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from signal import SIGKILL
 from threading import Thread, Timer
 from typing import IO, Any
 
@@ -29,6 +30,7 @@ from structalign.errors import UserError
 Images = list[np.ndarray[Any, np.dtype[np.uint8]]]
 
 THUMB = 96  # short side of a thumbnail, pixels
+STOPPED = "Exiting normally, received signal"  # Ctrl-C reaches ffmpeg too; what it gave until then is cut short
 BUFFER = 64 * 2**20  # bytes of scaled frames held before their choice is known; more are not kept
 LOOKAHEAD = 10  # seconds decoded behind a stretch: the next frame says how long its last one is shown
 STILL = Fraction(1, 25)  # seconds that a lone frame without a duration of its own is taken to be shown
@@ -190,6 +192,8 @@ def _read(
             raise BrokenVideo(f"it took longer than {timeout:g} s to decode (`data.timeout`)")
         log.seek(0)
         text = log.read().decode("utf-8", "replace")
+        if process.returncode == -SIGKILL or (process.returncode == 255 and STOPPED in text):
+            raise UserError(f"ffmpeg was stopped from outside while it decoded {path}: run again.")
     shown = _shown(text)
     if not shown:
         raise BrokenVideo(_reason(text, path))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from structalign.learning.batches import Pairs, batches, epoch_pairs
 from structalign.learning.memory import Memory, draw_pseudo, remember
 from structalign.learning.methods import Method
 from structalign.learning.optimiser import optimiser, schedule
+from structalign.learning.resume import Progress, Row
 from structalign.model.adapters import generator
 from structalign.model.device import autocast
 from structalign.model.features import CENTRE, Features, JoinedFeatures, view_name
@@ -171,39 +173,46 @@ class TaskTrainer:
         text, video, category = draw_pseudo(self.memory, count, generator("draw", *key))
         return text.to(self.device), video.to(self.device), category.to(self.device)
 
-    def fit(self, log: Callable[[dict[str, float]], None]) -> None:
-        """Train for the phase's epochs; `log` gets one row of numbers a step."""
+    def fit(self, log: Callable[[Row], None], scratch: Path | None = None) -> None:
+        """Train for the phase's epochs; `log` gets one row of numbers a step.
+
+        In the folder `scratch` progress is saved, and that of an interrupted run taken up: the result is the same.
+        """
         settings, shared, phase = self.settings, self.settings.shared, self.settings.phase
         adamw = optimiser(self.model, self.method, self.task, shared, phase)
         trained = [p for group in adamw.param_groups for p in group["params"]]
-        epochs = [list(batches(self._epoch(epoch), shared.batch)) for epoch in range(phase.epochs)]
-        steps, step = sum(map(len, epochs)), 0
-        if steps == 0:
+        epochs = range(phase.epochs)
+        plan = [(epoch, pairs) for epoch in epochs for pairs in batches(self._epoch(epoch), shared.batch)]
+        if not plan:
             raise UserError(f"task {self.task} has fewer than two training pairs: add videos and captions for it.")
         self.model.train()
         self.model.clip.model.eval()
         for mixture in self.model.mixtures():
             mixture.train()
-        for epoch, rows in enumerate(epochs):
-            for pairs in rows:
-                key = (settings.seed, self.task, step)
-                torch.manual_seed(seed_of("step", *key))
-                factor = schedule(step, steps, phase.warmup)
-                for group in adamw.param_groups:
-                    group["lr"] = factor * group["initial_lr"]
-                terms = self.losses(pairs, *key)
-                total = sum(terms.values(), torch.zeros((), device=self.device))
-                adamw.zero_grad(set_to_none=True)
-                total.backward()  # type: ignore[no-untyped-call]
-                for mixture in self.model.mixtures():
-                    mixture.drop_unused_gradients()
-                norm = torch.nn.utils.clip_grad_norm_(trained, shared.clip).item()
-                values = {"loss": total.item(), **{name: value.item() for name, value in terms.items()}}
-                if not math.isfinite(values["loss"] + norm):
-                    raise UserError(f"task {self.task} diverged at step {step} ({values}): lower the rates in `optim`.")
-                adamw.step()
-                log({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr, "grad_norm": norm})
-                step += 1
+        progress = Progress(scratch, adamw)
+        rows = progress.resume()
+        for row in rows:
+            log(row)
+        for step, (epoch, pairs) in enumerate(plan[len(rows) :], start=len(rows)):
+            key = (settings.seed, self.task, step)
+            torch.manual_seed(seed_of("step", *key))
+            factor = schedule(step, len(plan), phase.warmup)
+            for group in adamw.param_groups:
+                group["lr"] = factor * group["initial_lr"]
+            terms = self.losses(pairs, *key)
+            total = sum(terms.values(), torch.zeros((), device=self.device))
+            adamw.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            for mixture in self.model.mixtures():
+                mixture.drop_unused_gradients()
+            norm = torch.nn.utils.clip_grad_norm_(trained, shared.clip).item()
+            values = {"loss": total.item(), **{name: value.item() for name, value in terms.items()}}
+            if not math.isfinite(values["loss"] + norm):
+                raise UserError(f"task {self.task} diverged at step {step} ({values}): lower the rates in `optim`.")
+            adamw.step()
+            rows.append({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr, "grad_norm": norm})
+            log(rows[-1])
+            progress.save(rows)
         self.model.eval()
 
     def _epoch(self, epoch: int) -> Pairs:

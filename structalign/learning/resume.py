@@ -1,0 +1,64 @@
+"""Progress inside a task: saved now and then while it is learned, taken up by the run after an interrupted one.
+
+What a step draws is keyed by its number, so the trained tensors, the optimiser's and the rows of the log say all.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from structalign.store import whole
+
+SECONDS = 60.0
+
+Row = dict[str, float]
+
+
+class Progress:
+    """The progress of one task in `folder`/progress.safetensors; without a folder nothing is saved."""
+
+    def __init__(self, folder: Path | None, optimiser: torch.optim.Optimizer):
+        self._file = folder and folder / "progress.safetensors"
+        self._optimiser = optimiser
+        self._trained = [p for group in optimiser.param_groups for p in group["params"]]
+        self._every = float(os.environ.get("STRUCTALIGN_SAVE_SECONDS", SECONDS))
+        self._saved = time.monotonic()
+
+    @torch.no_grad()
+    def resume(self) -> list[Row]:
+        """Bring model and optimiser to where the saved run was; the rows of the steps it had taken, else none."""
+        if self._file is None or not self._file.exists():
+            return []
+        try:
+            with safe_open(self._file, framework="pt") as file:
+                rows: list[Row] = json.loads(file.metadata()["rows"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        except SafetensorError:  # a machine that lost power may leave half a file
+            return []
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            number, _, key = name.partition(".")
+            if key == "weight":
+                self._trained[int(number)].copy_(tensor)
+            else:
+                state.setdefault(int(number), {})[key] = tensor.clone()
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": state, "param_groups": groups})
+        return rows
+
+    def save(self, rows: list[Row]) -> None:
+        """Save after a step, if the last time was long enough ago."""
+        if self._file is None or time.monotonic() - self._saved < self._every:
+            return
+        tensors = {f"{number}.weight": p.detach() for number, p in enumerate(self._trained)}
+        for number, state in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"{number}.{key}": value for key, value in state.items()}
+        with whole(self._file) as part:
+            save_file(tensors, part, {"rows": json.dumps(rows)})
+        self._saved = time.monotonic()
