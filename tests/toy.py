@@ -59,9 +59,9 @@ class Project:
             raise AssertionError(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
         return done
 
-    def repro(self) -> set[str]:
+    def repro(self, *targets: str) -> set[str]:
         """`dvc repro`; the names of the stages whose command ran."""
-        return executed(self.run("dvc", "repro"))
+        return executed(self.run("dvc", "repro", *targets))
 
     def commit(self) -> None:
         """Commit everything that git does not ignore."""

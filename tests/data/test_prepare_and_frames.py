@@ -16,6 +16,7 @@ from stages import frames, prepare
 from structalign.data.frames import FrameSplit, write_split
 from structalign.data.tasks import deal, write_tasks
 from structalign.data.thumbs import Thumbs
+from structalign.data.video import Clip, decode
 from structalign.errors import UserError
 from structalign.store import digest
 
@@ -154,6 +155,43 @@ def test_thumbnails_are_of_the_test_split_and_of_the_same_frames(project: Path) 
     assert "0.mp4" not in thumbs
     with pytest.raises(UserError, match="not one at 8"):
         thumbs.jpeg("5.mp4", 8)
+
+
+def test_frames_go_on_with_the_videos_that_an_interrupted_run_had_not_done(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare.main()
+    frames.main("t01")
+    before = written()
+    shutil.rmtree("work/frames")
+    shutil.rmtree("work/thumbs")
+    decoded = list[str]()
+
+    def stop_at_the_fifth(path: Path, *args: Any, **kwargs: Any) -> Clip:
+        if path.name == "4.mp4":
+            raise KeyboardInterrupt
+        return watch(path, *args, **kwargs)
+
+    def watch(path: Path, *args: Any, **kwargs: Any) -> Clip:
+        decoded.append(path.name)
+        return decode(path, *args, **kwargs)
+
+    monkeypatch.setattr(frames, "decode", stop_at_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        frames.main("t01")
+    first = set(decoded)
+    decoded.clear()
+    monkeypatch.setattr(frames, "decode", watch)
+    frames.main("t01")
+    assert first >= {"0.mp4", "1.mp4", "2.mp4", "3.mp4"}
+    assert set(decoded) == {f"{number}.mp4" for number in range(6)} - first
+    assert written() == before
+
+
+def written() -> dict[Path, bytes]:
+    """Frames and thumbnails."""
+    files = [*Path("work/frames").rglob("*"), *Path("work/thumbs").rglob("*")]
+    return {file: file.read_bytes() for file in files if file.is_file()}
 
 
 def test_a_broken_video_is_quarantined_and_the_others_stay(project: Path) -> None:

@@ -212,6 +212,20 @@ def test_an_ffmpeg_that_does_not_exist_is_named(make: Make, monkeypatch: pytest.
         decode(path, count=2, size=24)
 
 
+@pytest.mark.parametrize(
+    "end", ["echo '[info] Exiting normally, received signal 2.' >&2; exit 255", "kill -9 $$"], ids=["Ctrl-C", "kill -9"]
+)
+def test_a_decoder_stopped_from_outside_gives_no_clip(make: Make, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """What it had decoded by then would pass for a shorter video."""
+    path = make("a.mp4", GREY)
+    stopped = path.with_name("ffmpeg")
+    stopped.write_text(f'#!/bin/sh\n"{get_ffmpeg_exe()}" "$@"\n{end}\n')
+    stopped.chmod(0o755)
+    monkeypatch.setenv("STRUCTALIGN_FFMPEG", str(stopped))
+    with pytest.raises(UserError, match="stopped from outside"):
+        decode(path, count=2, size=24)
+
+
 def test_odd_file_names_are_read(make: Make) -> None:
     for name in ("a b.mp4", "-i.mp4", "ö%d.mp4", "a'b:c,d.mp4", "concat:x.mp4"):
         assert decode(make("plain.mp4", GREY).rename(make("plain.mp4", GREY).with_name(name)), 1, 24).duration == 2

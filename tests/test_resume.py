@@ -1,0 +1,213 @@
+"""A stage that is stopped goes on where it was and ends in the same bytes; nothing outlives the `dvc` that began it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from codemap import ROOT
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from toy import Project, make_project, quick_python
+
+from structalign.cli.params import params_of
+from structalign.data.tasks import deal
+from structalign.sections.all import Params
+
+pytestmark = pytest.mark.slow
+
+WRITTEN = ("checkpoints/t02", "work/logs/t02.jsonl")
+STEPS = 150  # an epoch of the toy project is one step
+
+
+def contents(root: Path, *names: str) -> dict[str, bytes]:
+    """Every file below some files and folders."""
+    files = [file for name in names for file in [root / name, *(root / name).rglob("*")] if file.is_file()]
+    return {str(file.relative_to(root)): file.read_bytes() for file in files}
+
+
+def forget(root: Path, *names: str) -> None:
+    for name in names:
+        if (root / name).is_dir():
+            shutil.rmtree(root / name)
+        else:
+            (root / name).unlink()
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+def steps_kept(root: Path) -> int:
+    """How many steps of t02 are saved; 0 where none is."""
+    for file in root.glob(".scratch/train-t02/*/progress.safetensors"):
+        with safe_open(file, framework="numpy") as progress:
+            return str(progress.metadata()["rows"]).count('"step"')
+    return 0
+
+
+def training(root: Path) -> list[int]:
+    """Processes that train in the project."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"stages.train" in (folder / "cmdline").read_bytes() and (folder / "cwd").readlink() == root:
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@dataclass
+class History:
+    """What was seen while one training was stopped three times and finished by `dvc repro`."""
+
+    root: Path
+    uninterrupted: dict[str, bytes]
+    codes: dict[str, int] = field(default_factory=dict)
+    kept: list[int] = field(default_factory=list)
+    orphans: list[int] = field(default_factory=list)
+    again: set[str] = field(default_factory=set)
+    finished: dict[str, bytes] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The toy project with everything that t02's training needs, and all stages started quickly."""
+    with quick_python(tmp_path_factory.mktemp("python")) as python:
+        project = Project(tmp_path_factory.mktemp("toy").resolve(), python)
+        make_project(project, 2)
+        project.set("optim.later.epochs", STEPS)
+        project.repro("features@t02", "train@t01")
+        yield project
+
+
+@pytest.fixture(scope="module")
+def history(toy: Project) -> History:
+    """Stop the training of t02 by Ctrl-C, by SIGTERM and by a kill -9 of its dvc; then let `dvc repro` finish."""
+    root = toy.root
+    toy.run("python", "-m", "stages.train", "t02")
+    seen = History(root, contents(root, *WRITTEN))
+    forget(root, *WRITTEN)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= {"PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "STRUCTALIGN_SAVE_SECONDS": "0"}
+
+    def stop(command: list[str], how: signal.Signals) -> int:
+        """Start, wait until more is kept than before, stop; the exit code."""
+        before = steps_kept(root)
+        process = subprocess.Popen(
+            command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(lambda: steps_kept(root) > before or process.poll() is not None, "progress")
+        process.send_signal(how)
+        code = process.wait()
+        seen.kept.append(steps_kept(root))
+        return code
+
+    stage = ["python", "-m", "stages.train", "t02"]
+    seen.codes["SIGINT"] = stop(stage, signal.SIGINT)
+    seen.codes["SIGTERM"] = stop(stage, signal.SIGTERM)
+    seen.codes["SIGKILL"] = stop(["dvc", "repro", "-s", "train@t02"], signal.SIGKILL)
+    time.sleep(0.5)
+    seen.orphans = training(root)
+    for orphan in seen.orphans:
+        os.kill(orphan, signal.SIGKILL)
+    seen.again = toy.repro("train@t02")
+    seen.finished = contents(root, *WRITTEN)
+    return seen
+
+
+def test_a_signal_ends_the_stage_and_leaves_no_output(history: History) -> None:
+    assert history.codes["SIGINT"] != 0
+    assert (history.codes["SIGTERM"], history.codes["SIGKILL"]) == (-signal.SIGTERM, -signal.SIGKILL)
+
+
+def test_every_run_goes_on_where_the_one_before_was_stopped(history: History) -> None:
+    first, second, third = history.kept
+    assert 0 < first < second < third < STEPS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_no_training_outlives_the_dvc_that_started_it(history: History) -> None:
+    assert history.orphans == []
+
+
+def test_dvc_repro_recovers_from_a_kill_by_itself(history: History) -> None:
+    assert history.again == {"train@t02"}
+
+
+def test_a_training_stopped_three_times_ends_in_the_same_bytes(history: History) -> None:
+    assert history.finished == history.uninterrupted
+
+
+def test_nothing_is_kept_of_a_finished_training(history: History) -> None:
+    assert not (history.root / ".scratch/train-t02").exists()
+
+
+def test_features_are_computed_once_for_each_video(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import features
+
+    monkeypatch.chdir(toy.root)
+    monkeypatch.setenv("STRUCTALIGN_THREADS", "1")
+    before = contents(toy.root, "work/features/t01")
+    made = list[Path]()
+
+    def stop_at_the_third(tensors: dict[str, Tensor], file: Path) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        watch(tensors, file)
+
+    def watch(tensors: dict[str, Tensor], file: Path) -> None:
+        made.append(file)
+        save_file(tensors, file)
+
+    monkeypatch.setattr(features, "save_file", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        features.main("t01")
+    first, made = made, []
+    monkeypatch.setattr(features, "save_file", watch)
+    features.main("t01")
+    assert len(first) == 2
+    assert len(made) == 4 + 4 + 2 + 2 - 2  # centre and one view of the training videos, val, test
+    assert not set(made) & set(first)
+    assert contents(toy.root, "work/features/t01") == before
+
+
+@pytest.mark.parametrize(("stage", "exempt"), [("frames", {"data"}), ("features", set()), ("train", set())])
+def test_what_is_kept_is_keyed_by_all_parameters_of_the_stage(
+    toy: Project, monkeypatch: pytest.MonkeyPatch, stage: str, exempt: set[str]
+) -> None:
+    """Exempt is what decides about broken videos alone, of which nothing is kept."""
+    monkeypatch.chdir(toy.root)
+    module, seen = import_module(f"stages.{stage}"), list[str]()
+
+    def record(_stage: str, _task: str, values: object, *_: object) -> None:
+        seen.append(repr(values))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "scratch", record)
+    with pytest.raises(KeyboardInterrupt):
+        module.main("t02")
+    params = Params.model_validate(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")))
+    described = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    *_, listed = params_of(described, deal(["first", "later"], 2))
+    for key in listed - exempt:
+        value: Any = params
+        for part in key.split("."):
+            value = getattr(value, part)
+        expected = {"seed": f"seed={value!r}", "method": repr(getattr(value, "name", None))}.get(key, repr(value))
+        assert expected in seen[0], key
