@@ -1,0 +1,165 @@
+"""How the categories lie: neural collapse, angles, modality gap and drift. NumPy alone, pure functions.
+
+Letters: n samples, C categories, d ETF space, D embedding. Every mean over categories counts each once, whatever its
+number of samples. docs/protocol.md has the formulas and their sources.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+TINY = 1e-9  # a centred prototype shorter than this has no direction
+QUANTILES = (0, 25, 50, 75, 100)
+
+
+def prototypes(samples: NDArray[np.floating], category: Ints, categories: Ints) -> Floats:
+    """[C, D] mean of the samples [n, D] of each of `categories`; each must have one.
+
+    >>> prototypes(np.array([[0.0, 2.0], [0.0, 4.0], [1.0, 0.0]]), np.array([7, 7, 3]), np.array([3, 7])).tolist()
+    [[1.0, 0.0], [0.0, 3.0]]
+    """
+    return np.stack([samples[category == c].mean(axis=0, dtype=np.float64) for c in categories])
+
+
+def centred(means: Floats) -> Floats:
+    """Prototypes [C, D] minus their mean over the categories given: those seen so far."""
+    moved: Floats = means - means.mean(axis=0)
+    return moved
+
+
+def neural_collapse(
+    samples: NDArray[np.floating], category: Ints, vertices: NDArray[np.floating]
+) -> dict[str, float] | None:
+    """NC1 to NC4 of samples [n, d] against the vertices [C, d] of the categories 0..C-1; all are 0 at collapse.
+
+    None where they are not defined: fewer than two categories, or prototypes in one point.
+    """
+    count = len(vertices)
+    if count < 2:
+        return None
+    points, simplex = samples.astype(np.float64), vertices.astype(np.float64)
+    means = prototypes(points, category, np.arange(count))
+    out, target = centred(means), centred(simplex)
+    norms = np.linalg.norm(out, axis=1)
+    if norms.min() < TINY:  # no direction, no angle
+        return None
+    cosines = pairs(out @ out.T / np.outer(norms, norms))
+    nearest = np.linalg.norm(points[:, None] - means[None], axis=2).argmin(axis=1)
+    return {
+        "NC1": _within_over_between(points, category, means),
+        "NC2_norms": float(norms.std() / norms.mean()),
+        "NC2_angles": float(np.abs(cosines + 1 / (count - 1)).mean()),
+        "NC3": float(np.square(out / np.linalg.norm(out) - target / np.linalg.norm(target)).sum()),
+        "NC4": float(np.mean(nearest != (points @ simplex.T).argmax(axis=1))),
+    }
+
+
+def _within_over_between(points: Floats, category: Ints, means: Floats) -> float:
+    """tr(S_W S_B^+) / C, S_W the mean of the categories' covariances, S_B the covariance of their means."""
+    count, out = len(means), centred(means)
+    deviation = points - means[category]
+    share = 1 / (count * np.bincount(category, minlength=count)[category])
+    within = (deviation * share[:, None]).T @ deviation
+    between = out.T @ out / count
+    return float(np.trace(within @ np.linalg.pinv(between, rcond=1e-8, hermitian=True)) / count)
+
+
+def pairs(matrix: Floats) -> Floats:
+    """The entries above the diagonal of a [C, C] matrix: each pair once."""
+    upper: Floats = matrix[np.triu_indices(len(matrix), k=1)]
+    return upper
+
+
+def angle(a: Floats, b: Floats) -> Floats:
+    """Degrees between rows of equal number, [C, D] and [C, D] -> [C].
+
+    >>> angle(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 2.0], [-3.0, 0.0]])).tolist()
+    [90.0, 180.0]
+    """
+    cosine = (a * b).sum(axis=1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), TINY)
+    degrees: Floats = np.degrees(np.arccos(cosine.clip(-1, 1)))
+    return degrees
+
+
+def angle_spectra(text: Floats, video: Floats) -> dict[str, Any] | None:
+    """Quantiles (0, 25, 50, 75, 100 %) of the angles, degrees, between prototypes [C, D] centred in each modality.
+
+    `text`, `video`: pairs of categories within a modality; `own`: text and video of one category; `other`: of two.
+    `simplex` is the one angle that all pairs of a simplex of C have. None for fewer than two categories.
+    """
+    count = len(text)
+    if count < 2:
+        return None
+    a, b = centred(text), centred(video)
+    i, j = np.triu_indices(count, k=1)
+    spectra = {
+        "text": angle(a[i], a[j]),
+        "video": angle(b[i], b[j]),
+        "own": angle(a, b),
+        "other": np.concatenate([angle(a[i], b[j]), angle(a[j], b[i])]),
+    }
+    found: dict[str, Any] = {name: np.percentile(angles, QUANTILES).tolist() for name, angles in spectra.items()}
+    return found | {"simplex": float(np.degrees(np.arccos(-1 / (count - 1))))}
+
+
+def modality_gap(text: Floats, video: Floats) -> float:
+    """Length of the difference of the two modalities' mean prototypes, each a mean of unit vectors: 0 to 2.
+
+    >>> modality_gap(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])) == 2**0.5
+    True
+    """
+    return float(np.linalg.norm(text.mean(axis=0) - video.mean(axis=0)))
+
+
+def text_drift(then: Floats, now: Floats) -> float:
+    """Mean angle, degrees, between the text prototypes of a task when it was learned and now."""
+    return float(angle(then, now).mean())
+
+
+def misalignment(then: Floats, now: Floats, video: Floats) -> float:
+    """Degrees by which a task's text prototypes have turned away from its stored videos' since it was learned.
+
+    Stored videos stand still, so whatever of the text's drift shows up here is not cooperative; below zero is nearer.
+    """
+    return float((angle(now, video) - angle(then, video)).mean())
+
+
+def over_time(
+    stored: Mapping[str, Mapping[str, Any]], collapse: Mapping[str, Any], task_of: Mapping[int, str]
+) -> dict[str, Any]:
+    """One split's geometry after each task: `collapse`, `angles`, `gap` by time, `text_drift`, `misalignment` by [t][i].
+
+    `stored[t]`: arrays `category` [C], `text` and `video` [C, D] after task t; a time without queries is left out.
+    `task_of` names the task that brought a category.
+    """
+    found: dict[str, Any] = {
+        "collapse": {after: collapse[after] for after in stored},
+        **{name: {} for name in ("angles", "gap", "text_drift", "misalignment")},
+    }
+    for after, now in stored.items():
+        text, video = (now[name].astype(np.float64) for name in ("text", "video"))
+        owner = [task_of[int(c)] for c in now["category"]]
+        found["angles"][after] = angle_spectra(text, video)
+        found["gap"][after] = modality_gap(text, video)
+        found["text_drift"][after], found["misalignment"][after] = {}, {}
+        for task in dict.fromkeys(owner):
+            rows = [row for row, name in enumerate(owner) if name == task]
+            learned = _rows_of(stored[task], now["category"][rows]) if task in stored else None
+            if learned is not None:
+                found["text_drift"][after][task] = text_drift(learned, text[rows])
+                found["misalignment"][after][task] = misalignment(learned, text[rows], video[rows])
+    return found
+
+
+def _rows_of(stored: Mapping[str, Any], categories: Sequence[int]) -> Floats | None:
+    """The text prototypes of `categories` among those stored; None where one is missing."""
+    place = {int(c): row for row, c in enumerate(stored["category"])}
+    if any(int(c) not in place for c in categories):
+        return None
+    rows: Floats = stored["text"][[place[int(c)] for c in categories]].astype(np.float64)
+    return rows

@@ -1,0 +1,50 @@
+"""What embed leaves of a split for the report's geometry: category prototypes, and how far they have collapsed.
+
+Letters: Q queries, V videos, N frames, L words, C categories, D embedding, d ETF space.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from structalign.model.video_text import TextEmbeddings
+from structalign.retrieval.geometry import neural_collapse, prototypes
+
+
+def caption_vectors(text: TextEmbeddings) -> Tensor:
+    """n(mean_l n(w_l)) of every caption: [Q, D]."""
+    unit = F.normalize(text.words, dim=-1) * text.mask[..., None]
+    return F.normalize(unit.sum(dim=1), dim=-1)
+
+
+def video_vectors(frames: Tensor) -> Tensor:
+    """n(mean_n n(f_n)) of every video: [V, N, D] -> [V, D]."""
+    return F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
+
+
+def write_prototypes(
+    path: Path, text: Tensor, text_category: Tensor, video: Tensor, video_category: Tensor
+) -> None:
+    """Store mean vectors `text` and `video` [C, D] and the ids `category` [C] of all categories that have both."""
+    ids = torch.tensor(sorted(set(text_category.tolist()) & set(video_category.tolist())))
+    categories = ids.numpy()
+    save_file(
+        {
+            "category": categories,
+            "text": prototypes(text.numpy(), text_category.numpy(), categories).astype("float32"),
+            "video": prototypes(video.numpy(), video_category.numpy(), categories).astype("float32"),
+        },
+        path,
+    )
+
+
+@torch.no_grad()
+def collapse(vectors: Tensor, category: Tensor, head: nn.Module, vertices: Tensor) -> dict[str, float] | None:
+    """NC1 to NC4 of vectors [n, D], mapped by the ETF head to unit vectors of R^d, against vertices [capacity, d]."""
+    seen, local = torch.unique(category, return_inverse=True)
+    device = next(head.parameters()).device
+    mapped = F.normalize(head(vectors.to(device)), dim=-1).cpu()
+    return neural_collapse(mapped.numpy(), local.numpy(), vertices[seen].numpy())
