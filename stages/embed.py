@@ -1,6 +1,7 @@
 """Store a task's videos once, with the model that learned them, and score every seen query against all videos."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -9,11 +10,12 @@ from torch import Tensor
 from structalign.console import command, track
 from structalign.costs import measured
 from structalign.model.backbone import Tokeniser, load_clip
-from structalign.model.checkpoint import build_model, read_config
+from structalign.model.checkpoint import build_model, load_memory, read_config
 from structalign.model.device import prepare_device
 from structalign.model.features import Features
 from structalign.model.video_text import VideoText, encode_frozen, encode_queries
-from structalign.retrieval.gallery import read_galleries, score, side_by_side, write_gallery, write_index
+from structalign.retrieval.gallery import Gallery, read_galleries, score, side_by_side, write_gallery, write_index
+from structalign.retrieval.probing import caption_vectors, collapse, video_vectors, write_prototypes
 from structalign.store import folder_bytes, read_json, whole_folder, write_json
 
 BACKBONE = Path("work/backbone")
@@ -21,7 +23,7 @@ BACKBONE = Path("work/backbone")
 
 @torch.inference_mode()
 def main(task: str, prev: str) -> None:
-    """Write work/gallery, work/index and work/scores of TASK; PREV is the task before."""
+    """Write work/gallery, work/index, work/scores and work/geometry of TASK; PREV is the task before."""
     with measured("embed", task) as cost:
         device = prepare_device()
         clip = load_clip(BACKBONE)
@@ -42,7 +44,9 @@ def main(task: str, prev: str) -> None:
 
         tokeniser = Tokeniser(BACKBONE)
         queries = read_json(Path("work/manifest", task, "seen.json"))["queries"]
-        with whole_folder(Path("work/scores", task)) as folder:
+        vertices = load_memory(Path("checkpoints", task)).get("vertices")
+        measures: dict[str, Any] = {}
+        with whole_folder(Path("work/scores", task)) as folder, whole_folder(Path("work/geometry", task)) as geometry:
             for split in ("val", "test"):
                 galleries = read_galleries(index, split)
                 videos = [row for part in galleries for row in part.rows]
@@ -53,12 +57,15 @@ def main(task: str, prev: str) -> None:
                     continue
                 tokens = tokeniser([q["text"] for q in asked])
                 frozen_text = encode_frozen(clip, model, tokens, device)
-                blocks, frozen_blocks = [], []
+                task_of = {row["id"]: row["task"] for row in videos}
+                blocks, frozen_blocks, captions = [], [], torch.empty(len(asked), clip.embedding_dim)
                 for part in track(galleries, f"score {task} {split}"):
                     number = config.tasks.index(part.task) + 1
                     text = encode_queries(model, tokens, number, device) if model is not None else frozen_text
                     blocks.append(score(text, part.frames))
                     frozen_blocks.append(score(frozen_text, part.frozen)[:2])
+                    own = torch.tensor([task_of[query["video"]] == part.task for query in asked])
+                    captions[own] = caption_vectors(text[own])
                 words, sentence, matching = side_by_side(blocks)
                 frozen_words, frozen_sentence = side_by_side(frozen_blocks)
                 matrices = {
@@ -70,9 +77,36 @@ def main(task: str, prev: str) -> None:
                 }
                 save_file({name: x.contiguous() for name, x in matrices.items()}, folder / f"{split}.safetensors")
                 write_json(folder / f"{split}.json", {"task": task, "queries": asked, "videos": videos})
+                measures[split] = probe(geometry, split, captions, asked, galleries, model, vertices)
+            write_json(geometry / "collapse.json", measures)
         cost["stored_bytes_per_video"] = frames.shape[1] * frames.shape[2] * frames.element_size()
         cost["bytes_gallery"] = folder_bytes(gallery)
         cost["bytes_scores"] = folder_bytes(Path("work/scores", task))
+
+
+def probe(
+    folder: Path,
+    split: str,
+    captions: Tensor,
+    queries: list[dict[str, Any]],
+    galleries: list[Gallery],
+    model: VideoText | None,
+    vertices: Tensor | None,
+) -> dict[str, Any]:
+    """Store the split's category prototypes, and return how far captions and videos have collapsed, as far as known.
+
+    A caption is read as the task that brought its video; videos are those stored.
+    """
+    videos = torch.cat([video_vectors(part.frames) for part in galleries])
+    category = torch.tensor([query["category"] for query in queries])
+    video_category = torch.tensor([row["category"] for part in galleries for row in part.rows])
+    write_prototypes(folder / f"{split}.safetensors", captions, category, videos, video_category)
+    if model is None or vertices is None:
+        return {"text": None, "video": None}
+    return {
+        "text": collapse(captions, category, model.head, vertices),
+        "video": collapse(videos, video_category, model.head, vertices),
+    }
 
 
 def embed_videos(

@@ -11,7 +11,7 @@ from structalign.console import command
 from structalign.errors import UserError
 from structalign.params import read
 from structalign.retrieval.examples import examples
-from structalign.retrieval.metrics import fuse, measure
+from structalign.retrieval.metrics import fuse, measure, recall_per_category, text_to_video_ranks
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json, write_json
 
@@ -35,15 +35,18 @@ def main(task: str) -> None:
         owner = np.array([column[query["video"]] for query in queries], dtype=np.int64)
         came_with = [video["task"] for video in videos] if queries else []
         tasks = tasks or list(dict.fromkeys(came_with))
+        category = np.array([query["category"] for query in queries], dtype=np.int64)
+        fused = fuse(scores["words"], scores["sentence"], beta)
+        frozen = fuse(scores["frozen_words"], scores["frozen_sentence"], beta)
         splits[split] = {
             "queries": len(queries),
             "videos": len(videos),
-            "method": measure(scores["words"], scores["sentence"], beta, owner, came_with, tasks),
-            "zero_shot": measure(scores["frozen_words"], scores["frozen_sentence"], beta, owner, came_with, tasks),
+            "method": measure(scores["words"], scores["sentence"], beta, owner, came_with, tasks)
+            | {"t2v_per_category": recall_per_category(text_to_video_ranks(fused, owner), category)},
+            "zero_shot": measure(scores["frozen_words"], scores["frozen_sentence"], beta, owner, came_with, tasks)
+            | {"t2v_per_category": recall_per_category(text_to_video_ranks(frozen, owner), category)},
         }
         if split == "test" and queries:
-            fused = fuse(scores["words"], scores["sentence"], beta)
-            frozen = fuse(scores["frozen_words"], scores["frozen_sentence"], beta)
             shown = examples(fused, frozen, owner, scores["best_frame"], queries, videos)
     write_json(
         Path("reports/eval") / f"{task}.json",

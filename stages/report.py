@@ -1,19 +1,24 @@
 """Metrics over time, plots, costs and one page, from what other stages left. No model, no torch."""
 
+from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from safetensors.numpy import load_file
 
 from structalign.console import command
-from structalign.data.tasks import read_tasks
+from structalign.data.tasks import category_ids, read_tasks
 from structalign.data.thumbs import Thumbs
 from structalign.params import read
 from structalign.report.page import render
 from structalign.report.plots import read_losses, write_plots
 from structalign.report.spending import gather
 from structalign.report.tables import headline_rows, headline_table, write_csv
-from structalign.retrieval.forgetting import headline, over_time
+from structalign.retrieval.forgetting import head_and_tail, headline, over_time
+from structalign.retrieval.geometry import geometry_over_time
 from structalign.sections.method import MethodName
 from structalign.store import read_json, whole, write_json
 
@@ -25,6 +30,14 @@ def main() -> None:
     tasks, method = read_tasks(), read("method", MethodName).name
     evaluations = [read_json(REPORTS / "eval" / f"{task}.json") for task in tasks]
     table = over_time(evaluations, {task: len(row.categories) for task, row in tasks.items()})
+    shots = training_videos(list(tasks))
+    for evaluation in evaluations:
+        for split, rows in evaluation["splits"].items():
+            for row in ("method", "zero_shot"):
+                found = head_and_tail(rows[row]["t2v_per_category"], shots)
+                table[split][row].setdefault("head_tail", {})[evaluation["task"]] = found
+    ids = category_ids(tasks)
+    geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
     losses = read_losses({task: Path("work/logs") / f"{task}.jsonl" for task in tasks})
     costs = gather(tasks)
     quarantine = [row for task in tasks for row in read_json(Path("work/quarantine") / f"{task}.json")["videos"]]
@@ -33,6 +46,7 @@ def main() -> None:
     write_json(REPORTS / "metrics.json", headline(table))
     write_json(REPORTS / "per_task.json", table)
     write_csv(REPORTS / "per_task.csv", table)
+    write_json(REPORTS / "geometry.json", geometry)
     write_json(REPORTS / "costs.json", costs)
     write_plots(REPORTS / "plots", table["test"]["method"], losses)
     page = render(
@@ -40,6 +54,7 @@ def main() -> None:
         categories={task: row.categories for task, row in tasks.items()},
         table=table,
         last=evaluations[-1],
+        geometry=geometry["test"],
         losses=losses,
         costs=costs,
         quarantine=quarantine,
@@ -52,6 +67,23 @@ def main() -> None:
     if len(tasks) == 1:
         console.print("With one task nothing can be forgotten yet: BWF is 0.")
     console.print(f"Everything else: {REPORTS / 'index.html'}")
+
+
+def training_videos(tasks: list[str]) -> dict[int, int]:
+    """How many training videos every category has, whether or not they could be decoded."""
+    videos = (row for task in tasks for row in read_json(Path("work/manifest", task, "videos.json"))["videos"])
+    return dict(Counter(row["category"] for row in videos if row["split"] == "train"))
+
+
+def read_geometry(tasks: list[str], task_of: Mapping[int, str]) -> dict[str, Any]:
+    """Both splits' geometry after each task, from what embed left; a time without queries is left out."""
+    found = {}
+    for split in ("test", "val"):
+        collapse = {task: read_json(Path("work/geometry", task, "collapse.json")).get(split) for task in tasks}
+        there = [task for task in tasks if collapse[task] is not None]
+        stored = {task: load_file(Path("work/geometry", task, f"{split}.safetensors")) for task in there}
+        found[split] = geometry_over_time(stored, collapse, task_of)
+    return found
 
 
 if __name__ == "__main__":

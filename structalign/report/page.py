@@ -28,6 +28,7 @@ def render(
     categories: Mapping[str, Sequence[str]],
     table: Mapping[str, Any],
     last: Mapping[str, Any],
+    geometry: Mapping[str, Any],
     losses: Sequence[Mapping[str, Any]],
     costs: Mapping[str, Any],
     quarantine: Sequence[Mapping[str, Any]],
@@ -36,8 +37,8 @@ def render(
     """The whole page as HTML.
 
     `categories` names those of every task, in order; `table` is `forgetting.over_time`'s; `last` the
-    evaluation after the last task (counts and examples); `picture(task, video, frame)` gives a
-    frame's JPEG bytes.
+    evaluation after the last task (counts and examples); `geometry` one split's `geometry_over_time`;
+    `picture(task, video, frame)` gives a frame's JPEG bytes.
     """
     environment = Environment(
         loader=PackageLoader("structalign.report", ""),
@@ -59,6 +60,7 @@ def render(
         over_time=_curves_over_time(method, test),
         per_task=_curves_per_task(test["method"]),
         heatmaps=_heatmaps(method, test),
+        geometry=_geometry_curves(geometry),
         losses=_loss_curves(losses),
         costs=costs,
         slowest=max(stage["seconds"] for stage in costs["stages"].values()) or 1.0,
@@ -85,8 +87,12 @@ def _curves_over_time(method: str, test: Mapping[str, Any]) -> list[dict[str, An
 
 
 def _curves_per_task(row: Mapping[str, Any]) -> dict[str, Any]:
-    """R@1 of each task's queries from the day it was learned; older tasks in a fainter ink."""
-    acc = row["acc_seen"]
+    """R@1 of each task's queries from the day it was learned."""
+    return _task_curves(row["acc_seen"], "R@1 of each task’s queries, %")
+
+
+def _task_curves(acc: Mapping[str, Mapping[str, float]], title: str) -> dict[str, Any]:
+    """A curve a task of values `acc[t][i]`; older tasks in a fainter ink."""
     times = list(acc)
     series = []
     for index, task in enumerate(times):
@@ -94,9 +100,50 @@ def _curves_per_task(row: Mapping[str, Any]) -> dict[str, Any]:
         colour = f"color-mix(in oklab, var(--newest) {share}%, var(--oldest))"
         points = [(x, acc[after][task]) for x, after in enumerate(times, start=1) if task in acc[after]]
         series.append(Line(task, colour, points))
-    title = "R@1 of each task’s queries, %"
     legend = series if len(series) <= MANY else [series[0], series[-1]]
     return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title)), "legend": legend}
+
+
+COLLAPSE_TITLES = {
+    "NC1": "NC1, spread within categories",
+    "NC2_angles": "NC2, angles off the simplex’s",
+    "NC3": "NC3, prototypes off their vertices",
+    "NC4": "NC4, nearest prototype is not nearest vertex",
+}
+
+
+def _geometry_curves(geometry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Collapse, angles, gap and drift after each task; a chart without a single value is left out."""
+    times = list(geometry["collapse"])
+
+    def chart(title: str, lines: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+        colours = ("var(--accent)", "var(--frozen)")
+        series = [
+            Line(label, colour, [(x, y) for x, t in enumerate(times, start=1) if (y := values[t]) is not None])
+            for (label, values), colour in zip(lines.items(), colours, strict=False)
+        ]
+        legend = {"legend": series} if len(series) > 1 else {}
+        return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title)), "points": series} | legend
+
+    def collapse(key: str, kind: str) -> dict[str, float | None]:
+        return {t: (geometry["collapse"][t][kind] or {}).get(key) for t in times}
+
+    def median(kind: str) -> dict[str, float | None]:
+        return {t: spectra[kind][2] if (spectra := geometry["angles"][t]) else None for t in times}
+
+    charts = [
+        chart(title, {"captions": collapse(key, "text"), "videos": collapse(key, "video")})
+        for key, title in COLLAPSE_TITLES.items()
+    ]
+    charts += [
+        chart("Angle of captions and videos, median, °", {"one category": median("own"), "two": median("other")}),
+        chart("Modality gap", {"gap": geometry["gap"]}),
+    ]
+    charts = [entry for entry in charts if any(line.points for line in entry["points"])]
+    if times:
+        charts.append(_task_curves(geometry["text_drift"], "Drift of each task’s captions, °"))
+        charts.append(_task_curves(geometry["misalignment"], "Turned away from their stored videos, °"))
+    return charts
 
 
 def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -66,3 +66,26 @@ def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
         "val_BWF_seen": val["bwf_seen"][last] if val["t2v"][last] else None,
     }
     return {key: None if value is None else round(value, 4) for key, value in numbers.items()}
+
+
+def head_and_tail(per_category: Mapping[str, Mapping[str, float]], shots: Mapping[int, int]) -> dict[str, float]:
+    """R@1 (percent) over the queries of head and of tail categories; empty where all have as many training videos.
+
+    `per_category`: `queries` and `R@1` by category id; `shots`: training videos of each category. Head: more videos
+    than the geometric mean of the most and the fewest.
+
+    >>> rows = {"0": {"queries": 2, "R@1": 50.0}, "1": {"queries": 4, "R@1": 25.0}, "2": {"queries": 4, "R@1": 0.0}}
+    >>> head_and_tail(rows, {0: 100, 1: 10, 2: 4})
+    {'head': 50.0, 'tail': 12.5}
+    """
+    most, fewest = max(shots.values()), min(shots.values())
+    if most == fewest:
+        return {}
+    parts: dict[str, list[Mapping[str, float]]] = {"head": [], "tail": []}
+    for category, row in per_category.items():
+        parts["head" if shots.get(int(category), 0) ** 2 > most * fewest else "tail"].append(row)
+    return {
+        name: sum(row["R@1"] * row["queries"] for row in rows) / sum(row["queries"] for row in rows)
+        for name, rows in parts.items()
+        if rows
+    }

@@ -129,10 +129,10 @@ def misalignment(then: Floats, now: Floats, video: Floats) -> float:
     return float((angle(now, video) - angle(then, video)).mean())
 
 
-def over_time(
+def geometry_over_time(
     stored: Mapping[str, Mapping[str, Any]], collapse: Mapping[str, Any], task_of: Mapping[int, str]
 ) -> dict[str, Any]:
-    """One split's geometry after each task: `collapse`, `angles`, `gap` by time, `text_drift`, `misalignment` by [t][i].
+    """One split's geometry: `collapse`, `angles` and `gap` by time t, `text_drift` and `misalignment` by [t][i].
 
     `stored[t]`: arrays `category` [C], `text` and `video` [C, D] after task t; a time without queries is left out.
     `task_of` names the task that brought a category.

@@ -124,6 +124,19 @@ def measure(
     }
 
 
+def recall_per_category(ranks: Ints, category: Ints) -> dict[str, dict[str, float]]:
+    """Number of queries, and R@1 in percent, of every category that has queries.
+
+    >>> recall_per_category(np.array([1, 3, 1]), np.array([0, 0, 4]))
+    {'0': {'queries': 2, 'R@1': 50.0}, '4': {'queries': 1, 'R@1': 100.0}}
+    """
+    rows = {}
+    for c in np.unique(category).tolist():
+        own = ranks[category == c]
+        rows[str(c)] = {"queries": len(own), "R@1": 100.0 * int(np.count_nonzero(own == 1)) / len(own)}
+    return rows
+
+
 def _refuse_nan(scores: NDArray[np.floating]) -> None:
     bad = np.argwhere(np.isnan(scores))
     if len(bad):

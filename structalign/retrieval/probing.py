@@ -25,9 +25,7 @@ def video_vectors(frames: Tensor) -> Tensor:
     return F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
 
 
-def write_prototypes(
-    path: Path, text: Tensor, text_category: Tensor, video: Tensor, video_category: Tensor
-) -> None:
+def write_prototypes(path: Path, text: Tensor, text_category: Tensor, video: Tensor, video_category: Tensor) -> None:
     """Store mean vectors `text` and `video` [C, D] and the ids `category` [C] of all categories that have both."""
     ids = torch.tensor(sorted(set(text_category.tolist()) & set(video_category.tolist())))
     categories = ids.numpy()

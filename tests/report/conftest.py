@@ -41,6 +41,10 @@ def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
         pictures = ((f"{task}/{i}.mp4", encode(_pictures(number, i))) for i in range(per_task))
         write_thumbs(root / "work/thumbs" / task, pictures)
         _log(root / f"work/logs/{task}.jsonl", number, rng)
+        _geometry(root / "work/geometry" / task, number, rng)
+        # every fourth training video belongs to the task's second category: a head and a tail
+        videos = [{"split": "train", "category": 2 * (number - 1) + (i % 4 == 0)} for i in range(per_task)]
+        write_json(root / f"work/manifest/{task}/videos.json", {"videos": videos})
         broken = {"id": "x.mp4", "file": "x.mp4", "split": "train", "reason": "no video stream"}
         write_json(root / f"work/quarantine/{task}.json", {"videos": [broken] if number == 1 else []})
         _costs(root / "work/costs", task)
@@ -81,6 +85,15 @@ def _scores(folder: Path, split: str, keys: list[str], per_task: int, rng: np.ra
     }
     frames = {"best_frame": rng.integers(0, FRAMES, own.shape).astype(np.uint8)}
     save_file(scores | frames, folder / f"{split}.safetensors")
+
+
+def _geometry(folder: Path, number: int, rng: np.random.Generator) -> None:
+    """Prototypes of all seen categories, and numbers that stand for their collapse; nothing for validation."""
+    count = 2 * number
+    measures = dict.fromkeys(("NC1", "NC2_norms", "NC2_angles", "NC3", "NC4"), 0.1 * number)
+    write_json(folder / "collapse.json", {"test": {"text": measures, "video": None if number == 1 else measures}})
+    text, video = (rng.normal(size=(count, 8)).astype(np.float32) for _ in range(2))
+    save_file({"category": np.arange(count), "text": text, "video": video}, folder / "test.safetensors")
 
 
 def _log(path: Path, number: int, rng: np.random.Generator) -> None:

@@ -54,6 +54,29 @@ def test_per_task_json_and_csv_agree(finished: Path) -> None:
             assert float(row["value"]) == value
 
 
+def test_geometry_is_told_for_every_time_and_task(finished: Path) -> None:
+    found = json.loads((finished / "reports/geometry.json").read_text())
+    assert set(found["test"]["collapse"]) == set(found["test"]["gap"]) == {"t01", "t02", "t03"}
+    assert set(found["test"]["text_drift"]["t03"]) == {"t01", "t02", "t03"}
+
+
+def test_a_split_without_queries_has_no_geometry(finished: Path) -> None:
+    assert json.loads((finished / "reports/geometry.json").read_text())["val"]["gap"] == {}
+
+
+def test_the_page_draws_the_geometry(finished: Path) -> None:
+    page = (finished / "reports/index.html").read_text()
+    assert page.count("<h3>NC") == 4
+    assert "<h3>Turned away from their stored videos, °</h3>" in page
+
+
+def test_head_and_tail_average_to_the_whole(finished: Path) -> None:
+    """Both halves have as many queries here."""
+    row = json.loads((finished / "reports/per_task.json").read_text())["test"]["method"]
+    for after, parts in row["head_tail"].items():
+        assert (parts["head"] + parts["tail"]) / 2 == pytest.approx(row["t2v"][after]["R@1"])
+
+
 def test_costs_add_up(finished: Path) -> None:
     costs = json.loads((finished / "reports/costs.json").read_text())
     assert costs["seconds"] == pytest.approx(sum(stage["seconds"] for stage in costs["stages"].values()))
