@@ -1,6 +1,7 @@
 """Generates the sample corpus: ``python -m sample.corpus OUT``."""
 
 import csv
+import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,35 @@ def clips(category: Category, seed: int = 0, development: bool = False) -> list[
     return planned
 
 
+def long_tail(ratio: int, seed: int = 0) -> dict[str, int]:
+    """Training videos a category: 2 in the rarest, 2 * ratio in the most frequent, a geometric series between.
+
+    Which category is how frequent is shuffled, so that tasks differ in size and each has large and small categories.
+    """
+    places = list(range(len(CATEGORIES)))
+    Random(f"imbalance {seed}").shuffle(places)
+    last = len(CATEGORIES) - 1
+    return {
+        category.slug: round(2 * math.pow(ratio, 1 - place / last))
+        for category, place in zip(CATEGORIES, places, strict=True)
+    }
+
+
+def resized(planned: list[Clip], category: Category, size: int, seed: int, development: bool) -> list[Clip]:
+    """The clips of a category with `size` for training: the first of those planned, or all and new ones after them.
+
+    Validation and test clips stay as they are, and so do names.
+    """
+    train = [clip for clip in planned if clip.split == "train"]
+    kept = [clip for clip in planned if clip.split != "train" or clip in train[:size]]
+    random = Random(f"{'development' if development else 'sample'} {seed} {category.slug} more")
+    things = category.others if development else category.things
+    for number, scene in enumerate(plan(category, things, max(0, size - len(train)), random), start=len(planned)):
+        texts = tuple(captions(scene, CAPTIONS["train"], random))
+        kept.append(Clip(f"{category.slug}/{category.slug}-{number:03d}.mp4", scene, texts, category.name, "train"))
+    return kept
+
+
 def is_rabbit(scene: Scene) -> bool:
     """Whether a scene shows the bunny that hops to the right."""
     return scene.thing.phrase == "a bunny" and scene.motion == "right"
@@ -88,10 +118,19 @@ def main(
     development: Annotated[
         bool, typer.Option("--development", help="Larger, other things: to choose options on.")
     ] = False,
+    imbalance: Annotated[
+        int, typer.Option(min=1, help="Training videos of the largest category to one of the smallest; 1: 16 in all.")
+    ] = 1,
     jobs: Annotated[int, typer.Option(help="Processes that draw and encode.")] = 2,
 ) -> None:
     """Generate the videos and captions of the sample into OUT."""
-    planned = [clip for category in CATEGORIES for clip in clips(category, seed, development)]
+    sizes = long_tail(imbalance, seed) if imbalance > 1 else {}
+    planned = []
+    for category in CATEGORIES:
+        own = clips(category, seed, development)
+        if sizes:
+            own = resized(own, category, sizes[category.slug], seed, development)
+        planned += own
     write_captions(out, planned)
     with ProcessPoolExecutor(jobs) as pool:
         for _ in pool.map(render, [out] * len(planned), planned, chunksize=16):

@@ -105,10 +105,12 @@ def settings(
     return Settings(
         seed=0,
         precision="fp32",
-        contrastive=Contrastive(scale=17.6, sentence_weight=0),
+        contrastive=Contrastive(scale=17.6, prior=0, sentence_weight=0),
         etf=Etf(dim=ETF_DIM, capacity=6, weight=0.1, seed=0),
         crp=Crp(weight=10, temperature=2, teacher="previous") if task > 1 else None,
-        pseudo=Pseudo(weight=0.5, mask_same_category=False) if task > 1 else None,
-        shared=Shared.model_validate({"batch": batch, "epoch": epoch, "weight_decay": 0.5, "clip": 1}),
+        pseudo=Pseudo(weight=0.5, covariance="radius", mask_same_category=False) if task > 1 else None,
+        shared=Shared.model_validate(
+            {"batch": batch, "epoch": epoch, "sampling": "uniform", "weight_decay": 0.5, "clip": 1}
+        ),
         phase=Phase(epochs=epochs, lr=lr, alpha_lr=lr, head_lr=lr, warmup=warmup),
     )

@@ -41,6 +41,26 @@ def epoch_pairs(captions: Captions, videos: int, views: int, how: str, *key: str
     return Pairs(caption, video, (int(key[-1]) + video) % views)
 
 
+def balanced(pairs: Pairs, captions: Captions, views: int, *key: str | int) -> Pairs:
+    """As many pairs as `pairs`, every category of theirs equally often (± 1), in random order.
+
+    Pairs of small categories are repeated, each time with the video's next view and a caption drawn anew.
+    """
+    source = generator("balanced", *key)
+    category = captions.category[pairs.caption]
+    members = [(category == c).nonzero()[:, 0] for c in torch.unique(category)]
+    total = len(category)
+    each = torch.arange(-(-total // len(members)))
+    chosen = torch.stack([own[each % len(own)] for own in members], dim=1).flatten()[:total]
+    turn = torch.stack([each // len(own) for own in members], dim=1).flatten()[:total]
+    caption = pairs.caption[chosen]
+    for row in turn.nonzero()[:, 0].tolist():
+        own = (captions.video == pairs.video[chosen[row]]).nonzero()[:, 0]
+        caption[row] = own[int(torch.randint(len(own), (), generator=source))]
+    order = torch.randperm(total, generator=source)
+    return Pairs(caption[order], pairs.video[chosen][order], ((pairs.view[chosen] + turn) % views)[order])
+
+
 def batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
     """Consecutive batches; the last partial one is kept if it has at least two pairs."""
     for start in range(0, len(pairs.caption), size):

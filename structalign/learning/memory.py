@@ -13,13 +13,18 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Memory:
-    """vertices: [capacity, d]; text_mean, video_mean: [C, D]; text_radius, video_radius: [C]; category ids are rows."""
+    """vertices: [capacity, d]; text_mean, video_mean: [C, D]; text_radius, video_radius: [C]; category ids are rows.
+
+    text_count, video_count: [C] samples behind each mean.
+    """
 
     vertices: Tensor
     text_mean: Tensor
     text_radius: Tensor
+    text_count: Tensor
     video_mean: Tensor
     video_radius: Tensor
+    video_count: Tensor
 
     @property
     def learned(self) -> int:
@@ -32,7 +37,8 @@ class Memory:
 
 def empty_memory(vertices: Tensor, dim: int) -> Memory:
     """A memory of no category yet."""
-    return Memory(vertices, torch.empty(0, dim), torch.empty(0), torch.empty(0, dim), torch.empty(0))
+    mean, radius, count = torch.empty(0, dim), torch.empty(0), torch.empty(0, dtype=torch.int64)
+    return Memory(vertices, mean, radius, count, mean, radius, count)
 
 
 def prototype(samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,18 +63,43 @@ def remember(
         memory,
         text_mean=torch.cat([memory.text_mean, torch.stack([mean for mean, _ in texts])]),
         text_radius=torch.cat([memory.text_radius, torch.stack([radius for _, radius in texts])]),
+        text_count=torch.cat(
+            [memory.text_count, torch.bincount(text_category, minlength=new.stop)[new.start : new.stop]]
+        ),
         video_mean=torch.cat([memory.video_mean, torch.stack([mean for mean, _ in videos])]),
         video_radius=torch.cat([memory.video_radius, torch.stack([radius for _, radius in videos])]),
+        video_count=torch.cat(
+            [memory.video_count, torch.bincount(video_category, minlength=new.stop)[new.start : new.stop]]
+        ),
     )
 
 
-def draw_pseudo(memory: Memory, count: int, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+PRIOR_FREEDOM = 4  # degrees of freedom of the pooled radius: as much weight as a category of five samples
+
+
+def shrunk(radius: Tensor, count: Tensor) -> Tensor:
+    """Radii [C] shrunk to the pooled one, the more the fewer samples [C] they come from (Smyth, 2004).
+
+    r'^2 = (m r_pool^2 + (n - 1) r^2) / (m + n - 1), r_pool^2 = sum (n - 1) r^2 / sum (n - 1), m = `PRIOR_FREEDOM`.
+    """
+    freedom, square = (count - 1).double(), radius.double() ** 2
+    pooled = (freedom * square).sum() / freedom.sum().clamp(min=1)
+    return ((PRIOR_FREEDOM * pooled + freedom * square) / (PRIOR_FREEDOM + freedom)).sqrt().float()
+
+
+def draw_pseudo(
+    memory: Memory, count: int, source: torch.Generator, covariance: str = "radius"
+) -> tuple[Tensor, Tensor, Tensor]:
     """`count` pseudo pairs: text [count, D], video [count, D], category [count].
 
-    An old category drawn uniformly, mean + radius * N(0, I), independent noise for text and video.
+    An old category drawn uniformly, mean + radius * N(0, I), independent noise for text and video. `covariance`:
+    every category's own `radius`, or `shrunk`.
     """
+    text_radius, video_radius = memory.text_radius, memory.video_radius
+    if covariance == "shrunk":
+        text_radius, video_radius = shrunk(text_radius, memory.text_count), shrunk(video_radius, memory.video_count)
     category = torch.randint(memory.learned, (count,), generator=source)
     shape = (count, memory.text_mean.shape[1])
-    text = memory.text_mean[category] + memory.text_radius[category, None] * torch.randn(shape, generator=source)
-    video = memory.video_mean[category] + memory.video_radius[category, None] * torch.randn(shape, generator=source)
+    text = memory.text_mean[category] + text_radius[category, None] * torch.randn(shape, generator=source)
+    video = memory.video_mean[category] + video_radius[category, None] * torch.randn(shape, generator=source)
     return text, video, category

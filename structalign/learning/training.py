@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from structalign.errors import UserError
 from structalign.learning import losses
-from structalign.learning.batches import Pairs, batches, epoch_pairs
+from structalign.learning.batches import Pairs, balanced, batches, epoch_pairs
 from structalign.learning.memory import Memory, draw_pseudo, remember
 from structalign.learning.methods import Method
 from structalign.learning.optimiser import optimiser, schedule
@@ -81,6 +81,7 @@ class TaskTrainer:
         self.task = task
         self.settings = settings
         self.device = device
+        self.prior = self._category_prior() if settings.contrastive.prior > 0 else None
         self.teacher = self._teach() if self._acts("crp") else None
 
     def _acts(self, term: str) -> bool:
@@ -119,7 +120,9 @@ class TaskTrainer:
         settings, video = self.settings, pairs.video.to(self.device)
         text, frames = self.embed(pairs)
         student = self._logits(text, frames)
-        terms = {"contrastive": self._weighed([losses.contrastive(logits, video) for logits in student])}
+        own = self.captions.category[pairs.caption]
+        prior = None if self.prior is None else self.prior[own].to(self.device)
+        terms = {"contrastive": self._weighed([losses.contrastive(logits, video, prior) for logits in student])}
         if self.teacher is not None and settings.crp is not None:
             taught = self._logits(self.teacher.text[pairs.caption], self.teacher.frames[pairs.view, pairs.video])
             relations = [
@@ -152,6 +155,11 @@ class TaskTrainer:
             logits.append(section.scale * sentence_video(text.sentence, frames))
         return logits
 
+    def _category_prior(self) -> Tensor:
+        """`contrastive.prior` times the log of the share that each category, by id, has of an epoch's pairs."""
+        count = torch.bincount(self.captions.category[self._epoch(0).caption])
+        return self.settings.contrastive.prior * (count / count.sum()).log()
+
     def _weighed(self, values: list[Tensor]) -> Tensor:
         """The loss on word-frame similarity plus `contrastive.sentence_weight` times that on sentence-video's."""
         total = values[0]
@@ -170,7 +178,9 @@ class TaskTrainer:
         return loss
 
     def _draw(self, count: int, *key: str | int) -> tuple[Tensor, Tensor, Tensor]:
-        text, video, category = draw_pseudo(self.memory, count, generator("draw", *key))
+        assert self.settings.pseudo is not None
+        source = generator("draw", *key)
+        text, video, category = draw_pseudo(self.memory, count, source, self.settings.pseudo.covariance)
         return text.to(self.device), video.to(self.device), category.to(self.device)
 
     def fit(self, log: Callable[[Row], None], scratch: Path | None = None) -> None:
@@ -218,7 +228,10 @@ class TaskTrainer:
     def _epoch(self, epoch: int) -> Pairs:
         how = self.settings.shared.epoch
         key = (self.settings.seed, self.task, epoch)
-        return epoch_pairs(self.captions, len(self.features), self.features.views, how, *key)
+        pairs = epoch_pairs(self.captions, len(self.features), self.features.views, how, *key)
+        if self.settings.shared.sampling == "balanced":
+            return balanced(pairs, self.captions, self.features.views, *key)
+        return pairs
 
     def steps(self) -> int:
         """Optimiser steps that `fit` will take."""

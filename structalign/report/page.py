@@ -108,7 +108,7 @@ COLLAPSE_TITLES = {
     "NC1": "NC1, spread within categories",
     "NC2_angles": "NC2, angles off the simplex’s",
     "NC3": "NC3, prototypes off their vertices",
-    "NC4": "NC4, nearest prototype is not nearest vertex",
+    "NC4": "NC4, prototype and vertex disagree",
 }
 
 
@@ -136,13 +136,13 @@ def _geometry_curves(geometry: Mapping[str, Any]) -> list[dict[str, Any]]:
         for key, title in COLLAPSE_TITLES.items()
     ]
     charts += [
-        chart("Angle of captions and videos, median, °", {"one category": median("own"), "two": median("other")}),
+        chart("Captions to videos, median °", {"one category": median("own"), "two": median("other")}),
         chart("Modality gap", {"gap": geometry["gap"]}),
     ]
     charts = [entry for entry in charts if any(line.points for line in entry["points"])]
     if times:
         charts.append(_task_curves(geometry["text_drift"], "Drift of each task’s captions, °"))
-        charts.append(_task_curves(geometry["misalignment"], "Turned away from their stored videos, °"))
+        charts.append(_task_curves(geometry["misalignment"], "Turned away from own videos, °"))
     return charts
 
 

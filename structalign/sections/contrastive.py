@@ -11,6 +11,11 @@ class Contrastive(Section):
         description="factor on word-frame similarity in L_con and L_CRP, independent of the batch size",
         json_schema_extra={"paper": "17.59 (e^4.60 / sqrt(32))"},
     )
+    prior: float = Field(
+        ge=0,
+        description="strength of the correction of L_con by the categories' shares of the pairs; 0 is off",
+        json_schema_extra={"paper": "0"},
+    )
     sentence_weight: float = Field(
         ge=0,
         description="weight of a second L_con and L_CRP on sentence-video similarity; 0 is off",

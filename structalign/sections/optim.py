@@ -13,6 +13,10 @@ class Shared(Section):
         description="an epoch visits every video once, or every caption once",
         json_schema_extra={"paper": "captions"},
     )
+    sampling: Literal["uniform", "balanced"] = Field(
+        description="pairs as they come, or every category of the task equally often",
+        json_schema_extra={"paper": "uniform"},
+    )
     weight_decay: float = Field(
         ge=0, description="AdamW decay of the LoRA and router matrices", json_schema_extra={"paper": "0.5"}
     )

@@ -42,8 +42,10 @@ def filled() -> Memory:
         fresh_memory(),
         text_mean=noise(3, DIM),
         text_radius=radius,
+        text_count=torch.tensor([5, 5, 5]),
         video_mean=noise(3, DIM, seed=1),
         video_radius=radius * 10,
+        video_count=torch.tensor([5, 5, 5]),
     )
 
 
