@@ -52,18 +52,15 @@ def clips(category: Category, seed: int = 0, development: bool = False) -> list[
     return planned
 
 
-def long_tail(ratio: int, seed: int = 0) -> dict[str, int]:
+def long_tail(ratio: int) -> dict[str, int]:
     """Training videos a category: 2 in the rarest, 2 * ratio in the most frequent, a geometric series between.
 
-    Which category is how frequent is shuffled, so that tasks differ in size and each has large and small categories.
+    Places in the series go round in steps of 7, so that each task has large and small categories and tasks differ
+    in size.
     """
-    places = list(range(len(CATEGORIES)))
-    Random(f"imbalance {seed}").shuffle(places)
     last = len(CATEGORIES) - 1
-    return {
-        category.slug: round(2 * math.pow(ratio, 1 - place / last))
-        for category, place in zip(CATEGORIES, places, strict=True)
-    }
+    places = {category.slug: 7 * number % len(CATEGORIES) for number, category in enumerate(CATEGORIES)}
+    return {slug: round(2 * math.pow(ratio, 1 - place / last)) for slug, place in places.items()}
 
 
 def resized(planned: list[Clip], category: Category, size: int, seed: int, development: bool) -> list[Clip]:
@@ -124,7 +121,7 @@ def main(
     jobs: Annotated[int, typer.Option(help="Processes that draw and encode.")] = 2,
 ) -> None:
     """Generate the videos and captions of the sample into OUT."""
-    sizes = long_tail(imbalance, seed) if imbalance > 1 else {}
+    sizes = long_tail(imbalance) if imbalance > 1 else {}
     planned = []
     for category in CATEGORIES:
         own = clips(category, seed, development)

@@ -11,7 +11,7 @@ import pytest
 from sample import sprites
 from sample.captions import captions
 from sample.catalogue import CATEGORIES, every_thing, held_out_words
-from sample.corpus import SEARCHED, SIZES, clips, render
+from sample.corpus import SEARCHED, SIZES, Clip, clips, long_tail, render, resized
 from sample.motions import MOTIONS
 from sample.scenes import plan
 
@@ -110,6 +110,42 @@ def test_pretraining_never_reads_a_held_out_name() -> None:
     read = {word for s in webpairs.subjects() for word in s.phrase.lower().split()}
     assert "bunny" in held_out_words()
     assert not held_out_words() & read
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(10, 20), (50, 100)])
+def test_a_long_tail_has_the_ratio_asked_for(ratio: int, most: int) -> None:
+    sizes = long_tail(ratio).values()
+    assert (max(sizes), min(sizes)) == (most, 2)
+
+
+def test_a_long_tail_makes_categories_of_a_task_unequal_and_tasks_unequal() -> None:
+    sizes = [*long_tail(50).values()]
+    tasks = [sizes[i : i + 4] for i in range(0, 20, 4)]
+    assert all(max(task) >= 3 * min(task) for task in tasks)
+    assert max(map(sum, tasks)) >= 2 * min(map(sum, tasks))
+
+
+def split_of(planned: list[Clip], *splits: str) -> list[Clip]:
+    return [clip for clip in planned if clip.split in splits]
+
+
+@pytest.mark.parametrize("size", [2, 16, 31])
+def test_a_resized_category_has_so_many_training_clips_each_under_its_own_name(size: int) -> None:
+    found = resized(clips(CATEGORIES[1]), CATEGORIES[1], size, seed=0, development=False)
+    assert len(split_of(found, "train")) == size
+    assert len({clip.video for clip in found}) == len(found)
+
+
+@pytest.mark.parametrize("size", [2, 31])
+def test_a_resized_category_keeps_its_validation_and_test_clips(size: int) -> None:
+    planned = clips(CATEGORIES[1])
+    found = resized(planned, CATEGORIES[1], size, seed=0, development=False)
+    assert split_of(found, "val", "test") == split_of(planned, "val", "test")
+
+
+def test_a_larger_category_holds_the_smaller_one() -> None:
+    small, large = (resized(clips(CATEGORIES[1]), CATEGORIES[1], size, 0, False) for size in (3, 31))
+    assert split_of(large, "train")[:3] == split_of(small, "train")
 
 
 @needs_data

@@ -144,3 +144,13 @@ def test_a_vanishing_loss_gets_a_bounded_weight() -> None:
 def test_the_weight_carries_no_gradient() -> None:
     base, loss = torch.tensor(6.0, requires_grad=True), torch.tensor(2.0, requires_grad=True)
     assert not losses.relative_weight(0.1, base, loss).requires_grad
+
+
+def test_a_prior_is_added_to_every_candidate_in_both_directions() -> None:
+    logits, prior = noise(3, 3), torch.tensor([0.0, -1.0, -2.0])
+    expected = 0.0
+    for i in range(3):
+        for row in (logits[i], logits[:, i]):
+            weight = [math.exp(float(row[j] + prior[j])) for j in range(3)]
+            expected -= math.log(weight[i] / sum(weight)) / 3
+    assert float(losses.contrastive(logits, torch.arange(3), prior)) == pytest.approx(expected, rel=1e-5)

@@ -6,7 +6,7 @@ import torch
 from tiny import DIM, fresh_memory, noise
 from torch import Tensor
 
-from structalign.learning.memory import Memory, draw_pseudo, prototype, remember
+from structalign.learning.memory import Memory, draw_pseudo, prototype, remember, shrunk
 
 
 def slow_prototype(samples: Tensor) -> tuple[list[float], float]:
@@ -123,3 +123,41 @@ def test_a_text_is_remembered_as_a_unit_vector(c: int) -> None:
 def test_a_video_category_is_remembered_with_its_radius(c: int) -> None:
     units = torch.stack([x / math.sqrt(sum(float(k) ** 2 for k in x)) for x in VIDEO[c == VIDEO_CATEGORY]])
     assert float(remembered().video_radius[c]) == pytest.approx(slow_prototype(units)[1], abs=1e-6)
+
+
+def test_a_memory_counts_the_samples_behind_each_mean() -> None:
+    assert remembered().text_count[3:].tolist() == [3, 3]
+    assert remembered().video_count[3:].tolist() == [2, 2]
+
+
+# --- shrunk radii ---
+
+RADIUS, COUNT = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([5, 1, 13])
+POOLED = (4 * 1 + 0 + 12 * 4) / 16  # of the squares
+
+
+def test_one_sample_takes_the_pooled_radius() -> None:
+    assert float(shrunk(RADIUS, COUNT)[1] ** 2) == pytest.approx(POOLED)
+
+
+def test_five_samples_meet_the_pooled_radius_half_way() -> None:
+    assert float(shrunk(RADIUS, COUNT)[0] ** 2) == pytest.approx((1 + POOLED) / 2)
+
+
+def test_many_samples_keep_their_radius() -> None:
+    found = shrunk(torch.tensor([1.0, 3.0]), torch.tensor([10**6, 5]))
+    assert float(found[0]) == pytest.approx(1, abs=1e-4)
+
+
+def test_equal_radii_are_not_shrunk() -> None:
+    torch.testing.assert_close(shrunk(torch.full((3,), 0.3), torch.tensor([2, 9, 40])), torch.full((3,), 0.3))
+
+
+def test_single_samples_alone_have_no_radius() -> None:
+    assert shrunk(torch.zeros(2), torch.ones(2, dtype=torch.int64)).tolist() == [0, 0]
+
+
+def test_shrunk_pairs_scatter_by_the_shrunk_radius() -> None:
+    memory = replace(filled(), text_radius=torch.tensor([0.0, 1.0, 1.0]), text_count=torch.tensor([1, 9, 9]))
+    text, _, category = draw_pseudo(memory, 6000, source(), "shrunk")
+    assert float((text[category == 0] - memory.text_mean[0]).std()) == pytest.approx(1, rel=0.03)

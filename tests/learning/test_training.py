@@ -12,7 +12,7 @@ from torch import Tensor
 
 from structalign.errors import UserError
 from structalign.learning import losses
-from structalign.learning.batches import Pairs, batches, epoch_pairs
+from structalign.learning.batches import Pairs, balanced, batches, epoch_pairs
 from structalign.learning.memory import Memory
 from structalign.learning.methods import METHODS, method_named
 from structalign.learning.optimiser import optimiser, schedule
@@ -115,6 +115,62 @@ def test_only_a_last_pair_on_its_own_is_left_out(count: int, size: int) -> None:
 def test_a_batch_has_at_least_two_pairs(count: int, size: int) -> None:
     row = torch.arange(count)
     assert all(2 <= len(b.caption) <= size for b in batches(Pairs(row, row, row), size))
+
+
+# --- balanced categories ---
+
+
+def tail_captions() -> Captions:
+    """Category 0 has eight videos, category 1 two and category 2 one, each with two captions."""
+    video = torch.arange(11).repeat_interleave(2)
+    category = torch.tensor([0] * 16 + [1] * 4 + [2] * 2)
+    return Captions(tokens(*([5] for _ in video)), video, category)
+
+
+def balanced_epoch(epoch: int = 0, views: int = 4, how: str = "videos") -> Pairs:
+    return balanced(epoch_pairs(tail_captions(), 11, views, how, 0, epoch), tail_captions(), views, 0, epoch)
+
+
+@pytest.mark.parametrize("how", ["videos", "captions"])
+@given(epoch=st.integers(0, 9))
+@trials(deadline=None)
+def test_every_category_is_drawn_as_often(how: str, epoch: int) -> None:
+    found = torch.bincount(tail_captions().category[balanced_epoch(epoch, how=how).caption])
+    assert int(found.max() - found.min()) <= 1
+
+
+@pytest.mark.parametrize(("how", "pairs"), [("videos", 11), ("captions", 22)])
+def test_a_balanced_epoch_is_as_long(how: str, pairs: int) -> None:
+    assert len(balanced_epoch(how=how).caption) == pairs
+
+
+@given(st.integers(0, 9))
+@trials(deadline=None)
+def test_a_balanced_pair_is_a_video_and_its_caption(epoch: int) -> None:
+    pairs = balanced_epoch(epoch)
+    assert torch.equal(tail_captions().video[pairs.caption], pairs.video)
+
+
+def test_repeats_of_a_video_take_other_views() -> None:
+    """The last category's only video comes three or four times in eleven."""
+    pairs = balanced_epoch()
+    own = pairs.view[pairs.video == 10]
+    assert len(own) >= 3
+    assert len(set(own.tolist())) == len(own)
+
+
+def test_repeats_of_a_video_draw_its_captions_anew() -> None:
+    drawn = {int(c) for e in range(10) for c in balanced_epoch(e).caption if c >= 20}
+    assert drawn == {20, 21}
+
+
+def test_balanced_sampling_reaches_the_training(tmp_path: Path) -> None:
+    act = settings(1)
+    shared = act.shared.model_copy(update={"sampling": "balanced"})
+    trainer = first_task(tmp_path, Settings(**{**vars(act), "shared": shared}))
+    skewed = torch.where(trainer.captions.video > 0, 0, 1)
+    trainer.captions = Captions(trainer.captions.tokens, trainer.captions.video, skewed)
+    assert torch.bincount(skewed[trainer._epoch(0).caption]).tolist() == [3, 3]
 
 
 # --- what is trained ---
@@ -445,3 +501,22 @@ def test_a_text_category_is_remembered_from_its_words_alone(tmp_path: Path) -> N
         mean = words[1 : int(known.tokens.eot[row])].mean(dim=0)
         units.append(mean / mean.norm())
     torch.testing.assert_close(memory.text_mean[0], torch.stack(units).mean(dim=0))
+
+
+def with_prior(folder: Path, strength: float) -> TaskTrainer:
+    act = settings(1)
+    section = act.contrastive.model_copy(update={"prior": strength})
+    return first_task(folder, Settings(**{**vars(act), "contrastive": section}))
+
+
+def test_a_prior_of_equal_categories_changes_nothing(tmp_path: Path) -> None:
+    plain, corrected = first_task(tmp_path), with_prior(tmp_path, 1.0)
+    pairs = pairs_of(plain)
+    torch.testing.assert_close(corrected.losses(pairs, 0)["contrastive"], plain.losses(pairs, 0)["contrastive"])
+
+
+def test_the_prior_is_the_log_share_of_an_epochs_pairs(tmp_path: Path) -> None:
+    trainer = with_prior(tmp_path, 2.0)
+    skewed = torch.where(trainer.captions.video > 0, 0, 1)
+    trainer.captions = Captions(trainer.captions.tokens, trainer.captions.video, skewed)
+    assert trainer._category_prior().tolist() == pytest.approx([2 * math.log(5 / 6), 2 * math.log(1 / 6)])
