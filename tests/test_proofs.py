@@ -4,6 +4,7 @@ One project serves all rows. After each, the change is taken back and the run ca
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def project(run_once: Project) -> Iterator[Project]:
     run_once.run("git", "checkout", "-q", ".")
     run_once.run("git", "clean", "-fdq")
     if not restored:
-        run_once.run("dvc", "checkout", "-q")
+        run_once.run("dvc", "checkout", "-q", "dvc.yaml")
 
 
 def test_nothing_changed_runs_nothing(project: Project) -> None:
@@ -132,6 +133,17 @@ def test_a_new_task_runs_its_own_stages_alone(project: Project) -> None:
     write_tasks(deal(names, TASKS + 1), project.root / "tasks.yaml")
     new = lane("frames", since=TASKS + 1, until=TASKS + 1)
     assert project.repro() == {"check", "prepare"} | new
+
+
+def test_joint_is_trained_once_for_all_methods(project: Project) -> None:
+    assert project.repro("joint/dvc.yaml") == {"joint/dvc.yaml:joint"}
+    metrics = project.root / "reports/joint/metrics.json"
+    numbers = metrics.read_bytes()
+    shutil.rmtree(metrics.parent)
+    (project.root / "joint/dvc.lock").unlink()
+    project.set("method.name", "finetune")
+    assert project.repro("joint/dvc.yaml") == {"check"}
+    assert metrics.read_bytes() == numbers
 
 
 @pytest.mark.parametrize("target", [[], [f"evaluate@t{TASKS:02d}"]], ids=["all", "one target"])

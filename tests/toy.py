@@ -117,8 +117,8 @@ def quick_python(folder: Path) -> Iterator[Path]:
 def make_project(project: Project, tasks: int) -> None:
     """Fill an empty folder with `tasks` tasks of two categories each, committed, not yet run."""
     root = project.root
-    for name in ("stages", "structalign"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("stages", "structalign", "joint"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".gitattributes"):
         shutil.copy(ROOT / name, root / name)
     for key, value in _leaves(SMALL):
