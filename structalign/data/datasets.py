@@ -173,7 +173,7 @@ def _contradictions(rows: list[Row]) -> Iterator[Problem]:
 
 
 def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
-    """What the table lacks for these tasks: a task and training for each category, tests for each task."""
+    """What the table lacks for these tasks: a task and training for each category, two training videos and a test."""
     problems: list[Problem] = []
     owner = {category: key for key, task in tasks.items() for category in task.categories}
     stray: dict[str, int] = {}
@@ -183,13 +183,16 @@ def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
     for category, number in stray.items():
         text = f"{category!r} is in no task of tasks.yaml: `structalign task add '{category}'` appends one"
         problems.append(Problem(number, "category", text))
-    trained = {row.category for row in rows if row.split == "train"}
+    trained = {row.id: row.category for row in rows if row.split == "train"}
     tested = {owner[row.category] for row in rows if row.split == "test" and row.category in owner}
     for key, task in tasks.items():
         for category in task.categories:
-            if category not in trained:
+            if category not in trained.values():
                 text = f"{category!r} of task {key} has no training video: add rows, or mend tasks.yaml"
                 problems.append(Problem(1, "category", text))
+        if sum(owner.get(category) == key for category in trained.values()) == 1:
+            text = f"task {key} has one training video, and learning compares two at least: add rows"
+            problems.append(Problem(1, "split", text))
         if key not in tested:
             problems.append(Problem(1, "split", f"task {key} has no test video: add rows with the split test"))
     return problems

@@ -22,17 +22,16 @@ SKIP = Data(on_broken="skip", timeout=60)
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of own videos: two categories, six clips of half a second, all different."""
+    """A folder of own videos: two categories, eight clips of half a second, all different."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "videos").mkdir()
     rows = [("video", "caption", "category", "split")]
-    for number in range(6):
+    for number, split in enumerate(("train", "val", "test", "train", "val", "test", "train", "train")):
         name = f"clip {number}.mkv"
-        source = f"testsrc2=size=64x48:rate=8:duration=0.5,hue=h={60 * number}"
+        source = f"testsrc2=size=64x48:rate=8:duration=0.5,hue=h={40 * number}"
         command = [get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, str(folder / "videos" / name)]
         subprocess.run(command, check=True)
-        split = ("train", "val", "test")[number % 3]
-        rows.append((name, f"caption {number}", "cats" if number < 3 else "dogs, big", split))
+        rows.append((name, f"caption {number}", "cats" if number in (0, 1, 2, 6) else "dogs, big", split))
     with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(rows)
     (folder / "notes.txt").write_text("mine")
@@ -71,7 +70,7 @@ def test_init_makes_a_project_of_a_folder(own: Path, project: Path) -> None:
     assert [b for a, b in zip(before, after, strict=True) if a != b] == [
         f"  name: {REAL} # a CLIP folder or a name on the hub; paper {REAL} -> prepare"
     ]
-    assert yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["nfiles"] == 7
+    assert yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["nfiles"] == 9
     assert not Path("data/notes.txt").exists()
     assert (own / "videos/clip 0.mkv").stat().st_nlink == 1
     assert structalign("data", "check")[0] == 0
@@ -104,7 +103,7 @@ def test_task_add_appends_a_row_and_changes_no_other(project: Path) -> None:
 def test_check_counts_what_a_run_would_use(own: Path) -> None:
     found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, own)
     assert (found.stops, found.notes) == ([], [])
-    assert found.videos["t01", "train"] == found.captions["t01", "train"] == 1
+    assert found.videos["t01", "train"] == found.captions["t01", "train"] == 2
     assert found.seconds["t02", "test"] == 0.5
 
 
@@ -148,7 +147,7 @@ def test_check_lists_everything_wrong_in_the_table(copy: Path) -> None:
         stream.write("clip 0.mkv,,cats,train\nclip 1.mkv,sits,owls,val\n")
     found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert [text.split(":")[0] for text in found.stops] == [
-        "row 8, column `caption`",
-        "row 9, column `category`",
-        "row 9, column `category`",
+        "row 10, column `caption`",
+        "row 11, column `category`",
+        "row 11, column `category`",
     ]
