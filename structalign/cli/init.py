@@ -38,12 +38,13 @@ def init(
     dealt = deal(categories(rows), tasks)
     rows = read_captions(folder, dealt)
     name = backbone or read("backbone.name", str)
-    refuse_sample_clip(name, rows)
-    if name == "data/clip" and not (folder / "clip").is_dir():
+    brought = name == "data/clip"  # the folder's own clip/, not the one that lies in data/ now
+    if brought and not (folder / "clip").is_dir():
         raise UserError(
             f"backbone.name = {name} goes when {folder} becomes data/: "
             "name a CLIP, as `--backbone openai/clip-vit-base-patch32`."
         )
+    refuse_sample_clip(str(folder / "clip") if brought else name, rows)
     if folder.resolve() != DATA.resolve():
         refuse_unsaved()
         bring(folder, rows)

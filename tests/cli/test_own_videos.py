@@ -83,6 +83,23 @@ def test_init_without_a_backbone_says_which_to_name(own: Path, project: Path) ->
     assert list(read_tasks()) == ["t01", "t02"]
 
 
+def test_init_takes_the_folder_s_own_clip(own: Path, project: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(own, tmp_path / "with clip")
+    (folder / "clip").mkdir()
+    (folder / "clip/config.json").write_text('{"model_type": "clip"}')
+    assert structalign("init", str(folder), "--tasks", "2")[0] == 0
+    assert Path("data/clip/config.json").exists()
+
+
+def test_init_refuses_a_folder_with_a_copy_of_the_sample_s_clip(own: Path, project: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(own, tmp_path / "with clip")
+    (folder / "clip").mkdir()
+    (folder / "clip/config.json").write_text('{"structalign_sample": ["a", "bunny"]}')
+    code, said = structalign("init", str(folder), "--tasks", "2")
+    assert (code, "is the sample's tiny CLIP" in said) == (1, True)
+    assert not Path("data").exists()
+
+
 def test_init_never_overwrites_what_dvc_does_not_keep(own: Path, project: Path) -> None:
     Path("data").mkdir()
     Path("data/mine.mp4").touch()
