@@ -1,6 +1,7 @@
 """The frozen CLIP's files, from a folder here or the Hugging Face hub, gathered once for all later stages."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,23 @@ WEIGHTS = (".safetensors", ".bin")  # the first kind that a model has
 def resolve(name: str) -> Path:
     """The folder of the CLIP called `name`: itself, or the hub's snapshot; `UserError` if there is none."""
     source = local(name) or _download(name)
-    if not (source / "config.json").is_file() or not _weights([path.name for path in source.iterdir()]):
-        raise UserError(f"backbone.name = {name}: it lacks config.json or weights, so it is no model's folder.")
+    lacking = list(_lacking(source))
+    if lacking:
+        raise UserError(f"backbone.name = {name} lacks {', '.join(lacking)}: name a HuggingFace CLIP that has them.")
     return source
+
+
+def _lacking(folder: Path) -> Iterator[str]:
+    """What later stages would miss in a CLIP's folder."""
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    if "config.json" not in names or read_json(folder / "config.json").get("model_type") != "clip":
+        yield "a config.json with model_type clip"
+    if not _weights(sorted(names)):
+        yield "weights"
+    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
+        yield "tokenizer.json"
+    if "preprocessor_config.json" not in names:
+        yield "preprocessor_config.json"
 
 
 def gather(name: str, destination: Path = BACKBONE) -> None:

@@ -54,8 +54,9 @@ def project(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     write_tasks(deal(["cats", "dogs"], 2))
     clip = tmp_path / "data/clip"
     clip.mkdir()
-    (clip / "config.json").write_text(json.dumps({"structalign_sample": ["cats", "dogs"]}))
-    (clip / "model.safetensors").write_bytes(b"weights")
+    (clip / "config.json").write_text(json.dumps({"model_type": "clip", "structalign_sample": ["cats", "dogs"]}))
+    for name in ("model.safetensors", "preprocessor_config.json", "tokenizer.json"):
+        (clip / name).write_text(name)
     (clip / "README.md").write_text("not needed")
     return tmp_path
 
@@ -89,7 +90,8 @@ def test_queries_add_up_over_tasks_and_never_come_from_training(project: Path) -
 
 def test_the_backbone_is_gathered_without_what_is_not_needed(project: Path) -> None:
     prepare.main()
-    assert sorted(path.name for path in Path("work/backbone").iterdir()) == ["config.json", "model.safetensors"]
+    names = ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
+    assert sorted(path.name for path in Path("work/backbone").iterdir()) == names
 
 
 def test_the_same_content_in_training_and_test_stops(project: Path) -> None:

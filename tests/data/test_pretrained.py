@@ -14,10 +14,14 @@ from structalign.errors import UserError
 NAME = "someone/clip"
 
 
+CONFIG = ("config.json", "preprocessor_config.json", "tokenizer.json")
+
+
 def model(folder: Path, *names: str) -> Path:
+    """A folder of files that hold nothing, but for a config.json that says `clip`."""
     folder.mkdir(parents=True)
     for name in names:
-        (folder / name).write_text(name)
+        (folder / name).write_text('{"model_type": "clip"}' if name == "config.json" else name)
     return folder
 
 
@@ -41,17 +45,17 @@ def serve(monkeypatch: pytest.MonkeyPatch, snapshot: Path, size: int = 1) -> lis
 def test_only_configuration_tokenizer_and_one_kind_of_weights_are_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("config.json", "merges.txt", "model.safetensors", "pytorch_model.bin", "tf_model.h5", "README.md")
-    asked = serve(monkeypatch, model(tmp_path / "snapshot", *names))
+    needless = ("pytorch_model.bin", "tf_model.h5", "README.md")
+    asked = serve(monkeypatch, model(tmp_path / "snapshot", *CONFIG, "merges.txt", "model.safetensors", *needless))
     gather(NAME, tmp_path / "backbone")
-    assert asked == ["config.json", "merges.txt", "model.safetensors"]
-    assert sorted(path.name for path in (tmp_path / "backbone").iterdir()) == asked
+    assert sorted(asked) == sorted([*CONFIG, "merges.txt", "model.safetensors"])
+    assert sorted(path.name for path in (tmp_path / "backbone").iterdir()) == sorted(asked)
 
 
 def test_older_weights_are_taken_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = serve(monkeypatch, model(tmp_path / "snapshot", "config.json", "pytorch_model.bin"))
+    asked = serve(monkeypatch, model(tmp_path / "snapshot", *CONFIG, "pytorch_model.bin"))
     resolve(NAME)
-    assert asked == ["config.json", "pytorch_model.bin"]
+    assert asked == [*CONFIG, "pytorch_model.bin"]
 
 
 def test_too_little_disk_is_told_before_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +66,7 @@ def test_too_little_disk_is_told_before_the_download(tmp_path: Path, monkeypatch
 
 
 def test_without_a_network_the_hub_s_own_copy_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snapshot = model(tmp_path / "snapshot", "config.json", "model.safetensors")
+    snapshot = model(tmp_path / "snapshot", *CONFIG, "model.safetensors")
     monkeypatch.setattr(hub.HfApi, "model_info", failing(OSError("no route")))
     monkeypatch.setattr(hub, "snapshot_download", lambda name, local_files_only: str(snapshot))
     assert resolve(NAME) == snapshot
@@ -89,14 +93,37 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
         resolve(name)
 
 
-@pytest.mark.parametrize("names", [("config.json",), ("model.safetensors",)])
-def test_a_folder_without_a_model_is_told(names: tuple[str, ...], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"it lacks config\.json or weights"):
-        resolve(str(model(tmp_path / "clip", *names)))
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("config.json", r"lacks a config\.json with model_type clip: name a HuggingFace CLIP"),
+        ("model.safetensors", "lacks weights: name a HuggingFace CLIP"),
+        ("tokenizer.json", r"lacks tokenizer\.json: name a HuggingFace CLIP"),
+        ("preprocessor_config.json", r"lacks preprocessor_config\.json: name a HuggingFace CLIP"),
+    ],
+)
+def test_what_a_folder_lacks_of_a_clip_is_told(file: str, said: str, tmp_path: Path) -> None:
+    folder = model(tmp_path / "clip", *CONFIG, "model.safetensors")
+    (folder / file).unlink()
+    with pytest.raises(UserError, match=said):
+        resolve(str(folder))
+
+
+def test_a_model_that_is_no_clip_is_told(tmp_path: Path) -> None:
+    folder = model(tmp_path / "clip", *CONFIG, "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match=r"lacks a config\.json with model_type clip"):
+        resolve(str(folder))
+
+
+def test_an_older_tokenizer_of_two_files_will_do(tmp_path: Path) -> None:
+    folder = model(tmp_path / "clip", *CONFIG, "model.safetensors", "vocab.json", "merges.txt")
+    (folder / "tokenizer.json").unlink()
+    assert resolve(str(folder)) == folder
 
 
 def test_gathering_leaves_nothing_behind_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = model(tmp_path / "clip", "config.json", "model.safetensors")
+    source = model(tmp_path / "clip", *CONFIG, "model.safetensors")
     monkeypatch.setattr(shutil, "copyfile", failing(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="No space left on device"):
         gather(str(source), tmp_path / "backbone")
