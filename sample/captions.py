@@ -3,6 +3,8 @@
 import re
 from random import Random
 
+from sample.backgrounds import COLOURS, PATTERNS, Background
+from sample.catalogue import CATEGORIES
 from sample.scenes import Scene
 
 # Verbs stand in brackets, to be put in the singular or plural; {verb} is the thing's own.
@@ -141,3 +143,13 @@ def captions(scene: Scene, count: int, random: Random) -> list[str]:
         first, second = (placed, plain) if random.random() < WITH_BACKGROUND else (plain, placed)
         chosen.append((first or second).pop())
     return chosen
+
+
+def vocabulary() -> set[str]:
+    """Every word that a caption of either corpus may have."""
+    texts = [f"over {Background(colour, pattern, 0).phrase}" for colour in COLOURS for pattern in PATTERNS]
+    for category in CATEGORIES:
+        for thing in (*category.things, *category.others):
+            for template in (text for templates in PHRASES.values() for text in templates):
+                texts.append(phrase(template, thing.phrase, thing.plural, thing.verb or category.verb, thing.phrase))
+    return {word for text in texts for word in text.lower().split()}

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from sample import tokenizer
-from sample.catalogue import CATEGORIES
+from sample.captions import vocabulary
 from sample.webpairs import SIDE, Composer, Pair
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -63,8 +63,8 @@ def build(words: CLIPTokenizer) -> CLIPModel:
         "projection_dim": 128,
     }
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=128)
-    # By this key prepare and `structalign data check` refuse this CLIP for videos of anything else.
-    config.structalign_sample = [category.name for category in CATEGORIES]
+    # By this key prepare, `structalign init` and `data check` refuse this CLIP for captions of anything else.
+    config.structalign_sample = sorted(vocabulary())
     config._attn_implementation = "eager"
     return CLIPModel(config)
 

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -9,7 +10,7 @@ from random import Random
 import pytest
 
 from sample import sprites
-from sample.captions import captions
+from sample.captions import captions, vocabulary
 from sample.catalogue import CATEGORIES, every_thing, held_out_words
 from sample.corpus import SEARCHED, SIZES, Clip, clips, long_tail, render, resized
 from sample.motions import MOTIONS
@@ -146,6 +147,18 @@ def test_a_resized_category_keeps_its_validation_and_test_clips(size: int) -> No
 def test_a_larger_category_holds_the_smaller_one() -> None:
     small, large = (resized(clips(CATEGORIES[1]), CATEGORIES[1], size, 0, False) for size in (3, 31))
     assert split_of(large, "train")[:3] == split_of(small, "train")
+
+
+@pytest.mark.parametrize("development", [False, True])
+def test_captions_have_no_word_outside_of_the_vocabulary(development: bool) -> None:
+    texts = [text for c in CATEGORIES for clip in clips(c, development=development) for text in clip.captions]
+    assert {word for text in texts for word in text.lower().split()} <= vocabulary()
+
+
+@needs_data
+def test_the_committed_clip_names_the_vocabulary_that_it_is_made_for() -> None:
+    config = json.loads((DATA / "clip/config.json").read_text(encoding="utf-8"))
+    assert config["structalign_sample"] == sorted(vocabulary())
 
 
 @needs_data

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from structalign.data.datasets import Row, categories
+from structalign.data.datasets import Row
 from structalign.errors import UserError
 from structalign.store import read_json, whole_folder
 
 BACKBONE = Path("work/backbone")
-SAMPLE = "structalign_sample"  # in config.json of the sample's CLIP: the only categories it has seen
+SAMPLE = "structalign_sample"  # in config.json of the sample's CLIP: every word of the captions that it is made for
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
 WEIGHTS = (".safetensors", ".bin")  # the first kind that a model has
 
@@ -67,17 +67,26 @@ def local(name: str) -> Path | None:
 
 
 def refuse_sample_clip(name: str, rows: list[Row]) -> None:
-    """`UserError` if `name` is the sample's CLIP, which knows nothing else, and the data aren't its own."""
+    """`UserError` if `name` is the sample's CLIP and a caption has a word that the sample's captions don't use.
+
+    Words, since a category of one's own may well be called `music` too. Both corpora that sample/ makes pass,
+    and any part of them.
+    """
     folder = local(name)
     if folder is None or not (folder / "config.json").is_file():
         return
     known = read_json(folder / "config.json").get(SAMPLE)
-    strange = [] if known is None else [category for category in categories(rows) if category not in known]
-    if strange:
-        raise UserError(
-            f"backbone.name = {name} is the sample's tiny CLIP, which has never seen `{strange[0]}`: "
-            "`structalign init DIR --tasks N --backbone openai/clip-vit-base-patch32` takes a real one."
-        )
+    if known is None:
+        return
+    words = set(known)
+    for row in rows:
+        strange = [word for word in row.caption.lower().split() if word not in words]
+        if strange:
+            raise UserError(
+                f"backbone.name = {name} is the sample's tiny CLIP, made for the sample's captions alone, and "
+                f"captions.csv has `{strange[0]}` (row {row.number}): "
+                "`structalign init DIR --tasks N --backbone openai/clip-vit-base-patch32` takes a real one."
+            )
 
 
 def _weights(names: list[str]) -> list[str]:

@@ -110,7 +110,9 @@ def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 def test_tasks_and_table_must_fit(tmp_path: Path) -> None:
-    text = HEADER + "a.mp4,sits,cats,train,,\nd.mp4,sits,cats,train,,\nb.mp4,sits,cats,test,,\nc.mp4,sits,dogs,train,,\n"
+    text = (
+        HEADER + "a.mp4,sits,cats,train,,\nd.mp4,sits,cats,train,,\nb.mp4,sits,cats,test,,\nc.mp4,sits,dogs,train,,\n"
+    )
     rows = read_captions(table(tmp_path, text))
     assert categories(rows) == ["cats", "dogs"]
     said = [str(problem) for problem in against_tasks(rows, deal(["cats", "birds", "owls"], 2))]

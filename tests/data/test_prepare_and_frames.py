@@ -54,7 +54,8 @@ def project(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     write_tasks(deal(["cats", "dogs"], 2))
     clip = tmp_path / "data/clip"
     clip.mkdir()
-    (clip / "config.json").write_text(json.dumps({"model_type": "clip", "structalign_sample": ["cats", "dogs"]}))
+    known = ["caption", "the", "first", "second", "half", *map(str, range(12))]
+    (clip / "config.json").write_text(json.dumps({"model_type": "clip", "structalign_sample": known}))
     for name in ("model.safetensors", "preprocessor_config.json", "tokenizer.json"):
         (clip / name).write_text(name)
     (clip / "README.md").write_text("not needed")
@@ -129,11 +130,19 @@ def test_a_category_that_loses_all_its_training_videos_stops(project: Path) -> N
         prepare.main()
 
 
-def test_the_sample_s_clip_is_refused_for_other_data(project: Path) -> None:
-    config = project / "data/clip/config.json"
-    config.write_text(json.dumps({"structalign_sample": ["cats"]}))
-    with pytest.raises(UserError, match="has never seen `dogs`: `structalign init"):
+def test_the_sample_s_clip_is_refused_for_other_data_whatever_its_categories(project: Path) -> None:
+    table = project / "data/captions.csv"
+    table.write_text(table.read_text().replace("caption 7,dogs", "A sparrow 7,dogs"))
+    with pytest.raises(UserError, match=r"captions.csv has `a` \(row 9\): `structalign init"):
         prepare.main()
+
+
+def test_the_sample_s_clip_is_taken_for_part_of_the_sample(project: Path) -> None:
+    table = project / "data/captions.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:7]) + "\n")
+    write_tasks(deal(["cats"], 1))
+    prepare.main()
+    assert Path("work/backbone").is_dir()
 
 
 def test_frames_are_kept_in_the_manifest_s_order(project: Path) -> None:
