@@ -8,7 +8,7 @@ from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.frames import Frames, write_split
 from structalign.data.kept import keep, kept, place
-from structalign.data.manifest import DATA, SPLITS, Video, read_videos
+from structalign.data.manifest import DATA, MANIFEST, SPLITS, Video, read_videos
 from structalign.data.parallel import in_order
 from structalign.data.shards import Row
 from structalign.data.thumbs import encode, write_thumbs
@@ -18,7 +18,7 @@ from structalign.params import read
 from structalign.scratch import scratch
 from structalign.sections.data import Data
 from structalign.sections.frames import Frames as Sampling
-from structalign.store import digest, folder_bytes, write_json
+from structalign.store import digest, folder_bytes, read_json, write_json
 
 WORK = Path("work")
 
@@ -34,6 +34,8 @@ def main(task: str) -> None:
             mine = [video for video in videos if video.split == split]
             items = _decoded(mine, f"frames {task} {split}", data, sampling, folder, quarantine, thumbs)
             write_split(WORK / "frames" / task / split, items)
+            if split != "val":
+                refuse_lost(task, mine, quarantine)
         write_thumbs(WORK / "thumbs" / task, thumbs)
         write_json(WORK / "quarantine" / f"{task}.json", {"videos": quarantine})
         costs["videos"] = len(videos) - len(quarantine)
@@ -51,20 +53,35 @@ def _decoded(
 ) -> Iterator[tuple[Row, Frames]]:
     """(row, frames) of each video that decodes, in order; fills `quarantine` and `thumbs` on the way."""
     clips = in_order(partial(_decode, data=data, sampling=sampling, folder=folder), videos)
-    good = 0
     for video, clip in zip(videos, track(clips, label, len(videos)), strict=True):
         if isinstance(clip, BrokenVideo):
             if data.on_broken == "stop":
                 raise UserError(f"{DATA / 'videos' / video.file}: {clip}; mend it, or set `data.on_broken: skip`.")
             quarantine.append({"id": video.id, "file": video.file, "split": video.split, "reason": str(clip)})
             continue
-        good += 1
         if video.split == "test":
             thumbs.append((video.id, encode(clip.thumbnails)))
         row = {"id": video.id, "category": video.category, "file": video.file}
         yield row | {"start": clip.start, "duration": clip.duration, "times": clip.times}, clip.frames
-    if videos and not good and videos[0].split != "val":
-        raise UserError(f"{label}: none of the {len(videos)} videos can be decoded: {quarantine[-1]['reason']}.")
+
+
+def refuse_lost(task: str, videos: list[Video], quarantine: list[Row]) -> None:
+    """`UserError` if a category has lost all its training videos, or the task its test videos, to the quarantine.
+
+    Without them a category has no prototype, and a task no numbers.
+    """
+    names = {number: name for name, number in read_json(MANIFEST / task / "task.json")["categories"].items()}
+    groups: dict[str, list[str]] = {}
+    for video in videos:
+        group = f"training videos of `{names[video.category]}`" if video.split == "train" else "test videos"
+        groups.setdefault(group, []).append(video.id)
+    reasons = {row["id"]: row["reason"] for row in quarantine}
+    for group, ids in groups.items():
+        if reasons.keys() >= set(ids):
+            raise UserError(
+                f"task {task}: none of the {len(ids)} {group} can be decoded ({ids[0]}: {reasons[ids[0]]}): mend or "
+                "replace them, `structalign data check` lists what is broken."
+            )
 
 
 def _decode(video: Video, data: Data, sampling: Sampling, folder: Path) -> Clip | BrokenVideo:

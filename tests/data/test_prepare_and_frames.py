@@ -223,12 +223,33 @@ def test_a_broken_video_stops_if_asked_to(project: Path) -> None:
     assert not Path("work/frames/t01/test").exists()
 
 
-def test_a_split_without_one_video_that_decodes_stops(project: Path) -> None:
-    for name in ("4.mp4", "5.mp4"):
+def break_videos(project: Path, *names: str) -> None:
+    for name in names:
         (project / "data/videos" / name).write_bytes(name.encode())
+
+
+def test_a_task_without_one_test_video_that_decodes_stops(project: Path) -> None:
+    break_videos(project, "4.mp4", "5.mp4")
     prepare.main()
-    with pytest.raises(UserError, match="none of the 2 videos can be decoded"):
+    with pytest.raises(
+        UserError, match=r"t01: none of the 2 test videos can be decoded \(4\.mp4: .*\): mend or replace"
+    ):
         frames.main("t01")
+
+
+def test_a_category_without_one_training_video_that_decodes_stops(project: Path) -> None:
+    write_tasks(deal(["cats", "dogs"], 1))
+    break_videos(project, "6.mp4", "7.mp4")
+    prepare.main()
+    with pytest.raises(UserError, match="t01: none of the 2 training videos of `dogs` can be decoded"):
+        frames.main("t01")
+
+
+def test_validation_may_lose_all_its_videos(project: Path) -> None:
+    break_videos(project, "2.mp4", "3.mp4")
+    prepare.main()
+    frames.main("t01")
+    assert len(FrameSplit(Path("work/frames/t01/val"))) == 0
 
 
 def test_a_video_that_changed_since_prepare_stops(project: Path) -> None:
