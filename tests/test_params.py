@@ -9,7 +9,7 @@ import pytest
 import yaml
 from codemap import ROOT
 
-from structalign.cli.params import first_stage
+from structalign.cli.params import first_stage, params
 from structalign.data.tasks import deal
 from structalign.errors import UserError
 from structalign.params import read
@@ -66,6 +66,15 @@ def test_every_key_is_explained(key: str) -> None:
 
 def test_params_yaml_fits_on_two_screens() -> None:
     assert len(TEXT.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(("prefix", "nearest"), [("zzz", ""), ("crpp", "crp"), ("crp.wieght", "crp.weight")])
+def test_explaining_a_key_that_is_not_there_names_the_nearest(
+    prefix: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match=f"no key that begins with `{prefix}`; the nearest is `{nearest}"):
+        params(prefix)
 
 
 @pytest.mark.parametrize(

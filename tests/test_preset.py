@@ -99,6 +99,26 @@ def test_an_unknown_key_in_a_preset_is_refused(project: Path) -> None:
         preset(["mine"])
 
 
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "- crp\n", "crp\n"])
+def test_a_preset_without_parameters_is_refused(project: Path, text: str) -> None:
+    Path("presets/mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"presets/mine.yaml holds no parameters: write those that differ"):
+        preset(["mine"])
+
+
+def test_a_preset_that_is_no_yaml_is_refused(project: Path) -> None:
+    Path("presets/mine.yaml").write_text("crp: {weight: 1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"presets/mine.yaml is not valid YAML"):
+        preset(["mine"])
+
+
+@pytest.mark.parametrize("tasks", ["ten", "2.5", "true", "null", "0", "[1]"])
+def test_a_number_of_tasks_that_is_none_is_refused(project: Path, tasks: str) -> None:
+    Path("presets/mine.yaml").write_text(f"tasks: {tasks}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"must be a whole number at least 1|choose 1 to 20"):
+        preset(["mine"])
+
+
 def test_an_unknown_preset_is_refused_with_those_there_are(project: Path) -> None:
     with pytest.raises(UserError, match="there are the presets activitynet, msrvtt"):
         preset(["msrvt"])

@@ -1,5 +1,6 @@
 """`structalign params`: every key's value, meaning, paper's value and the first stage that it re-runs."""
 
+import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from structalign.data.tasks import Task, read_tasks
+from structalign.errors import UserError
 from structalign.params import PARAMS, load_yaml
 from structalign.sections.all import keys, leaves, validate, written
 
@@ -24,11 +26,15 @@ def params(
     tree = load_yaml(PARAMS)
     validate(tree)
     values = dict(leaves(tree))
+    shown = [key for key in keys() if key.startswith(prefix)]
+    if not shown:
+        near = difflib.get_close_matches(prefix, [*values, *tree], n=1, cutoff=0.0)
+        raise UserError(f"{PARAMS} has no key that begins with `{prefix}`; the nearest is `{near[0]}`.")
     pipeline, tasks = load_yaml(Path("dvc.yaml")), read_tasks()
     table = Table("key", "value", "meaning", "paper", "re-runs", box=None, pad_edge=False, header_style="bold")
-    for key, about in keys().items():
-        if key.startswith(prefix):
-            table.add_row(key, written(values[key]), about.meaning, about.paper, first_stage(key, pipeline, tasks))
+    for key in shown:
+        about = keys()[key]
+        table.add_row(key, written(values[key]), about.meaning, about.paper, first_stage(key, pipeline, tasks))
     Console().print(table)
 
 

@@ -11,11 +11,10 @@ from typing import Annotated, Any
 
 import typer
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from structalign.data.tasks import TASKS, category_ids, deal, read_tasks, write_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS
+from structalign.params import PARAMS, load_yaml
 from structalign.sections.all import leaves, refuse_too_many, refuse_unknown, validate, written
 from structalign.store import whole
 
@@ -32,7 +31,8 @@ def preset(
     """Overlay presets on params.yaml; comments stay, uncommitted edits are never overwritten."""
     yaml = YAML()  # YAML 1.2; comments and the writing of untouched numbers survive
     yaml.width = 4096
-    params, tasks = _load(yaml, PARAMS), read_tasks()
+    validate(load_yaml(PARAMS))
+    params, tasks = yaml.load(PARAMS), read_tasks()
     before, tasks_before = dict(leaves(params)), tasks
     categories = list(category_ids(tasks))
     for name in names:
@@ -57,13 +57,18 @@ def preset(
 
 
 def read_preset(yaml: YAML, name: str) -> MutableMapping[str, Any]:
-    """The differences that presets/<name>.yaml holds; a `UserError` for a key that params.yaml has not."""
+    """The differences that presets/<name>.yaml holds; a `UserError` if there are none, or a key is unknown."""
     path = PRESETS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
         raise UserError(f"{path} does not exist; there are the presets {known or '(none)'}.")
-    tree: MutableMapping[str, Any] = _load(yaml, path)
+    if not isinstance(load_yaml(path), dict):
+        raise UserError(f"{path} holds no parameters: write those that differ from {PARAMS}, or delete the file.")
+    tree: MutableMapping[str, Any] = yaml.load(path)
     refuse_unknown({key: value for key, value in tree.items() if key != "tasks"}, str(path), "mend the preset")
+    tasks = tree.get("tasks", 1)
+    if not isinstance(tasks, int) or isinstance(tasks, bool):
+        raise UserError(f"{path}: `tasks` = {written(tasks)} must be a whole number at least 1; mend the preset.")
     return tree
 
 
@@ -85,12 +90,3 @@ def refuse_uncommitted(path: Path) -> None:
             f"{path} has uncommitted edits, which a preset would overwrite: commit them, or drop them with "
             f"`git checkout {path}`."
         )
-
-
-def _load(yaml: YAML, path: Path) -> Any:
-    try:
-        return yaml.load(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: run from the project's root.") from None
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
