@@ -3,6 +3,7 @@
 The only door to DVC: revisions and experiments are read through its API, whatever is checked out.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from structalign.errors import UserError
+from structalign.sections.all import leaves
 
 METRICS = ("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
 PAIRED = ("R@1", "BWF_seen", "BWF_task")
@@ -23,7 +25,7 @@ WORKSPACE = "workspace"
 
 @dataclass(frozen=True)
 class Run:
-    """One revision's numbers; `params` are flat with dotted keys and without the seed."""
+    """One revision's numbers; `params` are flat with dotted keys, without the seed and with `task_list`'s `tasks`."""
 
     name: str
     seed: int
@@ -49,7 +51,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but the seed."""
+    """Runs of the same tasks that differ in nothing but the seed."""
 
     label: str
     runs: Sequence[Run]
@@ -67,9 +69,11 @@ class Group:
 
 
 def difference(group: Group, baseline: Group, key: str) -> Difference | None:
-    """Paired difference in a metric over the seeds that both have; None where they share none."""
+    """Paired difference in a metric over the seeds that both have; None without any, or where tasks differ."""
     from scipy.special import stdtrit
 
+    if group.runs[0].params.get("tasks") != baseline.runs[0].params.get("tasks"):
+        return None
     theirs = {run.seed: run.metrics.get(key) for run in baseline.runs}
     pairs = [(run.metrics.get(key), theirs.get(run.seed)) for run in group.runs]
     gaps = [a - b for a, b in pairs if a is not None and b is not None]
@@ -83,7 +87,7 @@ def difference(group: Group, baseline: Group, key: str) -> Difference | None:
 
 
 def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
-    """Group by every parameter but the seed, in order of appearance; also notes on runs that were left out.
+    """Group by the tasks and every parameter but the seed, in order of appearance; also notes on runs left out.
 
     A run that repeats another (same parameters, seed and numbers: the workspace after `dvc exp run`, say) counts
     once. One with the same parameters and seed but other numbers can't be told apart, and is left out, aloud.
@@ -184,15 +188,15 @@ def _read(revision: str) -> list[Run]:
     metrics = record("reports/metrics.json")
     if not params or not metrics:
         raise UserError(f"{revision} has no reports/metrics.json: `dvc repro` makes it.")
-    tasks = list((_yaml(text("tasks.yaml")) or {}).get("tasks", {}))
-    other = outdated(params, _yaml(text("dvc.lock")), tasks)
+    tasks = (_yaml(text("tasks.yaml")) or {}).get("tasks", {})
+    other = outdated(params, _yaml(text("dvc.lock")), list(tasks))
     if other:
         raise UserError(f"{revision} has another `{other}` in params.yaml than in its results: `dvc repro` mends it.")
-    flat = dict(flatten(params))
+    flat = {"tasks": task_list([task["categories"] for task in tasks.values()]), **dict(leaves(params))}
     seed = int(flat.pop("seed"))
     runs = [Run(revision, seed, flat, metrics, record("reports/costs.json") or {})]
     joint = record("reports/joint/metrics.json")
-    if joint and not outdated(params, _yaml(text("joint/dvc.lock")), tasks):
+    if joint and not outdated(params, _yaml(text("joint/dvc.lock")), list(tasks)):
         row = flat | {"method.name": "joint"}
         runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))
     return runs
@@ -203,17 +207,9 @@ def _yaml(text: str | None) -> Any:
     return YAML(typ="safe", pure=True).load(text) if text else None
 
 
-def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested sections as dotted keys.
-
-    >>> dict(flatten({"seed": 0, "optim": {"first": {"lr": 0.1}}}))
-    {'seed': 0, 'optim.first.lr': 0.1}
-    """
-    for key, below in value.items():
-        if isinstance(below, Mapping):
-            yield from flatten(below, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", below
+def task_list(categories: Sequence[Sequence[str]]) -> str:
+    """The number of tasks, and letters that tell their list from another as long, by each task's categories."""
+    return f"{len(categories)} ({hashlib.sha256(json.dumps(categories).encode()).hexdigest()[:6]})"
 
 
 def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
@@ -221,12 +217,12 @@ def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: S
 
     Stages of tasks that are no longer in tasks.yaml stay in the lock file and don't count.
     """
-    now = dict(flatten(params))
+    now = dict(leaves(params))
     for name, stage in ((lock or {}).get("stages") or {}).items():
         if "@" in name and name.split("@")[1] not in tasks:
             continue
         for used in (stage.get("params") or {}).values():
-            for key, value in flatten(used):
+            for key, value in leaves(used):
                 if now.get(key) != value:
                     return key
     return None
@@ -237,5 +233,5 @@ def _without_repeated_joint(runs: Sequence[Run]) -> list[Run]:
     kept: dict[Any, Run] = {}
     for run in runs:
         numbers = json.dumps(run.metrics, sort_keys=True)
-        kept.setdefault((run.seed, numbers) if run.method == "joint" else (run.name,), run)
+        kept.setdefault((run.seed, run.params.get("tasks"), numbers) if run.method == "joint" else (run.name,), run)
     return list(kept.values())

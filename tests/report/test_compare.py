@@ -19,12 +19,13 @@ from structalign.report.compare import (
     group_runs,
     outdated,
     read_runs,
+    task_list,
 )
 from structalign.report.sheets import csv_text, html, markdown, sheets
 
 
-def run(method: str, seed: int, recall: float | None, name: str = "", crp: float = 10) -> Run:
-    flat = {"method.name": method, "crp.weight": crp}
+def run(method: str, seed: int, recall: float | None, name: str = "", crp: float = 10, tasks: str = "5 (a)") -> Run:
+    flat = {"method.name": method, "crp.weight": crp, "tasks": tasks}
     metrics = {"R@1": recall, "BWF_seen": 2.0}
     return Run(name or f"{method}-{seed}", seed, flat, metrics, {"seconds": 10.0 + seed, "trained_parameters": 7})
 
@@ -43,6 +44,28 @@ def test_runs_are_grouped_by_everything_but_the_seed() -> None:
         ("structalign, crp.weight=0.5", 1),
     ]
     assert notes == []
+
+
+def test_runs_of_other_tasks_are_another_group() -> None:
+    groups, notes = group_runs([*RUNS, run("structalign", 0, 20.0, tasks="10 (b)")])
+    assert [(g.label, len(g.runs)) for g in groups] == [
+        ("structalign, tasks=5 (a)", 3),
+        ("finetune", 3),
+        ("structalign, tasks=10 (b)", 1),
+    ]
+    assert notes == []
+
+
+def test_runs_of_other_tasks_have_no_paired_difference() -> None:
+    (ours, theirs), _ = group_runs([run("structalign", 0, 20.0, tasks="10 (b)"), run("finetune", 0, 20.0)])
+    assert difference(ours, theirs, "R@1") is None
+
+
+def test_a_task_list_is_told_by_its_length_its_order_and_its_cuts() -> None:
+    lists = [[["a", "b"], ["c"]], [["b", "a"], ["c"]], [["a"], ["b", "c"]], [["a"], ["b"], ["c"]]]
+    told = [task_list(categories) for categories in lists]
+    assert [text.split(" ")[0] for text in told] == ["2", "2", "2", "3"]
+    assert len(set(told)) == 4
 
 
 def test_a_group_shows_mean_and_sample_deviation() -> None:
@@ -98,6 +121,7 @@ def test_the_baseline_is_finetune_unless_named() -> None:
 def test_joint_results_that_a_parameter_never_touched_are_one_run() -> None:
     runs = [run("joint", 0, 40.0), run("joint", 0, 40.0, crp=0.5), run("joint", 1, 41.0)]
     assert len(_without_repeated_joint(runs)) == 2
+    assert len(_without_repeated_joint([*runs, run("joint", 0, 40.0, tasks="10 (b)")])) == 3
 
 
 LOCK = {
@@ -188,6 +212,10 @@ def test_experiments_are_read_through_dvc(tmp_path: Path, monkeypatch: pytest.Mo
     Path("reports/joint/metrics.json").write_text(json.dumps({"R@1": 50.0}))
     named, _ = read_runs(["tuned", "workspace"])
     assert [(r.name, r.method) for r in named][-1] == ("workspace (joint)", "joint")
+
+    Path("tasks.yaml").write_text("tasks: {t01: {categories: [cats]}}\n")
+    assert {r.params["tasks"] for r in read_runs(["tuned", "workspace"])[0]} == {task_list([]), task_list([["cats"]])}
+    Path("tasks.yaml").unlink()
 
     Path("params.yaml").write_text("seed: 2\nmethod:\n  name: finetune\n")
     _, notes = read_runs([])
