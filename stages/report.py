@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from safetensors.numpy import load_file
 
 from structalign.console import command
@@ -17,6 +16,7 @@ from structalign.report.page import render
 from structalign.report.plots import read_losses, write_plots
 from structalign.report.spending import gather
 from structalign.report.tables import headline_rows, headline_table, write_csv
+from structalign.report.terminal import terminal
 from structalign.retrieval.forgetting import head_and_tail, headline, over_time
 from structalign.retrieval.geometry import geometry_over_time
 from structalign.sections.method import MethodName
@@ -62,11 +62,11 @@ def main() -> None:
     )
     with whole(REPORTS / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
-    console = Console()
-    console.print(headline_table(headline_rows(method, table)))
+    screen = terminal()
+    screen.print(headline_table(headline_rows(method, table)))
     if len(tasks) == 1:
-        console.print("With one task nothing can be forgotten yet: BWF is 0.")
-    console.print(f"Everything else: {REPORTS / 'index.html'}")
+        screen.print("With one task nothing can be forgotten yet: BWF is 0.")
+    screen.print(f"Everything else: {REPORTS / 'index.html'}")
 
 
 def training_videos(tasks: list[str]) -> dict[int, int]:

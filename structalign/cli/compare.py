@@ -25,10 +25,9 @@ def compare(
     html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
 ) -> None:
     """Put experiments side by side: mean ± std over seeds, paired differences, cost."""
-    from rich.console import Console
-
     from structalign.report import sheets
     from structalign.report.compare import choose_baseline, group_runs, read_runs
+    from structalign.report.terminal import terminal
 
     if md + csv + html > 1:
         raise UserError("--md, --csv and --html exclude each other: choose one.")
@@ -44,6 +43,6 @@ def compare(
         typer.echo("\n".join(map(sheets.markdown, tables)), nl=False)
     else:
         for table in tables:
-            Console().print(sheets.rich_table(table))
+            terminal().print(sheets.rich_table(table))
     for note in [*unread, *doubled]:
         typer.secho(f"note: {note}", err=True, fg="yellow")

@@ -28,10 +28,11 @@ def check() -> None:
 
 def show(found: Findings, tasks: list[str]) -> None:
     """Print the counts by task and split, then what is wrong, then what is worth a look."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)
+    from structalign.report.terminal import terminal
+
+    screen = terminal()
     table = Table("task", "split", box=None, pad_edge=False, header_style="bold")
     for column in ("videos", "captions", "seconds"):
         table.add_column(column, justify="right")
@@ -42,8 +43,8 @@ def show(found: Findings, tasks: list[str]) -> None:
     table.add_section()
     totals = (str(found.videos.total()), str(found.captions.total()), f"{sum(found.seconds.values()):.1f}")
     table.add_row("all", "", *totals)
-    console.print(table)
+    screen.print(table)
     for title, sentences, style in (("stops a run", found.stops, "red"), ("note", found.notes, "yellow")):
         for sentence in sentences:
-            console.print(f"{title}: {sentence}", style=style, soft_wrap=True)
-    console.print("Nothing stops a run." if not found.stops else f"{len(found.stops)} to mend.", style="bold")
+            screen.print(f"{title}: {sentence}", style=style, soft_wrap=True)
+    screen.print("Nothing stops a run." if not found.stops else f"{len(found.stops)} to mend.", style="bold")

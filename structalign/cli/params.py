@@ -20,8 +20,9 @@ def params(
     prefix: Annotated[str, typer.Argument(help="Only keys that begin so, as `crp`.")] = "",
 ) -> None:
     """Explain every key of params.yaml."""
-    from rich.console import Console
     from rich.table import Table
+
+    from structalign.report.terminal import terminal
 
     tree = load_yaml(PARAMS)
     validate(tree)
@@ -35,7 +36,7 @@ def params(
     for key in shown:
         about = keys()[key]
         table.add_row(key, written(values[key]), about.meaning, about.paper, first_stage(key, pipeline, tasks))
-    Console().print(table)
+    terminal().print(table)
 
 
 def first_stage(key: str, pipeline: Mapping[str, Any], tasks: Mapping[str, Task]) -> str:

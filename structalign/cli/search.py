@@ -1,16 +1,20 @@
 """`structalign search "a sentence"`: the stored videos that fit it best."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.errors import UserError
 from structalign.params import read
+from structalign.report.terminal import terminal
 from structalign.sections.ranking import Ranking
+
+if TYPE_CHECKING:
+    from structalign.retrieval.search import Hit
 
 app = typer.Typer(add_completion=False)
 
@@ -39,16 +43,15 @@ def search(
         read("ranking", Ranking).beta,
     )
     names = {number: name for name, number in category_ids(tasks).items()}
-    table = Table(box=None, pad_edge=False)
-    for column, side in (
-        ("rank", "right"),
-        ("score", "right"),
-        ("file", "left"),
-        ("category", "left"),
-        ("time", "right"),
-    ):
-        table.add_column(column, justify=side, no_wrap=True)  # type: ignore[arg-type]
-    for rank, hit in enumerate(found[:top], start=1):
+    terminal().print(table(found[:top], names))
+
+
+def table(hits: Sequence["Hit"], names: Mapping[int, str]) -> Table:
+    """The hits in their order; `names` are the categories by number."""
+    rows = Table(box=None, pad_edge=False)
+    for column in ("rank", "score", "file", "category", "time"):
+        rows.add_column(column, justify="left" if column in ("file", "category") else "right", overflow="fold")
+    for rank, hit in enumerate(hits, start=1):
         span = f"{hit.start:.1f}–{hit.end:.1f} s"
-        table.add_row(str(rank), f"{hit.score:.2f}", hit.file, names[hit.category], span)
-    Console(width=None if Console().is_terminal else 120).print(table)
+        rows.add_row(str(rank), f"{hit.score:.2f}", hit.file, names[hit.category], span)
+    return rows

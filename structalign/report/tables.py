@@ -56,7 +56,7 @@ def headline_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="Test split, text to video, all seen videos, after the last task", box=SIMPLE)
     table.add_column("", no_wrap=True)
     for key in list(rows[0])[1:]:
-        table.add_column(key.replace("_", " "), justify="right", no_wrap=True)
+        table.add_column(key.replace("_", " "), justify="right")
     for row in rows:
         table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value or "-") for value in row.values()))
     return table

@@ -1,0 +1,57 @@
+"""Tables in a pipe and on a narrow terminal: headers stay whole, and text is no markup."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from structalign.cli import search
+from structalign.report.compare import Run, group_runs
+from structalign.report.sheets import rich_table, sheets
+from structalign.report.tables import headline_table
+from structalign.report.terminal import terminal
+from structalign.retrieval.search import Hit
+
+METRICS = ("R@1", "R@5", "R@10", "MedR", "MeanR", "v2t_R@1", "BWF_seen", "BWF_task")
+HEADLINE = [{"row": "structalign", **dict.fromkeys(METRICS, 100.0)}]
+NAME = "a [red] folder/:cat: [/] %s.mp4" % ("long " * 20)
+
+
+def headline() -> Table:
+    return headline_table(HEADLINE)
+
+
+def compared() -> Table:
+    metrics: dict[str, float | None] = dict.fromkeys(("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen"), 10.0)
+    runs = [Run(f"{seed}", seed, {"method.name": "structalign"}, metrics) for seed in range(2)]
+    groups, _ = group_runs(runs)
+    return rich_table(sheets(groups, groups[0])[1])
+
+
+def searched() -> Table:
+    return search.table([Hit(score=1.0, file=NAME, category=0, task="t01", start=0.0, end=0.5)], {0: "cats [bold]"})
+
+
+@pytest.mark.parametrize("table", [headline, compared, searched])
+def test_a_pipe_gets_whole_lines(table: Callable[[], Table], capsys: pytest.CaptureFixture[str]) -> None:
+    made = table()
+    terminal().print(made)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(all(str(column.header) in line for column in made.columns) for line in lines)
+    assert not any("…" in line for line in lines)
+
+
+def test_text_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal().print(searched())
+    printed = capsys.readouterr().out
+    assert NAME in printed
+    assert "cats [bold]" in printed
+
+
+@pytest.mark.parametrize("table", [headline, searched])
+def test_a_terminal_of_80_columns_cuts_nothing(table: Callable[[], Table]) -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=80, markup=False).print(table())
+    assert "…" not in stream.getvalue()
