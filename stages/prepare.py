@@ -35,6 +35,9 @@ def main() -> None:
     gather(name)
     with whole_folder(MANIFEST) as part:
         write_manifest(rows, tasks, hashes, part, duplicates)
+    if missing:
+        gone, all_files = len({row.video for row in missing}), len({row.video for row in rows})
+        print(f"files missing, so left out: {gone} of {all_files}; {MANIFEST / 'report.json'} lists them")
     write_json(Path("checkpoints/t00/config.json"), {"backbone": name, "tasks": [], "method": None})
     write_json(Path("work/index/t00.json"), {"galleries": []})
 

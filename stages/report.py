@@ -40,7 +40,6 @@ def main() -> None:
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
     losses = read_losses({task: Path("work/logs") / f"{task}.jsonl" for task in tasks})
     costs = gather(tasks)
-    quarantine = [row for task in tasks for row in read_json(Path("work/quarantine") / f"{task}.json")["videos"]]
     thumbs = cache(lambda task: Thumbs(Path("work/thumbs") / task))
 
     write_json(REPORTS / "metrics.json", headline(table))
@@ -57,7 +56,7 @@ def main() -> None:
         geometry=geometry["test"],
         losses=losses,
         costs=costs,
-        quarantine=quarantine,
+        left_out=left_out(list(tasks)),
         picture=lambda task, video, frame: thumbs(task).jpeg(video, frame),
     )
     with whole(REPORTS / "index.html") as temporary:
@@ -67,6 +66,15 @@ def main() -> None:
     if len(tasks) == 1:
         screen.print("With one task nothing can be forgotten yet: BWF is 0.")
     screen.print(f"Everything else: {REPORTS / 'index.html'}")
+
+
+def left_out(tasks: list[str]) -> list[dict[str, str]]:
+    """The videos that took no part, each with where it stands and why: missing ones, then those not decodable."""
+    missing = read_json(Path("work/manifest/report.json"))["skipped"]
+    broken = [row for task in tasks for row in read_json(Path("work/quarantine") / f"{task}.json")["videos"]]
+    rows = [(row["file"], f"captions.csv, rows {', '.join(map(str, row['rows']))}", row["reason"]) for row in missing]
+    rows += [(row["id"], row["split"], row["reason"]) for row in broken]
+    return [{"video": video, "where": where, "reason": reason} for video, where, reason in rows]
 
 
 def training_videos(tasks: list[str]) -> dict[int, int]:

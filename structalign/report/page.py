@@ -31,13 +31,14 @@ def render(
     geometry: Mapping[str, Any],
     losses: Sequence[Mapping[str, Any]],
     costs: Mapping[str, Any],
-    quarantine: Sequence[Mapping[str, Any]],
+    left_out: Sequence[Mapping[str, str]],
     picture: Picture,
 ) -> str:
     """The whole page as HTML.
 
     `categories` names those of every task, in order; `table` is `forgetting.over_time`'s; `last` the
     evaluation after the last task (counts and examples); `geometry` one split's `geometry_over_time`;
+    `left_out` says of each video that took no part `video`, `where` and `reason`;
     `picture(task, video, frame)` gives a frame's JPEG bytes.
     """
     environment = Environment(
@@ -65,7 +66,7 @@ def render(
         costs=costs,
         slowest=max(stage["seconds"] for stage in costs["stages"].values()) or 1.0,
         examples=last["examples"],
-        quarantine=quarantine,
+        left_out=left_out,
     )
 
 

@@ -108,9 +108,12 @@ def test_the_same_content_inside_a_split_is_reported(project: Path) -> None:
     assert read("work/manifest/report.json")["duplicates"] == [["4.mp4", "5.mp4"]]
 
 
-def test_a_missing_video_is_skipped_and_reported_with_its_rows(project: Path) -> None:
+def test_a_missing_video_is_skipped_and_reported_with_its_rows(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (project / "data/videos/5.mp4").unlink()
     prepare.main()
+    assert "files missing, so left out: 1 of 12" in capsys.readouterr().out
     report = read("work/manifest/report.json")
     assert report["skipped"] == [{"file": "5.mp4", "rows": [7], "reason": "the file is missing"}]
     assert "5.mp4" not in Path("work/manifest/t02/seen.json").read_text()

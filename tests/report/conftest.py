@@ -30,11 +30,13 @@ SIGNAL = {
 
 
 def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
-    """Everything that evaluate and report read, below `root`; task 1 has one broken video."""
+    """Everything that evaluate and report read, below `root`; task 1 has one broken video, one is missing."""
     rng = np.random.default_rng(0)
     shutil.copy(ROOT / "params.yaml", root / "params.yaml")
     write_tasks(deal([f"{NAMES[i % 12]} {i}" for i in range(2 * tasks)], tasks), root / "tasks.yaml")
     keys = list(read_tasks(root / "tasks.yaml"))
+    missing = {"file": "gone.mp4", "rows": [7, 8], "reason": "the file is missing"}
+    write_json(root / "work/manifest/report.json", {"skipped": [missing]})
     for number, task in enumerate(keys, start=1):
         for split in ("test", "val"):
             _scores(root / "work/scores" / task, split, keys[:number], per_task, rng)

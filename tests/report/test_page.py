@@ -123,9 +123,9 @@ def test_a_caption_with_markup_is_shown_as_text(browser: "Browser", finished: Pa
     assert "<b>&</b>" in page.locator("blockquote").first.inner_text()
 
 
-def test_the_quarantine_is_counted(browser: "Browser", finished: Path) -> None:
+def test_the_videos_left_out_are_counted(browser: "Browser", finished: Path) -> None:
     page = visit(browser, finished)
-    assert page.locator("[data-quarantine]").get_attribute("data-quarantine") == "1"
+    assert page.locator("[data-left-out]").get_attribute("data-left-out") == "2"
 
 
 def test_every_thumbnail_says_its_category(browser: "Browser", finished: Path) -> None:

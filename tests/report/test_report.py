@@ -10,6 +10,7 @@ import pytest
 from structalign.errors import UserError
 from structalign.report.charts import Line, line_chart
 from structalign.report.plots import read_losses, thin
+from structalign.store import write_json
 
 KEYS = {
     *("R@1", "R@5", "R@10", "MedR", "MeanR", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task"),
@@ -68,6 +69,24 @@ def test_the_page_draws_the_geometry(finished: Path) -> None:
     page = (finished / "reports/index.html").read_text()
     assert page.count("<h3>NC") == 4
     assert "<h3>Turned away from own videos, °</h3>" in page
+
+
+def test_the_page_names_the_videos_left_out_and_why(finished: Path) -> None:
+    page = (finished / "reports/index.html").read_text()
+    assert "gone.mp4 <span>(captions.csv, rows 7, 8): the file is missing</span>" in page
+    assert "x.mp4 <span>(train): no video stream</span>" in page
+
+
+def test_the_page_says_that_nothing_was_left_out_only_if_that_is_so(
+    unfinished: Callable[[int], Path], finishing: Callable[[Path], None]
+) -> None:
+    root = unfinished(1)
+    write_json(root / "work/quarantine/t01.json", {"videos": []})
+    finishing(root)
+    assert "every video of the captions table was there" not in (root / "reports/index.html").read_text()
+    write_json(root / "work/manifest/report.json", {"skipped": []})
+    finishing(root)
+    assert "every video of the captions table was there" in (root / "reports/index.html").read_text()
 
 
 def test_head_and_tail_average_to_the_whole(finished: Path) -> None:
