@@ -9,7 +9,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @cache
-@cache
 def modules() -> dict[str, Path]:
     """Every module of the library and the pipeline by dotted name, package `__init__` files excluded."""
     files = [*ROOT.glob("structalign/**/*.py"), *ROOT.glob("stages/*.py")]
@@ -20,7 +19,6 @@ def modules() -> dict[str, Path]:
     }
 
 
-@cache
 @cache
 def imported(file: Path) -> set[str]:
     """Dotted names that a file imports anywhere, also inside functions; type-checking blocks excluded.
@@ -45,7 +43,6 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
         yield from _running(child)
 
 
-@cache
 @cache
 def graph() -> dict[str, set[str]]:
     """Each module's own imports among the project's modules."""

@@ -23,7 +23,6 @@ LIBRARIES = (
     "matplotlib.figure",
     "matplotlib.backends.backend_svg",
     "jinja2",
-    "joblib",
     "pydantic",
     "rich.table",
     "safetensors.torch",

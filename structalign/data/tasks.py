@@ -101,11 +101,3 @@ def category_ids(tasks: dict[str, Task]) -> dict[str, int]:
     """Every category's global id: its place in the order of the file, from 0."""
     names = [category for task in tasks.values() for category in task.categories]
     return {name: number for number, name in enumerate(names)}
-
-
-def seen(tasks: dict[str, Task], key: str) -> list[str]:
-    """The keys of the first task up to `key`; an unknown key is a `UserError`."""
-    if key not in tasks:
-        raise UserError(f"{TASKS} has no task `{key}`: it has {', '.join(tasks)}.")
-    names = list(tasks)
-    return names[: names.index(key) + 1]

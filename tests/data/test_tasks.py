@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structalign.data.tasks import category_ids, deal, read_tasks, seen, write_tasks
+from structalign.data.tasks import category_ids, deal, read_tasks, write_tasks
 from structalign.errors import UserError
 
 
@@ -37,13 +37,6 @@ def test_only_the_first_task_reads_what_acts_first() -> None:
     first, second = deal(["a", "b"], 2).values()
     assert (first.prev, first.phase, first.crp, first.pseudo) == ("t00", "first", "contrastive", "contrastive")
     assert (second.prev, second.phase, second.crp, second.pseudo) == ("t01", "later", "crp", "pseudo")
-
-
-def test_seen_is_all_up_to_a_task() -> None:
-    tasks = deal(["a", "b", "c"], 3)
-    assert seen(tasks, "t02") == ["t01", "t02"]
-    with pytest.raises(UserError, match="no task `t04`: it has t01, t02, t03"):
-        seen(tasks, "t04")
 
 
 @pytest.mark.parametrize(
