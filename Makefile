@@ -7,7 +7,7 @@ demo: .venv/stamp
 	dvc pull data && dvc repro && dvc metrics show
 
 test: .venv/stamp
-	ruff check && ruff format --check && mypy && pytest -q -n 2 --dist loadfile
+	dvc pull data && ruff check && ruff format --check && mypy && pytest -q -n 2 --dist loadfile
 
 check: .venv/stamp
 	ruff check && ruff format --check && mypy && pytest -q -m 'not slow'

@@ -1,0 +1,24 @@
+"""What the README and CI promise of `make`."""
+
+import re
+
+import pytest
+from codemap import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+LINES = dict(re.findall(r"^(\w+): \.venv/stamp\n\t(.+)$", MAKEFILE, re.M))
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check"])
+def test_the_readme_gives_the_line_without_make(target: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\$ {re.escape(LINES[target])} +# {target}$", readme, re.M)
+
+
+def test_the_tests_bring_the_sample_that_they_look_at() -> None:
+    assert LINES["test"].startswith("dvc pull data && ")
+
+
+@pytest.mark.parametrize("package", ["chromium", "fonts-noto-color-emoji", "unicode-data"])
+def test_ci_installs_what_tests_would_otherwise_skip_for(package: str) -> None:
+    assert package in (ROOT / ".ci/run").read_text(encoding="utf-8")
