@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,18 +16,25 @@ COSTS = Path("work/costs")
 
 @contextmanager
 def measured(stage: str, task: str, path: Path | None = None) -> Iterator[dict[str, Any]]:
-    """Measure the block and write `path`, else work/costs/<stage>/<task>.json; the block may add entries of its own."""
+    """Measure the block and write `path`, else work/costs/<stage>/<task>.json; the block may add entries of its own.
+
+    Peak memory is this process's and the largest one's of those it started (ffmpeg; Linux counts to a child what its
+    parent held when it was started). Threads are torch's, where it is loaded.
+    """
     entries: dict[str, Any] = {}
     start = time.perf_counter()
     yield entries
+    peaks = [resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    threads = {"threads": torch.get_num_threads()} if (torch := sys.modules.get("torch")) else {}
     write_json(
         path or COSTS / stage / f"{task}.json",
         {
             "stage": stage,
             "task": task,
             "seconds": round(time.perf_counter() - start, 3),
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_memory_bytes": sum(peaks) * 1024,
             "cores": os.cpu_count(),
+            **threads,
             **entries,
         },
     )

@@ -104,6 +104,10 @@ def test_costs_add_up(finished: Path) -> None:
     assert costs["stored_bytes_per_video"] == 4096
 
 
+def test_the_page_says_which_stages_are_counted(finished: Path) -> None:
+    assert "of work in frames, features, train, embed. Program starts" in (finished / "reports/index.html").read_text()
+
+
 def test_plot_records_have_a_numeric_x(finished: Path) -> None:
     folder = finished / "reports/plots"
     for name, x, y in (("recall", "after", "R@1"), ("heatmap", "after", "R@1"), ("losses", "step", "value")):
