@@ -6,13 +6,13 @@ from pathlib import Path
 
 from structalign.console import command, track
 from structalign.costs import measured
-from structalign.data.frames import Frames, write_split
+from structalign.data.frames import Pixels, write_split
 from structalign.data.kept import keep, kept, place
 from structalign.data.manifest import DATA, MANIFEST, SPLITS, Video, read_videos
 from structalign.data.parallel import in_order
 from structalign.data.shards import Row
 from structalign.data.thumbs import encode, write_thumbs
-from structalign.data.video import BrokenVideo, Clip, decode
+from structalign.data.video import BrokenVideo, DecodedClip, decode
 from structalign.errors import UserError
 from structalign.params import read
 from structalign.scratch import scratch
@@ -50,7 +50,7 @@ def _decoded(
     folder: Path,
     quarantine: list[Row],
     thumbs: list[tuple[str, list[bytes]]],
-) -> Iterator[tuple[Row, Frames]]:
+) -> Iterator[tuple[Row, Pixels]]:
     """(row, frames) of each video that decodes, in order; fills `quarantine` and `thumbs` on the way."""
     clips = in_order(partial(_decode, data=data, sampling=sampling, folder=folder), videos)
     for video, clip in zip(videos, track(clips, label, len(videos)), strict=True):
@@ -84,7 +84,7 @@ def refuse_lost(task: str, videos: list[Video], quarantine: list[Row]) -> None:
             )
 
 
-def _decode(video: Video, data: Data, sampling: Sampling, folder: Path) -> Clip | BrokenVideo:
+def _decode(video: Video, data: Data, sampling: Sampling, folder: Path) -> DecodedClip | BrokenVideo:
     """The clip, or why there is none; `UserError` if the file isn't the one that prepare saw.
 
     In `folder` is what an interrupted run had decoded.

@@ -14,7 +14,7 @@ from structalign.data.thumbs import Thumbs
 from structalign.params import read
 from structalign.report.page import render
 from structalign.report.plots import read_losses, write_plots
-from structalign.report.spending import gather
+from structalign.report.spending import gather_costs
 from structalign.report.tables import headline_rows, headline_table, write_csv
 from structalign.report.terminal import terminal
 from structalign.retrieval.forgetting import head_and_tail, headline, over_time
@@ -39,7 +39,7 @@ def main() -> None:
     ids = category_ids(tasks)
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
     losses = read_losses({task: Path("work/logs") / f"{task}.jsonl" for task in tasks})
-    costs = gather(tasks)
+    costs = gather_costs(tasks)
     thumbs = cache(lambda task: Thumbs(Path("work/thumbs") / task))
 
     write_json(REPORTS / "metrics.json", headline(table))

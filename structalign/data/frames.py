@@ -8,10 +8,10 @@ import numpy as np
 
 from structalign.data.shards import Row, Shards, write_shards
 
-Frames = np.ndarray[Any, np.dtype[np.uint8]]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def write_split(folder: Path, items: Iterable[tuple[Row, Frames]]) -> None:
+def write_split(folder: Path, items: Iterable[tuple[Row, Pixels]]) -> None:
     """Write (row, frames uint8 [N, H, W, 3]) pairs in order, whole or not at all.
 
     A row says which clip it is: id, category, file, start and duration (seconds), times (N seconds).
@@ -33,6 +33,6 @@ class FrameSplit:
     def __len__(self) -> int:
         return len(self._shards)
 
-    def frames(self, position: int) -> Frames:
+    def frames(self, position: int) -> Pixels:
         """Frames of the clip at `position`: uint8 [N, H, W, 3], RGB, short side `frames.size`."""
         return self._shards.array(position)

@@ -12,7 +12,7 @@ from structalign.data.manifest import DATA
 from structalign.data.parallel import in_order
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import Task
-from structalign.data.video import BrokenVideo, measure
+from structalign.data.video import BrokenVideo, clip_length
 from structalign.errors import UserError
 from structalign.sections.data import Data
 
@@ -82,6 +82,6 @@ def _measure(
 def _seconds(row: Row, folder: Path, timeout: float) -> float | str:
     """How long the row's clip lasts, or why it can't be decoded."""
     try:
-        return measure(folder / "videos" / row.video, row.start, row.end, timeout)
+        return clip_length(folder / "videos" / row.video, row.start, row.end, timeout)
     except BrokenVideo as reason:
         return str(reason)

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from structalign.data.manifest import Video
-from structalign.data.video import Clip
+from structalign.data.video import DecodedClip
 from structalign.store import whole
 
 
@@ -18,20 +18,20 @@ def place(folder: Path, video: Video) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def keep(file: Path, clip: Clip) -> None:
+def keep(file: Path, clip: DecodedClip) -> None:
     """Write a clip, whole or not at all."""
     times = {"times": clip.times, "start": clip.start, "duration": clip.duration}
     with whole(file) as part:
         save_file({"frames": clip.frames, "thumbnails": clip.thumbnails}, part, {"times": json.dumps(times)})
 
 
-def kept(file: Path) -> Clip | None:
+def kept(file: Path) -> DecodedClip | None:
     """The clip that `keep` wrote, to the bit, or None."""
     if not file.exists():
         return None
     try:
         with safe_open(file, framework="numpy") as stored:
             times = json.loads(stored.metadata()["times"])
-            return Clip(frames=stored.get_tensor("frames"), thumbnails=stored.get_tensor("thumbnails"), **times)
+            return DecodedClip(frames=stored.get_tensor("frames"), thumbnails=stored.get_tensor("thumbnails"), **times)
     except SafetensorError:  # a machine that lost power may leave half a file
         return None

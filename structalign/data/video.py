@@ -48,7 +48,7 @@ class BrokenVideo(Exception):
 
 
 @dataclass(frozen=True)
-class Clip:
+class DecodedClip:
     """N frames of one video or of a stretch of it, in order of presentation.
 
     frames: uint8 [N, H, W, 3], RGB, upright, square pixels, the short side as asked.
@@ -81,7 +81,7 @@ def decode(
     end: float | None = None,
     timeout: float = 60,
     thumbnails: bool = False,
-) -> Clip:
+) -> DecodedClip:
     """`count` frames of the video from `start` to `end` (seconds; None: its own), short side `size` pixels.
 
     Frame i is the one shown at start + (i+½)/count · duration, repeated where a video has fewer. The video is
@@ -105,7 +105,7 @@ def decode(
             raise BrokenVideo("it decodes differently each time")
         indexes = [position[frame.stamp] for frame in chosen]
     picked = [np.stack([stream[index] for index in indexes]) for stream in images]
-    return Clip(
+    return DecodedClip(
         frames=picked[0],
         times=[float(frame.begin) for frame in chosen],
         start=float(first),
@@ -114,7 +114,7 @@ def decode(
     )
 
 
-def measure(path: Path, start: float | None = None, end: float | None = None, timeout: float = 60) -> float:
+def clip_length(path: Path, start: float | None = None, end: float | None = None, timeout: float = 60) -> float:
     """Seconds that a video or a stretch of it really lasts, by decoding; raises BrokenVideo as `decode`."""
     shown, _ = _read(path, [], end, time.monotonic() + timeout, timeout)
     first, last = _stretch(shown, start, end)

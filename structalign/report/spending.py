@@ -10,7 +10,7 @@ from structalign.store import read_json
 STAGES = ("frames", "features", "train", "embed")
 
 
-def gather(tasks: Iterable[str], folder: Path = COSTS) -> dict[str, Any]:
+def gather_costs(tasks: Iterable[str], folder: Path = COSTS) -> dict[str, Any]:
     """Costs of every stage and task, and what `structalign compare` prints.
 
     `trained_parameters` (of the last task) and `stored_bytes_per_video` are null where no stage said them.

@@ -16,7 +16,7 @@ from stages import frames, prepare
 from structalign.data.frames import FrameSplit, write_split
 from structalign.data.tasks import deal, write_tasks
 from structalign.data.thumbs import Thumbs
-from structalign.data.video import Clip, decode
+from structalign.data.video import DecodedClip, decode
 from structalign.errors import UserError
 from structalign.store import digest
 
@@ -181,12 +181,12 @@ def test_frames_go_on_with_the_videos_that_an_interrupted_run_had_not_done(
     shutil.rmtree("work/thumbs")
     decoded = list[str]()
 
-    def stop_at_the_fifth(path: Path, *args: Any, **kwargs: Any) -> Clip:
+    def stop_at_the_fifth(path: Path, *args: Any, **kwargs: Any) -> DecodedClip:
         if path.name == "4.mp4":
             raise KeyboardInterrupt
         return watch(path, *args, **kwargs)
 
-    def watch(path: Path, *args: Any, **kwargs: Any) -> Clip:
+    def watch(path: Path, *args: Any, **kwargs: Any) -> DecodedClip:
         decoded.append(path.name)
         return decode(path, *args, **kwargs)
 

@@ -14,7 +14,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from structalign.data import video
-from structalign.data.video import BrokenVideo, choose, decode, measure
+from structalign.data.video import BrokenVideo, choose, clip_length, decode
 from structalign.errors import UserError
 
 Make = Callable[..., Path]
@@ -232,7 +232,7 @@ def test_odd_file_names_are_read(make: Make) -> None:
 
 
 def test_the_measured_length_includes_the_last_frame(make: Make) -> None:
-    assert measure(make("a.mp4", GREY)) == 2
+    assert clip_length(make("a.mp4", GREY)) == 2
 
 
 @given(
