@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from structalign.console import command
 from structalign.errors import UserError
 from structalign.params import read
+from structalign.report.yardstick import verdict
 from structalign.retrieval.examples import examples
-from structalign.retrieval.metrics import fuse, measure, recall_per_category, text_to_video_ranks
+from structalign.retrieval.metrics import fuse, measure, recall_per_category, summarise, text_to_video_ranks
+from structalign.sections.expected import Expected
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json, write_json
 
@@ -24,6 +27,7 @@ def main(task: str) -> None:
     folder = Path("work/scores") / task
     splits: dict[str, Any] = {}
     shown: dict[str, Any] = {"won": [], "lost": []}
+    judged = ""
     tasks: list[str] = []
     for split in ("test", "val"):
         rows = read_json(folder / f"{split}.json")
@@ -48,10 +52,15 @@ def main(task: str) -> None:
         }
         if split == "test" and queries:
             shown = examples(fused, frozen, owner, scores["best_frame"], queries, videos)
+            # what is published as zero-shot ranks by the sentence alone
+            plain = summarise(text_to_video_ranks(scores["frozen_sentence"], owner))["R@1"]
+            judged = verdict(plain, len(set(category.tolist())), read("expected", Expected))
     write_json(
         Path("reports/eval") / f"{task}.json",
-        {"task": task, "tasks": tasks, "splits": splits, "examples": shown},
+        {"task": task, "tasks": tasks, "splits": splits, "examples": shown, "yardstick": judged},
     )
+    if judged:
+        typer.echo(judged)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from structalign.console import command
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.data.thumbs import Thumbs
 from structalign.params import read
+from structalign.report.coverage import coverage, mark
 from structalign.report.page import render
 from structalign.report.plots import read_losses, write_plots
 from structalign.report.spending import gather_costs
@@ -40,11 +41,14 @@ def main() -> None:
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
     losses = read_losses({task: Path("work/logs") / f"{task}.jsonl" for task in tasks})
     costs = gather_costs(tasks)
+    dealt = read_json(Path("work/manifest/report.json"))
+    quarantine = {task: read_json(Path("work/quarantine") / f"{task}.json")["videos"] for task in tasks}
+    videos = coverage(dealt["named"], dealt["there"], quarantine)
     thumbs = cache(lambda task: Thumbs(Path("work/thumbs") / task))
 
-    write_json(REPORTS / "metrics.json", headline(table))
-    write_json(REPORTS / "per_task.json", table)
-    write_csv(REPORTS / "per_task.csv", table)
+    write_json(REPORTS / "metrics.json", headline(table) | {"partial": videos["partial"]})
+    write_json(REPORTS / "per_task.json", table | {"videos": videos})
+    write_csv(REPORTS / "per_task.csv", table, videos["partial"])
     write_json(REPORTS / "geometry.json", geometry)
     write_json(REPORTS / "costs.json", costs)
     write_plots(REPORTS / "plots", table["test"]["method"], losses)
@@ -56,24 +60,23 @@ def main() -> None:
         geometry=geometry["test"],
         losses=losses,
         costs=costs,
-        left_out=left_out(list(tasks)),
+        left_out=left_out(dealt["skipped"], quarantine),
+        videos=videos,
         picture=lambda task, video, frame: thumbs(task).jpeg(video, frame),
     )
     with whole(REPORTS / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     screen = terminal()
-    screen.print(headline_table(headline_rows(method, table)))
+    screen.print(headline_table(headline_rows(method, table), mark(videos)))
     if len(tasks) == 1:
         screen.print("With one task nothing can be forgotten yet: BWF is 0.")
     screen.print(f"Everything else: {REPORTS / 'index.html'}")
 
 
-def left_out(tasks: list[str]) -> list[dict[str, str]]:
-    """The videos that took no part, each with where it stands and why: missing ones, then those not decodable."""
-    missing = read_json(Path("work/manifest/report.json"))["skipped"]
-    broken = [row for task in tasks for row in read_json(Path("work/quarantine") / f"{task}.json")["videos"]]
+def left_out(missing: list[dict[str, Any]], broken: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, str]]:
+    """The videos that took no part, each with where it stands and why: missing ones, then, by task, the broken."""
     rows = [(row["file"], f"captions.csv, rows {', '.join(map(str, row['rows']))}", row["reason"]) for row in missing]
-    rows += [(row["id"], row["split"], row["reason"]) for row in broken]
+    rows += [(row["id"], row["split"], row["reason"]) for task in broken.values() for row in task]
     return [{"video": video, "where": where, "reason": reason} for video, where, reason in rows]
 
 

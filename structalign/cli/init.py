@@ -7,7 +7,9 @@ files must stay as they are. Only what the captions table names is copied.
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 from ruamel.yaml import YAML
@@ -49,7 +51,7 @@ def init(
         refuse_unsaved()
         bring(folder, rows)
     write_tasks(dealt)
-    set_backbone(name)
+    set_params({"backbone": {"name": name}, "expected": {"zero_shot": None}})
     dvc_add()
     typer.echo(f"{len({row.id for row in rows})} videos, {len(rows)} captions, {len(dealt)} tasks: next")
     typer.echo("  structalign data check\n  dvc repro\nand back to what was committed:\n  " + BACK)
@@ -63,15 +65,20 @@ def bring(folder: Path, rows: list[Row]) -> None:
     ]
     files += [path.relative_to(folder) for path in sorted((folder / "clip").glob("*")) if path.is_file()]
     there = [file for file in files if (folder / file).is_file()]
-    size, free = sum((folder / file).stat().st_size for file in there), shutil.disk_usage(".").free
-    if size > free:
-        raise UserError(f"{folder} has {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free here: make room.")
     with whole_folder(DATA) as part:
-        for file in track(there, "copying"):
-            (part / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / file, part / file)
+        copy({part / file: folder / file for file in there})
     if len(there) < len(files):
         typer.echo(f"{len(files) - len(there)} videos of the table are missing: `structalign data check` lists them.")
+
+
+def copy(files: Mapping[Path, Path]) -> None:
+    """Copy files, target -> source; `UserError` if there is too little room."""
+    size, free = sum(file.stat().st_size for file in files.values()), shutil.disk_usage(".").free
+    if size > free:
+        raise UserError(f"the videos have {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free here: make room.")
+    for target, source in track(files.items(), "copying", len(files)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
 
 def refuse_unsaved() -> None:
@@ -82,14 +89,15 @@ def refuse_unsaved() -> None:
         raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
 
 
-def set_backbone(name: str) -> None:
-    """Write backbone.name into params.yaml; its comments stay."""
+def set_params(values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write values into sections of params.yaml; its comments stay."""
     yaml = YAML()
     yaml.width = 4096
     yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     params = yaml.load(PARAMS)
-    if params["backbone"]["name"] != name:
-        params["backbone"]["name"] = name
+    if any(params[section] != {**params[section], **new} for section, new in values.items()):
+        for section, new in values.items():
+            params[section].update(new)
         with whole(PARAMS) as part:
             yaml.dump(params, part)
 

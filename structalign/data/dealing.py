@@ -10,7 +10,7 @@ from typing import Any
 
 from structalign.console import track
 from structalign.data.datasets import Row
-from structalign.data.manifest import Video
+from structalign.data.manifest import SPLITS, Video
 from structalign.data.tasks import Task, category_ids
 from structalign.errors import UserError
 from structalign.store import digest, write_json
@@ -97,7 +97,15 @@ def write_manifest(
     for row in rows:
         if row.video not in hashes:
             missing.setdefault(row.video, []).append(row.number)
+    first = {row.id: row for row in reversed(rows)}.values()
+    named: dict[str, dict[str, int]] = {key: dict.fromkeys(SPLITS, 0) for key in tasks}
+    there: dict[str, dict[str, int]] = {key: dict.fromkeys(SPLITS, 0) for key in tasks}
+    for row in first:
+        named[owner[row.category]][row.split] += 1
+        there[owner[row.category]][row.split] += row.video in hashes
     report = {
+        "named": named,
+        "there": there,
         "videos": len({row.id for row in here}),
         "captions": len(here),
         "skipped": [{"file": name, "rows": lines, "reason": "the file is missing"} for name, lines in missing.items()],

@@ -38,6 +38,11 @@ class Run:
         """The row of the methods table that was trained."""
         return str(self.params["method.name"])
 
+    @property
+    def partial(self) -> bool:
+        """Whether videos of the captions table were missing or broken."""
+        return bool(self.metrics.get("partial"))
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -55,6 +60,11 @@ class Group:
 
     label: str
     runs: Sequence[Run]
+
+    @property
+    def name(self) -> str:
+        """The label, with `(partial)` where a run lacked videos: for tables."""
+        return self.label + " (partial)" * any(run.partial for run in self.runs)
 
     def spread(self, key: str) -> tuple[float, float | None] | None:
         """Mean and sample standard deviation (one run has none) of a metric; None where no run has it."""
@@ -197,7 +207,7 @@ def _read(revision: str) -> list[Run]:
     runs = [Run(revision, seed, flat, metrics, record("reports/costs.json") or {})]
     joint = record("reports/joint/metrics.json")
     if joint and not outdated(params, _yaml(text("joint/dvc.lock")), list(tasks)):
-        row = flat | {"method.name": "joint"}
+        row, joint = flat | {"method.name": "joint"}, joint | {"partial": metrics.get("partial")}
         runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))
     return runs
 

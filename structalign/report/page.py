@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from structalign.report.charts import Line, line_chart
+from structalign.report.coverage import by_task, mark
 from structalign.report.tables import FROZEN, headline_rows
 
 LOSS_TITLES = {
@@ -32,13 +33,14 @@ def render(
     losses: Sequence[Mapping[str, Any]],
     costs: Mapping[str, Any],
     left_out: Sequence[Mapping[str, str]],
+    videos: Mapping[str, Any],
     picture: Picture,
 ) -> str:
     """The whole page as HTML.
 
     `categories` names those of every task, in order; `table` is `forgetting.over_time`'s; `last` the
     evaluation after the last task (counts and examples); `geometry` one split's `geometry_over_time`;
-    `left_out` says of each video that took no part `video`, `where` and `reason`;
+    `left_out` says of each video that took no part `video`, `where` and `reason`; `videos` is `coverage.coverage`'s;
     `picture(task, video, frame)` gives a frame's JPEG bytes.
     """
     environment = Environment(
@@ -67,6 +69,9 @@ def render(
         slowest=max(stage["seconds"] for stage in costs["stages"].values()) or 1.0,
         examples=last["examples"],
         left_out=left_out,
+        partial=mark(videos),
+        lacking=by_task(videos),
+        judged=last["yardstick"],
     )
 
 

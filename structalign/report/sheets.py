@@ -22,19 +22,17 @@ class Sheet:
 
 def sheets(groups: Sequence[Group], baseline: Group) -> list[Sheet]:
     """Two tables: metrics (mean ± std), and paired differences to the baseline beside costs."""
-    metrics = [
-        [group.label, str(len(group.runs)), *(_spread(group.spread(key)) for key in METRICS)] for group in groups
-    ]
+    metrics = [[group.name, str(len(group.runs)), *(_spread(group.spread(key)) for key in METRICS)] for group in groups]
     others = []
     for group in groups:
         gaps = [None if group is baseline else difference(group, baseline, key) for key in PAIRED]
         shared = next((str(gap.seeds) for gap in gaps if gap), "–")
         costs = [_cost(group.cost(key)) for key in COSTS]
-        others.append([group.label, shared, *map(_difference, gaps), *costs])
+        others.append([group.name, shared, *map(_difference, gaps), *costs])
     return [
         Sheet("Mean ± std over seeds", ["", "n", *(_words(key) for key in METRICS)], metrics),
         Sheet(
-            f"Paired difference to {baseline.label} [95 % interval], and cost",
+            f"Paired difference to {baseline.name} [95 % interval], and cost",
             [
                 "",
                 "seeds",
@@ -79,7 +77,7 @@ def csv_text(groups: Sequence[Group], baseline: Group) -> str:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*header, *COSTS])
         for group in groups:
-            row: list[object] = [group.label, group.runs[0].method, len(group.runs)]
+            row: list[object] = [group.name, group.runs[0].method, len(group.runs)]
             for key in METRICS:
                 row += group.spread(key) or (None, None)
             for key in PAIRED:

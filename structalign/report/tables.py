@@ -10,12 +10,12 @@ from rich.table import Table
 
 from structalign.store import whole
 
-COLUMNS = ("split", "row", "gallery", "direction", "after", "task", "metric", "value")
+COLUMNS = ("split", "row", "gallery", "direction", "after", "task", "metric", "value", "partial")
 FROZEN = "frozen CLIP"
 
 
 def per_task_rows(table: Mapping[str, Any]) -> Iterator[tuple[str | float, ...]]:
-    """Rows of per_task.csv, columns `COLUMNS`; (task, after) with metric R@1 is the matrix Acc(i, t)."""
+    """Rows of per_task.csv, `COLUMNS` but the last; (task, after) with metric R@1 is the matrix Acc(i, t)."""
     for split, rows in table.items():
         for row, found in rows.items():
             for direction in ("t2v", "v2t"):
@@ -28,12 +28,12 @@ def per_task_rows(table: Mapping[str, Any]) -> Iterator[tuple[str | float, ...]]
                     yield split, row, "task", "t2v", after, task, "R@1", value
 
 
-def write_csv(path: Path, table: Mapping[str, Any]) -> None:
-    """Write reports/per_task.csv whole."""
+def write_csv(path: Path, table: Mapping[str, Any], partial: bool) -> None:
+    """Write reports/per_task.csv whole; every row says whether its run was partial (0 or 1)."""
     with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(per_task_rows(table))
+        writer.writerows((*row, int(partial)) for row in per_task_rows(table))
 
 
 def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -51,9 +51,10 @@ def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]
     return rows
 
 
-def headline_table(rows: list[dict[str, Any]]) -> Table:
-    """The same two rows for a terminal."""
-    table = Table(title="Test split, text to video, all seen videos, after the last task", box=SIMPLE)
+def headline_table(rows: list[dict[str, Any]], partial: str) -> Table:
+    """The same two rows for a terminal; `partial` is `coverage.mark`'s."""
+    title = "Test split, text to video, all seen videos, after the last task"
+    table = Table(title=f"{title}\n{partial}" if partial else title, box=SIMPLE)
     table.add_column("", no_wrap=True)
     for key in list(rows[0])[1:]:
         table.add_column(key.replace("_", " "), justify="right")

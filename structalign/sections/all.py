@@ -20,6 +20,7 @@ from structalign.sections.contrastive import Contrastive
 from structalign.sections.crp import Crp
 from structalign.sections.data import Data
 from structalign.sections.etf import Etf
+from structalign.sections.expected import Expected
 from structalign.sections.features import Features
 from structalign.sections.frames import Frames
 from structalign.sections.method import MethodName
@@ -50,6 +51,7 @@ class Params(Section):
     pseudo: Pseudo
     optim: Optim
     ranking: Ranking
+    expected: Expected
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,9 @@ def test_a_missing_video_is_skipped_and_reported_with_its_rows(
     assert "files missing, so left out: 1 of 12" in capsys.readouterr().out
     report = read("work/manifest/report.json")
     assert report["skipped"] == [{"file": "5.mp4", "rows": [7], "reason": "the file is missing"}]
+    assert report["named"]["t01"] == {"train": 2, "val": 2, "test": 2}
+    assert report["there"]["t01"] == {"train": 2, "val": 2, "test": 1}
+    assert report["there"]["t02"] == report["named"]["t02"]
     assert "5.mp4" not in Path("work/manifest/t02/seen.json").read_text()
 
 

@@ -50,6 +50,8 @@ def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
         broken = {"id": "x.mp4", "file": "x.mp4", "split": "train", "reason": "no video stream"}
         write_json(root / f"work/quarantine/{task}.json", {"videos": [broken] if number == 1 else []})
         _costs(root / "work/costs", task)
+    named = {task: {"train": 1, "val": per_task, "test": per_task} for task in keys}
+    write_json(root / "work/manifest/report.json", {"named": named, "there": named})
 
 
 def _scores(folder: Path, split: str, keys: list[str], per_task: int, rng: np.random.Generator) -> None:

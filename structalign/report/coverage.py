@@ -1,0 +1,43 @@
+"""Which videos of the captions table a run had: where some are missing or broken, its numbers are `partial`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Counts = Mapping[str, Mapping[str, int]]
+
+
+def coverage(named: Counts, there: Counts, quarantine: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """How many videos the table names, and by task and split how many took no part.
+
+    `named` and `there` are work/manifest/report.json's, [task][split]; `quarantine` the broken ones by task.
+
+    >>> coverage({"t01": {"train": 4}}, {"t01": {"train": 3}}, {"t01": []})
+    {'named': 4, 'lost': 1, 'partial': True, 'tasks': {'t01': {'train': 1}}}
+    """
+    tasks = {
+        task: {
+            split: count - there[task][split] + sum(row["split"] == split for row in quarantine[task])
+            for split, count in splits.items()
+        }
+        for task, splits in named.items()
+    }
+    lost = sum(sum(splits.values()) for splits in tasks.values())
+    total = sum(sum(splits.values()) for splits in named.values())
+    return {"named": total, "lost": lost, "partial": lost > 0, "tasks": tasks}
+
+
+def mark(found: Mapping[str, Any]) -> str:
+    """The words that stand beside a partial run's numbers; empty where every video took part."""
+    if not found["partial"]:
+        return ""
+    return f"partial: {found['lost']:,} of {found['named']:,} videos are missing or broken"
+
+
+def by_task(found: Mapping[str, Any]) -> str:
+    """The tasks that lack videos, with how many of each split: "t01 2 train, 1 test; t04 3 test"."""
+    lines = []
+    for task, splits in found["tasks"].items():
+        lost = [f"{count} {split}" for split, count in splits.items() if count]
+        if lost:
+            lines.append(f"{task} {', '.join(lost)}")
+    return "; ".join(lines)
