@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -49,9 +50,56 @@ def test_a_preset_changes_the_keys_it_names_and_no_other(project: Path, name: st
     before = dict(leaves(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))))
     preset([name])
     after = dict(leaves(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))))
-    named = dict(leaves(yaml.safe_load(Path(f"presets/{name}.yaml").read_text(encoding="utf-8"))))
-    named.pop("tasks", None)
-    assert after == {**before, **named}
+    assert after == {**before, **_named(name)}
+
+
+def _named(name: str) -> dict[str, Any]:
+    """The keys that a preset sets, those of the presets that it stands on included."""
+    tree = yaml.safe_load(Path(f"presets/{name}.yaml").read_text(encoding="utf-8"))
+    tree.pop("tasks", None)
+    below = [_named(base) for base in tree.pop("presets", [])]
+    return {key: value for keys in [*below, dict(leaves(tree))] for key, value in keys.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks", "frames", "experts", "lr", "zero_shot"),
+    [
+        ("msrvtt-10", 10, 12, 10, 3e-6, 22.14),
+        ("msrvtt-20", 20, 12, 10, 3e-6, 22.14),
+        ("actnet-10", 10, 24, 5, 6e-6, 14.89),
+        ("actnet-20", 20, 24, 5, 6e-6, 14.89),
+    ],
+)
+def test_a_benchmark_s_preset_holds_what_was_published(
+    project: Path, name: str, tasks: int, frames: int, experts: int, lr: float, zero_shot: float
+) -> None:
+    preset([name])
+    params = validate(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")))
+    assert len(read_tasks()) == tasks
+    assert (params.frames.per_video, params.adapters.experts, params.optim.later.lr) == (frames, experts, lr)
+    assert (params.optim.first.lr, params.optim.shared.batch, params.crp.weight) == (2e-5, 32, 10)
+    assert params.expected.zero_shot == zero_shot
+
+
+def test_a_preset_stands_on_others_and_wins_over_them(project: Path) -> None:
+    Path("presets/one.yaml").write_text("crp: {weight: 1}\nseed: 7\n", encoding="utf-8")
+    Path("presets/two.yaml").write_text("presets: [one]\ncrp: {weight: 2}\n", encoding="utf-8")
+    preset(["two"])
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    assert (params["crp"]["weight"], params["seed"]) == (2, 7)
+
+
+def test_a_preset_that_stands_on_no_list_is_refused(project: Path) -> None:
+    Path("presets/one.yaml").write_text("presets: paper\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"one.yaml: `presets` = paper must be a list"):
+        preset(["one"])
+
+
+def test_presets_that_stand_on_each_other_are_refused(project: Path) -> None:
+    Path("presets/one.yaml").write_text("presets: [two]\n", encoding="utf-8")
+    Path("presets/two.yaml").write_text("presets: [one]\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"stands on itself .one -> two -> one"):
+        preset(["one"])
 
 
 def test_comments_stay(project: Path) -> None:
@@ -89,7 +137,7 @@ def test_diff_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str])
 def test_uncommitted_edits_are_not_overwritten(project: Path, file: str) -> None:
     Path(file).write_text(Path(file).read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
     with pytest.raises(UserError, match=rf"{file} has uncommitted edits"):
-        preset(["msrvtt"])
+        preset(["msrvtt-10"])
     assert _changed() == f" M {file}\n"
 
 
@@ -120,7 +168,7 @@ def test_a_number_of_tasks_that_is_none_is_refused(project: Path, tasks: str) ->
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are(project: Path) -> None:
-    with pytest.raises(UserError, match="there are the presets activitynet, msrvtt"):
+    with pytest.raises(UserError, match="there are the presets actnet, actnet-10"):
         preset(["msrvt"])
     assert _changed() == ""
 

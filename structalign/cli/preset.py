@@ -1,11 +1,12 @@
 """`structalign preset NAME...`: overlay differences on params.yaml, and deal the categories into other tasks.
 
-A preset is a file of presets/ that holds only what differs, in the shape of params.yaml, and may say
-`tasks: 10`: how many tasks the categories of tasks.yaml are dealt into, in their order.
+A preset is a file of presets/ that holds only what differs, in the shape of params.yaml. It may say
+`presets: [paper]`, those that it stands on, and `tasks: 10`: how many tasks the categories of tasks.yaml
+are dealt into, in their order.
 """
 
 import subprocess
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,8 +36,7 @@ def preset(
     params, tasks = yaml.load(PARAMS), read_tasks()
     before, tasks_before = dict(leaves(params)), tasks
     categories = list(category_ids(tasks))
-    for name in names:
-        differences = read_preset(yaml, name)
+    for differences in (layer for name in names for layer in read_layers(yaml, name)):
         if "tasks" in differences:
             tasks = deal(categories, differences.pop("tasks"))
         overlay(params, differences)
@@ -56,6 +56,16 @@ def preset(
         write_tasks(tasks)
 
 
+def read_layers(yaml: YAML, name: str, above: tuple[str, ...] = ()) -> Iterator[MutableMapping[str, Any]]:
+    """The differences of the presets that `name` stands on, in order, then its own."""
+    if name in above:
+        raise UserError(f"{PRESETS / name}.yaml stands on itself ({' -> '.join([*above, name])}): mend its `presets`.")
+    differences = read_preset(yaml, name)
+    for base in differences.pop("presets", []):
+        yield from read_layers(yaml, base, (*above, name))
+    yield differences
+
+
 def read_preset(yaml: YAML, name: str) -> MutableMapping[str, Any]:
     """The differences that presets/<name>.yaml holds; a `UserError` if there are none, or a key is unknown."""
     path = PRESETS / f"{name}.yaml"
@@ -65,7 +75,10 @@ def read_preset(yaml: YAML, name: str) -> MutableMapping[str, Any]:
     if not isinstance(load_yaml(path), dict):
         raise UserError(f"{path} holds no parameters: write those that differ from {PARAMS}, or delete the file.")
     tree: MutableMapping[str, Any] = yaml.load(path)
-    refuse_unknown({key: value for key, value in tree.items() if key != "tasks"}, str(path), "mend the preset")
+    parameters = {key: value for key, value in tree.items() if key not in ("presets", "tasks")}
+    refuse_unknown(parameters, str(path), "mend the preset")
+    if not isinstance(tree.get("presets", []), list):
+        raise UserError(f"{path}: `presets` = {tree['presets']} must be a list, as [paper]; mend the preset.")
     tasks = tree.get("tasks", 1)
     if not isinstance(tasks, int) or isinstance(tasks, bool):
         raise UserError(f"{path}: `tasks` = {written(tasks)} must be a whole number at least 1; mend the preset.")
