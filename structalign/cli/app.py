@@ -1,6 +1,7 @@
 """`structalign`: the root of the commands. A command's module is imported only when its name is given."""
 
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import typer
@@ -8,9 +9,10 @@ from typer.core import TyperGroup
 
 from structalign.console import run
 
-# name -> what `structalign --help` says of it; the module of that name beside this one holds `app`
+# name -> what `structalign --help` says of it; the module of that name beside this one holds `app` (`import`: import_)
 COMMANDS = {
     "init": "Point the project at a folder of your own videos.",
+    "import": "Point the project at MSR-VTT or ActivityNet.",
     "task": "Append a task.",
     "data": "Check the data before a run.",
     "search": "Find videos by a sentence.",
@@ -29,10 +31,11 @@ class Lazy(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        name = f"structalign.cli.{cmd_name}{'_' * iskeyword(cmd_name)}"
         try:
-            module = import_module(f"structalign.cli.{cmd_name}")
+            module = import_module(name)
         except ModuleNotFoundError as e:
-            if e.name != f"structalign.cli.{cmd_name}":
+            if e.name != name:
                 raise
             return None
         command = typer.main.get_command(module.app)

@@ -94,6 +94,14 @@ def read_table(folder: Path = DATA) -> tuple[list[Row], list[Problem]]:
     return rows, problems + list(_contradictions(rows))
 
 
+def write_captions(folder: Path, rows: Iterable[Row]) -> None:
+    """Write captions.csv into `folder`: what `read_captions` reads back."""
+    with (folder / "captions.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow((*REQUIRED, *OPTIONAL))
+        writer.writerows((row.video, row.caption, row.category, row.split, row.start, row.end) for row in rows)
+
+
 def _header(header: list[str]) -> Iterator[Problem]:
     known = ", ".join((*REQUIRED, *OPTIONAL))
     for column in REQUIRED:

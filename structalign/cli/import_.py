@@ -1,0 +1,97 @@
+"""`structalign import msrvtt | activitynet`: from a benchmark's own files to a project that `dvc repro` can run.
+
+Videos are copied, as `init` does. With --link they are hard-linked instead; `dvc add` then copies them into its
+cache and links data/ to that, so that one's own files stay as they are and one copy is saved.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structalign.cli.init import BACK, copy, dvc_add, refuse_unsaved
+from structalign.cli.preset import PRESETS
+from structalign.data import benchmarks
+from structalign.data.benchmarks import Benchmark
+from structalign.data.datasets import write_captions
+from structalign.data.manifest import DATA
+from structalign.data.tasks import category_ids, write_tasks
+from structalign.errors import UserError
+from structalign.store import whole_folder
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+Splits = Annotated[Path, typer.Option(help="The setting's CTVR split file, a pickle.")]
+Videos = Annotated[Path, typer.Option(help="A folder with the videos, called id + ending; folders below count.")]
+Link = Annotated[bool, typer.Option("--link", help="Hard links in place of copies: half the room.")]
+
+
+@app.callback()
+def import_() -> None:
+    """Point the project at MSR-VTT or ActivityNet: data/, tasks.yaml, `dvc add`."""
+
+
+@app.command()
+def msrvtt(
+    splits: Splits,
+    videos: Videos,
+    annotations: Annotated[Path, typer.Option(help="train_val_videodatainfo.json.")],
+    test_captions: Annotated[Path, typer.Option(help="MSRVTT_CL_validation.csv: one caption a test video.")],
+    link: Link = False,
+) -> None:
+    """MSRVTT-10 and -20: 320 training videos, 2,990 test videos."""
+    adopt(benchmarks.msrvtt(splits, videos, annotations, test_captions), "msrvtt", link)
+
+
+@app.command()
+def activitynet(
+    splits: Splits,
+    videos: Videos,
+    train_captions: Annotated[Path, typer.Option(help="Captions of the training videos: train.json.")],
+    test_captions: Annotated[Path, typer.Option(help="Captions of the test videos: val_1.json.")],
+    link: Link = False,
+) -> None:
+    """ACTNET-10 and -20: 3,200 training videos, 4,910 test videos."""
+    adopt(benchmarks.activitynet(splits, videos, train_captions, test_captions), "actnet", link)
+
+
+def adopt(benchmark: Benchmark, preset: str, link: bool) -> None:
+    """Make data/ and tasks.yaml of a benchmark; say what came out, and what is missing."""
+    refuse_unsaved()
+    with whole_folder(DATA) as part:
+        write_captions(part, benchmark.rows)
+        files = {part / "videos" / name: source for name, source in benchmark.files.items()}
+        if link:
+            hard_link(files)
+        else:
+            copy(files)
+    write_tasks(benchmark.tasks)
+    dvc_add()
+    typer.echo(summary(benchmark))
+    setting = f"{preset}-{len(benchmark.tasks)}"
+    name = setting if (PRESETS / f"{setting}.yaml").is_file() else preset
+    typer.echo(f"next\n  structalign preset {name}\n  structalign data check\n  dvc repro")
+    typer.echo(f"and back to what was committed:\n  {BACK}")
+
+
+def summary(benchmark: Benchmark) -> str:
+    """Counts, as the table names them, then by task what isn't there."""
+    trained, tested = (len(benchmark.names(split)) for split in ("train", "test"))
+    text = f"{len(category_ids(benchmark.tasks))} categories, {len(benchmark.tasks)} tasks"
+    text = f"{trained:,} training videos, {tested:,} test videos, {len(benchmark.rows):,} captions, {text}"
+    lost = benchmark.missing()
+    if lost:
+        by_task = ", ".join(f"{task} {number}" for task, number in lost.items())
+        text += f"\nmissing videos: {sum(lost.values()):,} ({by_task}); numbers of a run will be marked partial"
+    return text
+
+
+def hard_link(files: dict[Path, Path]) -> None:
+    """Link files, target -> source; `UserError` where the file system can't."""
+    for target, source in files.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source.resolve(), target)
+        except OSError as error:
+            raise UserError(f"{source} can't be linked into {DATA}/ ({error.strerror}): leave --link out.") from None

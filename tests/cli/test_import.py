@@ -1,0 +1,100 @@
+"""`structalign import`, as a user types it, on a look-alike of MSR-VTT; then the preset that it names."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from structalign.data.datasets import read_captions
+from structalign.data.tasks import deal, read_tasks, write_tasks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Twenty categories in ten tasks, a training and a test video each; the last test video isn't there."""
+    own = tmp_path / "own"
+    (own / "videos").mkdir(parents=True)
+    tree = {
+        split: {task: {c: [f"video{first + c}"] for c in (2 * task - 2, 2 * task - 1)} for task in range(1, 11)}
+        for split, first in (("train", 0), ("val", 7010))
+    }
+    (own / "splits.pkl").write_bytes(pickle.dumps(tree))
+    for number in [*range(20), *range(7010, 7029)]:
+        (own / f"videos/video{number}.mp4").write_text(f"not decoded here: {number}")
+    sentences = [{"video_id": f"video{n}", "caption": f"caption {n}"} for n in range(20)]
+    (own / "annotations.json").write_text(json.dumps({"sentences": sentences}))
+    lines = [f"ret{n},msr{n},video{n},caption {n}" for n in range(7010, 7030)]
+    (own / "test.csv").write_text("\n".join(["key,vid_key,video_id,sentence", *lines]))
+    return own
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A committed project in git and DVC, without data/."""
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    for name in ("params.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, project)
+    shutil.copytree(ROOT / "presets", project / "presets")
+    write_tasks(deal(["mammals", "birds"], 2))
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], ["git", "add", "."]):
+        subprocess.run(command, check=True)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, "commit", "-qm", "Begin"], check=True)
+    shutil.copy(ROOT / ".dvc/config", ".dvc/config")
+    return project
+
+
+def structalign(*arguments: str) -> tuple[int, str]:
+    """Run the command; its exit code and all it printed."""
+    code = "from structalign.cli.app import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def imported(own: Path, *more: str) -> tuple[int, str]:
+    files = ["--splits", str(own / "splits.pkl"), "--videos", str(own / "videos")]
+    texts = ["--annotations", str(own / "annotations.json"), "--test-captions", str(own / "test.csv")]
+    return structalign("import", "msrvtt", *files, *texts, *more)
+
+
+@pytest.mark.parametrize("link", [[], ["--link"]], ids=["copied", "linked"])
+def test_a_benchmark_becomes_a_project_and_its_own_files_stay_as_they_are(
+    own: Path, project: Path, link: list[str]
+) -> None:
+    code, said = imported(own, *link)
+    assert code == 0
+    assert "20 training videos, 20 test videos, 40 captions, 20 categories, 10 tasks" in said
+    assert "missing videos: 1 (t10 1); numbers of a run will be marked partial" in said
+    assert len(read_captions(Path("data"), read_tasks())) == 40
+    assert yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["nfiles"] == 40
+    mine = (own / "videos/video0.mp4").stat()
+    assert (mine.st_nlink, bool(mine.st_mode & 0o200)) == (1, True)
+
+
+def test_the_preset_that_it_names_fits(own: Path, project: Path) -> None:
+    said = imported(own)[1]
+    assert "structalign preset msrvtt-10\n" in said
+    assert structalign("preset", "msrvtt-10")[0] == 0
+    assert yaml.safe_load(Path("params.yaml").read_text())["expected"]["zero_shot"] == 22.14
+
+
+def test_data_that_dvc_does_not_keep_are_not_replaced(own: Path, project: Path) -> None:
+    Path("data").mkdir()
+    Path("data/mine.mp4").touch()
+    code, said = imported(own)
+    assert (code, "`dvc add data` keeps them" in said) == (1, True)
+    assert Path("data/mine.mp4").exists()
+    assert list(read_tasks()) == ["t01", "t02"]

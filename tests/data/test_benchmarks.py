@@ -1,0 +1,281 @@
+"""MSR-VTT and ActivityNet from the files people have: look-alikes, and the real split files where they lie."""
+
+import csv
+import json
+import pickle
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from structalign.cli.import_ import summary
+from structalign.data.benchmarks import Benchmark, activitynet, find_videos, msrvtt
+from structalign.data.ctvr import read_split
+from structalign.data.datasets import against_tasks, read_captions, write_captions
+from structalign.data.tasks import deal
+from structalign.errors import UserError
+
+REAL = Path(__file__).resolve().parents[3] / "shared/ctvr"
+
+Files = dict[str, Path]
+
+
+def ids(task: int, category: int, split: str) -> list[str]:
+    """Two training and three test videos a category, under ids of the kind that the benchmarks have."""
+    return [f"video{1000 * (split == 'val') + 100 * task + 10 * category + n}" for n in range(2 + (split == "val"))]
+
+
+def split_tree(name: Callable[[int], Any], prefix: str = "") -> dict[str, Any]:
+    """Two tasks of two categories in the shape of a CTVR split file."""
+    tree: dict[str, Any] = {}
+    for split in ("train", "val"):
+        tree[split] = {}
+        for task in (1, 2):
+            cells: dict[Any, list[str]] = defaultdict(list) if prefix else {}
+            for category in (2 * task - 2, 2 * task - 1):
+                cells[name(category)] = [prefix + video for video in ids(task, category, split)]
+            tree[split][task] = cells
+    return tree
+
+
+def save(folder: Path, tree: Any) -> Path:
+    path = folder / "splits.pkl"
+    path.write_bytes(pickle.dumps(tree, protocol=4))
+    return path
+
+
+def all_ids(tree: dict[str, Any], split: str) -> list[str]:
+    return [video for task in tree[split].values() for cell in task.values() for video in cell]
+
+
+@pytest.fixture
+def msr(tmp_path: Path) -> Files:
+    """MSR-VTT's four kinds of files, with a caption that a video has twice, and one with stray blanks."""
+    tree = split_tree(int)
+    sentences = [
+        {"video_id": video, "caption": caption, "sen_id": 0}
+        for video in all_ids(tree, "train")
+        for caption in (f"{video} runs", f"{video} runs", f"  {video}   jumps ")
+    ]
+    annotations = tmp_path / "train_val_videodatainfo.json"
+    annotations.write_text(json.dumps({"videos": [], "sentences": sentences}))
+    captions = tmp_path / "test.csv"
+    with captions.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("key", "vid_key", "video_id", "sentence"))
+        writer.writerows((f"ret{n}", "", video, f"{video} sits, too") for n, video in enumerate(all_ids(tree, "val")))
+    videos = tmp_path / "all/TrainValVideo"
+    videos.mkdir(parents=True)
+    for video in [*all_ids(tree, "train"), *all_ids(tree, "val")]:
+        (videos / f"{video}.mp4").write_text(video)
+    files = {"annotations": annotations, "test_captions": captions, "videos": tmp_path / "all"}
+    return {"splits": save(tmp_path, tree), **files}
+
+
+@pytest.fixture
+def act(tmp_path: Path) -> Files:
+    """ActivityNet's files; every video has two segments, of which the first counts."""
+    tree = split_tree(lambda category: f"Having {category}", "v_")
+    files = {"splits": save(tmp_path, tree), "videos": tmp_path / "act"}
+    (tmp_path / "act").mkdir()
+    for split, name in (("train", "train_captions"), ("val", "test_captions")):
+        texts = {
+            video: {"duration": 9.5, "timestamps": [[1, 2.5], [3, 9]], "sentences": [f" {video} sits. ", "It goes."]}
+            for video in all_ids(tree, split)
+        }
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_text(json.dumps(texts))
+        for video in texts:
+            (tmp_path / "act" / f"{video.removeprefix('v_')}.webm").write_text(video)
+    return files
+
+
+def test_msrvtt_has_every_caption_for_training_and_one_for_test(msr: Files) -> None:
+    found = msrvtt(**msr)
+    assert [row.caption for row in found.rows if row.video == "video100.mp4"] == ["video100 runs", "video100 jumps"]
+    assert [row.caption for row in found.rows if row.video == "video1100.mp4"] == ["video1100 sits, too"]
+    assert [task.categories for task in found.tasks.values()] == [
+        ["music", "people"],
+        ["gaming", "sports and actions"],
+    ]
+    assert (len(found.names("train")), len(found.names("test")), found.missing()) == (8, 12, {})
+
+
+def test_activitynet_has_the_first_segment_and_its_sentence(act: Files) -> None:
+    found = activitynet(**act)
+    assert [row.id for row in found.rows[:2]] == ["v_video100.webm#1-2.5", "v_video101.webm#1-2.5"]
+    assert found.rows[0].caption == "v_video100 sits."
+    assert found.files["v_video100.webm"].name == "video100.webm"
+    assert [task.categories for task in found.tasks.values()] == [["Having 0", "Having 1"], ["Having 2", "Having 3"]]
+
+
+def test_the_table_is_one_that_a_run_reads(act: Files, tmp_path: Path) -> None:
+    found = activitynet(**act)
+    write_captions(tmp_path, found.rows)
+    assert read_captions(tmp_path, found.tasks) == found.rows
+
+
+def test_a_missing_video_keeps_its_rows_and_is_counted_by_task(msr: Files) -> None:
+    complete = msrvtt(**msr).rows
+    for video in ("video100", "video1100", "video1220"):
+        (msr["videos"] / f"TrainValVideo/{video}.mp4").unlink()
+    found = msrvtt(**msr)
+    assert found.rows == complete
+    assert found.missing() == {"t01": 2, "t02": 1}
+    assert summary(found).splitlines() == [
+        "8 training videos, 12 test videos, 28 captions, 4 categories, 2 tasks",
+        "missing videos: 3 (t01 2, t02 1); numbers of a run will be marked partial",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [(b"cos\nsystem\n(S'true'\ntR.", "os.system"), (b"c__builtin__\neval\n(S'1'\ntR.", "__builtin__.eval")],
+)
+def test_a_pickle_that_asks_for_more_than_these_files_need_is_refused(tmp_path: Path, code: bytes, asked: str) -> None:
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(code)
+    with pytest.raises(UserError, match=rf"evil\.pkl is no CTVR split file \(it asks for {asked}"):
+        read_split(path)
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_defaultdict_of_lists_is_admitted_in_every_protocol(tmp_path: Path, protocol: int) -> None:
+    tree = split_tree(lambda category: f"Having {category}", "v_")
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree, protocol=protocol))
+    assert len(read_split(tmp_path / "x.pkl")) == 8
+
+
+def test_a_nested_attribute_is_no_way_round(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(b"\x80\x04\x8c\x0bcollections\x8c\x17defaultdict.__init_sub_\x93.")
+    with pytest.raises(UserError, match="is no CTVR split file"):
+        read_split(path)
+
+
+@pytest.mark.parametrize(
+    ("tree", "says"),
+    [
+        ([], "not just the two keys train and val"),
+        ({"train": {}, "val": {}}, "not numbered"),
+        ({"train": {1: {0: ["a"]}, 3: {1: ["b"]}}, "val": {1: {0: ["c"]}, 3: {1: ["d"]}}}, "not numbered"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {1: ["c"]}}}, "task 1 has other categories in val"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {0: []}}}, "category 0 of task 1, val, is no list of video ids"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {0: ["a"]}}}, "a is in category 0 of task 1, train and category 0"),
+    ],
+)
+def test_a_split_file_of_another_shape_is_refused(tmp_path: Path, tree: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read_split(save(tmp_path, tree))
+
+
+def test_what_is_no_pickle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_text("hello")
+    with pytest.raises(UserError, match=r"x\.pkl is no CTVR split file"):
+        read_split(tmp_path / "x.pkl")
+    with pytest.raises(UserError, match=r"y\.pkl can't be read"):
+        read_split(tmp_path / "y.pkl")
+
+
+def test_captions_that_lack_a_video_of_the_split_are_refused(msr: Files) -> None:
+    msr["annotations"].write_text(json.dumps({"sentences": []}))
+    with pytest.raises(UserError, match=r"videodatainfo\.json has no caption of video100, which"):
+        msrvtt(**msr)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"sentences": [{"caption": "x"}]}', '{"sentences": [{"video_id": 1}]}'])
+def test_annotations_of_another_shape_are_refused(msr: Files, text: str) -> None:
+    msr["annotations"].write_text(text)
+    with pytest.raises(UserError, match="has no `sentences` with video_id and caption"):
+        msrvtt(**msr)
+
+
+def test_segments_of_another_shape_are_refused(act: Files) -> None:
+    act["train_captions"].write_text(json.dumps({"v_x": {"timestamps": [], "sentences": []}}))
+    with pytest.raises(UserError, match="doesn't give every video its timestamps and sentences"):
+        activitynet(**act)
+
+
+def test_a_test_table_without_its_columns_is_refused(msr: Files) -> None:
+    msr["test_captions"].write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="lacks the columns video_id and sentence"):
+        msrvtt(**msr)
+
+
+def test_two_files_of_one_video_are_refused(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b/a.mkv", "a.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"a\.mp4 and .*a\.mkv are both the video a"):
+        find_videos(tmp_path, ["a"])
+
+
+def test_a_folder_without_one_of_the_videos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.mp4").touch()
+    with pytest.raises(UserError, match=r"has none of the 2 videos: name the folder that holds files like a\.mp4"):
+        find_videos(tmp_path, ["a", "b"])
+
+
+# The real split files
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Benchmark]:
+    """A published setting by name, over empty files in place of the videos and invented training captions."""
+    if not REAL.is_dir():
+        pytest.skip("the benchmark's split files are not in ../shared/ctvr; they have no licence to be copied here")
+
+    def read(setting: str) -> Benchmark:
+        folder = tmp_path_factory.mktemp(setting)
+        splits = REAL / f"{setting}_dataset.pkl"
+        videos = folder / "videos"
+        videos.mkdir()
+        named = [(cell.split, video) for cell in read_split(splits) for video in cell.ids]
+        for _, video in named:
+            (videos / f"{video}.mp4").touch()
+        if setting.startswith("ACTNET"):
+            return activitynet(splits, videos, REAL / "train_queries.json", REAL / "val_queries.json")
+        sentences = [
+            {"video_id": video, "caption": f"caption {n}"}
+            for split, video in named
+            if split == "train"
+            for n in range(20)
+        ]
+        (folder / "annotations.json").write_text(json.dumps({"sentences": sentences}))
+        return msrvtt(splits, videos, folder / "annotations.json", REAL / "MSRVTT_CL_validation.csv")
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("setting", "tasks", "categories", "trained", "tested", "captions"),
+    [
+        ("MSRVTT_10", 10, 20, 320, 2990, 9390),
+        ("MSRVTT_20", 20, 20, 320, 2990, 9390),
+        ("ACTNET_10", 10, 200, 3200, 4910, 8110),
+        ("ACTNET_20", 20, 200, 3200, 4910, 8110),
+    ],
+)
+def test_a_published_setting_has_its_published_counts(
+    real: Callable[[str], Benchmark],
+    tmp_path: Path,
+    setting: str,
+    tasks: int,
+    categories: int,
+    trained: int,
+    tested: int,
+    captions: int,
+) -> None:
+    found = real(setting)
+    names = [name for task in found.tasks.values() for name in task.categories]
+    train, test = set(found.names("train")), set(found.names("test"))
+    assert (len(found.tasks), len(names), len(train), len(test)) == (tasks, categories, trained, tested)
+    assert (len(found.rows), train & test) == (captions, set())
+    by_category = Counter(category for _, category in {(r.video, r.category) for r in found.rows if r.split == "train"})
+    assert set(by_category.values()) == {16}
+    assert found.tasks == deal(names, tasks)  # so that a preset's `tasks: 20` makes the 20-task setting of it
+    write_captions(tmp_path, found.rows)
+    assert read_captions(tmp_path, found.tasks) == found.rows
+    assert against_tasks(found.rows, found.tasks) == []
