@@ -46,7 +46,7 @@ def main() -> None:
     videos = coverage(dealt["named"], dealt["there"], quarantine)
     thumbs = cache(lambda task: Thumbs(Path("work/thumbs") / task))
 
-    write_json(REPORTS / "metrics.json", headline(table) | {"partial": videos["partial"]})
+    write_json(REPORTS / "metrics.json", headline(table) | ({"partial": True} if videos["partial"] else {}))
     write_json(REPORTS / "per_task.json", table | {"videos": videos})
     write_csv(REPORTS / "per_task.csv", table, videos["partial"])
     write_json(REPORTS / "geometry.json", geometry)

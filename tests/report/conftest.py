@@ -36,7 +36,6 @@ def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
     write_tasks(deal([f"{NAMES[i % 12]} {i}" for i in range(2 * tasks)], tasks), root / "tasks.yaml")
     keys = list(read_tasks(root / "tasks.yaml"))
     missing = {"file": "gone.mp4", "rows": [7, 8], "reason": "the file is missing"}
-    write_json(root / "work/manifest/report.json", {"skipped": [missing]})
     for number, task in enumerate(keys, start=1):
         for split in ("test", "val"):
             _scores(root / "work/scores" / task, split, keys[:number], per_task, rng)
@@ -51,7 +50,7 @@ def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
         write_json(root / f"work/quarantine/{task}.json", {"videos": [broken] if number == 1 else []})
         _costs(root / "work/costs", task)
     named = {task: {"train": 1, "val": per_task, "test": per_task} for task in keys}
-    write_json(root / "work/manifest/report.json", {"named": named, "there": named})
+    write_json(root / "work/manifest/report.json", {"skipped": [missing], "named": named, "there": named})
 
 
 def _scores(folder: Path, split: str, keys: list[str], per_task: int, rng: np.random.Generator) -> None:

@@ -20,7 +20,7 @@ NAME = "a [red] folder/:cat: [/] %s.mp4" % ("long " * 20)
 
 
 def headline() -> Table:
-    return headline_table(HEADLINE)
+    return headline_table(HEADLINE, partial="")
 
 
 def compared() -> Table:
