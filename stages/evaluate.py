@@ -33,19 +33,19 @@ def main(task: str) -> None:
         rows = read_json(folder / f"{split}.json")
         queries, videos = rows["queries"], rows["videos"]
         scores: dict[str, NDArray[Any]] = load_file(folder / f"{split}.safetensors") if queries else EMPTY
-        if queries and scores["words"].shape != (len(queries), len(videos)):
+        if queries and scores["sentence"].shape != (len(queries), len(videos)):
             raise UserError(f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{task}` makes them.")
         column = {video["id"]: index for index, video in enumerate(videos)}
         owner = np.array([column[query["video"]] for query in queries], dtype=np.int64)
         came_with = [video["task"] for video in videos] if queries else []
         tasks = tasks or list(dict.fromkeys(came_with))
         category = np.array([query["category"] for query in queries], dtype=np.int64)
-        fused = fuse(scores["words"], scores["sentence"], beta)
+        fused = fuse(scores.get("words"), scores["sentence"], beta)
         frozen = fuse(scores["frozen_words"], scores["frozen_sentence"], beta)
         splits[split] = {
             "queries": len(queries),
             "videos": len(videos),
-            "method": measure(scores["words"], scores["sentence"], beta, owner, came_with, tasks)
+            "method": measure(scores.get("words"), scores["sentence"], beta, owner, came_with, tasks)
             | {"t2v_per_category": recall_per_category(text_to_video_ranks(fused, owner), category)},
             "zero_shot": measure(scores["frozen_words"], scores["frozen_sentence"], beta, owner, came_with, tasks)
             | {"t2v_per_category": recall_per_category(text_to_video_ranks(frozen, owner), category)},

@@ -17,12 +17,11 @@ from structalign.errors import UserError
 from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
 from structalign.model.device import autocast, prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
-from structalign.model.views import centre_view, random_view
+from structalign.model.views import centre_view, seeded_view
 from structalign.params import read
 from structalign.scratch import scratch
 from structalign.sections.backbone import Backbone
 from structalign.sections.features import Features
-from structalign.seeds import seed_of
 from structalign.store import folder_bytes, read_json, whole, whole_folder
 
 BACKBONE = Path("work/backbone")
@@ -50,8 +49,8 @@ def main(task: str) -> None:
             if view == CENTRE:
                 pixels = centre_view(frames, clip.image_size)
             else:
-                key = torch.Generator().manual_seed(seed_of(section.seed, view, source.rows[i]["id"]))
-                pixels = random_view(frames, clip.image_size, section.flip, key)
+                key = (section.seed, view, source.rows[i]["id"])
+                pixels = seeded_view(frames, clip.image_size, section.flip, *key)
             with autocast(device, precision):
                 states = clip.vision_prefix((pixels.to(device) - mean) / std, backbone.vision_frozen).half()
             if view != CENTRE:

@@ -94,7 +94,7 @@ def test_explaining_a_key_that_is_not_there_names_the_nearest(
         ("seed", True, "`seed` = true must be a whole number at least 0"),
         ("adapters.experts", 1, "`adapters.experts` = 1 must be a whole number at least 2"),
         ("ranking.beta", 1.5, "`ranking.beta` = 1.5 must be a finite number at least 0 and at most 1"),
-        ("method.name", "structaling", "must be structalign, finetune or zero_shot"),
+        ("method.name", "structaling", "must be structalign, finetune, zero_shot, head_only, clip4clip, "),
         ("features.flip", "maybe", "`features.flip` = maybe must be true or false"),
         ("crp", 3, "`crp` = 3 must hold the keys crp.weight, crp.temperature, crp.teacher"),
         ("crp", None, "`crp` = null must hold the keys"),

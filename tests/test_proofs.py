@@ -100,7 +100,7 @@ def test_a_tasks_videos_are_scored_by_queries_routed_as_that_task(project: Proje
     for number in range(1, TASKS + 1):
         columns = [i for i, video in enumerate(rows["videos"]) if video["task"] == f"t{number:02d}"]
         frames = load_file(project.root / f"work/gallery/t{number:02d}/test.safetensors")["frames"]
-        as_task = [score(retriever.encode_text(texts, task), frames)[0] for task in range(1, TASKS + 1)]
+        as_task = [score(retriever.encode_text(texts, task), frames)["words"] for task in range(1, TASKS + 1)]
         gaps = [float((scores[:, columns] - given).abs().max()) for given in as_task]
         assert gaps[number - 1] < 1e-5 < min(gap for task, gap in enumerate(gaps, start=1) if task != number)
 

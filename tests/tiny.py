@@ -1,16 +1,23 @@
 """A random three-layer CLIP, adapters that do something, and the features of a task, all made of nothing."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from structalign.learning.etf import etf_head_init, simplex_etf
 from structalign.learning.memory import Memory, empty_memory
-from structalign.learning.training import Settings
+from structalign.learning.methods import method_named
+from structalign.learning.settings import Settings
+from structalign.learning.start import begin
+from structalign.learning.training import TaskTrainer
 from structalign.model.backbone import Clip, Tokens
+from structalign.model.checkpoint import Config, save_checkpoint
 from structalign.model.features import (
     CENTRE,
     Captions,
@@ -20,7 +27,10 @@ from structalign.model.features import (
     write_index,
     write_view,
 )
+from structalign.model.inputs import videos_for
 from structalign.model.video_text import Shape, VideoText
+from structalign.sections.adapters import Adapters
+from structalign.sections.backbone import Backbone
 from structalign.sections.contrastive import Contrastive
 from structalign.sections.crp import Crp
 from structalign.sections.etf import Etf
@@ -104,7 +114,8 @@ def settings(
 ) -> Settings:
     return Settings(
         seed=0,
-        precision="fp32",
+        backbone=Backbone(name="tiny", vision_frozen=1, precision="fp32"),
+        adapters=Adapters(rank=2, alpha=8, experts=3, dropout=0.1),
         contrastive=Contrastive(scale=17.6, prior=0, sentence_weight=0),
         etf=Etf(dim=ETF_DIM, capacity=6, weight=0.1, seed=0),
         crp=Crp(weight=10, temperature=2, teacher="previous") if task > 1 else None,
@@ -112,5 +123,46 @@ def settings(
         shared=Shared.model_validate(
             {"batch": batch, "epoch": epoch, "sampling": "uniform", "weight_decay": 0.5, "clip": 1}
         ),
-        phase=Phase(epochs=epochs, lr=lr, alpha_lr=lr, head_lr=lr, warmup=warmup),
+        phase=Phase(epochs=epochs, lr=lr, alpha_lr=lr, head_lr=lr, tower_lr=lr, warmup=warmup),
     )
+
+
+class NoiseFrames:
+    """Decoded frames of a task's split, each video its own noise."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def frames(self, position: int) -> NDArray[np.uint8]:
+        source = np.random.default_rng((self.number, position))
+        return source.integers(0, 256, (FRAMES, IMAGE + 4, IMAGE + 8, 3), dtype=np.uint8)
+
+
+def begin_task(folder: Path, method: str, number: int, act: Settings | None = None) -> TaskTrainer:
+    """Task `number` as the train stage begins it, on from the checkpoint `folder`/<number - 1>."""
+    if number == 1 and not (folder / "0").exists():
+        (folder / "0").mkdir(parents=True)
+        save_checkpoint(folder / "0", Config("tiny"), {}, {})
+    held, row, act = folder / f"features{number}", method_named(method), act or settings(number)
+    features = Features(held) if held.exists() else write_features(held, first=2 * (number - 1))
+    model, memory = begin(tiny_clip(), folder / str(number - 1), row, act, number, FRAMES)
+    statistics = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
+    videos = videos_for(model, features, NoiseFrames(number), statistics, CPU)
+    return TaskTrainer(model, row, videos, memory, number, act, CPU)
+
+
+def finish_task(folder: Path, trainer: TaskTrainer) -> TaskTrainer:
+    """Train, and save the checkpoint `folder`/<number>."""
+    trainer.fit(lambda row: None)
+    out, number = folder / str(trainer.number), trainer.number
+    out.mkdir()
+    shape, tasks = asdict(trainer.model.shape), [f"t{task:02d}" for task in range(1, number + 1)]
+    config = Config("tiny", "tiny", tasks=tasks, shape=shape, comparison=trainer.method.comparison)
+    save_checkpoint(out, config, trainer.model.adapter_state(), trainer.remember(2).tensors())
+    return trainer
+
+
+def second_task_of(folder: Path, method: str, act: Settings | None = None) -> TaskTrainer:
+    """Task 2, not yet trained, after a first task that left its checkpoint."""
+    finish_task(folder, begin_task(folder, method, 1))
+    return begin_task(folder, method, 2, act)

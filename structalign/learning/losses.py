@@ -58,14 +58,22 @@ def vertex_distance(text: Tensor, video: Tensor, vertices: Tensor) -> Tensor:
 def relation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """L_CRP = 1/2 [KL(R || S) + KL(R^T || S^T)] of two [B, B] logit matrices; the teacher gets no gradient."""
     target = teacher.detach()
-    return (_distil(student, target, temperature) + _distil(student.T, target.T, temperature)) / 2
+    return (distil(student, target, temperature) + distil(student.T, target.T, temperature)) / 2
 
 
-def _distil(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def distil(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 * mean over rows of KL(softmax(teacher / T) || softmax(student / T))."""
     log_student = F.log_softmax(student / temperature, dim=1)
     log_teacher = F.log_softmax(teacher / temperature, dim=1)
     return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
+def caption_to_video(logits: Tensor, video: Tensor) -> Tensor:
+    """CE of [B, B + M] logits, captions as rows: caption i's video is column i, its copies among the first B are no
+    rivals. video: [B] ids."""
+    rivals = F.pad(same_off_diagonal(video), (0, logits.shape[1] - len(video)))
+    target = torch.arange(len(logits), device=logits.device)
+    return F.cross_entropy(logits.masked_fill(rivals, -torch.inf), target)
 
 
 PSEUDO_SCALE = 99.48431564193378  # e^4.60, CLIP's temperature, without the batch size

@@ -1,7 +1,8 @@
-"""What a checkpoint remembers of learned tasks: bounded, carried forward, never a video or caption.
+"""What a checkpoint remembers of learned tasks: bounded and carried forward. A method fills what it needs.
 
-Per learned category: mean and radius of its text and video embeddings (pseudo-features, method section 5), and the
-ETF vertices, which are stored and never made again. Letters: C categories, D embedding, d ETF space.
+structalign: per learned category, mean and radius of its text and video embeddings (pseudo-features, method section 5),
+and the ETF vertices, which are stored and never made again. stablefusion: one vector a past training video. replay: a
+few past pairs. Letters: C categories, D embedding, d ETF space, M remembered videos or pairs, N frames, L tokens.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -10,21 +11,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+NOTHING = torch.empty(0)
+
 
 @dataclass(frozen=True)
 class Memory:
     """vertices: [capacity, d]; text_mean, video_mean: [C, D]; text_radius, video_radius: [C]; category ids are rows.
 
-    text_count, video_count: [C] samples behind each mean.
+    text_count, video_count: [C] samples behind each mean. videos: [M, D] unit vectors. Of M pairs: pair_states
+    [M, N, T, W] float16, pair_ids [M, L], pair_eot [M], pair_task [M] from 1. What a method does not remember is empty.
     """
 
-    vertices: Tensor
-    text_mean: Tensor
-    text_radius: Tensor
-    text_count: Tensor
-    video_mean: Tensor
-    video_radius: Tensor
-    video_count: Tensor
+    vertices: Tensor = NOTHING
+    text_mean: Tensor = NOTHING
+    text_radius: Tensor = NOTHING
+    text_count: Tensor = NOTHING
+    video_mean: Tensor = NOTHING
+    video_radius: Tensor = NOTHING
+    video_count: Tensor = NOTHING
+    videos: Tensor = NOTHING
+    pair_states: Tensor = NOTHING
+    pair_ids: Tensor = NOTHING
+    pair_eot: Tensor = NOTHING
+    pair_task: Tensor = NOTHING
 
     @property
     def learned(self) -> int:
@@ -32,7 +41,9 @@ class Memory:
         return len(self.text_mean)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
+        """What is not empty, by name."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor.contiguous() for name, tensor in held.items() if tensor.numel()}
 
 
 def empty_memory(vertices: Tensor, dim: int) -> Memory:

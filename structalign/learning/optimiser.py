@@ -8,6 +8,8 @@ from structalign.learning.methods import Method
 from structalign.model.video_text import VideoText
 from structalign.sections.optim import Phase, Shared
 
+DECAYED = ("lora", "router", "experts", "routers")
+
 
 def schedule(step: int, steps: int, warmup: float) -> float:
     """Factor on the learning rate: linear warm-up over `warmup` of all steps, then half a cosine to zero."""
@@ -18,24 +20,23 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def optimiser(model: VideoText, method: Method, task: int, shared: Shared, phase: Phase) -> torch.optim.AdamW:
-    """A fresh AdamW over what `method` trains in this task (method, section 6).
+    """A fresh AdamW over what `method` trains in this task (method, section 6; `VideoText.learning`).
 
-    In task 1 the mixture is its first expert; later, of the task prototypes only this task's. Decay acts on LoRA and
-    router matrices alone: fusion projections start at the identity and everything else at or near zero.
-    Every trainable parameter is in exactly one group.
+    Decay acts on LoRA, expert and router matrices alone: all else starts at the identity, at what CLIP learned, or at
+    or near zero. Every trainable parameter is in exactly one group.
     """
-    groups = model.groups()
-    if task == 1:
-        groups["lora"] = [p for m in model.mixtures() for p in (m.lora_A, m.lora_Bs[0])]
-        groups["router"], groups["task_prototypes"] = [], []
-    else:
-        groups["task_prototypes"] = groups["task_prototypes"][task - 1 :]
-    rate = {"alpha": phase.alpha_lr, "task_prototypes": phase.alpha_lr, "head": phase.head_lr}
+    groups = model.learning(task)
+    rate = {
+        "alpha": phase.alpha_lr,
+        "task_prototypes": phase.alpha_lr,
+        "head": phase.head_lr,
+        "tower": phase.tower_lr,
+    }
     chosen = [
         {
             "params": groups[name],
             "initial_lr": rate.get(name, phase.lr),
-            "weight_decay": shared.weight_decay if name in ("lora", "router") else 0.0,
+            "weight_decay": shared.weight_decay if name in DECAYED else 0.0,
         }
         for name in method.trains
         if groups[name]

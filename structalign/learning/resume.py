@@ -1,6 +1,7 @@
 """Progress inside a task: saved now and then while it is learned, taken up by the run after an interrupted one.
 
-What a step draws is keyed by its number, so the trained tensors, the optimiser's and the rows of the log say all.
+What a step draws is keyed by its number, so the trained tensors, the optimiser's, what the method carries from step to
+step and the rows of the log say all.
 """
 
 import json
@@ -21,11 +22,15 @@ Row = dict[str, float]
 
 
 class Progress:
-    """The progress of one task in `folder`/progress.safetensors; without a folder nothing is saved."""
+    """The progress of one task in `folder`/progress.safetensors; without a folder nothing is saved.
 
-    def __init__(self, folder: Path | None, optimiser: torch.optim.Optimizer):
+    carried: what else changes from step to step, by name, in place.
+    """
+
+    def __init__(self, folder: Path | None, optimiser: torch.optim.Optimizer, carried: dict[str, Tensor]):
         self._file = folder and folder / "progress.safetensors"
         self._optimiser = optimiser
+        self._carried = carried
         self._trained = [p for group in optimiser.param_groups for p in group["params"]]
         self._every = float(os.environ.get("STRUCTALIGN_SAVE_SECONDS", SECONDS))
         self._saved = time.monotonic()
@@ -44,7 +49,9 @@ class Progress:
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             number, _, key = name.partition(".")
-            if key == "weight":
+            if number == "carried":
+                self._carried[key].copy_(tensor)
+            elif key == "weight":
                 self._trained[int(number)].copy_(tensor)
             else:
                 state.setdefault(int(number), {})[key] = tensor.clone()
@@ -59,6 +66,7 @@ class Progress:
         tensors = {f"{number}.weight": p.detach() for number, p in enumerate(self._trained)}
         for number, state in self._optimiser.state_dict()["state"].items():
             tensors |= {f"{number}.{key}": value for key, value in state.items()}
+        tensors |= {f"carried.{name}": tensor for name, tensor in self._carried.items()}
         with whole(self._file) as part:
             save_file(tensors, part, {"rows": json.dumps(rows)})
         self._saved = time.monotonic()

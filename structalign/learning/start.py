@@ -1,29 +1,52 @@
-"""What the first task begins with: adapters at the identity, an orthonormal head, the simplex, an empty memory."""
+"""What a task begins with: the model and memory of the checkpoint before, or a method's parts at the identity."""
+
+from pathlib import Path
 
 import torch
 
 from structalign.learning.etf import etf_head_init, simplex_etf
 from structalign.learning.memory import Memory, empty_memory
+from structalign.learning.methods import Method
+from structalign.learning.settings import Settings
 from structalign.model.backbone import Clip
+from structalign.model.checkpoint import build_model, load_memory, read_config
 from structalign.model.video_text import Shape, VideoText
-from structalign.sections.adapters import Adapters
-from structalign.sections.etf import Etf
 
 
-def build(
-    clip: Clip, adapters: Adapters, etf: Etf, vision_frozen: int, frames: int, seed: int
+def begin(
+    clip: Clip, previous: Path, method: Method, settings: Settings, number: int, frames: int
 ) -> tuple[VideoText, Memory]:
-    """A fresh model around `clip` for videos of `frames` frames, seeded by `seed` (adapters) and `etf.seed`."""
+    """Task `number` (from 1) of a chain, on from the checkpoint folder `previous`.
+
+    The mixture's first expert, alone until then, is copied into the others when task 2 begins (method, section 2).
+    """
+    model, memory = build_model(clip, read_config(previous), previous), Memory(**load_memory(previous))
+    if model is None:
+        return build(clip, method, settings, frames)
+    model.add_task(settings.seed, "task prototype", number)
+    if number == 2:
+        for mixture in model.mixtures():
+            mixture.spread_first_expert()
+    return model, memory
+
+
+def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[VideoText, Memory]:
+    """A fresh model of `method` for its first task, for videos of `frames` frames: parts seeded by `seed`, the head and
+    the simplex by `etf.seed`. Diagnostics measure every method against the simplex."""
+    adapters, etf = settings.adapters, settings.etf
     shape = Shape(
         frames=frames,
-        vision_frozen=vision_frozen,
+        vision_frozen=settings.backbone.vision_frozen,
         rank=adapters.rank,
         alpha=adapters.alpha,
         experts=adapters.experts,
         dropout=adapters.dropout,
         etf_dim=etf.dim,
+        parts=method.builds,
+        reads=method.reads,
     )
-    model = VideoText(clip, shape, seed)
+    model = VideoText(clip, shape, settings.seed)
     with torch.no_grad():
         model.head.weight.copy_(etf_head_init(etf.dim, clip.embedding_dim, etf.seed))
+    model.add_task(settings.seed, "task prototype", 1)
     return model, empty_memory(simplex_etf(etf.dim, etf.capacity or etf.dim + 1, etf.seed), clip.embedding_dim)

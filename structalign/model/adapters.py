@@ -102,6 +102,17 @@ class Routing:
         self.tasks, self.eot, self.prototypes = tasks, eot, prototypes
 
 
+def noisy(logits: Tensor, spread: Tensor) -> Tensor:
+    """Router logits [R, E] with Gaussian noise of standard deviation softplus(spread) + 0.01."""
+    return logits + torch.randn_like(logits) * (F.softplus(spread) + 0.01)
+
+
+def top_two(logits: Tensor) -> Tensor:
+    """[R, E] -> [R, E]: softmax over the two largest of each row, zeros elsewhere."""
+    top = logits.topk(2, dim=-1)
+    return torch.zeros_like(logits).scatter(1, top.indices, top.values.softmax(dim=-1))
+
+
 class LoraMixture(nn.Module):
     """`y = Wx + b + (a / r) * sum_e g_e B_e A x` around a frozen linear layer.
 
@@ -139,10 +150,8 @@ class LoraMixture(nn.Module):
         rho = x[rows, routing.eot] + routing.prototypes
         logits = F.linear(rho, self.router)
         if self.training:
-            spread = F.softplus(F.linear(rho, self.w_noise)) + 0.01
-            logits = logits + torch.randn_like(logits) * spread
-        top = logits.topk(2, dim=-1)
-        routed = torch.zeros_like(logits).scatter(1, top.indices, top.values.softmax(dim=-1))
+            logits = noisy(logits, F.linear(rho, self.w_noise))
+        routed = top_two(logits)
         return torch.where((routing.tasks == 1)[:, None], first, routed)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -79,6 +79,21 @@ class Clip(nn.Module):
         return int(self.config.text_config.hidden_size)
 
     @property
+    def text_tokens(self) -> int:
+        """Size of the vocabulary."""
+        return int(self.config.text_config.vocab_size)
+
+    @property
+    def text_positions(self) -> int:
+        """Tokens of the longest caption."""
+        return int(self.config.text_config.max_position_embeddings)
+
+    @property
+    def temperature(self) -> Tensor:
+        """exp(logit_scale), at most 100, as CLIP was trained."""
+        return cast(Tensor, self.model.logit_scale).exp().clamp(max=100)
+
+    @property
     def embedding_dim(self) -> int:
         return int(self.config.projection_dim)
 

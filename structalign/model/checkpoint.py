@@ -18,7 +18,8 @@ from structalign.store import read_json, write_json
 
 @dataclass(frozen=True)
 class Config:
-    """backbone: its name in params.yaml; tasks: keys learned so far; categories: global id by name."""
+    """backbone: its name in params.yaml; tasks: keys learned so far; categories: global id by name; comparison:
+    how captions and videos are compared, a row of `retrieval.comparison`."""
 
     backbone: str
     method: str | None = None
@@ -26,6 +27,7 @@ class Config:
     tasks: list[str] = field(default_factory=list)
     categories: dict[str, int] = field(default_factory=dict)
     shape: dict[str, Any] | None = None
+    comparison: str = "fused"
     trained_parameters: int = 0
     remembered_bytes: int = 0
 
@@ -37,9 +39,12 @@ def read_config(folder: Path) -> Config:
         raise UserError(
             f"{folder} is no checkpoint: it has no config.json (`dvc repro` makes checkpoints/t01, t02, …)."
         )
+    values = read_json(path)
     try:
-        return Config(**read_json(path))
-    except TypeError:
+        if values.get("shape"):
+            values["shape"]["parts"] = tuple(values["shape"]["parts"])
+        return Config(**values)
+    except (KeyError, TypeError):
         raise UserError(f"{path} is not a checkpoint's config: name a folder that `dvc repro` wrote.") from None
 
 
@@ -49,8 +54,8 @@ def build_model(clip: Clip, config: Config, folder: Path) -> VideoText | None:
         return None
     model = VideoText(clip, Shape(**config.shape), config.seed)
     state = load_file(folder / "adapters.safetensors")
-    for _ in range(sum(name.startswith("task_prototypes.") for name in state)):
-        model.add_task_prototype("loaded")
+    for _ in config.tasks:
+        model.add_task("loaded")
     expected = model.adapter_state()
     if wrong := sorted(set(state) ^ set(expected)):
         raise UserError(f"{folder}/adapters.safetensors does not fit its config.json: {', '.join(wrong[:5])}.")

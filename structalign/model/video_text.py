@@ -1,4 +1,7 @@
-"""Video-text model: a frozen CLIP with frame fusion, a LoRA mixture and an ETF head (method, section 2).
+"""Video-text model: CLIP, the parts that a method builds around it, and an ETF head (method, section 2).
+
+Parts: `fusion` in the vision tower, `lora` in the text tower (the method's own), `moe` beside the MLPs of both, `tower`
+(all of CLIP's weights learn), `pooling` (text-conditioned), `maps` (over frozen embeddings).
 
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, D embedding.
 """
@@ -10,14 +13,24 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from structalign.model.adapters import FrameFusionAttention, LoraMixture, Routing, generator
 from structalign.model.backbone import Clip, Tokens
+from structalign.model.maps import ResidualMap
+from structalign.model.moe import MoeMlp
+from structalign.model.pooling import TextPool
+
+Wrapper = FrameFusionAttention | LoraMixture | MoeMlp | ResidualMap
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the adapters are built from; saved in every checkpoint's config."""
+    """What is built around CLIP; saved in every checkpoint's config.
+
+    reads: what a video comes as: `pixels` [N, 3, S, S], `states` after the frozen prefix [N, T, W], or frozen CLIP's
+    `embeddings` [N, D].
+    """
 
     frames: int
     vision_frozen: int
@@ -26,6 +39,8 @@ class Shape:
     experts: int
     dropout: float
     etf_dim: int
+    parts: tuple[str, ...] = ("fusion", "lora")
+    reads: str = "states"
 
 
 @dataclass(frozen=True)
@@ -39,21 +54,55 @@ class TextEmbeddings:
     def __getitem__(self, rows: Tensor | slice) -> "TextEmbeddings":
         return TextEmbeddings(self.words[rows], self.mask[rows], self.sentence[rows])
 
+    def to(self, device: torch.device) -> "TextEmbeddings":
+        return TextEmbeddings(self.words.to(device), self.mask.to(device), self.sentence.to(device))
+
+    def followed_by(self, other: "TextEmbeddings") -> "TextEmbeddings":
+        """Both, one after the other, padded to the longer."""
+        length = max(self.mask.shape[1], other.mask.shape[1])
+        padded = [
+            (
+                F.pad(part.words, (0, 0, 0, length - part.mask.shape[1])),
+                F.pad(part.mask, (0, length - part.mask.shape[1])),
+            )
+            for part in (self, other)
+        ]
+        words, mask = (torch.cat(parts) for parts in zip(*padded, strict=True))
+        return TextEmbeddings(words, mask, torch.cat([self.sentence, other.sentence]))
+
 
 class VideoText(nn.Module):
-    """CLIP and its adapters. Only the adapters are trained and saved: see `adapter_state`."""
+    """CLIP and what is built around it. Only what may learn is saved: see `adapter_state`."""
 
     def __init__(self, clip: Clip, shape: Shape, seed: int):
         super().__init__()
         self.clip = clip
         self.shape = shape
         self.routing = Routing()
+        self.frame_routing = Routing()
         self.task_prototypes = nn.ParameterList()
         self.head = nn.Linear(clip.embedding_dim, shape.etf_dim, bias=False)
-        for index, layer in enumerate(clip.vision_layers):
-            if index >= shape.vision_frozen:
-                layer.self_attn = FrameFusionAttention(cast(nn.Module, layer.self_attn), index, shape.frames)
-        for index, layer in enumerate(clip.text_layers):
+        self.pool = TextPool(clip.embedding_dim) if "pooling" in shape.parts else None
+        self.text_map = ResidualMap(clip.embedding_dim) if "maps" in shape.parts else None
+        self.video_map = ResidualMap(clip.embedding_dim) if "maps" in shape.parts else None
+        tuned = clip.model.parameters() if "tower" in shape.parts else ()
+        self._pretrained = [p.detach().clone() for p in tuned]
+        if "fusion" in shape.parts:
+            self._build_fusion()
+        if "lora" in shape.parts:
+            self._build_lora(seed)
+        if "moe" in shape.parts:
+            self._build_moe(clip.vision_layers, self.frame_routing, shape.vision_frozen, seed, "vision")
+            self._build_moe(clip.text_layers, self.routing, 0, seed, "text")
+
+    def _build_fusion(self) -> None:
+        for index, layer in enumerate(self.clip.vision_layers):
+            if index >= self.shape.vision_frozen:
+                layer.self_attn = FrameFusionAttention(cast(nn.Module, layer.self_attn), index, self.shape.frames)
+
+    def _build_lora(self, seed: int) -> None:
+        shape = self.shape
+        for index, layer in enumerate(self.clip.text_layers):
             attention = cast(nn.Module, layer.self_attn)
             for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
                 linear = cast(nn.Linear, getattr(attention, name))
@@ -61,11 +110,43 @@ class VideoText(nn.Module):
                 mixture.initialise(seed, "lora", index, name)
                 setattr(attention, name, mixture)
 
+    def _build_moe(self, layers: nn.ModuleList, routing: Routing, first: int, seed: int, tower: str) -> None:
+        shape = self.shape
+        for index, layer in enumerate(layers):
+            if index >= first:
+                mlp, width = cast(nn.Module, layer.mlp), cast(int, cast(nn.Module, layer.self_attn).embed_dim)
+                moe = MoeMlp(mlp, routing, width, shape.rank, shape.alpha, shape.experts, shape.dropout)
+                moe.initialise(seed, "moe", tower, index)
+                layer.mlp = moe
+
     def fusions(self) -> list[FrameFusionAttention]:
         return [module for module in self.modules() if isinstance(module, FrameFusionAttention)]
 
     def mixtures(self) -> list[LoraMixture]:
         return [module for module in self.modules() if isinstance(module, LoraMixture)]
+
+    def moes(self) -> list[MoeMlp]:
+        return [module for module in self.modules() if isinstance(module, MoeMlp)]
+
+    def experts(self) -> list[LoraMixture | MoeMlp]:
+        """Every module that chooses among experts."""
+        return [*self.mixtures(), *self.moes()]
+
+    def wrappers(self) -> list[Wrapper]:
+        """Every module that wraps a frozen one and can be switched off."""
+        return [module for module in self.modules() if isinstance(module, Wrapper)]
+
+    @property
+    def routed(self) -> bool:
+        """Whether a caption's embedding depends on the task that it is encoded for."""
+        return bool(self.experts())
+
+    def add_task(self, *key: str | int) -> None:
+        """Make what the next task routes by, seeded by `key`: a prototype, or a router in every layer."""
+        if self.mixtures():
+            self.add_task_prototype(*key)
+        for number, moe in enumerate(self.moes()):
+            moe.add_router(*key, "router", number)
 
     def add_task_prototype(self, *key: str | int) -> None:
         """Append the routing vector u_p of the next task, std W^-1/2, seeded by `key`."""
@@ -74,45 +155,81 @@ class VideoText(nn.Module):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Inside the block the adapters do nothing: this is the pretrained CLIP."""
-        wrappers: list[FrameFusionAttention | LoraMixture] = [*self.fusions(), *self.mixtures()]
+        """Inside the block this is the pretrained CLIP: adapters do nothing, tuned weights are what they were."""
+        wrappers = self.wrappers()
         for module in wrappers:
             module.enabled = False
+        self._swap_pretrained()
         try:
             yield
         finally:
             for module in wrappers:
                 module.enabled = True
+            self._swap_pretrained()
 
-    def encode_frames(self, states: Tensor) -> Tensor:
-        """[B, N, T, W] states after the frozen prefix -> [B, N, D] raw frame embeddings."""
-        videos, frames = states.shape[:2]
-        embeddings = self.clip.vision_suffix(states.flatten(0, 1), self.shape.vision_frozen)
-        return embeddings.view(videos, frames, -1)
+    def _swap_pretrained(self) -> None:
+        """Exchange CLIP's weights and the pretrained ones; nothing where all of them are frozen."""
+        for i, p in enumerate(self.clip.model.parameters() if self._pretrained else ()):
+            p.data, self._pretrained[i] = self._pretrained[i].to(p.device), p.data
+
+    @torch.no_grad()
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """[N, 3, S, S] normalised pixels of a video -> what `encode_frames` takes of it, without a batch."""
+        if self.shape.reads == "pixels":
+            return pixels
+        states = self.clip.vision_prefix(pixels, self.shape.vision_frozen)
+        return states if self.shape.reads == "states" else self.clip.vision_suffix(states, self.shape.vision_frozen)
+
+    def encode_frames(self, videos: Tensor) -> Tensor:
+        """[B, N, ...] videos as `shape.reads` says -> [B, N, D] raw frame embeddings, as the newest task."""
+        count, frames = videos.shape[:2]
+        if self.video_map is not None:
+            mapped: Tensor = self.video_map(videos)
+            return mapped
+        flat = videos.flatten(0, 1)
+        newest = torch.full((len(flat),), len(moes[0].routers) if (moes := self.moes()) else 1, device=flat.device)
+        self.frame_routing.set(newest, torch.zeros_like(newest), newest[:, None])
+        depth = self.shape.vision_frozen
+        if self.shape.reads == "pixels":
+            flat, depth = self.clip.vision_prefix(flat, 0), 0
+        return self.clip.vision_suffix(flat, depth).view(count, frames, -1)
 
     def encode_text(self, tokens: Tokens, tasks: Tensor) -> TextEmbeddings:
         """Captions, each routed as its own task. tasks: [R] int64, 1-based."""
         if len(self.task_prototypes):
-            table = torch.stack(list(self.task_prototypes))
+            prototypes = torch.stack(list(self.task_prototypes))[tasks - 1]
         else:
-            table = torch.zeros(1, self.clip.text_width, device=tokens.ids.device)
-        self.routing.set(tasks, tokens.eot, table[tasks - 1])
+            prototypes = torch.zeros(len(tasks), self.clip.text_width, device=tokens.ids.device)
+        self.routing.set(tasks, tokens.eot, prototypes)
         embeddings = self.clip.text(tokens)
         rows = torch.arange(len(tokens.eot), device=tokens.eot.device)
-        return TextEmbeddings(embeddings, tokens.word_mask(), embeddings[rows, tokens.eot])
+        return self.map_text(TextEmbeddings(embeddings, tokens.word_mask(), embeddings[rows, tokens.eot]))
+
+    def map_text(self, frozen: TextEmbeddings) -> TextEmbeddings:
+        """The text map over frozen CLIP's embeddings; unchanged in a model without maps."""
+        if self.text_map is None:
+            return frozen
+        return TextEmbeddings(self.text_map(frozen.words), frozen.mask, self.text_map(frozen.sentence))
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """Every tensor that is not the backbone's own, by its name in this module."""
+        """Every tensor that is not the pretrained backbone's, by its name in this module."""
         frozen = {id(parameter) for parameter in self.backbone_parameters()}
-        return {name: p.detach().cpu() for name, p in self.named_parameters() if id(p) not in frozen}
+        state = {name: p.detach().cpu() for name, p in self.named_parameters() if id(p) not in frozen}
+        return state | {name: buffer.cpu() for name, buffer in self.counters().items()}
+
+    def counters(self) -> dict[str, Tensor]:
+        """What the parts count while they learn, by its name in this module."""
+        counted = {id(buffer) for moe in self.moes() for buffer in moe.buffers(recurse=False)}
+        return {name: buffer for name, buffer in self.named_buffers() if id(buffer) in counted}
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         adapters = {id(p) for group in self.groups().values() for p in group}
         return (p for p in self.parameters() if id(p) not in adapters)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Adapter parameters by role; every adapter parameter is in exactly one group."""
-        fusions, mixtures = self.fusions(), self.mixtures()
+        """Everything that may learn, by role; every such parameter is in exactly one group."""
+        fusions, mixtures, moes = self.fusions(), self.mixtures(), self.moes()
+        maps = [module for module in (self.text_map, self.video_map) if module is not None]
         projections = [
             p for m in fusions for name, p in m.named_parameters() if not name.startswith(("attention.", "alpha"))
         ]
@@ -122,8 +239,25 @@ class VideoText(nn.Module):
             "lora": [p for m in mixtures for p in (m.lora_A, *m.lora_Bs)],
             "router": [p for m in mixtures for p in (m.router, m.w_noise)],
             "task_prototypes": list(self.task_prototypes),
+            "experts": [p for m in moes for p in (*m.lora_As, *m.lora_Bs)],
+            "routers": [p for m in moes for p in (*m.routers, *m.w_noises)],
+            "tower": list(self.clip.model.parameters()) if self._pretrained else [],
+            "pooling": list(self.pool.parameters()) if self.pool is not None else [],
+            "maps": [p for m in maps for p in m.parameters()],
             "head": list(self.head.parameters()),
         }
+
+    def learning(self, task: int) -> dict[str, list[nn.Parameter]]:
+        """`groups` without what stands still in `task` (from 1): in task 1 the mixture is its first expert; later, of
+        routers and prototypes only this task's learn, and no frozen expert."""
+        groups, moes = self.groups(), self.moes()
+        if task == 1:
+            groups["lora"] = [p for m in self.mixtures() for p in (m.lora_A, m.lora_Bs[0])]
+            groups["router"], groups["task_prototypes"] = [], []
+        groups["task_prototypes"] = groups["task_prototypes"][task - 1 :]
+        groups["experts"] = [p for m in moes for p in m.learning_experts()]
+        groups["routers"] = [p for m in moes for p in (m.routers[task - 1], m.w_noises[task - 1])]
+        return groups
 
 
 Encoder = Callable[[Tokens], TextEmbeddings]

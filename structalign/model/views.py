@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from structalign.seeds import seed_of
+
 SCALE = (0.5, 1.0)  # crop area as a share of the frame's
 ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10
@@ -32,6 +34,11 @@ def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator) 
     if flip and torch.rand((), generator=source) < 0.5:
         view = view.flip(-1)
     return view
+
+
+def seeded_view(frames: Tensor, size: int, flip: bool, *key: str | int) -> Tensor:
+    """`random_view` drawn from a key: (features.seed, name of the view, id of the video)."""
+    return random_view(frames, size, flip, torch.Generator().manual_seed(seed_of(*key)))
 
 
 def _box(height: int, width: int, source: torch.Generator) -> tuple[int, int, int, int]:

@@ -1,11 +1,12 @@
 """Stored video embeddings: written once, after the task that brought the videos, and never recomputed.
 
-A task's gallery is `work/gallery/<task>/<split>.safetensors` with `frames` [V, N, D] float32, n(f_n) of the model
-after that task, and `frozen` of frozen CLIP, beside `<split>.json` with a row a video. `work/index/<task>.json` lists
-the galleries of all tasks up to it with their hashes, so that a changed or missing one is noticed.
+A task's gallery is `work/gallery/<task>/<split>.safetensors` with `frames` [V, M, D] float32, what the method stores
+of a video after that task (its M = N frames n(f_n), or one vector), and `frozen` [V, N, D] of frozen CLIP, beside
+`<split>.json` with a row a video. `work/index/<task>.json` lists the galleries of all tasks up to it with their hashes,
+so that a changed or missing one is noticed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.errors import UserError
-from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.similarity import best_frame, cosines, mean_of_best, sentence_video
+from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.retrieval.comparison import FUSED, Comparison
+from structalign.retrieval.similarity import best_frame, cosines, mean_of_best
 from structalign.store import digest, read_json, write_json
 
 CHUNK = 1 << 26  # word-frame cosines held at a time: 256 MiB of float32
@@ -25,7 +27,7 @@ CHUNK = 1 << 26  # word-frame cosines held at a time: 256 MiB of float32
 
 @dataclass(frozen=True)
 class Gallery:
-    """rows: a dict a video; frames, frozen: [V, N, D] unit vectors."""
+    """rows: a dict a video; frames: [V, M, D] and frozen: [V, N, D] unit vectors."""
 
     task: str
     rows: list[dict[str, Any]]
@@ -34,7 +36,7 @@ class Gallery:
 
 
 def write_gallery(folder: Path, split: str, rows: list[dict[str, Any]], frames: Tensor, frozen: Tensor) -> None:
-    """Store raw frame embeddings [V, N, D] as unit vectors."""
+    """Store the method's vectors [V, M, D] and frozen CLIP's raw frames [V, N, D] as unit vectors."""
     tensors = {"frames": F.normalize(frames, dim=-1), "frozen": F.normalize(frozen, dim=-1)} if rows else {}
     save_file(tensors, folder / f"{split}.safetensors")
     write_json(folder / f"{split}.json", {"videos": rows})
@@ -65,8 +67,13 @@ def read_galleries(index: Path, split: str) -> list[Gallery]:
     return galleries
 
 
-def score(text: TextEmbeddings, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Word-frame and sentence-video similarity and the matching frame, each [Q, V], in blocks of bounded memory."""
+def score(
+    text: TextEmbeddings, frames: Tensor, comparison: Comparison = FUSED, model: VideoText | None = None
+) -> dict[str, Tensor]:
+    """The comparison's similarities and `best_frame`, each [Q, V], in blocks of bounded memory.
+
+    frames: [V, M, D] as stored; model: what a comparison with learned pooling needs.
+    """
     videos, per_video = frames.shape[:2]
     queries, length = text.mask.shape
     rows = max(1, CHUNK // max(1, length * videos * per_video))
@@ -74,15 +81,12 @@ def score(text: TextEmbeddings, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]
     for start in range(0, queries, rows):
         block = text[slice(start, start + rows)]
         cosine = cosines(block.words, frames)
-        parts.append((
-            mean_of_best(cosine, block.mask),
-            sentence_video(block.sentence, frames),
-            best_frame(cosine, block.mask),
-        ))  # fmt: skip
-    words, sentences, matching = zip(*parts, strict=True)
-    return torch.cat(words), torch.cat(sentences), torch.cat(matching)
+        found = {"words": mean_of_best(cosine, block.mask)} if comparison.words else {}
+        found["sentence"] = comparison.sentence(model, block.sentence, frames)
+        parts.append(found | {"best_frame": best_frame(cosine, block.mask)})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def side_by_side(blocks: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
-    """Join blocks of columns: a list of tuples of [Q, V_p] -> a list of [Q, V]."""
-    return [torch.cat(columns, dim=1) for columns in zip(*blocks, strict=True)]
+def side_by_side(blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Join blocks of columns by name: [Q, V_p] each -> [Q, V]."""
+    return {name: torch.cat([block[name] for block in blocks], dim=1) for name in blocks[0]}

@@ -31,12 +31,16 @@ def zscores(scores: NDArray[np.floating]) -> Floats:
     return standardised
 
 
-def fuse(words: NDArray[np.floating], sentence: NDArray[np.floating], beta: float) -> Floats:
+def fuse(words: NDArray[np.floating] | None, sentence: NDArray[np.floating], beta: float) -> Floats:
     """Ranking score (Q, V) = beta · z(words) + (1 − beta) · z(sentence) over the gallery given (paper §3).
+
+    A method without word similarity (`words` is None) ranks by its one cosine as it is.
 
     >>> fuse(np.array([[1.0, 3.0]]), np.array([[5.0, 4.0]]), beta=0.75).tolist()
     [[-0.5, 0.5]]
     """
+    if words is None:
+        return sentence.astype(np.float64)
     if words.shape != sentence.shape:
         raise UserError(f"word scores {words.shape} and sentence scores {sentence.shape} differ in shape: embed again.")
     return beta * zscores(words) + (1 - beta) * zscores(sentence)
@@ -88,7 +92,7 @@ def summarise(ranks: Ints) -> dict[str, float]:
 
 
 def measure(
-    words: NDArray[np.floating],
+    words: NDArray[np.floating] | None,
     sentence: NDArray[np.floating],
     beta: float,
     owner: Ints,
@@ -97,9 +101,10 @@ def measure(
 ) -> dict[str, dict[str, object]]:
     """Every metric of one split after the last of `tasks`, in both galleries.
 
-    `words` and `sentence` (Q, V) are unfused; `video_tasks` (V) names the task each video came with. In
-    gallery `seen` all videos are candidates. In gallery `task` task i's queries meet task i's own videos only,
-    with z-scores over those alone. Tasks without queries have no entry. All recalls are percent.
+    `words` (None for a method that ranks by one cosine) and `sentence` (Q, V) are unfused; `video_tasks` (V) names the
+    task each video came with. In gallery `seen` all videos are candidates. In gallery `task` task i's queries meet
+    task i's own videos only, with z-scores over those alone. Tasks without queries have no entry. All recalls are
+    percent.
     """
     of_video = np.array(video_tasks)
     of_query = of_video[owner]
@@ -112,7 +117,8 @@ def measure(
     acc_task = {}
     for task in tasks:
         rows, columns = np.flatnonzero(of_query == task), np.flatnonzero(of_video == task)
-        own = fuse(words[np.ix_(rows, columns)], sentence[np.ix_(rows, columns)], beta)
+        block = np.ix_(rows, columns)
+        own = fuse(None if words is None else words[block], sentence[block], beta)
         acc_task[task] = summarise(text_to_video_ranks(own, np.searchsorted(columns, owner[rows])))
     return {
         "t2v": dict(summarise(text_ranks)),

@@ -3,19 +3,24 @@
 Letters: Q queries, V videos, N frames, L words, C categories, D embedding, d ETF space.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.model.video_text import TextEmbeddings
+from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.retrieval.gallery import Gallery
 from structalign.retrieval.geometry import neural_collapse, prototypes
 
 
-def caption_vectors(text: TextEmbeddings) -> Tensor:
-    """n(mean_l n(w_l)) of every caption: [Q, D]."""
+def caption_vectors(text: TextEmbeddings, words: bool = True) -> Tensor:
+    """n(mean_l n(w_l)) of every caption or, where a method ranks without `words`, n(sentence): [Q, D]."""
+    if not words:
+        return F.normalize(text.sentence, dim=-1)
     unit = F.normalize(text.words, dim=-1) * text.mask[..., None]
     return F.normalize(unit.sum(dim=1), dim=-1)
 
@@ -46,3 +51,28 @@ def collapse(vectors: Tensor, category: Tensor, head: nn.Module, vertices: Tenso
     device = next(head.parameters()).device
     mapped = F.normalize(head(vectors.to(device)), dim=-1).cpu()
     return neural_collapse(mapped.numpy(), local.numpy(), vertices[seen].numpy())
+
+
+def probe(
+    folder: Path,
+    split: str,
+    captions: Tensor,
+    caption_category: Sequence[int],
+    galleries: Sequence[Gallery],
+    model: VideoText | None,
+    vertices: Tensor | None,
+) -> dict[str, Any]:
+    """Store the split's category prototypes, and return how far captions and videos have collapsed, as far as known.
+
+    captions: [Q, D], each encoded as the task that brought its video; videos are those stored.
+    """
+    videos = torch.cat([video_vectors(part.frames) for part in galleries])
+    category = torch.tensor(caption_category)
+    video_category = torch.tensor([row["category"] for part in galleries for row in part.rows])
+    write_prototypes(folder / f"{split}.safetensors", captions, category, videos, video_category)
+    if model is None or vertices is None:
+        return {"text": None, "video": None}
+    return {
+        "text": collapse(captions, category, model.head, vertices),
+        "video": collapse(videos, video_category, model.head, vertices),
+    }

@@ -17,6 +17,7 @@ from structalign.model.checkpoint import Config, build_model, read_config
 from structalign.model.device import prepare_device
 from structalign.model.video_text import TextEmbeddings, VideoText, encode_frozen, encode_queries
 from structalign.model.views import centre_view
+from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import score
 
 SECONDS_PER_VIDEO = 60.0
@@ -60,20 +61,24 @@ class Retriever:
         pixels = ((centre_view(frames, self.clip.image_size) - mean) / std).to(self.device)
         if self.model is None:
             return self.clip.vision_suffix(self.clip.vision_prefix(pixels, 0), 0).cpu()
-        states = self.clip.vision_prefix(pixels, self.model.shape.vision_frozen)
-        return self.model.encode_frames(states[None])[0].cpu()
+        return self.model.encode_frames(self.model.inputs(pixels)[None])[0].cpu()
+
+    @torch.inference_mode()
+    def compare(self, text: TextEmbeddings, frames: Tensor) -> dict[str, Tensor]:
+        """The method's similarities and `best_frame`, each [texts, videos]; frames: [V, M, D] raw or as stored."""
+        return score(text, frames, COMPARISONS[self.config.comparison], self.model)
 
     def score(
         self, texts: Sequence[str], videos: Sequence[str | Path | NDArray[np.uint8]], task: int | None = None
     ) -> Tensor:
-        """[texts, videos]: the mean of word-frame and sentence-video similarity, in [-1, 1].
+        """[texts, videos]: the mean of word-frame and sentence-video similarity, or the method's one cosine.
 
         The ranking of a gallery standardises both over its videos first (method, section 3); a score of one pair
         has no gallery, so here they are averaged as they are.
         """
         frames = torch.stack([self.encode_video(video) for video in videos])
-        words, sentence, _ = score(self.encode_text(texts, task), frames)
-        return (words + sentence) / 2
+        found = self.compare(self.encode_text(texts, task), frames)
+        return (found.get("words", found["sentence"]) + found["sentence"]) / 2
 
 
 def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retriever:

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from structalign.errors import UserError
-from structalign.retrieval.gallery import read_galleries, score, side_by_side
+from structalign.retrieval.gallery import read_galleries, side_by_side
 from structalign.retrieval.metrics import fuse
 from structalign.retrieval.retriever import Retriever
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A stored video; `start` and `end` in seconds bound the part that the best matching frame stands for."""
+    """A stored video; `start` and `end` in seconds bound the part that the best matching frame stands for, or the
+    whole video where a method stores one vector of it."""
 
     score: float
     file: str
@@ -29,15 +30,15 @@ def rank_gallery(retriever: Retriever, index: Path, sentence: str, beta: float, 
     blocks = []
     for gallery in galleries:
         number = retriever.config.tasks.index(gallery.task) + 1
-        text = retriever.encode_text([sentence], number)
-        blocks.append(score(text, gallery.frames))
-    words, sentences, frame = (block[0].numpy() for block in side_by_side(blocks))
-    fused = fuse(words[None], sentences[None], beta)[0]
+        blocks.append(retriever.compare(retriever.encode_text([sentence], number), gallery.frames))
+    found = {name: matrix.numpy() for name, matrix in side_by_side(blocks).items()}
+    fused, frame = fuse(found.get("words"), found["sentence"], beta)[0], found["best_frame"][0]
+    kept = galleries[0].frames.shape[1]
     rows = [row for gallery in galleries for row in gallery.rows]
     hits = []
     for i in fused.argsort()[::-1].tolist():
         row = rows[i]
-        part = row["duration"] / len(row["times"])
+        part = row["duration"] / kept
         start = row["start"] + int(frame[i]) * part
         hits.append(Hit(float(fused[i]), row["file"], row["category"], row["task"], start, start + part))
     return hits

@@ -38,6 +38,11 @@ def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
     return F.normalize(sentences, dim=-1) @ videos.T
 
 
+def sentence_mean(sentences: Tensor, frames: Tensor) -> Tensor:
+    """<n(sentence), n(mean_n f_n)>, the mean of raw frames (StableFusion). Shapes as in `sentence_video`."""
+    return F.normalize(sentences, dim=-1) @ F.normalize(frames.mean(dim=1), dim=-1).T
+
+
 def best_frame(cosine: Tensor, mask: Tensor) -> Tensor:
     """The frame that holds the largest cosine of each pair, from [Q, L, V, N] and the mask [Q, L]: [Q, V] int64."""
     return cosine.masked_fill(~mask[:, :, None, None], -torch.inf).amax(dim=1).argmax(dim=2)

@@ -8,6 +8,17 @@ from structalign.params import Section
 
 
 class MethodName(Section):
-    name: Literal["structalign", "finetune", "zero_shot"] = Field(
-        description="a row of the methods table", json_schema_extra={"paper": "structalign"}
-    )
+    name: Literal[
+        "structalign",
+        "finetune",
+        "zero_shot",
+        "head_only",
+        "clip4clip",
+        "lwf",
+        "vr_lwf",
+        "zscl",
+        "xpool",
+        "moe_adapter",
+        "stablefusion",
+        "replay",
+    ] = Field(description="a row of the methods table", json_schema_extra={"paper": "structalign"})

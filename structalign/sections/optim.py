@@ -29,7 +29,7 @@ class Phase(Section):
     epochs: int = Field(ge=1, description="epochs of a task; the last one is kept", json_schema_extra={"paper": "20"})
     lr: float = Field(
         ge=0,
-        description="learning rate of fusion, LoRA and router",
+        description="learning rate of fusion, LoRA and router, and of what other methods add",
         json_schema_extra={"paper": "2e-5 first, 3e-6 later (MSRVTT)"},
     )
     alpha_lr: float = Field(
@@ -39,6 +39,11 @@ class Phase(Section):
     )
     head_lr: float = Field(
         ge=0, description="learning rate of the ETF head", json_schema_extra={"paper": "not trained"}
+    )
+    tower_lr: float = Field(
+        ge=0,
+        description="learning rate of CLIP's own weights, in methods that fine-tune them",
+        json_schema_extra={"paper": "1e-7 (CLIP4Clip)"},
     )
     warmup: float = Field(
         ge=0,

@@ -78,11 +78,11 @@ def test_a_task_without_videos_has_no_gallery(tmp_path: Path) -> None:
 def test_small_blocks_give_the_scores_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
     text, frames = TextEmbeddings(noise(3, 3, 6), mask, noise(3, 6)), noise(2, 4, 6, seed=1)
-    whole = score(text, frames)[0]
+    whole = score(text, frames)["words"]
     monkeypatch.setattr(module, "CHUNK", 1)
-    torch.testing.assert_close(score(text, frames)[0], whole)
+    torch.testing.assert_close(score(text, frames)["words"], whole)
 
 
 def test_blocks_of_columns_stand_side_by_side() -> None:
-    joined = side_by_side([(torch.zeros(2, 1),), (torch.ones(2, 3),)])[0]
+    joined = side_by_side([{"words": torch.zeros(2, 1)}, {"words": torch.ones(2, 3)}])["words"]
     assert joined.tolist() == [[0, 1, 1, 1]] * 2

@@ -7,7 +7,7 @@ import torch
 
 from structalign.errors import UserError
 from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.gallery import write_gallery, write_index
+from structalign.retrieval.gallery import score, write_gallery, write_index
 from structalign.retrieval.retriever import Retriever
 from structalign.retrieval.search import Hit, rank_gallery
 from structalign.store import write_json
@@ -23,6 +23,9 @@ class Compass:
     def encode_text(self, texts: list[str], task: int) -> TextEmbeddings:
         word = NORTH if task == 1 else EAST
         return TextEmbeddings(word[None, None], torch.ones(1, 1, dtype=torch.bool), word[None])
+
+    def compare(self, text: TextEmbeddings, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        return score(text, frames)
 
 
 def row(name: str, task: str) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""Where a model's videos come from, by what it reads: cached states, the frames' pixels, or frozen CLIP's embeddings.
+
+All three have the interface of `model.features.Features`: `len`, `views`, `captions()`, and `states(video, view)`,
+which is [N, ...] of one video as `VideoText.encode_frames` takes it.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from structalign.model.backbone import Clip
+from structalign.model.features import CENTRE, Captions, Features
+from structalign.model.video_text import VideoText
+from structalign.model.views import centre_view, seeded_view
+
+
+class Videos(Protocol):
+    """What training and embedding read of a split."""
+
+    @property
+    def views(self) -> int: ...
+    def __len__(self) -> int: ...
+    def states(self, video: int, view: str = CENTRE) -> Tensor: ...
+    def captions(self) -> Captions: ...
+
+
+class FrameReader(Protocol):
+    """Decoded frames of a split, rows as in its features."""
+
+    def frames(self, position: int) -> NDArray[np.uint8]: ...
+
+
+class Pixels:
+    """Normalised pixels [N, 3, S, S], the same centre and seeded views as the features were made from."""
+
+    def __init__(
+        self,
+        features: Features,
+        frames: FrameReader,
+        size: int,
+        statistics: tuple[Tensor, Tensor],
+        flip: bool,
+        seed: int,
+    ):
+        self.features, self.frames, self.size, self.flip, self.seed = features, frames, size, flip, seed
+        self.mean, self.std = statistics
+        self.views = features.views
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def captions(self) -> Captions:
+        return self.features.captions()
+
+    def states(self, video: int, view: str = CENTRE) -> Tensor:
+        frames = torch.from_numpy(self.frames.frames(video).copy()).permute(0, 3, 1, 2).float() / 255
+        if view == CENTRE:
+            pixels = centre_view(frames, self.size)
+        else:
+            key = (self.seed, view, str(self.features.rows[video]["id"]))
+            pixels = seeded_view(frames, self.size, self.flip, *key)
+        return (pixels - self.mean) / self.std
+
+
+class Embeddings:
+    """Frozen CLIP's frame embeddings [N, D]: the tower runs once a view, and not at all for centre views."""
+
+    def __init__(self, features: Features, clip: Clip, depth: int, device: torch.device):
+        self.features, self.clip, self.depth, self.device = features, clip, depth, device
+        self.views = features.views
+        self._done: dict[str, Any] = {CENTRE: features.frozen_frames()} if len(features) else {}
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def captions(self) -> Captions:
+        return self.features.captions()
+
+    @torch.no_grad()
+    def states(self, video: int, view: str = CENTRE) -> Tensor:
+        if view not in self._done:
+            states = (self.features.states(i, view).to(self.device) for i in range(len(self)))
+            self._done[view] = torch.stack([self.clip.vision_suffix(x, self.depth).cpu() for x in states])
+        found: Tensor = self._done[view][video]
+        return found
+
+
+def videos_for(
+    model: VideoText,
+    features: Features,
+    frames: FrameReader,
+    statistics: tuple[Tensor, Tensor],
+    device: torch.device,
+    flip: bool = False,
+    seed: int = 0,
+) -> Videos:
+    """The videos of a split as `model` reads them; `flip` and `seed` are those of the cached training views."""
+    if model.shape.reads == "pixels":
+        return Pixels(features, frames, model.clip.image_size, statistics, flip, seed)
+    if model.shape.reads == "embeddings":
+        return Embeddings(features, model.clip, model.shape.vision_frozen, device)
+    return features
