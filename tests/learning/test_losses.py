@@ -154,3 +154,14 @@ def test_a_prior_is_added_to_every_candidate_in_both_directions() -> None:
             weight = [math.exp(float(row[j] + prior[j])) for j in range(3)]
             expected -= math.log(weight[i] / sum(weight)) / 3
     assert float(losses.contrastive(logits, torch.arange(3), prior)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_captions_own_video_is_ranked_among_all_candidates_but_its_copies() -> None:
+    """Captions 0 and 1 are of one video; the fourth and fifth candidates come from elsewhere."""
+    logits = noise(3, 5)
+    candidates = [[0, 2, 3, 4], [1, 2, 3, 4], [0, 1, 2, 3, 4]]
+    expected = 0.0
+    for i, columns in enumerate(candidates):
+        expected += (math.log(sum(math.exp(float(logits[i, j])) for j in columns)) - float(logits[i, i])) / 3
+    found = losses.caption_to_video(logits, torch.tensor([7, 7, 8]))
+    assert found.item() == pytest.approx(expected, rel=1e-5)

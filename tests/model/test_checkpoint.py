@@ -9,6 +9,7 @@ from tiny import fresh_memory, shaken, tiny_clip, tiny_model, tokens
 from structalign.errors import UserError
 from structalign.model.checkpoint import Config, build_model, load_memory, read_config, save_checkpoint
 from structalign.model.video_text import VideoText
+from structalign.store import write_json
 
 
 @pytest.fixture
@@ -47,6 +48,11 @@ def test_a_loaded_model_is_in_eval_mode(folder: Path) -> None:
 def test_a_config_comes_back_as_it_was(folder: Path, model: VideoText) -> None:
     config = Config("tiny", "structalign", 0, ["t01", "t02"], {"cat": 0, "dog": 1}, asdict(model.shape))
     assert read_config(folder) == config
+
+
+def test_the_config_before_any_task_needs_no_more_than_its_backbone(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"backbone": "tiny", "tasks": [], "method": None})  # as prepare writes it
+    assert read_config(tmp_path) == Config("tiny")
 
 
 def test_memory_comes_back_with_equal_bits(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """`structalign.load`: three lines from a checkpoint to scores, from any folder."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from toy import write_clip
 
 import structalign
 from structalign.errors import UserError
+from structalign.learning.methods import METHODS
 from structalign.model.backbone import load_clip
 from structalign.model.checkpoint import Config, save_checkpoint
 from structalign.model.video_text import Shape, VideoText
@@ -83,3 +85,24 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_config_of_something_else_is_refused(checkpoint: Path) -> None:
     with pytest.raises(UserError, match="not a checkpoint's config"):
         structalign.load(checkpoint.parents[1] / "data/clip")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_checkpoint_of_every_method_loads_and_scores(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The project's own folder is its backbone; the checkpoint is of one task and untrained."""
+    project, method = checkpoint.parents[1], METHODS[name]
+    shape = replace(SHAPE, parts=method.builds, reads=method.reads) if method.trains else None
+    config = Config("data/clip", name, 0, ["t01"], {"cats": 0}, asdict(shape) if shape else None, method.comparison)
+    folder = project / "checkpoints" / name
+    folder.mkdir()
+    model = VideoText(load_clip(project / "data/clip"), shape, seed=0) if shape else None
+    if model is not None:
+        model.add_task("prototype", 1)
+    save_checkpoint(folder, config, model.adapter_state() if model is not None else {}, {})
+    monkeypatch.chdir(tmp_path)
+    scores = structalign.load(folder).score(["a", "b c", "d"], [video(0, frames=2), video(1, frames=2)])
+    assert scores.shape == (3, 2)
+    assert bool((scores.abs() <= 1 + 1e-6).all())
+    assert len(torch.unique(scores)) == 6

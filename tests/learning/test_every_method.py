@@ -1,0 +1,152 @@
+"""Every row of the methods table learns two tasks through the one loop, and its checkpoint holds all that it needs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import CPU, begin_task, finish_task, second_task_of, settings, tiny_clip
+from torch import Tensor
+
+from structalign.learning.memory import Memory
+from structalign.learning.methods import METHODS
+from structalign.learning.optimiser import optimiser
+from structalign.learning.training import TaskTrainer
+from structalign.model.checkpoint import build_model, load_memory, read_config
+from structalign.model.video_text import VideoText, encode_queries
+from structalign.retrieval.comparison import COMPARISONS
+from structalign.retrieval.gallery import score
+
+LEARN = [name for name, method in METHODS.items() if method.trains]
+REMEMBERED = {
+    **{name: {"text_mean", "text_radius", "text_count"} for name in ("structalign", "head_only")},
+    "stablefusion": {"videos"},
+    "replay": {"pair_states", "pair_ids", "pair_eot", "pair_task"},
+}
+every_method = pytest.mark.parametrize("method", LEARN)
+
+
+def similarities(model: VideoText, trainer: TaskTrainer) -> dict[str, Tensor]:
+    """All captions against all videos of the trainer's task, as retrieval stores and scores them."""
+    with torch.inference_mode():
+        states = [trainer.features.states(i) for i in range(len(trainer.features))]
+        comparison = COMPARISONS[trainer.method.comparison]
+        stored = comparison.store(torch.cat([model.encode_frames(state[None]) for state in states]))
+        return score(encode_queries(model, trainer.captions.tokens, trainer.number, CPU), stored, comparison, model)
+
+
+@every_method
+def test_a_checkpoint_of_two_tasks_scores_with_the_bits_of_the_model_that_was_saved(
+    tmp_path: Path, method: str
+) -> None:
+    trainer = finish_task(tmp_path, second_task_of(tmp_path, method))
+    loaded = build_model(tiny_clip(), read_config(tmp_path / "2"), tmp_path / "2")
+    assert loaded is not None
+    expected, found = similarities(trainer.model, trainer), similarities(loaded, trainer)
+    assert all(torch.equal(found[name], matrix) for name, matrix in expected.items())
+
+
+@every_method
+def test_a_task_moves_the_similarities(tmp_path: Path, method: str) -> None:
+    trainer = begin_task(tmp_path, method, 1)
+    before = similarities(trainer.model, trainer)["sentence"]
+    trainer.fit(lambda row: None)
+    assert not torch.allclose(similarities(trainer.model, trainer)["sentence"], before, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [name for name in LEARN if name != "xpool"])
+def test_an_untrained_model_ranks_as_frozen_clip(tmp_path: Path, method: str) -> None:
+    """X-Pool's pooling weighs frames from the start."""
+    trainer = begin_task(tmp_path, method, 1)
+    before = similarities(trainer.model, trainer)["sentence"]
+    with trainer.model.frozen():
+        torch.testing.assert_close(similarities(trainer.model, trainer)["sentence"], before)
+
+
+@every_method
+@pytest.mark.parametrize("number", [1, 2])
+def test_everything_that_learns_is_in_one_group_and_gets_a_gradient(tmp_path: Path, method: str, number: int) -> None:
+    act = settings(number, epochs=4, batch=2, epoch="captions")
+    trainer = begin_task(tmp_path, method, 1, act) if number == 1 else second_task_of(tmp_path, method, act)
+    adamw = optimiser(trainer.model, trainer.method, number, act.shared, act.phase)
+    grouped = [p for group in adamw.param_groups for p in group["params"]]
+    learning = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+    assert sorted(map(id, grouped)) == sorted(map(id, learning.values()))
+    reached = set[str]()
+
+    def watch(name: str, p: Tensor) -> None:
+        def note(gradient: Tensor) -> None:
+            if gradient.abs().max() > 1e-9:
+                reached.add(name)
+
+        p.register_hook(note)  # type: ignore[no-untyped-call]
+
+    for name, p in learning.items():
+        watch(name, p)
+    trainer.fit(lambda row: None)
+    # a key's bias adds one number to all logits of a softmax
+    assert {name for name in learning if not name.endswith("k_proj.bias")} - reached == set()
+
+
+@every_method
+def test_a_task_that_was_stopped_ends_in_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("STRUCTALIGN_SAVE_SECONDS", "0")
+    act = settings(2, epochs=4)
+    whole = second_task_of(tmp_path, method, act)
+    whole.fit(lambda row: None)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin_task(tmp_path, method, 2, act).fit(stop, kept)
+    again, rows = begin_task(tmp_path, method, 2, act), list[dict[str, float]]()
+    again.fit(rows.append, kept)
+    assert [row["step"] for row in rows] == list(range(len(rows)))
+    expected, found = whole.model.adapter_state(), again.model.adapter_state()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    remembered, kept_memory = whole.remember(2).tensors(), again.remember(2).tensors()
+    assert all(torch.equal(kept_memory[name], tensor) for name, tensor in remembered.items())
+
+
+@every_method
+def test_a_checkpoint_remembers_what_its_method_needs_and_the_simplex(tmp_path: Path, method: str) -> None:
+    finish_task(tmp_path, begin_task(tmp_path, method, 1))
+    held = set(load_memory(tmp_path / "1")) - {"vertices"}
+    wanted = REMEMBERED.get(method, set())
+    assert held == wanted | {name.replace("text_", "video_") for name in wanted}
+
+
+def remembered(folder: Path, method: str) -> tuple[Memory, Memory]:
+    """What is held after one task and after two."""
+    finish_task(folder, second_task_of(folder, method))
+    first, second = (Memory(**load_memory(folder / number)) for number in "12")
+    return first, second
+
+
+def test_stablefusion_keeps_one_unit_vector_of_every_training_video(tmp_path: Path) -> None:
+    first, second = remembered(tmp_path, "stablefusion")
+    assert [len(memory.videos) for memory in (first, second)] == [6, 12]
+    assert torch.equal(second.videos[:6], first.videos)
+    torch.testing.assert_close(second.videos.norm(dim=1), torch.ones(12))
+
+
+def test_replay_keeps_two_pairs_of_every_category_and_their_task(tmp_path: Path) -> None:
+    first, second = remembered(tmp_path, "replay")
+    assert [len(memory.pair_states) for memory in (first, second)] == [4, 8]
+    assert second.pair_task.tolist() == [1] * 4 + [2] * 4
+    assert torch.equal(second.pair_states[:4], first.pair_states)
+
+
+def test_a_kept_pair_is_a_video_of_the_task_with_a_caption_of_its_own(tmp_path: Path) -> None:
+    trainer = finish_task(tmp_path, begin_task(tmp_path, "replay", 1))
+    memory, captions = Memory(**load_memory(tmp_path / "1")), trainer.captions
+    states = [trainer.features.states(v).half() for v in range(len(trainer.features))]
+    for held, ids, eot in zip(memory.pair_states, memory.pair_ids, memory.pair_eot, strict=True):
+        (video,) = (v for v, state in enumerate(states) if torch.equal(state, held))
+        own = captions.tokens.ids[captions.video == video]
+        assert any(torch.equal(row[: int(eot) + 1], ids[: int(eot) + 1]) for row in own)
