@@ -59,6 +59,7 @@ def main(task: str, prev: str) -> None:
                     continue
                 tokens, owners = tokeniser([q["text"] for q in asked]), [task_of[q["video"]] for q in asked]
                 label = f"score {task} {split}"
+                tokeniser.say_cut(tokens, label)
                 scores, captions = score_galleries(clip, model, config, tokens, owners, galleries, device, label)
                 save_file({name: x.contiguous() for name, x in scores.items()}, folder / f"{split}.safetensors")
                 category = [query["category"] for query in asked]

@@ -91,7 +91,9 @@ def write_training_captions(task: str, source: FrameSplit, folder: Path) -> int:
     position = {row["id"]: i for i, row in enumerate(source.rows)}
     rows = read_json(Path("work/manifest", task, "train_captions.json"))["captions"]
     rows = [row for row in rows if row["video"] in position]
-    tokens = Tokeniser(BACKBONE)([row["text"] for row in rows])
+    tokeniser = Tokeniser(BACKBONE)
+    tokens = tokeniser([row["text"] for row in rows])
+    tokeniser.say_cut(tokens, f"features {task} train")
     video = torch.tensor([position[row["video"]] for row in rows], dtype=torch.int64)
     category = torch.tensor([row["category"] for row in rows], dtype=torch.int64)
     write_captions(folder, Captions(tokens, video, category))

@@ -180,3 +180,8 @@ class Tokeniser:
         )
         eot = (ids == end).int().argmax(dim=1)
         return Tokens(ids, eot, cut)
+
+    def say_cut(self, tokens: Tokens, label: str) -> None:
+        """Print how many of the captions were cut, if any."""
+        if tokens.cut:
+            print(f"{label}: {tokens.cut} captions are longer than the {self.limit} tokens that CLIP reads: cut there.")

@@ -83,8 +83,12 @@ def test_a_long_caption_is_cut_and_keeps_its_end(folder: Path) -> None:
     assert (batch.ids.shape[1], int(batch.eot[0])) == (tokeniser.limit, tokeniser.limit - 1)
 
 
-def test_captions_that_were_cut_are_counted(folder: Path) -> None:
-    assert Tokeniser(folder)(["a", "a " * 500, "b " * 500]).cut == 2
+def test_captions_that_were_cut_are_counted_aloud(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokeniser = Tokeniser(folder)
+    tokens = tokeniser(["a", "a " * 500, "b " * 500])
+    assert tokens.cut == 2
+    tokeniser.say_cut(tokens, "features t01 train")
+    assert capsys.readouterr().out.startswith("features t01 train: 2 captions are longer than the ")
 
 
 def test_a_short_caption_is_padded_with_the_end(folder: Path) -> None:
