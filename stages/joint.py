@@ -9,21 +9,24 @@ import torch
 
 from structalign.console import command
 from structalign.costs import measured
+from structalign.data.frames import FrameSplit
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.learning.methods import METHODS
 from structalign.learning.settings import read_settings
 from structalign.learning.start import build
 from structalign.learning.training import TaskTrainer
-from structalign.model.backbone import Tokeniser, load_clip
+from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
 from structalign.model.checkpoint import Config, save_checkpoint
 from structalign.model.device import prepare_device
 from structalign.model.features import Features, JoinedFeatures
+from structalign.model.inputs import videos_for
 from structalign.model.video_text import VideoText, encode_queries
 from structalign.params import read
 from structalign.retrieval.gallery import score
 from structalign.retrieval.metrics import measure
 from structalign.retrieval.scoring import embed_videos
 from structalign.scratch import scratch
+from structalign.sections.features import Features as Views
 from structalign.sections.optim import Phase
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json, whole_folder, write_json
@@ -37,15 +40,22 @@ def main() -> None:
     It trains for `optim.first.epochs`: each video is visited as often as in its own task.
     """
     tasks, settings = read_tasks(), read_settings(read("optim.first", Phase))
-    folders = [FEATURES / task / "train" for task in tasks]
-    used = [list(tasks), settings]
+    folders, decoded = ([Path("work", kind, task, "train") for task in tasks] for kind in ("features", "frames"))
+    views = read("features", Views)
+    used = [list(tasks), settings, views]
     with (
         measured("joint", "all", REPORTS / "costs.json") as cost,
-        scratch("joint", "all", used, [BACKBONE, *folders]) as kept,
+        scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as kept,
     ):
-        device, method, features = prepare_device(), METHODS["finetune"], JoinedFeatures([*map(Features, folders)])
-        model, memory = build(load_clip(BACKBONE), method, settings, frames=features.states(0).shape[0])
-        trainer = TaskTrainer(model, method, features, memory, 1, settings, device)
+        device, method, features = prepare_device(), METHODS["finetune"], [*map(Features, folders)]
+        frames = JoinedFeatures(features).states(0).shape[0]
+        model, memory = build(load_clip(BACKBONE), method, settings, frames)
+        pixels = pixel_statistics(BACKBONE)
+        videos = [
+            videos_for(model, part, FrameSplit(folder), pixels, device, views.flip, views.seed)
+            for part, folder in zip(features, decoded, strict=True)
+        ]
+        trainer = TaskTrainer(model, method, JoinedFeatures(videos), memory, 1, settings, device)
         trainer.fit(lambda row: None, kept)
         cost["trained_parameters"] = trainer.trained_parameters
         cost["stored_bytes_per_video"] = 4 * model.shape.frames * model.clip.embedding_dim

@@ -57,24 +57,27 @@ def tiny_clip(attention: str = "eager") -> Clip:
         return Clip(CLIPModel(config))
 
 
-def tiny_model(tasks: int = 1, frozen: int = 1, experts: int = 3, dropout: float = 0.0) -> VideoText:
+def tiny_model(
+    tasks: int = 1, frozen: int = 1, experts: int = 3, dropout: float = 0.0, words: str = "strict"
+) -> VideoText:
     """Fresh adapters after `tasks` task prototypes, in eval mode."""
-    shape = Shape(FRAMES, frozen, rank=2, alpha=8.0, experts=experts, dropout=dropout, etf_dim=ETF_DIM)
+    shape = Shape(FRAMES, frozen, rank=2, alpha=8.0, experts=experts, dropout=dropout, etf_dim=ETF_DIM, words=words)
     model = VideoText(tiny_clip(), shape, seed=0)
     for task in range(tasks):
         model.add_task_prototype("tiny", task)
     with torch.no_grad():
+        assert model.head.weight is not None
         model.head.weight.copy_(etf_head_init(ETF_DIM, DIM, 0))
     return model.eval()
 
 
-def shaken(model: VideoText, seed: int = 0) -> VideoText:
+def shaken(model: VideoText, seed: int = 0, size: float = 0.2) -> VideoText:
     """The same model with random noise on every adapter parameter: nothing is at its start."""
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameters in model.groups().values():
             for p in parameters:
-                p.add_(torch.randn(p.shape, generator=source) * 0.2)
+                p.add_(torch.randn(p.shape, generator=source) * size)
     return model
 
 
@@ -115,9 +118,9 @@ def settings(
     return Settings(
         seed=0,
         backbone=Backbone(name="tiny", vision_frozen=1, precision="fp32"),
-        adapters=Adapters(rank=2, alpha=8, experts=3, dropout=0.1),
-        contrastive=Contrastive(scale=17.6, prior=0, sentence_weight=0),
-        etf=Etf(dim=ETF_DIM, capacity=6, weight=0.1, seed=0),
+        adapters=Adapters(rank=2, alpha=8, experts=3, dropout=0.1, fusion_init="identity", words="strict"),
+        contrastive=Contrastive(scale=17.6, prior=0, sentence_weight=0, mask_duplicates=True),
+        etf=Etf(dim=ETF_DIM, capacity=6, weight=0.1, frame="exact", head="shared", seed=0),
         crp=Crp(weight=10, temperature=2, teacher="previous") if task > 1 else None,
         pseudo=Pseudo(weight=0.5, covariance="radius", mask_same_category=False) if task > 1 else None,
         shared=Shared.model_validate(

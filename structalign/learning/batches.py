@@ -25,7 +25,7 @@ class Pairs:
 def epoch_pairs(captions: Captions, videos: int, views: int, how: str, *key: str | int) -> Pairs:
     """One epoch in random order: every video once with one caption drawn, or every caption once.
 
-    `key` ends with the epoch e; video v uses view (e + v) mod views.
+    `key` ends with the epoch e; video v uses view (e + v) mod views, or a new one where there are none (`visits`).
     """
     source = generator("pairs", *key)
     if how == "captions":
@@ -37,14 +37,20 @@ def epoch_pairs(captions: Captions, videos: int, views: int, how: str, *key: str
             if len(members := (captions.video == v).nonzero()[:, 0])
         ]
         caption = torch.stack(chosen)[torch.randperm(len(chosen), generator=source)]
-    video = captions.video[caption]
-    return Pairs(caption, video, (int(key[-1]) + video) % views)
+    video, epoch = captions.video[caption], int(key[-1])
+    return Pairs(caption, video, (epoch + video) % views if views else visits(epoch, len(video)))
+
+
+def visits(epoch: int, pairs: int) -> Tensor:
+    """[pairs] numbers that no other pair of any epoch has: each visit is a view of its own."""
+    return epoch * pairs + torch.arange(pairs)
 
 
 def balanced(pairs: Pairs, captions: Captions, views: int, *key: str | int) -> Pairs:
     """As many pairs as `pairs`, every category of theirs equally often (± 1), in random order.
 
-    Pairs of small categories are repeated, each time with the video's next view and a caption drawn anew.
+    Pairs of small categories are repeated, each time with the video's next view and a caption drawn anew. `key` ends
+    with the epoch.
     """
     source = generator("balanced", *key)
     category = captions.category[pairs.caption]
@@ -58,7 +64,8 @@ def balanced(pairs: Pairs, captions: Captions, views: int, *key: str | int) -> P
         own = (captions.video == pairs.video[chosen[row]]).nonzero()[:, 0]
         caption[row] = own[int(torch.randint(len(own), (), generator=source))]
     order = torch.randperm(total, generator=source)
-    return Pairs(caption[order], pairs.video[chosen][order], ((pairs.view[chosen] + turn) % views)[order])
+    view = (pairs.view[chosen] + turn) % views if views else visits(int(key[-1]), total)
+    return Pairs(caption[order], pairs.video[chosen][order], view[order])
 
 
 def batches(pairs: Pairs, size: int) -> Iterator[Pairs]:

@@ -1,4 +1,4 @@
-"""The simplex-ETF prior: C unit vectors that are as far apart as C vectors can be (method, section 4)."""
+"""The ETF prior: C unit vectors that are as far apart as C vectors can be (method, section 4)."""
 
 import torch
 from torch import Tensor
@@ -26,6 +26,24 @@ def simplex_etf(dim: int, categories: int, seed: int) -> Tensor:
     return vertices.T.contiguous().float()
 
 
+def gaussian_frame(dim: int, categories: int, seed: int) -> Tensor:
+    """[C, d] float32, the released vertices: normalised columns of W (I - 11^T / C), W = randn(d, C) of `seed`.
+
+    Near a simplex only for d much larger than C; any d will do.
+    """
+    if categories < 2:
+        raise UserError(f"a frame needs at least 2 categories, not {categories}: raise `etf.capacity`.")
+    columns = torch.randn(dim, categories, generator=torch.Generator().manual_seed(seed))
+    centred = columns - columns.mean(dim=1, keepdim=True)
+    unit: Tensor = centred / centred.norm(dim=0)
+    return unit.T.contiguous()
+
+
+def vertices(frame: str, dim: int, categories: int, seed: int) -> Tensor:
+    """[C, d] of `etf.frame`: `exact` or `gaussian`."""
+    return simplex_etf(dim, categories, seed) if frame == "exact" else gaussian_frame(dim, categories, seed)
+
+
 def _sum_zero_basis(categories: int) -> Tensor:
     """[C, C - 1]: column k is (1, ..., 1, -k, 0, ..., 0) / sqrt(k (k + 1)) with k ones (Helmert)."""
     basis = torch.zeros(categories, categories - 1, dtype=torch.float64)
@@ -41,6 +59,12 @@ def _orthonormal_columns(rows: int, columns: int, seed: int) -> Tensor:
     matrix = torch.randn(rows, columns, generator=source, dtype=torch.float64)
     orthonormal: Tensor = torch.linalg.qr(matrix).Q
     return orthonormal
+
+
+def random_head_init(rows: int, columns: int, seed: int, name: str) -> Tensor:
+    """[d, D] of a default linear layer, U(-1/sqrt(D), 1/sqrt(D)): the released heads."""
+    source = torch.Generator().manual_seed(seed_of(seed, "random head", name))
+    return torch.empty(rows, columns).uniform_(-(columns**-0.5), columns**-0.5, generator=source)
 
 
 def etf_head_init(rows: int, columns: int, seed: int) -> Tensor:

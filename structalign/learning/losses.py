@@ -45,8 +45,10 @@ def etf_alignment(words: Tensor, mask: Tensor, frames: Tensor, vertices: Tensor)
 
 
 def attend(tokens: Tensor, vertices: Tensor, mask: Tensor) -> Tensor:
-    """Sum of tokens weighted by softmax_l(<token_l, e_c>), no temperature: [B, L, d] -> [B, d]."""
-    weight = torch.einsum("bld,bd->bl", tokens, vertices).masked_fill(~mask, -torch.inf).softmax(dim=1)
+    """Sum of tokens weighted by softmax_l(<token_l, e_c>), no temperature: [B, L, d] -> [B, d]; 0 without words."""
+    logits = torch.einsum("bld,bd->bl", tokens, vertices)
+    # a finite floor: of a caption without words no NaN is left, whose gradient would be one too
+    weight = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask
     return torch.einsum("bl,bld->bd", weight, tokens)
 
 
@@ -87,13 +89,14 @@ def pseudo_contrastive(
     pseudo_video: Tensor,
     category: Tensor,
     mask_same_category: bool,
+    scale: float | Tensor = PSEUDO_SCALE,
 ) -> Tensor:
     """L_pseudo: CE + CE^T of the 2B x 2B matrix of [real; pseudo] texts and videos.
 
     text, video: [B, D] means of a pair's words and frames, normalised; ids: [B] video ids of the real pairs;
     pseudo_text, pseudo_video: [B', D] as drawn, not normalised; category: [B'] of the pseudo pairs.
     """
-    logits = PSEUDO_SCALE * torch.cat([text, pseudo_text]) @ torch.cat([video, pseudo_video]).T
+    logits = scale * torch.cat([text, pseudo_text]) @ torch.cat([video, pseudo_video]).T
     rivals = torch.zeros_like(logits, dtype=torch.bool)
     size = len(text)
     rivals[:size, :size] = same_off_diagonal(ids)

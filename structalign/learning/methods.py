@@ -1,34 +1,38 @@
 """The table of methods: each is a row over one training loop (method, sections 6 and 7; docs/methods.md)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from structalign.errors import UserError
+from structalign.learning import batches as cutting
 from structalign.learning import hooks, keeping, terms
+from structalign.learning import optimiser as moving
+from structalign.learning.batches import Pairs
 from structalign.learning.losses import PSEUDO_SCALE
 from structalign.learning.memory import Memory
 from structalign.learning.task import Scale, Task
 from structalign.learning.terms import Term
 from structalign.model.video_text import VideoText
-from structalign.sections.contrastive import Contrastive
+from structalign.sections.optim import Phase, Shared
 
 
-def configured(section: Contrastive, model: VideoText) -> float:
+def configured(task: Task) -> float:
     """`contrastive.scale`."""
-    return section.scale
+    return task.settings.contrastive.scale
 
 
-def published(section: Contrastive, model: VideoText) -> float:
+def published(task: Task) -> float:
     """e^4.60."""
     return PSEUDO_SCALE
 
 
-def own(section: Contrastive, model: VideoText) -> Tensor:
+def own(task: Task) -> Tensor:
     """CLIP's own temperature, which learns where CLIP does."""
-    return model.clip.temperature
+    return task.model.clip.temperature
 
 
 CONTRASTIVE = Term("contrastive", terms.contrastive)
@@ -43,6 +47,7 @@ class Method:
     reads: what a video comes as, and so from which depth the vision tower runs.
     comparison: what a video is stored as and how it is scored, a row of `retrieval.comparison`.
     scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
+    optimiser: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
     keeps: what the checkpoint remembers of a task.
     after_step: called before the first step and after each one. after_task: called after the last one.
     """
@@ -53,6 +58,9 @@ class Method:
     comparison: str = "fused"
     scale: Scale = configured
     terms: tuple[Term, ...] = (CONTRASTIVE,)
+    optimiser: Callable[[VideoText, tuple[str, ...], int, Shared, Phase], Optimizer] = moving.optimiser
+    rate: Callable[[int, int, float], float] = moving.schedule
+    batches: Callable[[Pairs, int], Iterator[Pairs]] = cutting.batches
     keeps: Callable[[Task, int], Memory] = keeping.nothing
     after_step: Callable[[Task, int, int], None] = hooks.no_step
     after_task: Callable[[Task], None] = hooks.no_end

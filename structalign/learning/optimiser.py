@@ -4,7 +4,6 @@ import math
 
 import torch
 
-from structalign.learning.methods import Method
 from structalign.model.video_text import VideoText
 from structalign.sections.optim import Phase, Shared
 
@@ -19,8 +18,11 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
 
 
-def optimiser(model: VideoText, method: Method, task: int, shared: Shared, phase: Phase) -> torch.optim.AdamW:
-    """A fresh AdamW over what `method` trains in this task (method, section 6; `VideoText.learning`).
+def optimiser(
+    model: VideoText, trains: tuple[str, ...], task: int, shared: Shared, phase: Phase
+) -> torch.optim.Optimizer:
+    """A fresh AdamW over the groups `trains` of parameters, as far as they learn in this task (method, section 6;
+    `VideoText.learning`).
 
     Decay acts on LoRA, expert and router matrices alone: all else starts at the identity, at what CLIP learned, or at
     or near zero. Every trainable parameter is in exactly one group.
@@ -38,7 +40,7 @@ def optimiser(model: VideoText, method: Method, task: int, shared: Shared, phase
             "initial_lr": rate.get(name, phase.lr),
             "weight_decay": shared.weight_decay if name in DECAYED else 0.0,
         }
-        for name in method.trains
+        for name in trains
         if groups[name]
     ]
     model.requires_grad_(False)

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from structalign.learning.etf import etf_head_init, simplex_etf
+from structalign.learning.etf import etf_head_init, random_head_init, vertices
 from structalign.learning.memory import Memory, empty_memory
 from structalign.learning.methods import Method
 from structalign.learning.settings import Settings
 from structalign.model.backbone import Clip
 from structalign.model.checkpoint import build_model, load_memory, read_config
 from structalign.model.video_text import Shape, VideoText
+from structalign.sections.etf import Etf
 
 
 def begin(
@@ -44,9 +46,22 @@ def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[
         etf_dim=etf.dim,
         parts=method.builds,
         reads=method.reads,
+        head=etf.head,
+        words=adapters.words,
     )
     model = VideoText(clip, shape, settings.seed)
     with torch.no_grad():
-        model.head.weight.copy_(etf_head_init(etf.dim, clip.embedding_dim, etf.seed))
+        for name, weight in model.head.named_parameters():
+            weight.copy_(_head(etf, clip.embedding_dim, name))
+    if adapters.fusion_init == "uniform":
+        for fusion in model.fusions():
+            fusion.initialise_uniformly(settings.seed, "fusion", fusion.layer)
     model.add_task(settings.seed, "task prototype", 1)
-    return model, empty_memory(simplex_etf(etf.dim, etf.capacity or etf.dim + 1, etf.seed), clip.embedding_dim)
+    capacity = etf.capacity or etf.dim + 1
+    return model, empty_memory(vertices(etf.frame, etf.dim, capacity, etf.seed), clip.embedding_dim)
+
+
+def _head(etf: Etf, embedding: int, name: str) -> Tensor:
+    if etf.head == "frozen_random":
+        return random_head_init(etf.dim, embedding, etf.seed, name)
+    return etf_head_init(etf.dim, embedding, etf.seed)

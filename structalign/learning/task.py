@@ -10,25 +10,27 @@ import torch
 from torch import Tensor
 
 from structalign.learning.batches import Pairs, balanced, epoch_pairs
-from structalign.learning.memory import Memory
+from structalign.learning.memory import Memory, draw_pseudo
 from structalign.learning.settings import Settings
+from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.device import autocast
-from structalign.model.features import view_name
-from structalign.model.inputs import Videos
+from structalign.model.features import Videos, view_name
 from structalign.model.video_text import TextEmbeddings, VideoText, encode_frozen, encode_queries
 from structalign.retrieval.comparison import Comparison
-from structalign.sections.contrastive import Contrastive
 
 VIDEOS_AT_A_TIME = 8
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen model's embeddings, computed once a task: frames [views, V, N, D] of every view, text of `tokens`."""
+    """What a frozen model says: `frames` [B, N, D] of a batch, and `text` of rows of `tokens`.
 
-    frames: Tensor
-    text: TextEmbeddings
+    Both are computed once a task, unless they differ at every visit (`Task.teach`).
+    """
+
+    frames: Callable[[Pairs], Tensor]
+    text: Callable[[Tensor], TextEmbeddings]
     tokens: Tokens
 
 
@@ -52,7 +54,7 @@ class Batch:
         return int(self.key[-1])
 
 
-Scale = Callable[[Contrastive, VideoText], float | Tensor]
+Scale = Callable[["Task"], float | Tensor]
 
 
 class Task:
@@ -82,9 +84,12 @@ class Task:
         self.prior = self._category_prior() if settings.contrastive.prior > 0 else None
         self.teacher: Teacher | None = None
         self.state: dict[str, Tensor] = {}
-        self._frozen_text = self._encode_frozen_text() if model.text_map is not None else None
+        self._read: tuple[Pairs, Tensor, Tensor] | None = None
+        mapped = model.text_map is not None and model.shape.words == "strict"
+        self._frozen_text = self._encode_frozen_text() if mapped else None
 
-    def _epoch(self, epoch: int) -> Pairs:
+    def epoch(self, epoch: int) -> Pairs:
+        """The pairs of an epoch (from 0) in their order."""
         how = self.settings.shared.epoch
         key = (self.settings.seed, self.number, epoch)
         pairs = epoch_pairs(self.captions, len(self.features), self.features.views, how, *key)
@@ -94,7 +99,7 @@ class Task:
 
     def _category_prior(self) -> Tensor:
         """`contrastive.prior` times the log of the share that each category, by id, has of an epoch's pairs."""
-        count = torch.bincount(self.captions.category[self._epoch(0).caption])
+        count = torch.bincount(self.captions.category[self.epoch(0).caption])
         return self.settings.contrastive.prior * (count / count.sum()).log()
 
     def _encode_frozen_text(self) -> TextEmbeddings:
@@ -109,25 +114,64 @@ class Task:
         return torch.cat([self.model.encode_frames(state.to(self.device)).cpu() for state in states])
 
     def teach(self, task: int, tokens: Tokens | None = None) -> Teacher:
-        """The model as it is, as a teacher: all views, and `tokens` (the captions, if None) routed as `task`."""
+        """The model as it is, as a teacher: of all views, and of `tokens` (the captions, if None) routed as `task`.
+
+        Where each visit is a view of its own, or padding counts as words, a copy of the model answers batch by batch.
+        """
         self.model.eval()
         tokens = self.captions.tokens if tokens is None else tokens
-        frames = torch.stack([self.encode_videos(view_name(view)) for view in range(self.features.views)])
-        return Teacher(frames, encode_queries(self.model, tokens, task, self.device), tokens)
+        once = self.features.views and self.model.shape.words == "strict"
+        model = self.model if once else self.model.frozen_copy()
+        return Teacher(self._seen_by(model), self._read_by(model, tokens, task), tokens)
+
+    def _seen_by(self, model: VideoText) -> Callable[[Pairs], Tensor]:
+        if self.features.views:
+            views = torch.stack([self.encode_videos(view_name(view)) for view in range(self.features.views)])
+            return lambda pairs: views[pairs.view, pairs.video].to(self.device)
+
+        @torch.no_grad()
+        def see(pairs: Pairs) -> Tensor:
+            states, shown = self.read(pairs)
+            return self.embed_frames(states, model)[shown]
+
+        return see
+
+    def _read_by(self, model: VideoText, tokens: Tokens, task: int) -> Callable[[Tensor], TextEmbeddings]:
+        if model.shape.words == "strict":
+            known = encode_queries(model, tokens, task, self.device)
+            return lambda rows: known[rows].to(self.device)
+
+        @torch.no_grad()
+        def encode(rows: Tensor) -> TextEmbeddings:
+            tasks = torch.full((len(rows),), task, device=self.device)
+            return model.encode_text(tokens[rows].to(self.device), tasks)
+
+        return encode
+
+    def read(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """The distinct views of a batch as the model reads them, and which of them each pair shows [B].
+
+        The batch read last is kept: student and teacher see the same.
+        """
+        if self._read is None or self._read[0] is not pairs:
+            distinct, shown = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
+            states = [self.features.states(int(v), view_name(int(w))) for v, w in distinct.T]
+            self._read = pairs, torch.stack(states).to(self.device), shown.to(self.device)
+        return self._read[1:]
 
     def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
         """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once."""
-        distinct, inverse = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
-        states = [self.features.states(int(v), view_name(int(w))) for v, w in distinct.T]
-        frames = self.embed_frames(torch.stack(states))[inverse.to(self.device)]
+        states, shown = self.read(pairs)
+        frames = self.embed_frames(states)[shown]
         if self._frozen_text is not None:
             return self.model.map_text(self._frozen_text[pairs.caption].to(self.device)), frames
         return self.embed_text(self.captions.tokens[pairs.caption]), frames
 
-    def embed_frames(self, states: Tensor) -> Tensor:
-        """[B, N, …] videos as the model reads them -> [B, N, D] float32, with gradients."""
+    def embed_frames(self, states: Tensor, model: VideoText | None = None) -> Tensor:
+        """[B, N, …] videos as the model reads them -> [B, N, D] of this or another model, with gradients, as precise as
+        the videos, whatever the towers compute in."""
         with autocast(self.device, self.settings.backbone.precision):
-            return self.model.encode_frames(states.to(self.device)).float()
+            return (model or self.model).encode_frames(states.to(self.device)).to(states.dtype)
 
     def embed_text(self, tokens: Tokens, tasks: Tensor | None = None) -> TextEmbeddings:
         """Captions with gradients, routed as `tasks` [R], or as this task."""
@@ -137,7 +181,20 @@ class Task:
 
     def temperature(self) -> float | Tensor:
         """The factor that makes logits of similarities."""
-        return self.scale(self.settings.contrastive, self.model)
+        return self.scale(self)
+
+    def owners(self, video: Tensor) -> Tensor:
+        """Ids of the videos [B] by which captions of one video are known, so that they are no rivals; all different
+        where `contrastive.mask_duplicates` is off."""
+        known = video if self.settings.contrastive.mask_duplicates else torch.arange(len(video))
+        return known.to(self.device)
+
+    def draw(self, count: int, purpose: str, *key: str | int) -> tuple[Tensor, Tensor, Tensor]:
+        """`count` pseudo pairs of old categories: text and video [count, D], category [count]."""
+        assert self.settings.pseudo is not None
+        source = generator("draw", purpose, *key)
+        text, video, category = draw_pseudo(self.memory, count, source, self.settings.pseudo.covariance)
+        return text.to(self.device), video.to(self.device), category.to(self.device)
 
     def logits(self, text: TextEmbeddings, frames: Tensor) -> list[Tensor]:
         """[B, B'] logits of each similarity that is trained (`Comparison.trained`): that of sentences beside word-frame

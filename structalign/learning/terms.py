@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.learning import losses
-from structalign.learning.memory import draw_pseudo
 from structalign.learning.task import Batch, Task, Teacher
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
@@ -21,6 +20,9 @@ from structalign.retrieval.comparison import unit_mean
 TEMPERATURE = 2.0  # T of LwF, VR-LwF and ZSCL, as published (Hinton's T; ZSCL, section 4)
 VOCABULARY, LENGTH = 512, 8  # random captions of VR-LwF, and the tokens of each
 STORED_WEIGHT = 0.6  # w of StableFusion, as published
+
+
+Map = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Term:
 
 def contrastive(task: Task, batch: Batch) -> Tensor:
     """L_con on the batch, with the categories' prior where there is one."""
-    video, category = batch.pairs.video.to(task.device), task.captions.category[batch.pairs.caption]
+    video, category = task.owners(batch.pairs.video), task.captions.category[batch.pairs.caption]
     prior = None if task.prior is None else task.prior[category].to(task.device)
     return task.weighed([losses.contrastive(logits, video, prior) for logits in batch.logits])
 
@@ -77,37 +79,42 @@ def crp(task: Task, batch: Batch) -> Tensor:
 
 def etf(task: Task, batch: Batch) -> Tensor:
     """lambda * L_ETF: relative to the addends before it, and with pseudo-features once there are old categories."""
+    return etf_with(task, batch, task.model.head.text, task.model.head.video)
+
+
+def etf_with(task: Task, batch: Batch, old_text_map: Map, old_video_map: Map) -> Tensor:
+    """`etf` with the maps of pseudo-features into ETF space given."""
     vertices, head = task.memory.vertices.to(task.device), task.model.head
     own = vertices[task.captions.category[batch.pairs.caption].to(task.device)]
-    loss = losses.etf_alignment(head(batch.text.words), batch.text.mask, head(batch.frames), own)
+    words, frames = head.text(batch.text.words), head.video(batch.frames)
+    loss = losses.etf_alignment(words, batch.text.mask, frames, own)
     if task.memory.learned:
-        old_text, old_video, category = _draw(task, 2 * task.settings.shared.batch, "etf", *batch.key)
-        loss = loss + losses.vertex_distance(head(old_text), head(old_video), vertices[category])
+        text, video, category = task.draw(2 * task.settings.shared.batch, "etf", *batch.key)
+        loss = loss + losses.vertex_distance(old_text_map(text), old_video_map(video), vertices[category])
     base = sum(batch.addends.values(), torch.zeros((), device=task.device))
     return losses.relative_weight(task.settings.etf.weight, base, loss) * loss
 
 
 def pseudo(task: Task, batch: Batch) -> Tensor:
     """pseudo.weight * L_pseudo."""
+    return pseudo_at(task, batch, losses.PSEUDO_SCALE)
+
+
+def pseudo_at(task: Task, batch: Batch, scale: float | Tensor) -> Tensor:
+    """`pseudo` with cosines multiplied by `scale`."""
     section = task.settings.pseudo
     assert section is not None
-    old_text, old_video, category = _draw(task, task.settings.shared.batch, "pseudo", *batch.key)
+    old_text, old_video, category = task.draw(task.settings.shared.batch, "pseudo", *batch.key)
     return section.weight * losses.pseudo_contrastive(
         F.normalize(masked_mean(batch.text.words, batch.text.mask), dim=-1),
         F.normalize(batch.frames.mean(dim=1), dim=-1),
-        batch.pairs.video.to(task.device),
+        task.owners(batch.pairs.video),
         old_text,
         old_video,
         category,
         section.mask_same_category,
+        scale,
     )
-
-
-def _draw(task: Task, count: int, *key: str | int) -> tuple[Tensor, Tensor, Tensor]:
-    assert task.settings.pseudo is not None
-    source = generator("draw", *key)
-    text, video, category = draw_pseudo(task.memory, count, source, task.settings.pseudo.covariance)
-    return text.to(task.device), video.to(task.device), category.to(task.device)
 
 
 def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
@@ -137,8 +144,7 @@ def _taught(task: Task, batch: Batch) -> list[Tensor]:
 
 def _teacher_batch(task: Task, batch: Batch) -> tuple[TextEmbeddings, Tensor]:
     assert task.teacher is not None
-    text = task.teacher.text[batch.pairs.caption].to(task.device)
-    return text, task.teacher.frames[batch.pairs.view, batch.pairs.video].to(task.device)
+    return task.teacher.text(batch.pairs.caption), task.teacher.frames(batch.pairs)
 
 
 def lwf(task: Task, batch: Batch) -> Tensor:
@@ -177,9 +183,9 @@ def vr_lwf(task: Task, batch: Batch) -> Tensor:
     """VR-LwF: each video's similarities to a part of the vocabulary, in turn, stay those of the previous model."""
     assert task.teacher is not None
     rows = turn(VOCABULARY, len(batch.pairs.video), batch.step)
-    frames = task.teacher.frames[batch.pairs.view, batch.pairs.video].to(task.device)
+    frames = task.teacher.frames(batch.pairs)
     student = task.logits(task.embed_text(task.teacher.tokens[rows]), batch.frames)[0]
-    taught = task.logits(task.teacher.text[rows].to(task.device), frames)[0]
+    taught = task.logits(task.teacher.text(rows), frames)[0]
     return losses.distil(student.T, taught.T.detach(), TEMPERATURE)
 
 
@@ -202,7 +208,7 @@ def against_stored(task: Task, batch: Batch) -> Tensor:
     past = stored[turn(len(stored), task.settings.shared.batch, batch.step)].to(task.device)
     candidates = torch.cat([unit_mean(batch.frames)[:, 0], past])[:, None]
     logits = task.logits(batch.text, candidates)[0]
-    return STORED_WEIGHT * losses.caption_to_video(logits, batch.pairs.video.to(task.device))
+    return STORED_WEIGHT * losses.caption_to_video(logits, task.owners(batch.pairs.video))
 
 
 def with_past(task: Task, batch: Batch) -> Tensor:
@@ -215,6 +221,6 @@ def with_past(task: Task, batch: Batch) -> Tensor:
     rows = torch.randperm(len(memory.pair_task), generator=generator("past", *batch.key))[:count]
     past = task.embed_text(Tokens(memory.pair_ids, memory.pair_eot)[rows], memory.pair_task[rows])
     frames = task.embed_frames(memory.pair_states[rows].float())
-    video = torch.cat([pairs.video, -1 - rows]).to(task.device)
+    video = task.owners(torch.cat([pairs.video, -1 - rows]))
     logits = task.logits(batch.text.followed_by(past), torch.cat([batch.frames, frames]))
     return task.weighed([losses.contrastive(x, video) for x in logits])

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from structalign.console import track
 from structalign.errors import UserError
-from structalign.learning.batches import Pairs, batches
+from structalign.learning.batches import Pairs
 from structalign.learning.memory import Memory
 from structalign.learning.methods import Method
-from structalign.learning.optimiser import optimiser, schedule
 from structalign.learning.resume import Progress, Row
 from structalign.learning.settings import Settings
 from structalign.learning.task import Batch, Task
-from structalign.model.inputs import Videos
+from structalign.model.features import Videos
 from structalign.model.video_text import VideoText
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.seeds import seed_of
@@ -60,16 +60,11 @@ class TaskTrainer(Task):
         In the folder `scratch` progress is saved, and that of an interrupted run taken up: the result is the same.
         """
         settings, shared, phase = self.settings, self.settings.shared, self.settings.phase
-        adamw = optimiser(self.model, self.method, self.number, shared, phase)
-        trained = [p for group in adamw.param_groups for p in group["params"]]
         epochs = range(phase.epochs)
-        plan = [(epoch, pairs) for epoch in epochs for pairs in batches(self._epoch(epoch), shared.batch)]
+        plan = [(epoch, pairs) for epoch in epochs for pairs in self.method.batches(self.epoch(epoch), shared.batch)]
         if not plan:
             raise UserError(f"task {self.number} has fewer than two training pairs: add videos and captions for it.")
-        self.model.train()
-        self.model.clip.model.eval()
-        for wrapper in self.model.wrappers():
-            wrapper.train()
+        adamw = self.start()
         self.method.after_step(self, 0, len(plan))
         progress = Progress(scratch, adamw, self.state | self.model.counters())
         rows = progress.resume()
@@ -79,26 +74,41 @@ class TaskTrainer(Task):
         for step, (epoch, pairs) in track(ahead, f"train task {self.number}"):
             key = (settings.seed, self.number, step)
             torch.manual_seed(seed_of("step", *key))
-            factor = schedule(step, len(plan), phase.warmup)
-            for group in adamw.param_groups:
-                group["lr"] = factor * group["initial_lr"]
-            terms = self.losses(pairs, *key)
-            total = sum(terms.values(), torch.zeros((), device=self.device))
-            adamw.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            for expert in self.model.experts():
-                expert.drop_unused_gradients()
-            norm = torch.nn.utils.clip_grad_norm_(trained, shared.clip).item()
-            values = {"loss": total.item(), **{name: value.item() for name, value in terms.items()}}
-            if not math.isfinite(values["loss"] + norm):
-                raise UserError(f"task {self.number} diverged at step {step} ({values}): lower the rates in `optim`.")
-            adamw.step()
+            factor = self.method.rate(step, len(plan), phase.warmup)
+            values = self.step(adamw, factor, pairs, *key)
             self.method.after_step(self, step + 1, len(plan))
-            rows.append({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr, "grad_norm": norm})
+            rows.append({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr})
             log(rows[-1])
             progress.save(rows)
         self.method.after_task(self)
         self.model.eval()
+
+    def start(self) -> Optimizer:
+        """The model in the mode that it learns in, and a fresh optimiser of what learns."""
+        self.model.train()
+        self.model.clip.model.eval()
+        for wrapper in self.model.wrappers():
+            wrapper.train()
+        settings = self.settings
+        return self.method.optimiser(self.model, self.method.trains, self.number, settings.shared, settings.phase)
+
+    def step(self, optimiser: Optimizer, factor: float, pairs: Pairs, *key: str | int) -> Row:
+        """One update on a batch, at `factor` times the learning rates; what is logged of it."""
+        for group in optimiser.param_groups:
+            group["lr"] = factor * group["initial_lr"]
+        terms = self.losses(pairs, *key)
+        total = sum(terms.values(), torch.zeros((), device=self.device))
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        for expert in self.model.experts():
+            expert.drop_unused_gradients()
+        counted = [p for group in optimiser.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(counted, self.settings.shared.clip).item()
+        values = {"loss": total.item(), **{name: value.item() for name, value in terms.items()}, "grad_norm": norm}
+        if not math.isfinite(values["loss"] + norm):
+            raise UserError(f"task {self.number} diverged at step {key[-1]} ({values}): lower the rates in `optim`.")
+        optimiser.step()
+        return values
 
     @property
     def trained_parameters(self) -> int:

@@ -1,15 +1,18 @@
-"""Adapters: frame fusion in the vision tower, a task-aware LoRA mixture in the text tower (method, section 2).
+"""Adapters: frame fusion in the vision tower, a task-aware LoRA mixture in the text tower (method, section 2), and the
+ETF head behind both.
 
-Both wrap a frozen module, start as the identity, and are visible in `print(model)`.
+The first two wrap a frozen module, start as the identity, and are visible in `print(model)`.
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, E experts, r rank.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from structalign.errors import UserError
 from structalign.seeds import seed_of
 
 
@@ -57,6 +60,14 @@ class FrameFusionAttention(nn.Module):
         self.v_proj = identity_linear(width)
         self.out_proj = identity_linear(width)
 
+    def initialise_uniformly(self, *key: str | int) -> None:
+        """Projections ~ U(-1/sqrt(W), 1/sqrt(W)) with zero biases, as the released code has them, seeded by `key`."""
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            weight = getattr(self, name).weight
+            bound = weight.shape[1] ** -0.5
+            with torch.no_grad():
+                weight.uniform_(-bound, bound, generator=generator(*key, name))
+
     def forward(
         self, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs: object
     ) -> tuple[Tensor, Tensor | None]:
@@ -89,28 +100,44 @@ class FrameFusionAttention(nn.Module):
 class Routing:
     """Which task each caption of the coming pass is routed as; one object shared by all mixtures of a tower.
 
-    It is set before the whole tower runs and stays until the next pass, so a recomputed forward sees the same.
+    It is set before the whole tower runs and stays until the next pass, so a recomputed forward sees the same. `noise`
+    gives a tensor of standard normals like the router logits [R, E] that it is given.
     """
 
     def __init__(self) -> None:
         self.tasks = torch.ones(1, dtype=torch.int64)
         self.eot = torch.zeros(1, dtype=torch.int64)
         self.prototypes = torch.zeros(1, 1)
+        self.noise: Callable[[Tensor], Tensor] = torch.randn_like
 
     def set(self, tasks: Tensor, eot: Tensor, prototypes: Tensor) -> None:
         """tasks: [R], 1-based; eot: [R]; prototypes: [R, W], the task prototype of each row."""
         self.tasks, self.eot, self.prototypes = tasks, eot, prototypes
 
 
-def noisy(logits: Tensor, spread: Tensor) -> Tensor:
-    """Router logits [R, E] with Gaussian noise of standard deviation softplus(spread) + 0.01."""
-    return logits + torch.randn_like(logits) * (F.softplus(spread) + 0.01)
+def noisy(logits: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
+    """Router logits [R, E] and `noise`, standard normals, times softplus(spread) + 0.01."""
+    return logits + noise * (F.softplus(spread) + 0.01)
 
 
 def top_two(logits: Tensor) -> Tensor:
     """[R, E] -> [R, E]: softmax over the two largest of each row, zeros elsewhere."""
     top = logits.topk(2, dim=-1)
     return torch.zeros_like(logits).scatter(1, top.indices, top.values.softmax(dim=-1))
+
+
+def mixture_gates(
+    rho: Tensor, router: Tensor, w_noise: Tensor | None = None, noise: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Gates [R, E] of captions routed as a later task: softmax over the two largest logits of R rho, zeros elsewhere.
+
+    rho: [R, W], x[eot] + u_p; router and w_noise: [E, W]. With `noise`, which gives standard normals like the logits
+    [R, E], they are those of a training step.
+    """
+    logits = F.linear(rho, router)
+    if noise is not None and w_noise is not None:
+        logits = noisy(logits, F.linear(rho, w_noise), noise(logits))
+    return top_two(logits)
 
 
 class LoraMixture(nn.Module):
@@ -148,10 +175,7 @@ class LoraMixture(nn.Module):
             return first
         rows = torch.arange(len(x), device=x.device)
         rho = x[rows, routing.eot] + routing.prototypes
-        logits = F.linear(rho, self.router)
-        if self.training:
-            logits = noisy(logits, F.linear(rho, self.w_noise))
-        routed = top_two(logits)
+        routed = mixture_gates(rho, self.router, self.w_noise, routing.noise if self.training else None)
         return torch.where((routing.tasks == 1)[:, None], first, routed)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,3 +200,27 @@ class LoraMixture(nn.Module):
         with torch.no_grad():
             for expert in self.lora_Bs[1:]:
                 expert.copy_(self.lora_Bs[0])
+
+
+class EtfHead(nn.Module):
+    """The map h of words and frames into ETF space, R^D -> R^d without bias (method, section 5).
+
+    `shared`: one map for both; `separate` and `frozen_random`: one each (`weight` is the text's); `identity`: none.
+    """
+
+    def __init__(self, embedding: int, dim: int, kind: str):
+        super().__init__()
+        self.kind = kind
+        if kind == "identity" and embedding != dim:
+            raise UserError(f"`etf.head` = identity needs `etf.dim` = {embedding}, the backbone's, not {dim}: set it.")
+        maps = {"shared": 1, "separate": 2, "frozen_random": 2, "identity": 0}[kind]
+        self.weight = nn.Parameter(torch.zeros(dim, embedding)) if maps else None
+        self.video_weight = nn.Parameter(torch.zeros(dim, embedding)) if maps == 2 else None
+
+    def text(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., d] of words, of a caption's mean word or of a pseudo-feature."""
+        return x if self.weight is None else F.linear(x, self.weight)
+
+    def video(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., d] of frames, of a video's mean frame or of a pseudo-feature."""
+        return self.text(x) if self.video_weight is None else F.linear(x, self.video_weight)

@@ -37,6 +37,16 @@ class Tokens:
     def to(self, device: torch.device) -> "Tokens":
         return Tokens(self.ids.to(device), self.eot.to(device), self.cut)
 
+    def real(self) -> Tensor:
+        """[R, L] bool: everything but padding."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device) <= self.eot[:, None]
+
+    def words_with_padding(self) -> Tensor:
+        """[R, L] bool, the released rule: every token that is neither the start token's id, nor id 0 ("!"), nor the
+        first end-of-text; so padding counts, and a caption may have no word at all."""
+        position = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return (self.ids != self.ids[:, :1]) & (self.ids != 0) & (position != self.eot[:, None])
+
     def word_mask(self) -> Tensor:
         """[R, L] bool: tokens strictly between start and first end-of-text; a caption without any has its
         end-of-text as its only word (method, section 2)."""
@@ -89,6 +99,11 @@ class Clip(nn.Module):
         return int(self.config.text_config.max_position_embeddings)
 
     @property
+    def vision_positions(self) -> int:
+        """Tokens T of an image."""
+        return (self.image_size // int(self.config.vision_config.patch_size)) ** 2 + 1
+
+    @property
     def temperature(self) -> Tensor:
         """exp(logit_scale), at most 100, as CLIP was trained."""
         return cast(Tensor, self.model.logit_scale).exp().clamp(max=100)
@@ -110,11 +125,25 @@ class Clip(nn.Module):
             states = layer(states, attention_mask=None)
         return cast(Tensor, self.model.visual_projection(self._vision.post_layernorm(states[:, 0])))  # type: ignore[operator]
 
-    def text(self, tokens: Tokens) -> Tensor:
-        """[R, L, D] raw embeddings of every token: projection of the final layer norm. The causal mask makes
-        padding on the right invisible to all tokens before it, so no padding mask is needed."""
-        hidden = self._text(input_ids=tokens.ids).last_hidden_state
+    def text(self, tokens: Tokens, padding_mask: bool = False) -> Tensor:
+        """[R, L, D] raw embeddings of every token: projection of the final layer norm.
+
+        The causal mask makes padding on the right invisible to all tokens before it, so a padding mask changes the
+        embeddings of the padding alone: where that counts as words, ask for it.
+        """
+        mask = tokens.real().long() if padding_mask else None
+        hidden = self._text(input_ids=tokens.ids, attention_mask=mask).last_hidden_state
         return cast(Tensor, self.model.text_projection(hidden))  # type: ignore[operator]
+
+
+def empty_clip(config: dict[str, Any]) -> Clip:
+    """A CLIP of this config.json with random weights, to be filled from a state dict."""
+    from transformers.models.clip.configuration_clip import CLIPConfig
+    from transformers.models.clip.modeling_clip import CLIPModel
+
+    settings = CLIPConfig(**config)
+    settings._attn_implementation = "eager"
+    return Clip(CLIPModel(settings))
 
 
 def load_clip(folder: Path) -> Clip:

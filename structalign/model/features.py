@@ -6,9 +6,10 @@ with token ids.
 Letters: V videos, N frames, T tokens of a frame, W width, D embedding, R captions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -34,6 +35,17 @@ class Captions:
     tokens: Tokens
     video: Tensor
     category: Tensor
+
+
+class Videos(Protocol):
+    """What training and embedding read of a split: `views` is how many training views each video has, or 0 where each
+    visit is a view of its own."""
+
+    @property
+    def views(self) -> int: ...
+    def __len__(self) -> int: ...
+    def states(self, video: int, view: str = CENTRE) -> Tensor: ...
+    def captions(self) -> Captions: ...
 
 
 class Features:
@@ -70,9 +82,9 @@ class Features:
 
 
 class JoinedFeatures:
-    """Several splits read as one: what joint training sees. The interface of `Features`."""
+    """Several splits read as one: what joint training sees."""
 
-    def __init__(self, parts: list[Features]):
+    def __init__(self, parts: Sequence[Videos]):
         self.parts = [part for part in parts if len(part)]
         self.views = min(part.views for part in self.parts)
         self._place = [(part, i) for part in self.parts for i in range(len(part))]

@@ -1,6 +1,7 @@
-"""Where a model's videos come from, by what it reads: cached states, the frames' pixels, or frozen CLIP's embeddings.
+"""Where a model's videos come from, by what it reads: cached states, the frames' pixels, or frozen CLIP's embeddings;
+and, where no training views are cached, crops that are new at every visit.
 
-All three have the interface of `model.features.Features`: `len`, `views`, `captions()`, and `states(video, view)`,
+All have the interface of `model.features.Features`: `len`, `views`, `captions()`, and `states(video, view)`,
 which is [N, ...] of one video as `VideoText.encode_frames` takes it.
 """
 
@@ -12,19 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from structalign.model.backbone import Clip
-from structalign.model.features import CENTRE, Captions, Features
+from structalign.model.features import CENTRE, Captions, Features, Videos
 from structalign.model.video_text import VideoText
 from structalign.model.views import centre_view, seeded_view
-
-
-class Videos(Protocol):
-    """What training and embedding read of a split."""
-
-    @property
-    def views(self) -> int: ...
-    def __len__(self) -> int: ...
-    def states(self, video: int, view: str = CENTRE) -> Tensor: ...
-    def captions(self) -> Captions: ...
 
 
 class FrameReader(Protocol):
@@ -88,6 +79,29 @@ class Embeddings:
         return found
 
 
+class Fresh:
+    """A new crop at every visit (`features.train_views` 0), through all that the model needs of the frozen tower.
+
+    A visit's number keys its crop, so that it is the same however often it is read. Centre views are `cached`.
+    """
+
+    views = 0
+
+    def __init__(self, pixels: Pixels, cached: Videos, model: VideoText, device: torch.device):
+        self.pixels, self.cached, self.model, self.device = pixels, cached, model, device
+
+    def __len__(self) -> int:
+        return len(self.cached)
+
+    def captions(self) -> Captions:
+        return self.cached.captions()
+
+    def states(self, video: int, view: str = CENTRE) -> Tensor:
+        if view == CENTRE:
+            return self.cached.states(video)
+        return self.model.inputs(self.pixels.states(video, view).to(self.device))
+
+
 def videos_for(
     model: VideoText,
     features: Features,
@@ -97,9 +111,10 @@ def videos_for(
     flip: bool = False,
     seed: int = 0,
 ) -> Videos:
-    """The videos of a split as `model` reads them; `flip` and `seed` are those of the cached training views."""
+    """The videos of a split as `model` reads them; `flip` and `seed` are those of the training views."""
+    pixels = Pixels(features, frames, model.clip.image_size, statistics, flip, seed)
     if model.shape.reads == "pixels":
-        return Pixels(features, frames, model.clip.image_size, statistics, flip, seed)
-    if model.shape.reads == "embeddings":
-        return Embeddings(features, model.clip, model.shape.vision_frozen, device)
-    return features
+        return pixels
+    made = Embeddings(features, model.clip, model.shape.vision_frozen, device)
+    cached = made if model.shape.reads == "embeddings" else features
+    return cached if features.views else Fresh(pixels, cached, model, device)

@@ -62,7 +62,8 @@ class MoeMlp(nn.Module):
         summary, own = x[torch.arange(len(x), device=x.device), routing.eot], routing.tasks - 1
         logits = torch.einsum("rew,rw->re", torch.stack(list(self.routers))[own], summary)
         if self.training:
-            logits = noisy(logits, torch.einsum("rew,rw->re", torch.stack(list(self.w_noises))[own], summary))
+            spread = torch.einsum("rew,rw->re", torch.stack(list(self.w_noises))[own], summary)
+            logits = noisy(logits, spread, routing.noise(logits))
         return top_two(logits)
 
     def forward(self, hidden_states: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ Parts: `fusion` in the vision tower, `lora` in the text tower (the method's own)
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, D embedding.
 """
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.model.adapters import FrameFusionAttention, LoraMixture, Routing, generator
+from structalign.model.adapters import EtfHead, FrameFusionAttention, LoraMixture, Routing, generator
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.maps import ResidualMap
 from structalign.model.moe import MoeMlp
@@ -26,7 +27,7 @@ Wrapper = FrameFusionAttention | LoraMixture | MoeMlp | ResidualMap
 
 @dataclass(frozen=True)
 class Shape:
-    """What is built around CLIP; saved in every checkpoint's config.
+    """What is built around CLIP, and which tokens are words; saved in every checkpoint's config.
 
     reads: what a video comes as: `pixels` [N, 3, S, S], `states` after the frozen prefix [N, T, W], or frozen CLIP's
     `embeddings` [N, D].
@@ -41,6 +42,8 @@ class Shape:
     etf_dim: int
     parts: tuple[str, ...] = ("fusion", "lora")
     reads: str = "states"
+    head: str = "shared"
+    words: str = "strict"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class VideoText(nn.Module):
         self.routing = Routing()
         self.frame_routing = Routing()
         self.task_prototypes = nn.ParameterList()
-        self.head = nn.Linear(clip.embedding_dim, shape.etf_dim, bias=False)
+        self.head = EtfHead(clip.embedding_dim, shape.etf_dim, shape.head)
         self.pool = TextPool(clip.embedding_dim) if "pooling" in shape.parts else None
         self.text_map = ResidualMap(clip.embedding_dim) if "maps" in shape.parts else None
         self.video_map = ResidualMap(clip.embedding_dim) if "maps" in shape.parts else None
@@ -167,6 +170,12 @@ class VideoText(nn.Module):
                 module.enabled = True
             self._swap_pretrained()
 
+    def frozen_copy(self) -> "VideoText":
+        """The model as it is now, in eval mode and with the same backbone: what it says stays the same while this one
+        learns. Made inside `frozen`, it is the pretrained CLIP."""
+        shared = [*self.backbone_parameters(), self.routing.prototypes, self.frame_routing.prototypes]
+        return copy.deepcopy(self, {id(tensor): tensor for tensor in shared}).eval()
+
     def _swap_pretrained(self) -> None:
         """Exchange CLIP's weights and the pretrained ones; nothing where all of them are frozen."""
         for i, p in enumerate(self.clip.model.parameters() if self._pretrained else ()):
@@ -200,10 +209,16 @@ class VideoText(nn.Module):
             prototypes = torch.stack(list(self.task_prototypes))[tasks - 1]
         else:
             prototypes = torch.zeros(len(tasks), self.clip.text_width, device=tokens.ids.device)
+        return self.encode_routed(tokens, tasks, prototypes)
+
+    def encode_routed(self, tokens: Tokens, tasks: Tensor, prototypes: Tensor) -> TextEmbeddings:
+        """As `encode_text`, with the task prototype [R, W] of each caption given."""
         self.routing.set(tasks, tokens.eot, prototypes)
-        embeddings = self.clip.text(tokens)
+        padding = self.shape.words == "with_padding"
+        embeddings = self.clip.text(tokens, padding_mask=padding)
+        mask = tokens.words_with_padding() if padding else tokens.word_mask()
         rows = torch.arange(len(tokens.eot), device=tokens.eot.device)
-        return self.map_text(TextEmbeddings(embeddings, tokens.word_mask(), embeddings[rows, tokens.eot]))
+        return self.map_text(TextEmbeddings(embeddings, mask, embeddings[rows, tokens.eot]))
 
     def map_text(self, frozen: TextEmbeddings) -> TextEmbeddings:
         """The text map over frozen CLIP's embeddings; unchanged in a model without maps."""
@@ -249,28 +264,37 @@ class VideoText(nn.Module):
 
     def learning(self, task: int) -> dict[str, list[nn.Parameter]]:
         """`groups` without what stands still in `task` (from 1): in task 1 the mixture is its first expert; later, of
-        routers and prototypes only this task's learn, and no frozen expert."""
+        routers and prototypes only this task's learn, and no frozen expert; a random head never."""
         groups, moes = self.groups(), self.moes()
+        if self.head.kind == "frozen_random":
+            groups["head"] = []
         if task == 1:
             groups["lora"] = [p for m in self.mixtures() for p in (m.lora_A, m.lora_Bs[0])]
             groups["router"], groups["task_prototypes"] = [], []
-        groups["task_prototypes"] = groups["task_prototypes"][task - 1 :]
+        groups["task_prototypes"] = groups["task_prototypes"][task - 1 : task]
         groups["experts"] = [p for m in moes for p in m.learning_experts()]
         groups["routers"] = [p for m in moes for p in (m.routers[task - 1], m.w_noises[task - 1])]
         return groups
 
 
 Encoder = Callable[[Tokens], TextEmbeddings]
+ROWS = 32  # captions encoded at a time
 
 
 @torch.no_grad()
 def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.device) -> TextEmbeddings:
-    """Encode captions routed as `task`, the same numbers whatever the other captions are: [R, L, D] on the CPU."""
-    return _by_length(
-        tokens,
-        lambda rows: model.encode_text(rows, torch.full((len(rows.eot),), task, device=device)),
-        device,
-    )
+    """Encode captions routed as `task`: [R, L, D] on the CPU.
+
+    The same numbers whatever the other captions are, unless padding counts as words (`adapters.words`): then captions
+    are encoded in their order, `ROWS` at a time, each batch padded to its longest.
+    """
+
+    def encode(rows: Tokens) -> TextEmbeddings:
+        return model.encode_text(rows, torch.full((len(rows.eot),), task, device=device))
+
+    if model.shape.words == "with_padding":
+        return _joined(tokens, ((part, encode(tokens[part].to(device))) for part in _in_order(tokens)))
+    return _by_length(tokens, encode, device)
 
 
 @torch.no_grad()
@@ -286,14 +310,24 @@ def encode_frozen(clip: Clip, model: VideoText | None, tokens: Tokens, device: t
         return _by_length(tokens, encode, device)
 
 
-def _by_length(tokens: Tokens, encode: Encoder, device: torch.device, rows: int = 32) -> TextEmbeddings:
-    """Captions are grouped by their own token count and encoded `rows` at a time, the last group filled up by
+def _in_order(tokens: Tokens) -> Iterator[Tensor]:
+    yield from torch.split(torch.arange(len(tokens.eot)), ROWS)
+
+
+def _by_length(tokens: Tokens, encode: Encoder, device: torch.device) -> TextEmbeddings:
+    """Captions are grouped by their own token count and encoded `ROWS` at a time, the last group filled up by
     repeats: the shapes of a caption's computation depend on the caption alone."""
     parts: list[tuple[Tensor, TextEmbeddings]] = []
     for end in torch.unique(tokens.eot).tolist():
-        for chunk in (tokens.eot == end).nonzero()[:, 0].split(rows):
-            filled = chunk[torch.arange(rows) % len(chunk)]
+        for chunk in (tokens.eot == end).nonzero()[:, 0].split(ROWS):
+            filled = chunk[torch.arange(ROWS) % len(chunk)]
             parts.append((chunk, encode(tokens[filled].to(device))[slice(len(chunk))]))
+    return _joined(tokens, parts)
+
+
+def _joined(tokens: Tokens, encoded: Iterable[tuple[Tensor, TextEmbeddings]]) -> TextEmbeddings:
+    """Put the embeddings of some rows each together, padded with zeros: [R, L, D] on the CPU."""
+    parts = list(encoded)
     dim = parts[0][1].words.shape[2]
     count, length = tokens.ids.shape
     words, sentence = torch.zeros(count, length, dim), torch.zeros(count, dim)

@@ -3,13 +3,13 @@
 Letters: Q queries, V videos, N frames, L words, C categories, D embedding, d ETF space.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.numpy import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.model.video_text import TextEmbeddings, VideoText
@@ -45,11 +45,12 @@ def write_prototypes(path: Path, text: Tensor, text_category: Tensor, video: Ten
 
 
 @torch.no_grad()
-def collapse(vectors: Tensor, category: Tensor, head: nn.Module, vertices: Tensor) -> dict[str, float] | None:
+def collapse(
+    vectors: Tensor, category: Tensor, head: Callable[[Tensor], Tensor], vertices: Tensor
+) -> dict[str, float] | None:
     """NC1 to NC4 of vectors [n, D], mapped by the ETF head to unit vectors of R^d, against vertices [capacity, d]."""
     seen, local = torch.unique(category, return_inverse=True)
-    device = next(head.parameters()).device
-    mapped = F.normalize(head(vectors.to(device)), dim=-1).cpu()
+    mapped = F.normalize(head(vectors), dim=-1).cpu()
     return neural_collapse(mapped.numpy(), local.numpy(), vertices[seen].numpy())
 
 
@@ -72,7 +73,8 @@ def probe(
     write_prototypes(folder / f"{split}.safetensors", captions, category, videos, video_category)
     if model is None or vertices is None:
         return {"text": None, "video": None}
+    device = next(model.parameters()).device
     return {
-        "text": collapse(captions, category, model.head, vertices),
-        "video": collapse(videos, video_category, model.head, vertices),
+        "text": collapse(captions.to(device), category, model.head.text, vertices),
+        "video": collapse(videos.to(device), video_category, model.head.video, vertices),
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 from structalign.console import track
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.checkpoint import Config
-from structalign.model.inputs import Videos
+from structalign.model.features import Videos
 from structalign.model.video_text import VideoText, encode_frozen, encode_queries
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import Gallery, score, side_by_side

@@ -19,7 +19,8 @@ def cosines(words: Tensor, frames: Tensor) -> Tensor:
 def word_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
     """s = 1/2 [mean_l max_n <n(w_l), n(f_n)> + mean_n max_l <n(w_l), n(f_n)>].
 
-    words: [Q, L, D] raw; mask: [Q, L] bool, true on words; frames: [V, N, D] raw. Returns [Q, V] in [-1, 1].
+    words: [Q, L, D] raw; mask: [Q, L] bool, true on words; frames: [V, N, D] raw. Returns [Q, V] in [-1, 1]; 0 for a
+    caption without any word.
     """
     return mean_of_best(cosines(words, frames), mask)
 
@@ -27,9 +28,9 @@ def word_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
 def mean_of_best(cosine: Tensor, mask: Tensor) -> Tensor:
     """s from the cosines [Q, L, V, N] and the word mask [Q, L]: [Q, V]."""
     keep = mask[:, :, None]
-    over_words = torch.where(keep, cosine.amax(dim=3), 0).sum(dim=1) / mask.sum(dim=1)[:, None]
+    over_words = torch.where(keep, cosine.amax(dim=3), 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)[:, None]
     over_frames = cosine.masked_fill(~keep[..., None], -torch.inf).amax(dim=1).mean(dim=2)
-    return (over_words + over_frames) / 2
+    return torch.where(mask.any(dim=1)[:, None], (over_words + over_frames) / 2, 0)
 
 
 def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:

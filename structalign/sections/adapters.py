@@ -1,4 +1,6 @@
-"""`adapters`: the task-aware LoRA mixture of the text tower."""
+"""`adapters`: frame fusion in the vision tower, the LoRA mixture of the text tower and which tokens are words."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -16,3 +18,11 @@ class Adapters(Section):
         json_schema_extra={"paper": "10 (MSRVTT), 5 (ActivityNet)"},
     )
     dropout: float = Field(ge=0, lt=1, description="dropout on the LoRA input", json_schema_extra={"paper": "0.1"})
+    fusion_init: Literal["identity", "uniform"] = Field(
+        description="start of the fusion projections: the identity, or U(-1/sqrt(W), 1/sqrt(W)) with zero bias",
+        json_schema_extra={"paper": "identity (text), uniform (released code)"},
+    )
+    words: Literal["strict", "with_padding"] = Field(
+        description="tokens between start and end, or also padding and not '!': then a score depends on its batch",
+        json_schema_extra={"paper": "with_padding (released code)"},
+    )

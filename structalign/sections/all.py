@@ -152,7 +152,8 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
         raise UserError(
             f"{source}: `{key}` = {written(given[key])} must be {keys()[key].allowed}; {way_out}."
         ) from None
-    if params.etf.capacity is not None and params.etf.capacity > params.etf.dim + 1:
+    exact = params.etf.frame == "exact"
+    if exact and params.etf.capacity is not None and params.etf.capacity > params.etf.dim + 1:
         raise UserError(
             f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = "
             f"{params.etf.dim + 1}, the most vertices that a simplex in `etf.dim` dimensions has; {way_out}."

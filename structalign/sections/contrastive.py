@@ -21,3 +21,7 @@ class Contrastive(Section):
         description="weight of a second L_con and L_CRP on sentence-video similarity; 0 is off",
         json_schema_extra={"paper": "0"},
     )
+    mask_duplicates: bool = Field(
+        description="two captions of one video in a batch are no negatives of each other",
+        json_schema_extra={"paper": "false (released code)"},
+    )

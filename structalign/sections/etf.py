@@ -1,5 +1,7 @@
 """`etf`: the simplex-ETF prior and its alignment loss."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from structalign.params import Section
@@ -17,4 +19,12 @@ class Etf(Section):
         description="weight w of L_ETF relative to the base loss; 0 is off",
         json_schema_extra={"paper": "0.1"},
     )
-    seed: int = Field(ge=0, description="seed of the orthonormal basis")
+    frame: Literal["exact", "gaussian"] = Field(
+        description="the simplex itself, or normalised columns of a centred Gaussian matrix",
+        json_schema_extra={"paper": "exact (text), gaussian (released code)"},
+    )
+    head: Literal["shared", "separate", "frozen_random", "identity"] = Field(
+        description="map into ETF space: one trained, one a modality trained, one a modality random, or none",
+        json_schema_extra={"paper": "frozen_random (released code)"},
+    )
+    seed: int = Field(ge=0, description="seed of the vertices and of the head")

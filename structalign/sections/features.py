@@ -7,10 +7,10 @@ from structalign.params import Section
 
 class Features(Section):
     train_views: int = Field(
-        ge=1,
+        ge=0,
         le=64,
-        description="seeded random crops cached per training video",
-        json_schema_extra={"paper": "fresh crops at every visit"},
+        description="seeded random crops cached per training video; 0 is a fresh crop at every visit",
+        json_schema_extra={"paper": "0"},
     )
     flip: bool = Field(
         description="mirror half of the training views; off where captions name directions",

@@ -1,10 +1,11 @@
 """Every row of the methods table learns two tasks through the one loop, and its checkpoint holds all that it needs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import CPU, begin_task, finish_task, second_task_of, settings, tiny_clip
+from tiny import CPU, begin_task, finish_task, second_task_of, settings, tiny_clip, write_features
 from torch import Tensor
 
 from structalign.learning.memory import Memory
@@ -63,11 +64,24 @@ def test_an_untrained_model_ranks_as_frozen_clip(tmp_path: Path, method: str) ->
 
 
 @every_method
+@pytest.mark.parametrize("words", ["strict", "with_padding"])
+def test_two_tasks_are_learned_from_fresh_crops(tmp_path: Path, method: str, words: str) -> None:
+    for number in (1, 2):
+        write_features(tmp_path / f"features{number}", first=2 * (number - 1), views=0)
+        act = settings(number)
+        changed = act.adapters.model_copy(update={"words": words})
+        trainer = begin_task(tmp_path, method, number, replace(act, adapters=changed))
+        before = {name: x.clone() for name, x in trainer.model.adapter_state().items()}
+        finish_task(tmp_path, trainer)
+        assert any(not torch.equal(x, before[name]) for name, x in trainer.model.adapter_state().items())
+
+
+@every_method
 @pytest.mark.parametrize("number", [1, 2])
 def test_everything_that_learns_is_in_one_group_and_gets_a_gradient(tmp_path: Path, method: str, number: int) -> None:
     act = settings(number, epochs=4, batch=2, epoch="captions")
     trainer = begin_task(tmp_path, method, 1, act) if number == 1 else second_task_of(tmp_path, method, act)
-    adamw = optimiser(trainer.model, trainer.method, number, act.shared, act.phase)
+    adamw = optimiser(trainer.model, trainer.method.trains, number, act.shared, act.phase)
     grouped = [p for group in adamw.param_groups for p in group["params"]]
     learning = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
     assert sorted(map(id, grouped)) == sorted(map(id, learning.values()))

@@ -63,6 +63,16 @@ def test_etf_alignment_equals_a_loop() -> None:
     assert float(losses.etf_alignment(words, mask, frames, vertices)) == pytest.approx(total / 3, abs=1e-5)
 
 
+def test_a_caption_without_words_has_a_cosine_of_zero_and_no_broken_gradient() -> None:
+    words, frames, vertices = noise(1, 2, 6).requires_grad_(), noise(1, 2, 6, seed=1), noise(1, 6, seed=2)
+    vertices = vertices / vertices.norm()
+    loss = losses.etf_alignment(words, torch.zeros(1, 2, dtype=torch.bool), frames, vertices)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert float(loss.detach()) == pytest.approx(2 - cosine(slow_attend(frames[0], vertices[0]), vertices[0]), abs=1e-5)
+    assert words.grad is not None
+    assert torch.equal(words.grad, torch.zeros(1, 2, 6))
+
+
 def test_words_on_their_vertex_cost_nothing() -> None:
     vertex = noise(1, 6)
     tokens = vertex[:, None].repeat(1, 3, 1)

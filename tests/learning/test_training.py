@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,20 @@ import torch
 from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
-from tiny import CPU, LAYERS, fresh_memory, settings, shaken, tiny_clip, tiny_model, tokens, write_features
+from tiny import (
+    CPU,
+    LAYERS,
+    begin_task,
+    finish_task,
+    fresh_memory,
+    second_task_of,
+    settings,
+    shaken,
+    tiny_clip,
+    tiny_model,
+    tokens,
+    write_features,
+)
 from torch import Tensor
 
 from structalign.errors import UserError
@@ -83,6 +97,16 @@ def test_an_epoch_of_captions_visits_every_caption_once(video: list[int], epoch:
 def test_views_take_turns(how: str, epoch: int, views: int) -> None:
     pairs = epoch_pairs(captions([0, 1, 2, 3, 3]), 4, views, how, 0, epoch)
     assert pairs.view.tolist() == [(epoch + v) % views for v in pairs.video.tolist()]
+
+
+@pytest.mark.parametrize("how", ["videos", "captions"])
+@pytest.mark.parametrize("even", [False, True])
+def test_without_cached_views_no_two_visits_are_one_view(how: str, even: bool) -> None:
+    seen: list[int] = []
+    for epoch in range(3):
+        pairs = balanced_epoch(epoch, 0, how) if even else epoch_pairs(tail_captions(), 11, 0, how, 0, epoch)
+        seen += pairs.view.tolist()
+    assert len(set(seen)) == len(seen)
 
 
 def test_every_caption_of_a_video_is_drawn_sometimes() -> None:
@@ -171,7 +195,7 @@ def test_balanced_sampling_reaches_the_training(tmp_path: Path) -> None:
     trainer = first_task(tmp_path, Settings(**{**vars(act), "shared": shared}))
     skewed = torch.where(trainer.captions.video > 0, 0, 1)
     trainer.captions = Captions(trainer.captions.tokens, trainer.captions.video, skewed)
-    assert torch.bincount(skewed[trainer._epoch(0).caption]).tolist() == [3, 3]
+    assert torch.bincount(skewed[trainer.epoch(0).caption]).tolist() == [3, 3]
 
 
 # --- what is trained ---
@@ -184,7 +208,7 @@ def names(model: VideoText, parameters: list[Tensor]) -> list[str]:
 
 def grouped(model: VideoText, task: int, method: str = "structalign") -> list[str]:
     act = settings(task)
-    adamw = optimiser(model, method_named(method), task, act.shared, act.phase)
+    adamw = optimiser(model, method_named(method).trains, task, act.shared, act.phase)
     return names(model, [p for group in adamw.param_groups for p in group["params"]])
 
 
@@ -223,7 +247,7 @@ def test_finetuning_leaves_the_head_alone() -> None:
 @pytest.mark.parametrize("task", [1, 2])
 def test_decay_acts_on_lora_and_router_alone(task: int) -> None:
     model, act = tiny_model(tasks=task), settings(task)
-    adamw = optimiser(model, METHOD, task, act.shared, act.phase)
+    adamw = optimiser(model, METHOD.trains, task, act.shared, act.phase)
     decayed = [p for group in adamw.param_groups if group["weight_decay"] for p in group["params"]]
     parts = ("lora_A", "lora_Bs", "router", "w_noise")
     wanted = [name for name in expected_names(task) if any(part in name for part in parts)]
@@ -260,7 +284,9 @@ def second_task(folder: Path, act: Settings | None = None, method: str = "struct
 def largest_gradients(trainer: TaskTrainer) -> dict[str, float]:
     """Fit; the largest gradient that each trainable parameter saw."""
     act = trainer.settings
-    optimiser(trainer.model, trainer.method, trainer.number, act.shared, act.phase)  # chooses what requires a gradient
+    optimiser(
+        trainer.model, trainer.method.trains, trainer.number, act.shared, act.phase
+    )  # chooses what requires a gradient
     seen = {name: 0.0 for name, p in trainer.model.named_parameters() if p.requires_grad}
 
     def watch(name: str, p: Tensor) -> None:
@@ -362,7 +388,8 @@ def test_the_previous_teacher_reads_captions_as_the_model_before(tmp_path: Path)
     trainer = second_task(tmp_path / "again")
     trainer.fit(lambda row: None)
     assert trainer.teacher is not None
-    assert torch.equal(trainer.teacher.text.words, encode_queries(model, trainer.captions.tokens, 1, CPU).words)
+    rows = torch.arange(len(trainer.captions.video))
+    assert torch.equal(trainer.teacher.text(rows).words, encode_queries(model, trainer.captions.tokens, 1, CPU).words)
 
 
 def test_the_previous_teacher_sees_videos_as_the_model_before(tmp_path: Path) -> None:
@@ -372,7 +399,8 @@ def test_the_previous_teacher_sees_videos_as_the_model_before(tmp_path: Path) ->
     assert trainer.teacher is not None
     with torch.no_grad():
         before = model.encode_frames(trainer.features.states(4, "view01")[None])[0]
-    torch.testing.assert_close(trainer.teacher.frames[1, 4], before)
+    seen = trainer.teacher.frames(Pairs(torch.tensor([0]), torch.tensor([4]), torch.tensor([1])))
+    torch.testing.assert_close(seen[0], before)
 
 
 def test_the_pretrained_teacher_is_frozen_clip(tmp_path: Path) -> None:
@@ -381,10 +409,43 @@ def test_the_pretrained_teacher_is_frozen_clip(tmp_path: Path) -> None:
     crp = act.crp.model_copy(update={"teacher": "pretrained"})
     trainer = second_task(tmp_path, Settings(**{**vars(act), "crp": crp}))
     assert trainer.teacher is not None
-    words = trainer.teacher.text.words[0, : int(trainer.captions.tokens.eot[0]) + 1]
+    words = trainer.teacher.text(torch.tensor([0])).words[0, : int(trainer.captions.tokens.eot[0]) + 1]
     with torch.no_grad():
         frozen = tiny_clip().text(trainer.captions.tokens[torch.tensor([0])])[0]
     torch.testing.assert_close(words, frozen, rtol=1e-4, atol=1e-5)
+
+
+def test_with_fresh_crops_the_teacher_sees_the_students_as_the_model_before(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_features(tmp_path / f"features{number}", first=2 * (number - 1), views=0)
+    trainer = second_task_of(tmp_path, "structalign")
+    pairs = next(iter(batches(trainer.epoch(0), 3)))
+    with torch.no_grad():
+        states, shown = trainer.read(pairs)
+        before = trainer.model.encode_frames(states)[shown]
+    trainer.fit(lambda row: None)
+    assert trainer.teacher is not None
+    torch.testing.assert_close(trainer.teacher.frames(pairs), before)
+
+
+@pytest.mark.parametrize("teacher", ["previous", "pretrained"])
+def test_where_padding_counts_the_teacher_reads_the_students_batch(tmp_path: Path, teacher: str) -> None:
+    act = settings(2)
+    assert act.crp is not None
+    changed = {"crp": act.crp.model_copy(update={"teacher": teacher})}
+    first = settings(1)
+    adapters = first.adapters.model_copy(update={"words": "with_padding"})
+    finish_task(tmp_path, begin_task(tmp_path, "structalign", 1, Settings(**{**vars(first), "adapters": adapters})))
+    trainer = begin_task(tmp_path, "structalign", 2, Settings(**{**vars(act), **changed, "adapters": adapters}))
+    rows = torch.tensor([4, 0, 2])
+    tokens = trainer.captions.tokens[rows]
+    with torch.no_grad(), trainer.model.frozen() if teacher == "pretrained" else nullcontext():
+        before = trainer.model.eval().encode_text(tokens, torch.ones(3, dtype=torch.int64))
+    trainer.fit(lambda row: None)
+    assert trainer.teacher is not None
+    found = trainer.teacher.text(rows)
+    assert torch.equal(found.mask, tokens.words_with_padding())
+    torch.testing.assert_close(found.words, before.words)
 
 
 ALL = torch.tensor([0, 3, 4])
@@ -435,6 +496,21 @@ def test_the_contrastive_term_is_that_of_each_caption_with_its_view(tmp_path: Pa
     logits = 17.6 * word_frame(text.words, text.mask, frames)
     expected = losses.contrastive(logits, pairs.video)
     assert trainer.losses(pairs, 0)["contrastive"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_without_the_mask_captions_of_one_video_are_negatives(tmp_path: Path) -> None:
+    act = settings(1)
+    open_ = act.contrastive.model_copy(update={"mask_duplicates": False})
+    trainer = first_task(tmp_path, Settings(**{**vars(act), "contrastive": open_}))
+    rows = torch.tensor([0, 1, 2])
+    pairs = Pairs(rows, trainer.captions.video[rows], torch.zeros(3, dtype=torch.int64))
+    assert pairs.video.tolist() == [0, 0, 1]
+    torch.manual_seed(0)
+    found = trainer.losses(pairs, 0)["contrastive"].item()
+    trainer.model.eval()
+    text, frames = trainer.embed(pairs)
+    logits = 17.6 * word_frame(text.words, text.mask, frames)
+    assert found == pytest.approx(losses.symmetric_cross_entropy(logits).item(), rel=1e-4)
 
 
 def test_a_sentence_weight_adds_the_loss_on_sentence_similarity(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import padded_words
 from tiny import BOS, DIM, EOT, IMAGE, LAYERS, PATCHES, WIDTH, noise, tiny_clip, tokens
 from toy import write_clip
 
@@ -64,6 +65,29 @@ def test_an_id_of_zero_is_a_word() -> None:
 
 def test_a_caption_without_words_has_its_end_as_its_only_word() -> None:
     assert tokens([], [5, 6]).word_mask()[0].tolist() == [False, True, False, False]
+
+
+@given(captions, st.integers(0, 3))
+@settings(deadline=None)
+def test_with_padding_words_are_what_the_released_rule_says(rows: list[list[int]], pad: int) -> None:
+    batch = tokens(*rows, pad=pad)
+    for ids, eot, mask in zip(batch.ids.tolist(), batch.eot.tolist(), batch.words_with_padding(), strict=True):
+        assert mask.nonzero()[:, 0].tolist() == padded_words(ids, eot)
+
+
+def test_with_padding_the_padding_counts_and_an_exclamation_mark_does_not() -> None:
+    assert tokens([0, 5], [6, 7, 8]).words_with_padding()[0].tolist() == [False, False, True, False, True]
+
+
+def test_with_padding_a_caption_may_have_no_word() -> None:
+    assert not tokens([]).words_with_padding().any()
+
+
+def test_a_padding_mask_changes_the_padding_alone() -> None:
+    batch, clip = tokens([5], [6, 7, 8]), tiny_clip()
+    plain, masked = clip.text(batch), clip.text(batch, padding_mask=True)
+    torch.testing.assert_close(plain[batch.real()], masked[batch.real()])
+    assert not torch.allclose(plain[0, -1], masked[0, -1])
 
 
 def test_chosen_captions_lose_the_padding_that_none_needs() -> None:

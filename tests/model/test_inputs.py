@@ -1,10 +1,11 @@
 from pathlib import Path
 
 import torch
-from tiny import CPU, FRAMES, IMAGE, NoiseFrames, tiny_clip, write_features
+from tiny import CPU, FRAMES, IMAGE, NoiseFrames, tiny_clip, tiny_model, write_features
 
-from structalign.model.features import CENTRE
-from structalign.model.inputs import Embeddings, Pixels
+from structalign.model.features import CENTRE, Features, Videos
+from structalign.model.inputs import Embeddings, Pixels, videos_for
+from structalign.model.video_text import VideoText
 from structalign.model.views import centre_view, seeded_view
 
 STATISTICS = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
@@ -27,6 +28,33 @@ def test_embeddings_are_the_frozen_towers_of_every_view(tmp_path: Path) -> None:
         expected = clip.vision_suffix(features.states(1, "view00"), 1)
     torch.testing.assert_close(found.states(1, "view00"), expected)
     assert torch.equal(found.states(1, CENTRE), features.frozen_frames()[1])
+
+
+def fresh(folder: Path) -> tuple[Videos, VideoText]:
+    """A split without cached training views, of a model that reads states."""
+    model = tiny_model()
+    features = write_features(folder / "f", views=0)
+    return videos_for(model, features, NoiseFrames(1), STATISTICS, CPU, flip=True, seed=3), model
+
+
+def test_without_cached_views_each_visit_is_a_new_crop_through_the_frozen_prefix(tmp_path: Path) -> None:
+    videos, model = fresh(tmp_path)
+    frames = torch.from_numpy(NoiseFrames(1).frames(2)).permute(0, 3, 1, 2).float() / 255
+    crop = (seeded_view(frames, IMAGE, True, 3, "view17", "0-2") - 0.5) / 0.25
+    with torch.no_grad():
+        expected = model.clip.vision_prefix(crop, model.shape.vision_frozen)
+    torch.testing.assert_close(videos.states(2, "view17"), expected)
+    assert not torch.allclose(videos.states(2, "view18"), expected)
+
+
+def test_a_visit_shows_the_same_crop_however_often_it_is_read(tmp_path: Path) -> None:
+    videos, _ = fresh(tmp_path)
+    assert torch.equal(videos.states(2, "view17"), videos.states(2, "view17"))
+
+
+def test_without_cached_views_the_centre_is_the_cached_one(tmp_path: Path) -> None:
+    videos, _ = fresh(tmp_path)
+    assert torch.equal(videos.states(2), Features(tmp_path / "f").states(2))
 
 
 def test_a_split_has_the_same_length_views_and_captions_whatever_is_read(tmp_path: Path) -> None:

@@ -44,6 +44,39 @@ def test_queries_have_the_words_of_their_tokens() -> None:
     assert torch.equal(encode_queries(tiny_model(), MIXED, 1, CPU).mask, MIXED.word_mask())
 
 
+def test_with_padding_queries_are_encoded_in_their_order_32_at_a_time() -> None:
+    model = shaken(tiny_model(tasks=2, words="with_padding"))
+    found = encode_queries(model, MIXED, 2, CPU)
+    with torch.no_grad():
+        for rows in torch.split(torch.arange(40), 32):
+            part = model.encode_text(MIXED[rows], torch.full((len(rows),), 2))
+            width = part.mask.shape[1]
+            torch.testing.assert_close(found.words[rows, :width], part.words)
+            assert torch.equal(found.mask[rows, :width], part.mask)
+            assert not found.mask[rows, width:].any()
+
+
+def test_a_frozen_copy_says_the_same_when_the_model_has_moved() -> None:
+    model = shaken(tiny_model(tasks=2))
+    kept, before = model.frozen_copy(), encode_queries(model, MIXED, 2, CPU).words
+    shaken(model, seed=1)
+    assert torch.equal(encode_queries(kept, MIXED, 2, CPU).words, before)
+
+
+def test_a_frozen_copy_shares_the_backbone() -> None:
+    model = tiny_model()
+    shared = {id(p) for p in model.backbone_parameters()}
+    assert {id(p) for p in model.frozen_copy().backbone_parameters()} == shared
+
+
+def test_a_frozen_copy_made_of_the_pretrained_clip_stays_that() -> None:
+    model = shaken(tiny_model(tasks=2))
+    with model.frozen():
+        kept = model.frozen_copy()
+    frozen = encode_frozen(model.clip, model, MIXED, CPU)
+    torch.testing.assert_close(encode_queries(kept, MIXED, 2, CPU).words, frozen.words)
+
+
 @torch.no_grad()
 def test_encoding_a_video_twice_gives_equal_bits() -> None:
     model, states = shaken(tiny_model()), noise(2, FRAMES, 1 + PATCHES, WIDTH)

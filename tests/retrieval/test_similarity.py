@@ -51,6 +51,11 @@ def test_padding_does_not_beat_a_negative_similarity() -> None:
     assert float(score) == -1.0
 
 
+def test_a_caption_without_words_scores_nothing() -> None:
+    mask = torch.tensor([[True, True], [False, False]])
+    assert word_frame(noise(2, 2, 4), mask, noise(3, 2, 4, seed=1))[1].tolist() == [0, 0, 0]
+
+
 def test_the_length_of_an_embedding_does_not_count() -> None:
     words, frames, mask = noise(2, 5, 6), noise(2, 3, 6, seed=1), masked([2, 4])
     torch.testing.assert_close(word_frame(words * 7, mask, frames * 0.1), word_frame(words, mask, frames))

@@ -1,0 +1,80 @@
+"""The options of what a chain begins with: head, vertices, fusion projections."""
+
+import pytest
+import torch
+from tiny import DIM, ETF_DIM, FRAMES, settings, tiny_clip
+
+from structalign.errors import UserError
+from structalign.learning.etf import gaussian_frame, simplex_etf
+from structalign.learning.memory import Memory
+from structalign.learning.methods import METHODS
+from structalign.learning.optimiser import optimiser
+from structalign.learning.settings import Settings
+from structalign.learning.start import build
+from structalign.model.video_text import VideoText
+
+
+def started(section: str, **options: object) -> tuple[VideoText, Memory]:
+    act = settings(1)
+    changed = getattr(act, section).model_copy(update=options)
+    return build(tiny_clip(), METHODS["structalign"], Settings(**{**vars(act), section: changed}), FRAMES)
+
+
+def trained_heads(model: VideoText) -> list[str]:
+    act = settings(1)
+    optimiser(model, METHODS["structalign"].trains, 1, act.shared, act.phase)
+    return [name for name, p in model.head.named_parameters() if p.requires_grad]
+
+
+def test_the_vertices_are_a_simplex_or_a_gaussian_frame() -> None:
+    assert torch.equal(started("etf", frame="exact")[1].vertices, simplex_etf(ETF_DIM, 6, 0))
+    assert torch.equal(started("etf", frame="gaussian")[1].vertices, gaussian_frame(ETF_DIM, 6, 0))
+
+
+def test_a_shared_head_is_one_trained_map() -> None:
+    model, _ = started("etf", head="shared")
+    assert trained_heads(model) == ["weight"]
+    x = torch.ones(2, DIM)
+    assert torch.equal(model.head.text(x), model.head.video(x))
+
+
+def test_separate_heads_are_two_trained_maps_that_start_alike() -> None:
+    model, _ = started("etf", head="separate")
+    assert trained_heads(model) == ["weight", "video_weight"]
+    assert model.head.weight is not None
+    assert model.head.video_weight is not None
+    assert torch.equal(model.head.weight, model.head.video_weight)
+
+
+def test_frozen_random_heads_are_two_maps_that_never_learn() -> None:
+    model, _ = started("etf", head="frozen_random")
+    assert trained_heads(model) == []
+    x = torch.ones(2, DIM)
+    assert not torch.allclose(model.head.text(x), model.head.video(x))
+
+
+def test_an_identity_head_maps_nothing() -> None:
+    model, _ = started("etf", head="identity", dim=DIM)
+    x = torch.ones(2, DIM)
+    assert list(model.head.parameters()) == []
+    assert torch.equal(model.head.text(x), x)
+    assert torch.equal(model.head.video(x), x)
+
+
+def test_an_identity_head_of_another_dimension_is_refused() -> None:
+    with pytest.raises(UserError, match=f"needs `etf.dim` = {DIM}, the backbone's, not {ETF_DIM}"):
+        started("etf", head="identity")
+
+
+def test_fusion_starts_as_the_identity_or_uniformly() -> None:
+    identity, uniform = (started("adapters", fusion_init=how)[0].fusions()[0] for how in ("identity", "uniform"))
+    width = len(identity.q_proj.weight)
+    assert torch.equal(identity.q_proj.weight, torch.eye(width))
+    assert 0.9 * width**-0.5 < float(uniform.q_proj.weight.detach().abs().max()) <= width**-0.5
+    assert not torch.equal(uniform.q_proj.weight, uniform.k_proj.weight)
+    assert float(uniform.q_proj.bias.detach().abs().max()) == 0
+
+
+def test_two_layers_start_with_unlike_uniform_projections() -> None:
+    first, second = started("adapters", fusion_init="uniform")[0].fusions()
+    assert not torch.equal(first.q_proj.weight, second.q_proj.weight)
