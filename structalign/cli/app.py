@@ -19,6 +19,8 @@ COMMANDS = {
     "compare": "Put experiments side by side.",
     "params": "Explain every parameter.",
     "preset": "Overlay presets on params.yaml.",
+    "import-released": "Make a checkpoint of the authors' released file.",
+    "export-released": "Write a checkpoint as the authors' released file.",
 }
 
 
@@ -31,7 +33,7 @@ class Lazy(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        name = f"structalign.cli.{cmd_name}{'_' * iskeyword(cmd_name)}"
+        name = f"structalign.cli.{cmd_name.replace('-', '_')}{'_' * iskeyword(cmd_name)}"
         try:
             module = import_module(name)
         except ModuleNotFoundError as e:

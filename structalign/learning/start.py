@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from structalign.errors import UserError
 from structalign.learning.etf import etf_head_init, random_head_init, vertices
 from structalign.learning.memory import Memory, empty_memory
 from structalign.learning.methods import Method
@@ -25,6 +26,11 @@ def begin(
     model, memory = build_model(clip, read_config(previous), previous), Memory(**load_memory(previous))
     if model is None:
         return build(clip, method, settings, frames)
+    if not len(memory.vertices):
+        raise UserError(
+            f"{previous} remembers no category and no vertex, since it was imported: search with it, but learn task "
+            f"{number} after tasks that were trained here."
+        )
     model.add_task(settings.seed, "task prototype", number)
     if number == 2:
         for mixture in model.mixtures():

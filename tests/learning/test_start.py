@@ -1,8 +1,11 @@
 """The options of what a chain begins with: head, vertices, fusion projections."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 import torch
-from tiny import DIM, ETF_DIM, FRAMES, settings, tiny_clip
+from tiny import DIM, ETF_DIM, FRAMES, settings, tiny_clip, tiny_model
 
 from structalign.errors import UserError
 from structalign.learning.etf import gaussian_frame, simplex_etf
@@ -10,7 +13,8 @@ from structalign.learning.memory import Memory
 from structalign.learning.methods import METHODS
 from structalign.learning.optimiser import optimiser
 from structalign.learning.settings import Settings
-from structalign.learning.start import build
+from structalign.learning.start import begin, build
+from structalign.model.checkpoint import Config, save_checkpoint
 from structalign.model.video_text import VideoText
 
 
@@ -64,6 +68,14 @@ def test_an_identity_head_maps_nothing() -> None:
 def test_an_identity_head_of_another_dimension_is_refused() -> None:
     with pytest.raises(UserError, match=f"needs `etf.dim` = {DIM}, the backbone's, not {ETF_DIM}"):
         started("etf", head="identity")
+
+
+def test_no_task_is_learned_on_top_of_a_checkpoint_without_memory(tmp_path: Path) -> None:
+    shape = asdict(tiny_model().shape)
+    config = Config("tiny", "structalign_released", tasks=["t01"], shape=shape)
+    save_checkpoint(tmp_path, config, tiny_model().adapter_state(), {})
+    with pytest.raises(UserError, match="remembers no category and no vertex"):
+        begin(tiny_clip(), tmp_path, METHODS["structalign"], settings(2), 2, FRAMES)
 
 
 def test_fusion_starts_as_the_identity_or_uniformly() -> None:

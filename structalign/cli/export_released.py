@@ -1,0 +1,41 @@
+"""`structalign export-released CHECKPOINT FILE`: a checkpoint in the names of the authors' released code."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structalign.cli.import_released import KEPT
+from structalign.data.pretrained import resolve
+from structalign.errors import UserError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def export_released(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
+    file: Annotated[Path, typer.Argument(help="The file to write; .safetensors, else torch.save's.")],
+    backbone: Annotated[str, typer.Option(help="Its CLIP; the one that the checkpoint names if not given.")] = "",
+) -> None:
+    """Write one state dict of everything: CLIP, adapters, heads."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from structalign.model.backbone import load_clip
+    from structalign.model.checkpoint import build_model, read_config
+    from structalign.model.released_names import to_released
+    from structalign.store import whole
+
+    config = read_config(checkpoint)
+    model = build_model(load_clip(resolve(backbone or config.backbone)), config, checkpoint)
+    if model is None:
+        raise UserError(f"{checkpoint} holds no adapters: it is frozen CLIP, which needs no export.")
+    kept = load_file(checkpoint / KEPT) if (checkpoint / KEPT).exists() else {}
+    state = {name: tensor.contiguous() for name, tensor in to_released(model, kept).items()}
+    with whole(file) as part:
+        if file.suffix == ".safetensors":
+            save_file(state, part)
+        else:
+            torch.save(state, part)
+    typer.echo(f"{file}: {len(state)} tensors")

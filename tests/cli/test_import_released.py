@@ -1,0 +1,88 @@
+"""`structalign import-released` and `export-released`, as a user calls them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import ETF_DIM, FRAMES, shaken, tiny_clip
+from torch import Tensor
+from toy import write_clip
+from typer.testing import CliRunner
+
+from structalign.cli.app import app
+from structalign.data.tasks import deal, write_tasks
+from structalign.errors import UserError
+from structalign.model.checkpoint import build_model, read_config
+from structalign.model.released_names import to_released
+from structalign.model.video_text import Shape, VideoText
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a CLIP and a released file of two tasks."""
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip")  # its tokenizer
+    tiny_clip().model.save_pretrained(tmp_path / "clip")  # type: ignore[operator]
+    save_file(released(), tmp_path / "released.safetensors")
+    return tmp_path
+
+
+def released() -> dict[str, Tensor]:
+    model = VideoText(tiny_clip(), Shape(FRAMES, 1, 2, 8.0, 3, 0.1, ETF_DIM, head="frozen_random"), 0)
+    for task in range(2):
+        model.add_task("tiny", task)
+    return {name: x.contiguous() for name, x in to_released(shaken(model), {}).items()}
+
+
+def call(*arguments: str) -> str:
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def bring_in(*more: str) -> str:
+    options = ("--backbone", "clip", "--out", "checkpoints/t02", "--frames", str(FRAMES), "--vision-frozen", "1")
+    return call("import-released", "released.safetensors", *options, "--alpha", "8", *more)
+
+
+def test_an_imported_file_is_a_checkpoint(project: Path) -> None:
+    assert "2 tasks, 3 experts of rank 2" in bring_in()
+    folder = project / "checkpoints/t02"
+    model = build_model(tiny_clip(), read_config(folder), folder)
+    assert model is not None
+    assert (model.shape.words, model.shape.head) == ("with_padding", "frozen_random")
+
+
+@pytest.mark.parametrize("name", ["back.safetensors", "back.pth"])
+def test_an_imported_file_goes_out_with_equal_bits(name: str, project: Path) -> None:
+    bring_in()
+    call("export-released", "checkpoints/t02", name)
+    back = load_file(name) if name.endswith(".safetensors") else torch.load(name, weights_only=True)
+    state = released()
+    assert set(back) == set(state)
+    assert all(torch.equal(back[key], tensor) for key, tensor in state.items())
+
+
+def test_categories_come_from_the_task_list(project: Path) -> None:
+    write_tasks(deal(["cats", "dogs", "birds"], 3))
+    bring_in()
+    config = read_config(project / "checkpoints/t02")
+    assert (config.tasks, config.categories) == (["t01", "t02"], {"cats": 0, "dogs": 1})
+
+
+def test_fewer_tasks_may_be_taken(project: Path) -> None:
+    bring_in("--tasks", "1")
+    assert read_config(project / "checkpoints/t02").tasks == ["t01"]
+
+
+def test_more_tasks_than_prototypes_are_refused(project: Path) -> None:
+    with pytest.raises(UserError, match="2 task prototypes: `--tasks` can't be 3"):
+        bring_in("--tasks", "3")
+
+
+def test_frozen_clip_is_nothing_to_export(project: Path) -> None:
+    (project / "checkpoints/t00").mkdir(parents=True)
+    (project / "checkpoints/t00/config.json").write_text('{"backbone": "clip", "shape": null}')
+    with pytest.raises(UserError, match="it is frozen CLIP, which needs no export"):
+        call("export-released", "checkpoints/t00", "file.pth")
