@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from structalign.errors import UserError
 from structalign.learning import batches as cutting
-from structalign.learning import hooks, keeping, terms
+from structalign.learning import hooks, keeping, released, terms
 from structalign.learning import optimiser as moving
 from structalign.learning.batches import Pairs
 from structalign.learning.losses import PSEUDO_SCALE
@@ -85,6 +85,17 @@ METHODS = {
         trains=("fusion", "alpha", "lora", "router", "task_prototypes", "head"),
         terms=STRUCTALIGN,
         keeps=keeping.prototypes,
+    ),
+    "structalign_released": Method(
+        trains=("fusion", "alpha", "lora", "router", "task_prototypes", "head"),
+        scale=released.scale,
+        terms=released.TERMS,
+        optimiser=released.optimiser,
+        rate=released.whole_cosine,
+        batches=released.full_batches,
+        keeps=released.pseudo_features,
+        after_step=released.set_temperature,
+        after_task=released.forget_leftovers,
     ),
     "finetune": Method(),
     "zero_shot": Method(builds=(), trains=(), terms=()),

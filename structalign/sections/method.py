@@ -21,4 +21,5 @@ class MethodName(Section):
         "moe_adapter",
         "stablefusion",
         "replay",
+        "structalign_released",
     ] = Field(description="a row of the methods table", json_schema_extra={"paper": "structalign"})

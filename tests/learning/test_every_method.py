@@ -19,7 +19,10 @@ from structalign.retrieval.gallery import score
 
 LEARN = [name for name, method in METHODS.items() if method.trains]
 REMEMBERED = {
-    **{name: {"text_mean", "text_radius", "text_count"} for name in ("structalign", "head_only")},
+    **{
+        name: {"text_mean", "text_radius", "text_count"}
+        for name in ("structalign", "structalign_released", "head_only")
+    },
     "stablefusion": {"videos"},
     "replay": {"pair_states", "pair_ids", "pair_eot", "pair_task"},
 }

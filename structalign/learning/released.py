@@ -1,0 +1,290 @@
+"""Every quirk of the authors' released code that no ablation turns; their scientific choices are options.
+
+The file hangs on one row of the table in `methods` and on presets/released.yaml: without both it can go. What it does
+otherwise than the one loop (method, sections 5 and 6, "as released"):
+
+- logits are scaled by e^{4.60} / sqrt(B), L_pseudo's by e^{4.60}; 4.60 is a parameter in the graph, never trained;
+- the heads are swapped for pseudo-features: the video's on text, the text's on video;
+- pseudo-features come from augmented views, shuffled, of full batches only, a sample a pair, and of texts that are
+  routed without a task prototype, in task 1 too; one sample gives NaN;
+- AdamW adds eps before the bias correction and decays after the step, everything that is trained;
+- the cosine runs through a whole period: the rate is zero in the middle and ends at its maximum;
+- temperature, both projections of CLIP and frozen heads gather gradients that are never zeroed, count in the clip
+  norm and are scaled with the others;
+- partial batches are dropped;
+- BWF encodes past videos again (`python -m structalign.learning.released t10`).
+
+Two departures. Test data chooses nothing: the released code keeps the epoch, and the pseudo-features, of the best R@1
+on the test set; here it is the last epoch. And every category keeps its own number, where the released ActivityNet
+loader gives pseudo-features those of task 1 again.
+
+Letters: B pairs of a batch, D embedding, d ETF space, Q queries, V videos.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from structalign.console import command
+from structalign.errors import UserError
+from structalign.learning import optimiser as ours
+from structalign.learning import terms
+from structalign.learning.batches import Pairs
+from structalign.learning.memory import Memory, remember
+from structalign.learning.task import Batch, Task
+from structalign.learning.terms import Term
+from structalign.model.backbone import Tokeniser, Tokens, load_clip
+from structalign.model.checkpoint import build_model, read_config
+from structalign.model.device import prepare_device
+from structalign.model.features import Features
+from structalign.model.video_text import TextEmbeddings, VideoText, encode_queries
+from structalign.retrieval.similarity import sentence_video, word_frame
+from structalign.sections.optim import Phase, Shared
+from structalign.store import read_json, write_json
+
+LOGIT_SCALE = 4.60
+
+
+# --- losses ---
+
+
+def logit_scale(model: VideoText) -> Tensor:
+    """The temperature's logarithm, a parameter of CLIP."""
+    return cast(Tensor, model.clip.model.logit_scale)
+
+
+def set_temperature(task: Task, step: int, steps: int) -> None:
+    """Before the first step: 4.60, where CLIP's own is 4.6052."""
+    if step == 0:
+        logit_scale(task.model).data.fill_(LOGIT_SCALE)
+
+
+def scale(task: Task) -> Tensor:
+    """e^{4.60} / sqrt(B)."""
+    return logit_scale(task.model).exp() / math.sqrt(task.settings.shared.batch)
+
+
+def etf(task: Task, batch: Batch) -> Tensor:
+    """lambda * L_ETF, pseudo-features through each other's head."""
+    return terms.etf_with(task, batch, task.model.head.video, task.model.head.text)
+
+
+def pseudo(task: Task, batch: Batch) -> Tensor:
+    """pseudo.weight * L_pseudo, at e^{4.60}."""
+    return terms.pseudo_at(task, batch, logit_scale(task.model).exp())
+
+
+TERMS = (
+    Term("contrastive", terms.contrastive),
+    Term("crp", terms.crp, section="crp", since=2, teacher=terms.crp_teacher),
+    Term("etf", etf, section="etf"),
+    Term("pseudo", pseudo, section="pseudo", since=2),
+)
+
+
+# --- steps ---
+
+
+def full_batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
+    """Full batches only."""
+    if len(pairs.caption) < size:
+        raise UserError(
+            f"the task has {len(pairs.caption)} training pairs an epoch, less than one batch, and "
+            f"`structalign_released` drops partial batches: lower `optim.shared.batch` = {size}."
+        )
+    for start in range(0, len(pairs.caption) - size + 1, size):
+        part = slice(start, start + size)
+        yield Pairs(pairs.caption[part], pairs.video[part], pairs.view[part])
+
+
+def whole_cosine(step: int, steps: int, warmup: float) -> float:
+    """Factor on the learning rate: linear warm-up, then a whole period of a cosine, zero in its middle."""
+    rising = int(warmup * steps)
+    if step < rising:
+        return step / rising
+    return 0.5 * (1 + math.cos(2 * math.pi * (step - rising) / (steps - rising)))
+
+
+class ReleasedAdamW(torch.optim.Optimizer):
+    """p -= lr sqrt(1 - b2^k) / (1 - b1^k) m / (sqrt(v) + eps), then p -= lr wd p; without a gradient p stays.
+
+    A group with `leftover` is never moved and its gradients are never zeroed.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]]):
+        defaults = {"lr": 0.0, "betas": (0.9, 0.999), "eps": 1e-6, "weight_decay": 0.0, "leftover": False}
+        super().__init__(groups, defaults)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for p in self._parameters(leftover=False):
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            if not group["leftover"]:
+                for p in group["params"]:
+                    if p.grad is not None:
+                        self._move(p, group)
+        for p in self._parameters(leftover=True):  # what an interrupted run needs to go on
+            if p.grad is not None:
+                self.state[p]["grad"] = p.grad
+
+    def _move(self, p: Tensor, group: dict[str, Any]) -> None:
+        (first, second), state = group["betas"], self.state[p]
+        if not state:
+            state |= {"step": torch.zeros(()), "m": torch.zeros_like(p), "v": torch.zeros_like(p)}
+        state["step"] += 1
+        state["m"].mul_(first).add_(p.grad, alpha=1 - first)
+        state["v"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
+        k = int(state["step"])
+        rate = group["lr"] * math.sqrt(1 - second**k) / (1 - first**k)
+        p.addcdiv_(state["m"], state["v"].sqrt() + group["eps"], value=-rate)
+        p.add_(p, alpha=-group["lr"] * group["weight_decay"])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        for p in self._parameters(leftover=True):
+            p.grad = self.state[p].get("grad")
+
+    def _parameters(self, leftover: bool) -> list[Tensor]:
+        return [p for group in self.param_groups if group["leftover"] == leftover for p in group["params"]]
+
+
+def optimiser(
+    model: VideoText, trains: tuple[str, ...], task: int, shared: Shared, phase: Phase
+) -> torch.optim.Optimizer:
+    """The groups of our optimiser, all decayed; beside them what gathers gradients without being trained."""
+    groups = ours.optimiser(model, trains, task, shared, phase).param_groups
+    clip: Any = model.clip.model
+    candidates = [clip.logit_scale, clip.visual_projection.weight, clip.text_projection.weight]
+    leftovers = [*candidates, *(p for p in model.head.parameters() if not p.requires_grad)]
+    for p in leftovers:
+        p.requires_grad_(True)
+        p.grad = None
+    chosen = [
+        {"params": group["params"], "initial_lr": group["initial_lr"], "weight_decay": shared.weight_decay}
+        for group in groups
+    ]
+    return ReleasedAdamW([*chosen, {"params": leftovers, "initial_lr": 0.0, "leftover": True}])
+
+
+def forget_leftovers(task: Task) -> None:
+    """End of a task: what gathered gradients without being trained is frozen as before."""
+    learning = {id(p) for group in task.model.learning(task.number).values() for p in group}
+    for p in task.model.parameters():
+        if id(p) not in learning:
+            p.requires_grad_(False)
+            p.grad = None
+
+
+# --- pseudo-features ---
+
+
+@torch.no_grad()
+def pseudo_features(task: Task, categories: int) -> Memory:
+    """The memory after one more pass over the augmented views, after the last epoch."""
+    texts, videos, category = [], [], []
+    for part in full_batches(task.epoch(task.settings.phase.epochs), task.settings.shared.batch):
+        text = encode_unrouted(task.model, task.captions.tokens[part.caption].to(task.device))
+        states, shown = task.read(part)
+        texts.append(terms.masked_mean(text.words, text.mask).cpu())
+        videos.append(task.embed_frames(states)[shown].mean(dim=1).cpu())
+        category.append(task.captions.category[part.caption])
+    return released_memory(task.memory, torch.cat(texts), torch.cat(videos), torch.cat(category), categories)
+
+
+def encode_unrouted(model: VideoText, tokens: Tokens) -> TextEmbeddings:
+    """Captions routed by x[eot] alone, as no task: what the pseudo-features of texts are made of."""
+    nothing = torch.zeros(len(tokens.eot), model.clip.text_width, device=tokens.eot.device)
+    later = torch.full((len(tokens.eot),), 2, device=tokens.eot.device)
+    return model.encode_routed(tokens, later, nothing)
+
+
+def released_memory(memory: Memory, text: Tensor, video: Tensor, category: Tensor, count: int) -> Memory:
+    """`memory` with the `count` next categories. text, video: [pairs, D] raw means of words and of frames.
+
+    A category of one pair has radius NaN, one of none has mean NaN.
+    """
+    after = remember(memory, text, category, video, category, count)
+    few = torch.bincount(category, minlength=after.learned)[: after.learned] < 2
+    few[: memory.learned] = False
+    return replace(
+        after,
+        text_radius=after.text_radius.masked_fill(few, math.nan),
+        video_radius=after.video_radius.masked_fill(few, math.nan),
+    )
+
+
+# --- evaluation ---
+
+
+def released_accuracy(words: Tensor, sentence: Tensor, beta: float, owner: Tensor, own: slice) -> float:
+    """R@1 (percent) of one task's queries as the released BWF counts it.
+
+    words, sentence: [Q, V] over all seen videos, columns `own` being the task's, encoded again by the model of now;
+    scores are standardised over all columns and only then cut to `own`. owner: [Q] columns.
+    """
+    first, second = (
+        (x - x.mean(dim=1, keepdim=True)) / x.std(dim=1, correction=0, keepdim=True).clamp(min=1e-6)
+        for x in (words.double(), sentence.double())
+    )
+    fused = beta * first + (1 - beta) * second
+    mine = fused.gather(1, owner[:, None])
+    return 100.0 * float(((fused[:, own] >= mine).sum(dim=1) == 1).double().mean())
+
+
+def released_forgetting(acc: dict[str, dict[str, float]], categories: dict[str, int], now: str) -> float:
+    """BWF after task `now`: the mean of Acc(i, i) - Acc(i, now) over the tasks before, weighted by categories."""
+    past = [task for task in acc[now] if task != now]
+    lost = sum(categories[task] * (acc[task][task] - acc[now][task]) for task in past)
+    return lost / max(1, sum(categories[task] for task in past))
+
+
+@torch.inference_mode()
+def main(last: str, beta: float = 0.5) -> None:
+    """Write reports/released.json: Acc(i, t) and BWF on the test split up to task LAST, videos encoded again.
+
+    It imports nothing that training does not: else a change in evaluation would re-run every train stage.
+    """
+    device, backbone = prepare_device(), Path("work/backbone")
+    tokeniser, tasks = Tokeniser(backbone), read_config(Path("checkpoints", last)).tasks
+    acc: dict[str, dict[str, float]] = {}
+    for now in tasks:
+        folder = Path("checkpoints", now)
+        model = build_model(load_clip(backbone), read_config(folder), folder)
+        if model is None:
+            raise UserError(f"{folder} holds no adapters: the released BWF encodes again with a trained model.")
+        model.to(device)
+        rows = read_json(Path("work/scores", now, "test.json"))
+        scores = load_file(Path("work/scores", now, "test.safetensors"))
+        column = {video["id"]: place for place, video in enumerate(rows["videos"])}
+        acc[now] = {}
+        for number, task in enumerate(tasks[: tasks.index(now) + 1], start=1):
+            places = [place for place, video in enumerate(rows["videos"]) if video["task"] == task]
+            own = slice(places[0], places[-1] + 1)
+            asked = [row for row, query in enumerate(rows["queries"]) if query["task"] == task]
+            features = Features(Path("work/features", task, "test"))
+            frames = torch.cat([
+                model.encode_frames(features.states(i).to(device)[None]).cpu() for i in range(len(features))
+            ])  # fmt: skip
+            text = encode_queries(model, tokeniser([rows["queries"][row]["text"] for row in asked]), number, device)
+            words, sentence = scores["words"][asked], scores["sentence"][asked]
+            words[:, own] = word_frame(text.words, text.mask, frames)
+            sentence[:, own] = sentence_video(text.sentence, frames)
+            owner = torch.tensor([column[rows["queries"][row]["video"]] for row in asked])
+            acc[now][task] = released_accuracy(words, sentence, beta, owner, own)
+    sizes = {task: len(read_json(Path("work/manifest", task, "task.json"))["categories"]) for task in tasks}
+    write_json(
+        Path("reports/released.json"), {"BWF": {t: released_forgetting(acc, sizes, t) for t in tasks}, "acc": acc}
+    )
+
+
+if __name__ == "__main__":
+    command(main)
