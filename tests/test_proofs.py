@@ -50,7 +50,7 @@ def project(run_once: Project) -> Iterator[Project]:
     run_once.run("git", "checkout", "-q", ".")
     run_once.run("git", "clean", "-fdq")
     if not restored:
-        run_once.run("dvc", "checkout", "-q", "dvc.yaml")
+        run_once.run("dvc", "checkout", "-q", "dvc.yaml", "data.dvc")
 
 
 def test_nothing_changed_runs_nothing(project: Project) -> None:
