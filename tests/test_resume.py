@@ -27,7 +27,7 @@ from structalign.sections.all import Params
 pytestmark = pytest.mark.slow
 
 WRITTEN = ("checkpoints/t02", "work/logs/t02.jsonl")
-STEPS = 150  # an epoch of the toy project is one step
+STEPS = 400  # an epoch of the toy project is one step
 
 
 def contents(root: Path, *names: str) -> dict[str, bytes]:
@@ -45,7 +45,7 @@ def forget(root: Path, *names: str) -> None:
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < until, f"waited in vain for {what}"
         time.sleep(0.01)
