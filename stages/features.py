@@ -13,11 +13,11 @@ from torch import Tensor
 from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
-from structalign.errors import UserError
-from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
-from structalign.model.device import autocast, prepare_device
+from structalign.data.parallel import in_order
+from structalign.model.backbone import Tokeniser
+from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
-from structalign.model.views import centre_view, seeded_view
+from structalign.model.prefix import Recipe, encode_view
 from structalign.params import read
 from structalign.scratch import scratch
 from structalign.sections.backbone import Backbone
@@ -33,46 +33,38 @@ def main(task: str) -> None:
     out = Path("work/features", task)
     inputs = [BACKBONE, Path("work/frames", task)]
     with measured("features", task) as cost, scratch("features", task, (backbone, section), inputs) as done:
-        device = prepare_device()
-        clip = load_clip(BACKBONE).to(device)
-        if backbone.vision_frozen > len(clip.vision_layers):
-            raise UserError(
-                f"`backbone.vision_frozen` = {backbone.vision_frozen}, but {backbone.name} has only "
-                f"{len(clip.vision_layers)} vision layers: lower it."
-            )
-        mean, std = (x.to(device) for x in pixel_statistics(BACKBONE))
-
-        @torch.inference_mode()
-        def encode(source: FrameSplit, i: int, view: str, precision: str) -> dict[str, Tensor]:
-            """One video at a time: a stored tensor does not depend on its neighbours."""
-            frames = torch.from_numpy(source.frames(i).copy()).permute(0, 3, 1, 2).float() / 255
-            if view == CENTRE:
-                pixels = centre_view(frames, clip.image_size)
-            else:
-                key = (section.seed, view, source.rows[i]["id"])
-                pixels = seeded_view(frames, clip.image_size, section.flip, *key)
-            with autocast(device, precision):
-                states = clip.vision_prefix((pixels.to(device) - mean) / std, backbone.vision_frozen).half()
-            if view != CENTRE:
-                return {"states": states.cpu()}
-            return {"states": states.cpu(), "frames": clip.vision_suffix(states.float(), backbone.vision_frozen).cpu()}
-
+        prepare_device()
+        recipe = Recipe(BACKBONE, backbone, section, torch.get_num_threads())
         for split in ("train", "val", "test"):
-            source = FrameSplit(Path("work/frames", task, split))
+            place = Path("work/frames", task, split)
+            source = FrameSplit(place)
             views = section.train_views if split == "train" else 0
             precision = backbone.precision if split == "train" else "fp32"
+            videos = list(enumerate(row["id"] for row in source.rows))
             with whole_folder(out / split) as folder:
                 for view in (CENTRE, *map(view_name, range(views))):
-                    videos = [
-                        once(done / f"{split}-{view}-{i}", partial(encode, source, i, view, precision))
-                        for i in track(range(len(source)), f"features {task} {split} {view}")
-                    ]
-                    frozen = [video["frames"] for video in videos if view == CENTRE]
-                    write_view(folder, view, [video["states"] for video in videos], frozen)
+                    work = partial(encode, place, view, precision, recipe, done)
+                    # one thread: torch has its own
+                    encoded = in_order(work, videos, threads=1)
+                    found = list(track(encoded, f"features {task} {split} {view}", len(videos)))
+                    frozen = [video["frames"] for video in found if view == CENTRE]
+                    write_view(folder, view, [video["states"] for video in found], frozen)
                 cut = write_training_captions(task, source, folder) if split == "train" else 0
                 write_index(folder, source.rows, views, cut)
             cost[f"bytes_{split}"] = folder_bytes(out / split)
             cost[f"videos_{split}"] = len(source)
+
+
+def encode(
+    source: Path, view: str, precision: str, recipe: Recipe, done: Path, video: tuple[int, str]
+) -> dict[str, Tensor]:
+    """A view of the video (position, id) of the split in `source`; `done` holds those of an interrupted run."""
+    position, name = video
+
+    def compute() -> dict[str, Tensor]:
+        return encode_view(recipe, FrameSplit(source).frames(position), name, view, precision)
+
+    return once(done / f"{source.name}-{view}-{position}", compute)
 
 
 def once(file: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -52,9 +52,12 @@ class Shards:
         return len(self.rows)
 
     def array(self, position: int) -> Array:
-        """The array of the row at `position`; IndexError outside of 0 .. len-1."""
-        if not 0 <= position < len(self):
-            raise IndexError(f"{self.folder} has {len(self)} videos, not one at {position}")
-        with safe_open(_shard(self.folder, position), framework="numpy") as file:
-            array: Array = file.get_tensor(str(position))
+        """The array of the row at `position`, without reading the index; IndexError where there is none."""
+        file = _shard(self.folder, position)
+        if position < 0 or not file.exists():
+            raise IndexError(f"{self.folder} has no video at {position}")
+        with safe_open(file, framework="numpy") as tensors:
+            if str(position) not in tensors.keys():  # noqa: SIM118 - it is no dict
+                raise IndexError(f"{self.folder} has no video at {position}")
+            array: Array = tensors.get_tensor(str(position))
         return array
