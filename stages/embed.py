@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from structalign.console import command
 from structalign.costs import measured
@@ -14,10 +13,12 @@ from structalign.model.checkpoint import build_model, load_memory, read_config
 from structalign.model.device import prepare_device
 from structalign.model.features import Features
 from structalign.model.inputs import videos_for
+from structalign.params import read
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import read_galleries, write_gallery, write_index
 from structalign.retrieval.probing import probe
-from structalign.retrieval.scoring import embed_videos, score_galleries
+from structalign.retrieval.scoring import embed_videos, keep_scores, queries_at_once, score_galleries
+from structalign.sections.ranking import Ranking
 from structalign.store import folder_bytes, read_json, whole_folder, write_json
 
 BACKBONE = Path("work/backbone")
@@ -58,10 +59,14 @@ def main(task: str, prev: str) -> None:
                 if not asked:
                     continue
                 tokens, owners = tokeniser([q["text"] for q in asked]), [task_of[q["video"]] for q in asked]
-                label = f"score {task} {split}"
+                at_once, label = queries_at_once(len(asked), len(rows)), f"score {task} {split}"
                 tokeniser.say_cut(tokens, label)
-                scores, captions = score_galleries(clip, model, config, tokens, owners, galleries, device, label)
-                save_file({name: x.contiguous() for name, x in scores.items()}, folder / f"{split}.safetensors")
+                blocks = score_galleries(clip, model, config, tokens, owners, galleries, device, label, at_once)
+                # what is too large to keep is ranked at once; evaluate refuses ranks of another beta than its own
+                beta = None if at_once >= len(asked) else read("ranking", Ranking).beta
+                columns = {row["id"]: column for column, row in enumerate(rows)}
+                owner = [columns[query["video"]] for query in asked]
+                captions = keep_scores(folder, split, blocks, owner, [row["task"] for row in rows], beta)
                 category = [query["category"] for query in asked]
                 measures[split] = probe(geometry, split, captions, category, galleries, model, vertices)
             write_json(geometry / "collapse.json", measures)

@@ -13,12 +13,11 @@ from structalign.errors import UserError
 from structalign.params import read
 from structalign.report.yardstick import verdict
 from structalign.retrieval.examples import examples
-from structalign.retrieval.metrics import fuse, measure, recall_per_category, summarise, text_to_video_ranks
+from structalign.retrieval.metrics import recall_per_category, summarise
+from structalign.retrieval.ranking import SYSTEMS, measure, rank, read_ranks
 from structalign.sections.expected import Expected
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json, write_json
-
-EMPTY = dict.fromkeys(("words", "sentence", "frozen_words", "frozen_sentence"), np.zeros((0, 0), dtype=np.float32))
 
 
 def main(task: str) -> None:
@@ -32,28 +31,21 @@ def main(task: str) -> None:
     for split in ("test", "val"):
         rows = read_json(folder / f"{split}.json")
         queries, videos = rows["queries"], rows["videos"]
-        scores: dict[str, NDArray[Any]] = load_file(folder / f"{split}.safetensors") if queries else EMPTY
-        if queries and scores["sentence"].shape != (len(queries), len(videos)):
-            raise UserError(f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{task}` makes them.")
         column = {video["id"]: index for index, video in enumerate(videos)}
         owner = np.array([column[query["video"]] for query in queries], dtype=np.int64)
         came_with = [video["task"] for video in videos] if queries else []
         tasks = tasks or list(dict.fromkeys(came_with))
         category = np.array([query["category"] for query in queries], dtype=np.int64)
-        fused = fuse(scores.get("words"), scores["sentence"], beta)
-        frozen = fuse(scores["frozen_words"], scores["frozen_sentence"], beta)
-        splits[split] = {
-            "queries": len(queries),
-            "videos": len(videos),
-            "method": measure(scores.get("words"), scores["sentence"], beta, owner, came_with, tasks)
-            | {"t2v_per_category": recall_per_category(text_to_video_ranks(fused, owner), category)},
-            "zero_shot": measure(scores["frozen_words"], scores["frozen_sentence"], beta, owner, came_with, tasks)
-            | {"t2v_per_category": recall_per_category(text_to_video_ranks(frozen, owner), category)},
+        ranks = ranks_of(folder, split, owner, came_with, beta) if queries else {}
+        splits[split] = {"queries": len(queries), "videos": len(videos)} | {
+            system: measure(ranks, system, owner, came_with, tasks)
+            | {"t2v_per_category": recall_per_category(ranks[f"{system}_text"], category) if queries else {}}
+            for system in SYSTEMS
         }
         if split == "test" and queries:
-            shown = examples(fused, frozen, owner, scores["best_frame"], queries, videos)
+            shown = examples(ranks, owner, queries, videos)
             # what is published as zero-shot ranks by the sentence alone
-            plain = summarise(text_to_video_ranks(scores["frozen_sentence"], owner))["R@1"]
+            plain = summarise(ranks["zero_shot_sentence"])["R@1"]
             judged = verdict(plain, len(set(category.tolist())), read("expected", Expected))
     write_json(
         Path("reports/eval") / f"{task}.json",
@@ -61,6 +53,20 @@ def main(task: str) -> None:
     )
     if judged:
         typer.echo(judged)
+
+
+def ranks_of(
+    folder: Path, split: str, owner: NDArray[np.int64], came_with: list[str], beta: float
+) -> dict[str, NDArray[Any]]:
+    """The split's ranks: of the matrices that embed kept or, where these were too large, those that it found itself."""
+    if (kept := folder / f"{split}.ranks.safetensors").exists():
+        return read_ranks(kept, beta)
+    scores = load_file(folder / f"{split}.safetensors")
+    if scores["sentence"].shape != (len(owner), len(came_with)):
+        raise UserError(
+            f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{folder.name}` makes them."
+        )
+    return rank([scores], owner, came_with, beta)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from structalign.model.inputs import videos_for
 from structalign.model.video_text import VideoText, encode_queries
 from structalign.params import read
 from structalign.retrieval.gallery import score
-from structalign.retrieval.metrics import measure
+from structalign.retrieval.ranking import measure
+from structalign.retrieval.ranking import rank as rank_queries
 from structalign.retrieval.scoring import embed_videos
 from structalign.scratch import scratch
 from structalign.sections.features import Features as Views
@@ -88,10 +89,10 @@ def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -
         return {"t2v": {}, "v2t": {}}
     stored = embed_videos(model, JoinedFeatures(list(parts.values())), device, f"embed joint {split}")
     found = score(encode_queries(model, Tokeniser(BACKBONE)([query["text"] for query in asked]), 1, device), stored)
-    owner, beta = np.array([column[query["video"]] for query in asked]), read("ranking", Ranking).beta
-    return dict(
-        measure(found["words"].numpy(), found["sentence"].numpy(), beta, owner, [task for _, task in videos], tasks)
-    )
+    owner, came_with = np.array([column[query["video"]] for query in asked]), [task for _, task in videos]
+    scores = {name: found[name].numpy() for name in ("words", "sentence")}
+    ranks = rank_queries([scores], owner, came_with, read("ranking", Ranking).beta)
+    return dict(measure(ranks, "method", owner, came_with, tasks))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ def test_a_stage_lists_exactly_the_code_it_imports(stage: str) -> None:
     assert not needless, f"dvc.yaml, {stage}: remove {', '.join(needless)}"
 
 
+# What embed ranks because it is too large to keep holds for one beta; a change of beta runs evaluate alone, which
+# refuses ranks of another (tests/retrieval/test_ranking.py).
+GUARDED = {"embed": {"ranking"}}
+
+
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "check"])
 def test_a_stage_lists_exactly_the_parameters_it_reads(stage: str) -> None:
     """`check` reads all of params.yaml as a file: an unknown key must make it run, too."""
@@ -57,6 +62,7 @@ def test_a_stage_lists_exactly_the_parameters_it_reads(stage: str) -> None:
     ]
     unread = {entry for entry in listed if not any(re.fullmatch(p, entry) for p in patterns)}
     undeclared = {p for p in patterns if not any(re.fullmatch(p, entry) for entry in listed)}
+    undeclared -= GUARDED.get(stage, set())
     assert (unread, undeclared) == (set(), set())
 
 

@@ -1,21 +1,17 @@
 """Queries to show: those a method won over frozen CLIP, and those it lost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from structalign.retrieval.metrics import Floats, Ints, text_to_video_ranks
-
-TOP = 5
+from structalign.retrieval.metrics import Ints
 
 
 def examples(
-    scores: Floats,
-    frozen: Floats,
+    found: Mapping[str, NDArray[Any]],
     owner: Ints,
-    best_frame: NDArray[np.uint8],
     queries: Sequence[dict[str, Any]],
     videos: Sequence[dict[str, Any]],
     count: int = 6,
@@ -23,30 +19,25 @@ def examples(
     """Up to `count` queries each, with the first five videos found and the frame that matched best.
 
     `won` are ranked first where frozen CLIP ranked them worst; `lost` are those ranked worst; one query
-    a video. `scores` and `frozen` are fused (Q, V), `best_frame` (Q, V) is the index of the frame nearest to the
-    query's words. Equal ranks keep the order of the queries, so that two runs show the same page.
+    a video. `found` is what `ranking.rank` found. Equal ranks keep the order of the queries, so that two runs show the
+    same page.
     """
-    ranks, frozen_ranks = text_to_video_ranks(scores, owner), text_to_video_ranks(frozen, owner)
+    ranks, frozen_ranks = found["method_text"], found["zero_shot_text"]
+
+    def row(video: int, score: float, frame: int) -> dict[str, Any]:
+        shown = {key: videos[video][key] for key in ("file", "task", "category")}
+        return shown | {"video": videos[video]["id"], "frame": int(frame), "score": round(float(score), 4)}
 
     def show(query: int) -> dict[str, Any]:
-        def found(video: int) -> dict[str, Any]:
-            row = {key: videos[video][key] for key in ("file", "task", "category")}
-            score = round(float(scores[query, video]), 4)
-            return row | {
-                "video": videos[video]["id"],
-                "frame": int(best_frame[query, video]),
-                "score": score,
-            }
-
-        top = np.argsort(-scores[query], kind="stable")[:TOP]
+        top = zip(found["top"][query], found["top_score"][query], found["top_frame"][query], strict=True)
         return {
             "query": queries[query]["text"],
             "video": queries[query]["video"],
             "task": queries[query]["task"],
             "rank": int(ranks[query]),
             "zero_shot_rank": int(frozen_ranks[query]),
-            "top": [found(int(video)) for video in top],
-            "answer": found(int(owner[query])),
+            "top": [row(*place) for place in top],
+            "answer": row(int(owner[query]), found["own_score"][query], found["own_frame"][query]),
         }
 
     def first(worst: Ints, among: NDArray[np.bool_]) -> list[int]:

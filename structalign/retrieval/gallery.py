@@ -22,7 +22,9 @@ from structalign.retrieval.comparison import FUSED, Comparison
 from structalign.retrieval.similarity import best_frame, cosines, mean_of_best
 from structalign.store import digest, read_json, write_json
 
-CHUNK = 1 << 26  # word-frame cosines held at a time: 256 MiB of float32
+# a tile: with captions of 32 tokens its word-frame cosines are 64 MiB of float32
+QUERIES = 64
+VECTORS = 8192  # stored vectors of videos
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,27 @@ def read_galleries(index: Path, split: str) -> list[Gallery]:
 def score(
     text: TextEmbeddings, frames: Tensor, comparison: Comparison = FUSED, model: VideoText | None = None
 ) -> dict[str, Tensor]:
-    """The comparison's similarities and `best_frame`, each [Q, V], in blocks of bounded memory.
+    """The comparison's similarities and `best_frame`, each [Q, V], in tiles of bounded memory.
 
-    frames: [V, M, D] as stored; model: what a comparison with learned pooling needs.
+    frames: [V, M, D] as stored, memory-mapped or not; model: what a comparison with learned pooling needs. Tiles are of
+    one size: a query's scores are the same, to the bit, among any multiple of QUERIES others.
     """
-    videos, per_video = frames.shape[:2]
-    queries, length = text.mask.shape
-    rows = max(1, CHUNK // max(1, length * videos * per_video))
-    parts = []
-    for start in range(0, queries, rows):
-        block = text[slice(start, start + rows)]
-        cosine = cosines(block.words, frames)
-        found = {"words": mean_of_best(cosine, block.mask)} if comparison.words else {}
-        found["sentence"] = comparison.sentence(model, block.sentence, frames)
-        parts.append(found | {"best_frame": best_frame(cosine, block.mask)})
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    parts = torch.split(frames, max(1, VECTORS // max(1, frames.shape[1])))
+    rows = []
+    for start in range(0, len(text.mask), QUERIES):
+        some = text[slice(start, start + QUERIES)]
+        rows.append(side_by_side([_tile(some, part, comparison, model) for part in parts]))
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+
+def _tile(text: TextEmbeddings, frames: Tensor, comparison: Comparison, model: VideoText | None) -> dict[str, Tensor]:
+    used = text.mask.any(dim=0)
+    used[0] = True  # a caption may have no word at all
+    mask = text.mask[:, used]
+    cosine = cosines(text.words[:, used], frames)
+    found = {"words": mean_of_best(cosine, mask)} if comparison.words else {}
+    found["sentence"] = comparison.sentence(model, text.sentence, frames)
+    return found | {"best_frame": best_frame(cosine, mask).to(torch.uint8)}
 
 
 def side_by_side(blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

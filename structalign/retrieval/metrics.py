@@ -4,8 +4,6 @@ starts without torch.
 Q queries are rows, V videos are columns; `owner[q]` is the column of the video that query q describes.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +13,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 RECALLS = (1, 5, 10)
+AT_ONCE = 1 << 23  # scores of videos that are looked at together: 64 MiB of float64
 
 
 def zscores(scores: NDArray[np.floating]) -> Floats:
@@ -46,14 +45,16 @@ def fuse(words: NDArray[np.floating] | None, sentence: NDArray[np.floating], bet
     return beta * zscores(words) + (1 - beta) * zscores(sentence)
 
 
-def text_to_video_ranks(scores: NDArray[np.floating], owner: Ints) -> Ints:
+def text_to_video_ranks(scores: NDArray[np.floating], owner: Ints, first: int = 0) -> Ints:
     """Rank (Q,) of each query's own video; a tie counts against us, so a collapsed model comes last.
+
+    `first` is the number of the first row, where the rows are some of all queries.
 
     >>> scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])
     >>> text_to_video_ranks(scores, owner=np.array([2, 0])).tolist()
     [2, 2]
     """
-    _refuse_nan(scores)
+    _refuse_nan(scores, first)
     own = scores[np.arange(len(owner)), owner]
     # The own video ties with itself: its own count is the 1 of "1 + rivals at least as good".
     ranks: Ints = np.count_nonzero(scores >= own[:, None], axis=1).astype(np.int64)
@@ -70,13 +71,15 @@ def video_to_text_ranks(scores: NDArray[np.floating], owner: Ints) -> tuple[Ints
     >>> videos.tolist(), ranks.tolist()
     ([0, 1], [1, 2])
     """
-    _refuse_nan(scores)
     videos = np.unique(owner)
-    columns = scores[:, videos]
-    mine = owner[:, None] == videos[None, :]
-    best = np.where(mine, columns, -np.inf).max(axis=0, initial=-np.inf)
-    rivals = np.count_nonzero((columns >= best) & ~mine, axis=0)
-    return videos, (1 + rivals).astype(np.int64)
+    ranks = [np.zeros(0, dtype=np.int64)]
+    for part in np.array_split(videos, max(1, len(owner) * len(videos) // AT_ONCE)):
+        columns = scores[:, part]
+        _refuse_nan(columns)
+        mine = owner[:, None] == part[None, :]
+        best = np.where(mine, columns, -np.inf).max(axis=0, initial=-np.inf)
+        ranks.append(1 + np.count_nonzero((columns >= best) & ~mine, axis=0))
+    return videos, np.concatenate(ranks)
 
 
 def summarise(ranks: Ints) -> dict[str, float]:
@@ -89,45 +92,6 @@ def summarise(ranks: Ints) -> dict[str, float]:
         return {}
     recalls = {f"R@{k}": 100.0 * int(np.count_nonzero(ranks <= k)) / len(ranks) for k in RECALLS}
     return recalls | {"MedR": float(np.median(ranks)), "MeanR": float(ranks.mean())}
-
-
-def measure(
-    words: NDArray[np.floating] | None,
-    sentence: NDArray[np.floating],
-    beta: float,
-    owner: Ints,
-    video_tasks: Sequence[str],
-    tasks: Sequence[str],
-) -> dict[str, dict[str, object]]:
-    """Every metric of one split after the last of `tasks`, in both galleries.
-
-    `words` (None for a method that ranks by one cosine) and `sentence` (Q, V) are unfused; `video_tasks` (V) names the
-    task each video came with. In gallery `seen` all videos are candidates. In gallery `task` task i's queries meet
-    task i's own videos only, with z-scores over those alone. Tasks without queries have no entry. All recalls are
-    percent.
-    """
-    of_video = np.array(video_tasks)
-    of_query = of_video[owner]
-    scores = fuse(words, sentence, beta)
-    text_ranks = text_to_video_ranks(scores, owner)
-    videos, video_ranks = video_to_text_ranks(scores, owner)
-
-    text_per_task = {task: summarise(text_ranks[of_query == task]) for task in tasks}
-    video_per_task = {task: summarise(video_ranks[of_video[videos] == task]) for task in tasks}
-    acc_task = {}
-    for task in tasks:
-        rows, columns = np.flatnonzero(of_query == task), np.flatnonzero(of_video == task)
-        block = np.ix_(rows, columns)
-        own = fuse(None if words is None else words[block], sentence[block], beta)
-        acc_task[task] = summarise(text_to_video_ranks(own, np.searchsorted(columns, owner[rows])))
-    return {
-        "t2v": dict(summarise(text_ranks)),
-        "v2t": dict(summarise(video_ranks)),
-        "t2v_per_task": {task: found for task, found in text_per_task.items() if found},
-        "v2t_per_task": {task: found for task, found in video_per_task.items() if found},
-        "acc_seen": {task: found["R@1"] for task, found in text_per_task.items() if found},
-        "acc_task": {task: found["R@1"] for task, found in acc_task.items() if found},
-    }
 
 
 def recall_per_category(ranks: Ints, category: Ints) -> dict[str, dict[str, float]]:
@@ -143,11 +107,11 @@ def recall_per_category(ranks: Ints, category: Ints) -> dict[str, dict[str, floa
     return rows
 
 
-def _refuse_nan(scores: NDArray[np.floating]) -> None:
+def _refuse_nan(scores: NDArray[np.floating], first: int = 0) -> None:
     bad = np.argwhere(np.isnan(scores))
     if len(bad):
         query, video = bad[0]
         raise UserError(
-            f"the score of query {query} and video {video} is not a number: the model has diverged; "
+            f"the score of query {first + query} and video {video} is not a number: the model has diverged; "
             "lower its learning rates (`optim.first.lr`, `optim.later.lr`) and train again."
         )

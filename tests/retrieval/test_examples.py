@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 
 from structalign.retrieval.examples import examples
+from structalign.retrieval.ranking import rank
 
 VIDEOS: list[dict[str, Any]] = [{"id": f"v{i}", "file": f"v{i}.mp4", "task": "t01", "category": i} for i in range(6)]
 
@@ -14,9 +15,9 @@ def asked(owner: list[int]) -> list[dict[str, Any]]:
 def ranked(owner: list[int], ranks: list[int]) -> np.ndarray:
     """Scores (Q, 6) that put each query's own video at the given rank."""
     scores = np.zeros((len(owner), 6))
-    for query, (video, rank) in enumerate(zip(owner, ranks, strict=True)):
+    for query, (video, place) in enumerate(zip(owner, ranks, strict=True)):
         others = [v for v in range(6) if v != video]
-        order = [*others[: rank - 1], video, *others[rank - 1 :]]
+        order = [*others[: place - 1], video, *others[place - 1 :]]
         scores[query, order] = np.arange(6, 0, -1)
     return scores
 
@@ -24,7 +25,9 @@ def ranked(owner: list[int], ranks: list[int]) -> np.ndarray:
 def shown(owner: list[int], ours: list[int], frozen: list[int]) -> dict[str, list[dict[str, Any]]]:
     frames = np.arange(len(owner) * 6, dtype=np.uint8).reshape(-1, 6)
     index = np.array(owner, dtype=np.int64)
-    return examples(ranked(owner, ours), ranked(owner, frozen), index, frames, asked(owner), VIDEOS)
+    scores = {"sentence": ranked(owner, ours), "frozen_sentence": ranked(owner, frozen), "best_frame": frames}
+    found = rank([scores], index, [video["task"] for video in VIDEOS], beta=0.5)
+    return examples(found, index, asked(owner), VIDEOS)
 
 
 def test_won_is_first_here_and_worst_frozen() -> None:

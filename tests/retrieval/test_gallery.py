@@ -75,11 +75,12 @@ def test_a_task_without_videos_has_no_gallery(tmp_path: Path) -> None:
     assert read_galleries(store(tmp_path, 1, videos=0), "test") == []
 
 
-def test_small_blocks_give_the_scores_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_tiles_give_the_scores_of_one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
     text, frames = TextEmbeddings(noise(3, 3, 6), mask, noise(3, 6)), noise(2, 4, 6, seed=1)
     whole = score(text, frames)["words"]
-    monkeypatch.setattr(module, "CHUNK", 1)
+    monkeypatch.setattr(module, "QUERIES", 2)
+    monkeypatch.setattr(module, "VECTORS", 4)
     torch.testing.assert_close(score(text, frames)["words"], whole)
 
 

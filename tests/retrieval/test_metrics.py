@@ -9,7 +9,6 @@ from hypothesis.extra.numpy import arrays
 from structalign.errors import UserError
 from structalign.retrieval.metrics import (
     fuse,
-    measure,
     summarise,
     text_to_video_ranks,
     video_to_text_ranks,
@@ -109,40 +108,6 @@ def test_fusion_is_the_weighted_sum_of_z_scores() -> None:
 def test_matrices_of_different_shape_are_refused() -> None:
     with pytest.raises(UserError, match="differ in shape"):
         fuse(np.zeros((2, 3)), np.zeros((2, 4)), 0.5)
-
-
-def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:
-    words, sentence = random_scores(6, 5), random_scores(6, 5, seed=1)
-    owner = np.array([0, 2, 4, 1, 3, 3])
-    video_tasks = ["t01", "t02", "t01", "t02", "t01"]
-    found = measure(words, sentence, 0.5, owner, video_tasks, ["t01", "t02"])
-    rows, columns = [0, 1, 2], [0, 2, 4]
-    alone = fuse(words[np.ix_(rows, columns)], sentence[np.ix_(rows, columns)], 0.5)
-    assert found["acc_task"]["t01"] == summarise(text_to_video_ranks(alone, np.array([0, 1, 2])))["R@1"]
-
-
-def test_other_tasks_scores_never_touch_gallery_task() -> None:
-    words, sentence = random_scores(6, 4), random_scores(6, 4, seed=1)
-    owner, video_tasks, tasks = np.array([0, 1, 1, 2, 3, 3]), ["t01", "t01", "t02", "t02"], ["t01", "t02"]
-    before = measure(words, sentence, 0.5, owner, video_tasks, tasks)
-    words[:, 2:] += 100  # drowns task 1 in the common gallery
-    after = measure(words, sentence, 0.5, owner, video_tasks, tasks)
-    assert after["acc_task"] == before["acc_task"]
-    assert after["acc_seen"] != before["acc_seen"]
-
-
-def test_per_task_recalls_average_to_the_whole() -> None:
-    words, sentence = random_scores(8, 4), random_scores(8, 4, seed=1)
-    owner = np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    found = measure(words, sentence, 0.5, owner, ["t01", "t01", "t02", "t02"], ["t01", "t02"])
-    assert np.mean([found["acc_seen"]["t01"], found["acc_seen"]["t02"]]) == pytest.approx(found["t2v"]["R@1"])
-
-
-def test_a_split_without_queries_has_no_metrics_and_no_error() -> None:
-    nothing = np.zeros((0, 0))
-    found = measure(nothing, nothing, 0.5, np.zeros(0, dtype=np.int64), [], ["t01"])
-    assert found["t2v"] == {}
-    assert found["acc_seen"] == {}
 
 
 def test_recalls_agree_with_torchmetrics() -> None:

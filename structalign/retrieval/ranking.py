@@ -1,0 +1,155 @@
+"""Ranks of a split from its score matrices, a block of queries at a time: all that evaluate measures and shows.
+
+The same code ranks matrices that were kept and, while they are made, those that are too large to keep. A query's row is
+always whole, so that its z-scores, and with them all numbers, do not depend on the blocks. NumPy alone.
+
+Q queries, V videos, W videos that have a query; `owner[q]` is the column of the video that query q describes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from structalign.errors import UserError
+from structalign.retrieval.metrics import Floats, Ints, fuse, summarise, text_to_video_ranks, video_to_text_ranks
+
+Array = NDArray[Any]
+SYSTEMS = {"method": ("words", "sentence"), "zero_shot": ("frozen_words", "frozen_sentence")}
+TOP = 5  # videos shown of a query
+AT_ONCE = 1 << 23  # scores fused at a time: 64 MiB of float64
+IN_MEMORY = 1 << 27  # scores of videos that have a query, 1 GiB; more of them go through a temporary file
+
+
+def rank(
+    blocks: Iterable[Mapping[str, Array]], owner: Ints, video_tasks: Sequence[str], beta: float
+) -> dict[str, Array]:
+    """Rank all queries from consecutive blocks of rows [R, V] of `words` (absent for a method that ranks by one
+    cosine), `sentence`, `frozen_words`, `frozen_sentence` and `best_frame`; what is absent with `sentence` is left out.
+
+    Of each system of SYSTEMS: `<system>_text` [Q], the rank of the query's own video among all; `<system>_task` [Q],
+    the same with ranks and z-scores among the videos of its task alone; `<system>_video` [W], the rank of a video's
+    best own caption. Of the method: `top`, `top_score`, `top_frame` [Q, 5], the columns found first with fused score
+    and matching frame, and `own_score`, `own_frame` [Q] of the query's own video. `zero_shot_sentence` [Q] is the rank
+    by frozen CLIP's sentence similarity alone, as published. video_tasks: [V] the task of each
+    video. Beside a block it holds the fused scores of all queries and the W videos.
+    """
+    of_video = np.array(video_tasks)
+    asked = np.unique(owner)
+    found: dict[str, list[Array]] = {}
+    columns: dict[str, Floats] = {}
+    start = 0
+    for block in blocks:
+        count, videos = next(iter(block.values())).shape
+        for first in range(0, count, step := max(1, AT_ONCE // max(1, videos))):
+            rows = slice(first, first + step)
+            here = slice(start + first, start + min(first + step, count))
+            mine = owner[here]
+            for system, (words, sentence) in SYSTEMS.items():
+                if sentence not in block:
+                    continue
+                w, s = block[words][rows] if words in block else None, block[sentence][rows]
+                fused = fuse(w, s, beta)
+                _add(found, f"{system}_text", text_to_video_ranks(fused, mine, here.start))
+                _add(found, f"{system}_task", _ranks_in_task(w, s, mine, of_video, beta))
+                if system not in columns:
+                    columns[system] = _room(len(owner), len(asked))
+                columns[system][here] = fused[:, asked]
+                if system == "method" and "best_frame" in block:
+                    for name, values in _shown(fused, block["best_frame"][rows], mine).items():
+                        _add(found, name, values)
+            if "frozen_sentence" in block:
+                plain = block["frozen_sentence"][rows]
+                _add(found, "zero_shot_sentence", text_to_video_ranks(plain, mine, here.start))
+        start += count
+    for system, scores in columns.items():
+        found[f"{system}_video"] = [video_to_text_ranks(scores, np.searchsorted(asked, owner))[1]]
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _add(found: dict[str, list[Array]], name: str, values: Array) -> None:
+    found.setdefault(name, []).append(values)
+
+
+def _room(queries: int, videos: int) -> Floats:
+    """[queries, videos] float64, in memory or in a temporary file that goes with it."""
+    if queries * videos <= IN_MEMORY:
+        return np.empty((queries, videos))
+    with TemporaryFile() as file:
+        return np.memmap(file, dtype=np.float64, shape=(queries, videos))
+
+
+def _ranks_in_task(words: Array | None, sentence: Array, owner: Ints, of_video: Array, beta: float) -> Ints:
+    """[R] rank of each query's own video among the videos of its task."""
+    ranks = np.zeros(len(owner), dtype=np.int64)
+    for task in np.unique(of_video[owner]):
+        rows, columns = np.flatnonzero(of_video[owner] == task), np.flatnonzero(of_video == task)
+        part = np.ix_(rows, columns)
+        fused = fuse(None if words is None else words[part], sentence[part], beta)
+        ranks[rows] = text_to_video_ranks(fused, np.searchsorted(columns, owner[rows]))
+    return ranks
+
+
+def _shown(fused: Floats, best_frame: Array, owner: Ints) -> dict[str, Array]:
+    """The first videos of each row, equal ones in the order of columns, and the query's own."""
+    count = min(TOP, fused.shape[1])
+    top = np.empty((len(fused), count), dtype=np.int64)
+    for row, scores in enumerate(fused):
+        least = np.partition(scores, -count)[-count]
+        among = np.flatnonzero(scores >= least)
+        top[row] = among[np.argsort(-scores[among], kind="stable")][:count]
+    rows = np.arange(len(fused))
+    return {
+        "top": top,
+        "top_score": fused[rows[:, None], top],
+        "top_frame": best_frame[rows[:, None], top],
+        "own_score": fused[rows, owner],
+        "own_frame": best_frame[rows, owner],
+    }
+
+
+def measure(
+    ranks: Mapping[str, Array], system: str, owner: Ints, video_tasks: Sequence[str], tasks: Sequence[str]
+) -> dict[str, dict[str, object]]:
+    """Every metric of one system of a split after the last of `tasks`, from what `rank` found, in both galleries.
+
+    In gallery `seen` all videos are candidates, in gallery `task` those of the query's task alone. Tasks without
+    queries have no entry. All recalls are percent.
+    """
+    of_video = np.array(video_tasks)
+    of_query, of_asked = of_video[owner], of_video[np.unique(owner)]
+    nothing = np.zeros(0, dtype=np.int64)
+    text, own, video = (ranks.get(f"{system}_{kind}", nothing) for kind in ("text", "task", "video"))
+    text_per_task = {task: summarise(text[of_query == task]) for task in tasks}
+    video_per_task = {task: summarise(video[of_asked == task]) for task in tasks}
+    own_per_task = {task: summarise(own[of_query == task]) for task in tasks}
+    return {
+        "t2v": dict(summarise(text)),
+        "v2t": dict(summarise(video)),
+        "t2v_per_task": {task: found for task, found in text_per_task.items() if found},
+        "v2t_per_task": {task: found for task, found in video_per_task.items() if found},
+        "acc_seen": {task: found["R@1"] for task, found in text_per_task.items() if found},
+        "acc_task": {task: found["R@1"] for task, found in own_per_task.items() if found},
+    }
+
+
+def write_ranks(file: Path, ranks: dict[str, Array], beta: float) -> None:
+    """Store what `rank` found with the `ranking.beta` it holds for."""
+    save_file({name: np.ascontiguousarray(values) for name, values in ranks.items()}, file, {"beta": repr(beta)})
+
+
+def read_ranks(file: Path, beta: float) -> dict[str, Array]:
+    """What `write_ranks` stored; `UserError` if it holds for another beta."""
+    with safe_open(file, framework="numpy") as stored:
+        kept = stored.metadata()["beta"]
+        if kept != repr(beta):
+            raise UserError(
+                f"{file} holds ranks for `ranking.beta` = {kept}, the scores were too large to keep: "
+                f"`dvc repro -f -s embed@{file.parent.name}` ranks them for {beta}."
+            )
+        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict

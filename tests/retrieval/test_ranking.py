@@ -1,0 +1,135 @@
+"""Ranks found a block of queries at a time, and the metrics made of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structalign.errors import UserError
+from structalign.retrieval import metrics, ranking
+from structalign.retrieval.metrics import fuse, summarise, text_to_video_ranks, video_to_text_ranks
+from structalign.retrieval.ranking import measure, rank, read_ranks, write_ranks
+
+Matrix = np.ndarray[Any, Any]
+
+
+def random_scores(queries: int, videos: int, seed: int = 0) -> Matrix:
+    return np.random.default_rng(seed).normal(size=(queries, videos))
+
+
+def measured(
+    words: Matrix, sentence: Matrix, owner: Matrix, video_tasks: Sequence[str], tasks: Sequence[str]
+) -> dict[str, Any]:
+    ranks = rank([{"words": words, "sentence": sentence}], owner, video_tasks, beta=0.5)
+    return measure(ranks, "method", owner, video_tasks, tasks)
+
+
+def matrices(queries: int, videos: int, seed: int = 0) -> dict[str, Matrix]:
+    """Scores of few different values, so that there are ties, and frames."""
+    source = np.random.default_rng(seed)
+    names = ("words", "sentence", "frozen_words", "frozen_sentence")
+    scores = {name: source.integers(0, 6, (queries, videos)).astype(np.float32) / 7 for name in names}
+    return {**scores, "best_frame": source.integers(0, 12, (queries, videos)).astype(np.uint8)}
+
+
+def in_blocks(scores: dict[str, Matrix], size: int) -> list[dict[str, Matrix]]:
+    count = len(scores["sentence"])
+    return [{name: x[start : start + size] for name, x in scores.items()} for start in range(0, count, size)]
+
+
+@given(st.integers(1, 12), st.integers(2, 9), st.integers(1, 5), st.integers(0, 99))
+def test_blocks_of_queries_give_every_number_of_the_whole(queries: int, videos: int, size: int, seed: int) -> None:
+    scores = matrices(queries, videos, seed)
+    owner = np.random.default_rng(seed).integers(0, videos, queries)
+    came_with = [f"t{1 + v % 2:02d}" for v in range(videos)]
+    whole = rank([scores], owner, came_with, 0.3)
+    parts = rank(in_blocks(scores, size), owner, came_with, 0.3)
+    assert whole.keys() == parts.keys()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(parts[name], values, err_msg=name)
+
+
+def test_rows_taken_one_at_a_time_and_columns_on_disk_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, owner, came_with = matrices(30, 7), np.arange(30) % 5, ["t01"] * 4 + ["t02"] * 3
+    whole = rank([scores], owner, came_with, 0.5)
+    monkeypatch.setattr(ranking, "AT_ONCE", 1)
+    monkeypatch.setattr(ranking, "IN_MEMORY", 1)
+    monkeypatch.setattr(metrics, "AT_ONCE", 1)
+    for name, values in rank([scores], owner, came_with, 0.5).items():
+        np.testing.assert_array_equal(values, whole[name], err_msg=name)
+
+
+def test_ranks_are_those_of_the_fused_matrix() -> None:
+    scores, owner = matrices(20, 8), np.arange(20) % 8
+    found = rank([scores], owner, ["t01"] * 8, 0.3)
+    for system, prefix in (("method", ""), ("zero_shot", "frozen_")):
+        fused = fuse(scores[f"{prefix}words"], scores[f"{prefix}sentence"], 0.3)
+        assert found[f"{system}_text"].tolist() == text_to_video_ranks(fused, owner).tolist()
+        assert found[f"{system}_video"].tolist() == video_to_text_ranks(fused, owner)[1].tolist()
+
+
+def test_the_first_five_keep_the_order_of_columns_among_equals() -> None:
+    scores, owner = matrices(20, 30), np.arange(20)
+    fused = fuse(scores["words"], scores["sentence"], 0.3)
+    found = rank([scores], owner, ["t01"] * 30, 0.3)
+    assert found["top"].tolist() == np.argsort(-fused, axis=1, kind="stable")[:, :5].tolist()
+
+
+def test_a_score_that_is_not_a_number_is_named_with_its_query() -> None:
+    scores = matrices(6, 3)
+    scores["words"][4, 1] = np.nan
+    with pytest.raises(UserError, match="the score of query 4 and video 0 is not a number"):
+        rank(in_blocks(scores, 2), np.zeros(6, dtype=np.int64), ["t01"] * 3, 0.5)
+
+
+def test_ranks_come_back_for_the_beta_they_hold_for(tmp_path: Path) -> None:
+    ranks = rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, 0.3)
+    write_ranks(tmp_path / "ranks", ranks, 0.3)
+    for name, values in read_ranks(tmp_path / "ranks", 0.3).items():
+        np.testing.assert_array_equal(values, ranks[name], err_msg=name)
+
+
+def test_ranks_of_another_beta_are_refused_with_the_command_that_makes_them(tmp_path: Path) -> None:
+    file = tmp_path / "t03/test.ranks.safetensors"
+    file.parent.mkdir()
+    write_ranks(file, rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, 0.3), 0.3)
+    with pytest.raises(UserError, match=r"`ranking\.beta` = 0\.3.*`dvc repro -f -s embed@t03` ranks them for 0\.5"):
+        read_ranks(file, 0.5)
+
+
+def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:
+    words, sentence = random_scores(6, 5), random_scores(6, 5, seed=1)
+    owner = np.array([0, 2, 4, 1, 3, 3])
+    video_tasks = ["t01", "t02", "t01", "t02", "t01"]
+    found = measured(words, sentence, owner, video_tasks, ["t01", "t02"])
+    rows, columns = [0, 1, 2], [0, 2, 4]
+    alone = fuse(words[np.ix_(rows, columns)], sentence[np.ix_(rows, columns)], 0.5)
+    assert found["acc_task"]["t01"] == summarise(text_to_video_ranks(alone, np.array([0, 1, 2])))["R@1"]
+
+
+def test_other_tasks_scores_never_touch_gallery_task() -> None:
+    words, sentence = random_scores(6, 4), random_scores(6, 4, seed=1)
+    owner, video_tasks, tasks = np.array([0, 1, 1, 2, 3, 3]), ["t01", "t01", "t02", "t02"], ["t01", "t02"]
+    before = measured(words, sentence, owner, video_tasks, tasks)
+    words[:, 2:] += 100  # drowns task 1 in the common gallery
+    after = measured(words, sentence, owner, video_tasks, tasks)
+    assert after["acc_task"] == before["acc_task"]
+    assert after["acc_seen"] != before["acc_seen"]
+
+
+def test_per_task_recalls_average_to_the_whole() -> None:
+    words, sentence = random_scores(8, 4), random_scores(8, 4, seed=1)
+    owner = np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    found = measured(words, sentence, owner, ["t01", "t01", "t02", "t02"], ["t01", "t02"])
+    assert np.mean([found["acc_seen"]["t01"], found["acc_seen"]["t02"]]) == pytest.approx(found["t2v"]["R@1"])
+
+
+def test_a_split_without_queries_has_no_metrics_and_no_error() -> None:
+    nothing = np.zeros((0, 0))
+    found = measured(nothing, nothing, np.zeros(0, dtype=np.int64), [], ["t01"])
+    assert found["t2v"] == {}
+    assert found["acc_seen"] == {}

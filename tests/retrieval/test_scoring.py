@@ -1,0 +1,109 @@
+"""Scores of a split that are kept, or ranked at once because they are too large: the metrics are the same."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import CPU, FRAMES, noise, shaken, tiny_model, tokens
+
+from stages import evaluate
+from structalign.errors import UserError
+from structalign.model.checkpoint import Config
+from structalign.retrieval.gallery import QUERIES, Gallery
+from structalign.retrieval.scoring import keep_scores, queries_at_once, score_galleries
+from structalign.store import write_json
+
+TASKS, VIDEOS, ASKED = ("t01", "t02"), 40, 3 * QUERIES - 20
+DIM = 24
+CAME_WITH = [task for task in TASKS for _ in range(VIDEOS)]
+OWNER = [7 * q % len(CAME_WITH) for q in range(ASKED)]
+
+Evaluated = Callable[[int], tuple[str, set[str]]]
+
+
+@pytest.fixture(scope="module")
+def galleries() -> list[Gallery]:
+    unit = [torch.nn.functional.normalize(noise(VIDEOS, FRAMES, DIM, seed=seed), dim=-1) for seed in range(4)]
+    rows = [[{"id": f"{task}-{v}", "times": [0] * FRAMES} for v in range(VIDEOS)] for task in TASKS]
+    return [Gallery(task, rows[i], unit[i], unit[2 + i]) for i, task in enumerate(TASKS)]
+
+
+@pytest.fixture
+def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
+    """Score and evaluate, so many queries at a time: the report, and the files of the scores."""
+    source = torch.Generator().manual_seed(0)
+    captions = [torch.randint(38, (1 + q % 6,), generator=source).tolist() for q in range(ASKED)]
+    model, config = shaken(tiny_model(tasks=2)), Config(backbone="tiny", tasks=list(TASKS))
+
+    def run(at_once: int) -> tuple[str, set[str]]:
+        root = tmp_path / str(at_once)
+        folder = root / "work/scores/t02"
+        folder.mkdir(parents=True)
+        monkeypatch.chdir(root)
+        (root / "params.yaml").write_text("ranking: {beta: 0.3}\nexpected: {zero_shot: 14.0, categories: 1}")
+        rows = [{"id": f"v{v}", "file": f"v{v}.mp4", "task": task, "category": v} for v, task in enumerate(CAME_WITH)]
+        queries = [
+            {"text": f"q{q}", "video": f"v{v}", "task": CAME_WITH[v], "category": v} for q, v in enumerate(OWNER)
+        ]
+        write_json(folder / "test.json", {"queries": queries, "videos": rows})
+        write_json(folder / "val.json", {"queries": [], "videos": []})
+        owners = [CAME_WITH[v] for v in OWNER]
+        words = tokens(*captions)
+        with torch.inference_mode():
+            blocks = score_galleries(model.clip, model, config, words, owners, galleries, CPU, "score", at_once)
+            keep_scores(folder, "test", blocks, OWNER, CAME_WITH, 0.3 if at_once < ASKED else None)
+        evaluate.main("t02")
+        return (root / "reports/eval/t02.json").read_text(), {file.name for file in folder.iterdir()}
+
+    return run
+
+
+def test_what_is_ranked_block_by_block_is_reported_as_what_was_kept(evaluated: Evaluated) -> None:
+    kept, files = evaluated(ASKED)
+    ranked, others = evaluated(QUERIES)
+    assert json.loads(ranked) == json.loads(kept)
+    assert files - others == {"test.safetensors"}
+    assert others - files == {"test.ranks.safetensors"}
+
+
+def test_a_querys_scores_do_not_depend_on_its_block(galleries: list[Gallery], tmp_path: Path) -> None:
+    model, config = shaken(tiny_model(tasks=2)), Config(backbone="tiny", tasks=list(TASKS))
+    captions = tokens(*[[1 + q % 30] * (1 + q % 5) for q in range(ASKED)])
+    owners = [CAME_WITH[v] for v in OWNER]
+    with torch.inference_mode():
+        whole, parts = (
+            list(score_galleries(model.clip, model, config, captions, owners, galleries, CPU, "score", size))
+            for size in (ASKED, QUERIES)
+        )
+    assert len(parts) == 3
+    for name, values in whole[0][0].items():
+        assert torch.equal(torch.cat([part[0][name] for part in parts]), values), name
+    assert torch.equal(torch.cat([part[1] for part in parts]), whole[0][1])
+
+
+def test_matrices_that_are_kept_have_a_row_a_query(evaluated: Evaluated, tmp_path: Path) -> None:
+    evaluated(ASKED)
+    scores = load_file(tmp_path / str(ASKED) / "work/scores/t02/test.safetensors")
+    assert {name: tuple(x.shape) for name, x in scores.items()} == dict.fromkeys(
+        ("words", "sentence", "frozen_words", "frozen_sentence", "best_frame"), (ASKED, len(CAME_WITH))
+    )
+
+
+def test_what_fits_is_scored_at_once() -> None:
+    assert queries_at_once(500, 1000) == 500
+
+
+def test_what_does_not_fit_is_scored_in_blocks_of_whole_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRUCTALIGN_SCORES_MIB", "1")
+    assert queries_at_once(1000, 300) == 3 * QUERIES
+    assert queries_at_once(1000, 10**6) == QUERIES
+
+
+@pytest.mark.parametrize("told", ["0", "much", "-1"])
+def test_a_limit_that_is_none_is_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRUCTALIGN_SCORES_MIB", told)
+    with pytest.raises(UserError, match=f"STRUCTALIGN_SCORES_MIB={told} is no number of MiB"):
+        queries_at_once(10, 10)
