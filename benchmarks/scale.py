@@ -1,0 +1,141 @@
+"""A gallery larger than memory: queries scored and ranked against memory-mapped videos, block by block.
+
+    python -m benchmarks.scale --videos 200000 --queries 500 --dim 128
+
+Unit vectors drawn at random stand for the galleries of 20 tasks; the functions are those of the embed stage. Memory is
+told apart: what the process holds itself, and pages of mapped files, which the system takes back when it needs them.
+"""
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from structalign.model.video_text import TextEmbeddings
+from structalign.retrieval.gallery import Gallery, read_galleries, score, side_by_side, write_index
+from structalign.retrieval.ranking import measure, rank
+from structalign.retrieval.scoring import BYTES_A_PAIR, queries_at_once
+from structalign.store import write_json
+
+TASKS, WORDS = 20, 12
+PROJECTED = 10_000  # queries
+
+
+def scale(
+    videos: Annotated[int, typer.Option(help="videos of the gallery")] = 200_000,
+    queries: Annotated[int, typer.Option(help="captions, each of 4 to 12 words")] = 500,
+    frames: Annotated[int, typer.Option(help="frames of a video")] = 12,
+    dim: Annotated[int, typer.Option(help="numbers of an embedding")] = 512,
+    folder: Annotated[Path | None, typer.Option(help="where the galleries are laid for the time of the run")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the JSON file")] = Path("benchmarks/results"),
+) -> None:
+    """Queries ranked against a gallery larger than memory."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        index = lay(Path(place), videos, frames, dim)
+        galleries = read_galleries(index, "test")
+        with Memory() as memory:
+            start = time.perf_counter()
+            found = ranked(galleries, videos, queries, dim)
+            seconds = time.perf_counter() - start
+    row = {
+        "videos": videos,
+        "queries": queries,
+        "frames": frames,
+        "dim": dim,
+        "threads": torch.get_num_threads(),
+        "queries_at_once": queries_at_once(queries, videos),
+        "gallery_mib": 2 * videos * frames * dim * 4 // 2**20,
+        "matrices_mib": videos * queries * BYTES_A_PAIR // 2**20,
+        "seconds": round(seconds, 1),
+        "own_peak_mib": memory.own // 2**20,
+        "mapped_peak_mib": memory.mapped // 2**20,
+        "R@1": found["t2v"]["R@1"],
+        "projected": {
+            "queries": PROJECTED,
+            "hours": round(seconds / queries * PROJECTED / 3600, 2),
+            "matrices_mib": videos * PROJECTED * BYTES_A_PAIR // 2**20,
+            "fused_columns_mib": 2 * 8 * PROJECTED * min(PROJECTED, videos) // 2**20,
+        },
+    }
+    typer.echo(json.dumps(row, indent=1))
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "scale.json", row)
+
+
+def lay(folder: Path, videos: int, frames: int, dim: int) -> Path:
+    """Write the galleries of TASKS tasks as the embed stage does; the newest index."""
+    previous = folder / "t00.json"
+    write_json(previous, {"galleries": []})
+    for number, part in enumerate(np.array_split(np.arange(videos), TASKS), start=1):
+        task, source = f"t{number:02d}", torch.Generator().manual_seed(number)
+        (folder / task).mkdir()
+        unit = [F.normalize(torch.randn(len(part), frames, dim, generator=source), dim=-1) for _ in range(2)]
+        save_file(dict(zip(("frames", "frozen"), unit, strict=True)), folder / task / "test.safetensors")
+        rows = [{"id": str(video), "task": task} for video in part.tolist()]
+        write_json(folder / task / "test.json", {"videos": rows})
+        write_index(index := folder / f"{task}.json", previous, task, folder / task)
+        previous = index
+    return index
+
+
+def ranked(galleries: list[Gallery], videos: int, queries: int, dim: int) -> dict[str, Any]:
+    """The metrics of `queries` captions, whose videos are spread over the gallery."""
+    owner = np.arange(queries) * videos // queries
+    came_with = [row["task"] for part in galleries for row in part.rows]
+    at_once = queries_at_once(queries, videos)
+
+    def blocks() -> Iterator[dict[str, NDArray[Any]]]:
+        for start in range(0, queries, at_once):
+            text = captions(min(at_once, queries - start), dim, start)
+            method = side_by_side([score(text, part.frames) for part in galleries])
+            frozen = side_by_side([score(text, part.frozen) for part in galleries])
+            scores = method | {f"frozen_{name}": frozen[name] for name in ("words", "sentence")}
+            yield {name: values.numpy() for name, values in scores.items()}
+
+    ranks = rank(blocks(), owner, came_with, beta=0.5)
+    return measure(ranks, "method", owner, came_with, list(dict.fromkeys(came_with)))
+
+
+def captions(count: int, dim: int, seed: int) -> TextEmbeddings:
+    """Random captions of 4 to WORDS words, as many as one tile after the other."""
+    source = torch.Generator().manual_seed(1000 + seed)
+    length = torch.randint(4, WORDS + 1, (count,), generator=source)
+    words: Tensor = torch.randn(count, WORDS, dim, generator=source)
+    return TextEmbeddings(words, torch.arange(WORDS) < length[:, None], torch.randn(count, dim, generator=source))
+
+
+class Memory:
+    """Samples what the process holds itself (`own`) and of mapped files (`mapped`): the most of each, in bytes."""
+
+    def __enter__(self) -> "Memory":
+        self.own = self.mapped = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        while not self._done.wait(0.05):
+            lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+            told = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if line.startswith("Rss")}
+            self.own = max(self.own, told["RssAnon"])
+            self.mapped = max(self.mapped, told["RssFile"] + told["RssShmem"])
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+if __name__ == "__main__":
+    typer.run(scale)
