@@ -1,6 +1,7 @@
 """Learn one task: its own training pairs, the checkpoint before, and nothing else."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from structalign.costs import measured
 from structalign.data.frames import FrameSplit
 from structalign.errors import UserError
 from structalign.learning.methods import method_named
+from structalign.learning.processes import of_first, processes
 from structalign.learning.settings import Settings, read_settings
 from structalign.learning.start import begin
 from structalign.learning.training import TaskTrainer
@@ -30,40 +32,60 @@ BACKBONE = Path("work/backbone")
 
 
 def main(task: str) -> None:
-    """Write checkpoints/<TASK> and work/logs/<TASK>.jsonl."""
+    """Write checkpoints/<TASK> and work/logs/<TASK>.jsonl; of several processes (LAUNCH) the first one does."""
+    with processes() as first:
+        (lead if first else follow)(task)
+
+
+def lead(task: str) -> None:
+    """Learn the task and write what comes of it."""
     manifest, out = Path("work/manifest", task, "task.json"), Path("checkpoints", task)
-    row = read_json(manifest)
-    name, views, settings = read("method", MethodName).name, read("features", Views), settings_of(row["number"])
-    previous = Path("checkpoints", row["prev"])
     with measured("train", task) as cost:
-        before = read_config(previous)
-        if min(row["categories"].values()) != len(before.categories):
-            raise UserError(
-                f"tasks.yaml gives {task} categories that do not follow the {len(before.categories)} learned ones: a "
-                "learned category keeps its number, so only append (`git checkout tasks.yaml` puts the file back)."
-            )
-        config = replace(
-            before,
-            method=name,
-            seed=settings.seed,
-            tasks=[*before.tasks, task],
-            comparison=method_named(name).comparison,
-            categories=before.categories | row["categories"],
-        )
+        config, settings, views, previous = plan(task)
         videos = [Path("work", kind, task, "train") for kind in ("features", "frames")]
         with (
             scratch("train", task, (config, settings, views), [BACKBONE, manifest, *videos, previous]) as kept,
             whole(Path("work/logs", f"{task}.jsonl")) as log,
             whole_folder(out) as folder,
         ):
-            if method_named(name).trains:
-                config = learn(config, settings, views, previous, folder, log, kept)
+            if method_named(str(config.method)).trains:
+                trainer = learn(config, settings, views, previous, log, of_first(kept))
+                config = save(config, trainer, previous, folder)
             else:
                 log.touch()
                 save_checkpoint(folder, config, {}, {})
         cost["bytes_checkpoint"] = folder_bytes(out)
         cost["trained_parameters"] = config.trained_parameters
         cost["remembered_bytes"] = config.remembered_bytes
+
+
+def follow(task: str) -> None:
+    """Learn the task beside the first process; nothing is written."""
+    config, settings, views, previous = plan(task)
+    if method_named(str(config.method)).trains:
+        learn(config, settings, views, previous, Path(os.devnull), of_first(Path()))
+
+
+def plan(task: str) -> tuple[Config, Settings, Views, Path]:
+    """The task's config before it is trained, what acts in it, how its views are made, and the checkpoint before."""
+    row = read_json(Path("work/manifest", task, "task.json"))
+    name, previous = read("method", MethodName).name, Path("checkpoints", row["prev"])
+    settings = settings_of(row["number"])
+    before = read_config(previous)
+    if min(row["categories"].values()) != len(before.categories):
+        raise UserError(
+            f"tasks.yaml gives {task} categories that do not follow the {len(before.categories)} learned ones: a "
+            "learned category keeps its number, so only append (`git checkout tasks.yaml` puts the file back)."
+        )
+    config = replace(
+        before,
+        method=name,
+        seed=settings.seed,
+        tasks=[*before.tasks, task],
+        comparison=method_named(name).comparison,
+        categories=before.categories | row["categories"],
+    )
+    return config, settings, read("features", Views), previous
 
 
 def settings_of(number: int) -> Settings:
@@ -73,10 +95,8 @@ def settings_of(number: int) -> Settings:
     return read_settings(read("optim.later", Phase), read("crp", Crp), read("pseudo", Pseudo))
 
 
-def learn(
-    config: Config, settings: Settings, views: Views, previous: Path, folder: Path, log: Path, kept: Path
-) -> Config:
-    """Train the task, save the checkpoint into `folder` and return its config; progress is in `kept`."""
+def learn(config: Config, settings: Settings, views: Views, previous: Path, log: Path, kept: Path) -> TaskTrainer:
+    """Train the task, a row a step into `log`; progress is in `kept`."""
     task, number, device, clip = config.tasks[-1], len(config.tasks), prepare_device(), load_clip(BACKBONE)
     method, features = method_named(str(config.method)), Features(Path("work/features", task, "train"))
     model, memory = begin(clip, previous, method, settings, number, frames=features.states(0).shape[0])
@@ -85,14 +105,19 @@ def learn(
     trainer = TaskTrainer(model, method, videos, memory, number, settings, device)
     with log.open("w", encoding="utf-8") as stream:
         trainer.fit(lambda row: print(json.dumps(row), file=stream, flush=True), kept)
+    return trainer
+
+
+def save(config: Config, trainer: TaskTrainer, previous: Path, folder: Path) -> Config:
+    """Save the checkpoint into `folder` and return its config."""
     remembered = trainer.remember(len(config.categories) - len(read_config(previous).categories)).tensors()
     config = replace(
         config,
-        shape=asdict(model.shape),
+        shape=asdict(trainer.model.shape),
         trained_parameters=trainer.trained_parameters,
         remembered_bytes=sum(x.nbytes for x in remembered.values()),
     )
-    save_checkpoint(folder, config, model.adapter_state(), remembered)
+    save_checkpoint(folder, config, trainer.model.adapter_state(), remembered)
     return config
 
 

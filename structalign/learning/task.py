@@ -11,6 +11,7 @@ from torch import Tensor
 
 from structalign.learning.batches import Pairs, balanced, epoch_pairs
 from structalign.learning.memory import Memory, draw_pseudo
+from structalign.learning.processes import shared
 from structalign.learning.settings import Settings
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
@@ -160,12 +161,21 @@ class Task:
         return self._read[1:]
 
     def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
-        """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once."""
+        """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once, by one of the
+        processes that learn together."""
         states, shown = self.read(pairs)
-        frames = self.embed_frames(states)[shown]
+        (frames,) = shared(len(states), lambda rows: [self.embed_frames(states[rows])])
+        frames = frames[shown]
         if self._frozen_text is not None:
             return self.model.map_text(self._frozen_text[pairs.caption].to(self.device)), frames
-        return self.embed_text(self.captions.tokens[pairs.caption]), frames
+        tokens = self.captions.tokens[pairs.caption]
+
+        def embed_text(rows: Tensor) -> list[Tensor]:
+            text = self.embed_text(Tokens(tokens.ids[rows], tokens.eot[rows]))
+            return [text.words, text.mask.to(text.words.dtype), text.sentence]
+
+        words, mask, sentence = shared(len(tokens.eot), embed_text)
+        return TextEmbeddings(words, mask > 0, sentence), frames
 
     def embed_frames(self, states: Tensor, model: VideoText | None = None) -> Tensor:
         """[B, N, …] videos as the model reads them -> [B, N, D] of this or another model, with gradients, as precise as

@@ -16,6 +16,7 @@ from structalign.errors import UserError
 from structalign.learning.batches import Pairs
 from structalign.learning.memory import Memory
 from structalign.learning.methods import Method
+from structalign.learning.processes import counted, process_number, settle
 from structalign.learning.resume import Progress, Row
 from structalign.learning.settings import Settings
 from structalign.learning.task import Batch, Task
@@ -73,13 +74,14 @@ class TaskTrainer(Task):
         ahead = list(enumerate(plan))[len(rows) :]
         for step, (epoch, pairs) in track(ahead, f"train task {self.number}"):
             key = (settings.seed, self.number, step)
-            torch.manual_seed(seed_of("step", *key))
+            torch.manual_seed(seed_of("step", *key, *([process_number()] if process_number() else [])))
             factor = self.method.rate(step, len(plan), phase.warmup)
             values = self.step(adamw, factor, pairs, *key)
             self.method.after_step(self, step + 1, len(plan))
             rows.append({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr})
             log(rows[-1])
-            progress.save(rows)
+            if process_number() == 0:
+                progress.save(rows)
         self.method.after_task(self)
         self.model.eval()
 
@@ -96,14 +98,16 @@ class TaskTrainer(Task):
         """One update on a batch, at `factor` times the learning rates; what is logged of it."""
         for group in optimiser.param_groups:
             group["lr"] = factor * group["initial_lr"]
-        terms = self.losses(pairs, *key)
+        with counted(self.model.counts()):
+            terms = self.losses(pairs, *key)
         total = sum(terms.values(), torch.zeros((), device=self.device))
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        learning = [p for group in optimiser.param_groups for p in group["params"]]
+        settle(learning, self.model.experts())
         for expert in self.model.experts():
             expert.drop_unused_gradients()
-        counted = [p for group in optimiser.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(counted, self.settings.shared.clip).item()
+        norm = torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip).item()
         values = {"loss": total.item(), **{name: value.item() for name, value in terms.items()}, "grad_norm": norm}
         if not math.isfinite(values["loss"] + norm):
             raise UserError(f"task {self.number} diverged at step {key[-1]} ({values}): lower the rates in `optim`.")

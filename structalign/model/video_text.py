@@ -237,6 +237,10 @@ class VideoText(nn.Module):
         counted = {id(buffer) for moe in self.moes() for buffer in moe.buffers(recurse=False)}
         return {name: buffer for name, buffer in self.named_buffers() if id(buffer) in counted}
 
+    def counts(self) -> list[Tensor]:
+        """How often each expert was chosen, of every part that counts it."""
+        return [moe.chosen for moe in self.moes()]
+
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         adapters = {id(p) for group in self.groups().values() for p in group}
         return (p for p in self.parameters() if id(p) not in adapters)
