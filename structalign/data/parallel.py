@@ -13,7 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from structalign.errors import UserError
 
@@ -70,7 +70,7 @@ def _workers(address: str) -> Iterator[tuple[Executor, int]]:
             f"{SCHEDULER} is set, but Dask is not installed: `pip install 'structalign[scale]'`, or unset it."
         ) from None
     try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False)
+        client: Any = Client(address, timeout=PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise UserError(
             f"no Dask scheduler answers at {SCHEDULER}={address} ({error}): start one (`dask scheduler`), or unset it."
