@@ -188,7 +188,10 @@ def _read(revision: str) -> list[Run]:
     files = DVCFileSystem(rev=commit)
 
     def text(path: str) -> str | None:
-        return files.read_text(path, encoding="utf-8") if files.exists(path) else None
+        try:
+            return str(files.read_text(path, encoding="utf-8"))
+        except FileNotFoundError:  # also for an output that dvc.yaml names and no run has made
+            return None
 
     def record(path: str) -> Any:
         found = text(path)

@@ -176,6 +176,7 @@ stages:
     metrics: [reports/metrics.json: {{cache: false}}]
     outs: [reports/costs.json: {{cache: false}}]
 """
+NOT_RUN = "stages: {joint: {wdir: .., cmd: 'true', outs: [reports/joint/metrics.json]}}"
 
 
 @pytest.mark.slow
@@ -193,6 +194,8 @@ def test_experiments_are_read_through_dvc(tmp_path: Path, monkeypatch: pytest.Mo
     call(*dvc, "config", "core.analytics", "false")
     Path("stage.py").write_text(STAGE)
     Path("dvc.yaml").write_text(PIPELINE.format(python=sys.executable))
+    Path("joint").mkdir()
+    Path("joint/dvc.yaml").write_text(NOT_RUN)
     Path("params.yaml").write_text("seed: 0\nmethod:\n  name: structalign\n")
     call("git", "add", "-A")
     call("git", "commit", "-qm", "start")
