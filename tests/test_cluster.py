@@ -55,7 +55,7 @@ def scheduler(project: Project, tmp_path: Path) -> Iterator[str]:
 
 
 def wait_for(file: Path, text: str = "") -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not (file.exists() and text in file.read_text()):
         assert time.monotonic() < until, f"waited in vain for {text or file}"
         time.sleep(0.05)
