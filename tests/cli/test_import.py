@@ -1,20 +1,18 @@
 """`structalign import`, as a user types it, on a look-alike of MSR-VTT; then the preset that it names."""
 
 import json
-import os
 import pickle
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from codemap import ROOT
+from command import begin_project, structalign
 
 from structalign.data.datasets import read_captions
-from structalign.data.tasks import deal, read_tasks, write_tasks
-
-ROOT = Path(__file__).resolve().parents[2]
+from structalign.data.tasks import read_tasks
 
 
 @pytest.fixture
@@ -40,28 +38,14 @@ def own(tmp_path: Path) -> Path:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A committed project in git and DVC, without data/."""
     project = tmp_path / "project"
-    project.mkdir()
+    begin_project(project)
     monkeypatch.chdir(project)
-    for name in ("params.yaml", ".gitignore"):
-        shutil.copy(ROOT / name, project)
-    shutil.copytree(ROOT / "presets", project / "presets")
-    write_tasks(deal(["mammals", "birds"], 2))
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], ["git", "add", "."]):
-        subprocess.run(command, check=True)
+    shutil.copytree(ROOT / "presets", "presets")
+    subprocess.run(["git", "add", "."], check=True)
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     subprocess.run(["git", *identity, "commit", "-qm", "Begin"], check=True)
     shutil.copy(ROOT / ".dvc/config", ".dvc/config")
     return project
-
-
-def structalign(*arguments: str) -> tuple[int, str]:
-    """Run the command; its exit code and all it printed."""
-    code = "from structalign.cli.app import main; main()"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def imported(own: Path, *more: str) -> tuple[int, str]:

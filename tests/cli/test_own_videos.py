@@ -1,21 +1,19 @@
 """Own videos: `structalign init`, `task add` and `data check`, as a user types them."""
 
 import csv
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from command import begin_project, structalign
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from structalign.data.inspection import inspect
-from structalign.data.tasks import deal, read_tasks, write_tasks
+from structalign.data.tasks import deal, read_tasks
 from structalign.sections.data import Data
 
-ROOT = Path(__file__).resolve().parents[2]
 REAL = "openai/clip-vit-base-patch32"
 SKIP = Data(on_broken="skip", timeout=60)
 
@@ -42,24 +40,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh project in git and DVC, before `dvc pull data`."""
     project = tmp_path / "project"
-    project.mkdir()
+    begin_project(project)
     monkeypatch.chdir(project)
-    for name in ("params.yaml", ".gitignore"):
-        shutil.copy(ROOT / name, project)
-    write_tasks(deal(["mammals", "birds"], 2))
-    subprocess.run(["git", "init", "-q"], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
     return project
-
-
-def structalign(*arguments: str) -> tuple[int, str]:
-    """Run the command; its exit code and all it printed."""
-    code = "from structalign.cli.app import main; main()"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_init_makes_a_project_of_a_folder(own: Path, project: Path) -> None:
