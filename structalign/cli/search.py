@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from structalign.data.tasks import category_ids, read_tasks
+from structalign.data.tasks import TASKS, Task, category_ids, read_tasks
 from structalign.errors import UserError
 from structalign.params import read
 from structalign.report.terminal import terminal
 from structalign.sections.ranking import Ranking
+from structalign.store import read_json
 
 if TYPE_CHECKING:
     from structalign.retrieval.search import Hit
@@ -29,9 +30,7 @@ def search(
     if not sentence.strip():
         raise UserError("the sentence is empty: say in words what the video shows.")
     tasks = read_tasks()
-    key = after or next((t for t in reversed(tasks) if Path("work/index", f"{t}.json").exists()), None)
-    if key is None or key not in tasks or not Path("checkpoints", key, "config.json").exists():
-        raise UserError(f"no checkpoint of {after or 'any task'} is here: run `dvc repro` (tasks: {', '.join(tasks)}).")
+    key = last_learned(tasks, after)
 
     from structalign.retrieval.retriever import load
     from structalign.retrieval.search import rank_gallery
@@ -44,6 +43,32 @@ def search(
     )
     names = {number: name for name, number in category_ids(tasks).items()}
     terminal().print(table(found[:top], names))
+
+
+def last_learned(tasks: dict[str, Task], after: str | None = None) -> str:
+    """The last task that is learned, or `after` if that is; `UserError` if what lies here is of another tasks.yaml."""
+    if after and after not in tasks:
+        raise UserError(f"{TASKS} has no task {after}: choose one of {', '.join(tasks)}.")
+    wanted = [after] if after else list(tasks)
+    there = [key for key in wanted if config_of(key).exists() and Path("work/index", f"{key}.json").exists()]
+    learned = [key for key in there if is_of(key, tasks)]
+    if learned:
+        return learned[-1]
+    if there:
+        raise UserError(f"what is here of {', '.join(there)} was learned with another {TASKS}: run `dvc repro`.")
+    raise UserError(f"{after or 'no task'} is {'not ' if after else ''}learned yet: run `dvc repro`.")
+
+
+def is_of(key: str, tasks: dict[str, Task]) -> bool:
+    """Whether a task's checkpoint learned exactly what `tasks` say up to it, so that its numbers are their names."""
+    config = read_json(config_of(key))
+    until = dict(list(tasks.items())[: list(tasks).index(key) + 1])
+    return bool(config.get("tasks") == list(until) and config.get("categories") == category_ids(until))
+
+
+def config_of(key: str) -> Path:
+    """Where a task's checkpoint says what it learned."""
+    return Path("checkpoints", key, "config.json")
 
 
 def table(hits: Sequence["Hit"], names: Mapping[int, str]) -> Table:

@@ -1,0 +1,79 @@
+"""`structalign search` answers with what was learned of this tasks.yaml, never with what another project left."""
+
+from pathlib import Path
+
+import pytest
+from command import structalign
+
+from structalign.cli.search import last_learned
+from structalign.data.tasks import category_ids, deal, write_tasks
+from structalign.errors import UserError
+from structalign.store import write_json
+
+OWN = deal(["cats", "dogs", "fish"], 3)
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tasks(OWN, tmp_path / "tasks.yaml")
+    monkeypatch.chdir(tmp_path)
+
+
+def learn(categories: list[str], first: int = 1) -> None:
+    """Leave what a run of one task a category leaves, from task number `first` on."""
+    tasks = deal(categories, len(categories))
+    for number, key in enumerate(tasks, start=1):
+        if number >= first:
+            until = dict(list(tasks.items())[:number])
+            config = {"tasks": list(until), "categories": category_ids(until)}
+            write_json(Path("checkpoints", key, "config.json"), config)
+            write_json(Path("work/index", f"{key}.json"), {"galleries": []})
+
+
+def test_the_last_task_that_was_learned_is_searched() -> None:
+    learn(["cats", "dogs"])
+    assert last_learned(OWN) == "t02"
+    assert last_learned(OWN, "t01") == "t01"
+
+
+def test_what_another_project_left_is_not_taken_for_the_next_task() -> None:
+    learn(["mammals", "birds", "insects"], 3)
+    learn(["cats", "dogs"])
+    assert last_learned(OWN) == "t02"
+    with pytest.raises(UserError, match=r"what is here of t03 was learned with another tasks\.yaml: run `dvc repro`"):
+        last_learned(OWN, "t03")
+
+
+@pytest.mark.parametrize("others", [["birds", "dogs", "fish"], ["dogs", "cats", "fish"]], ids=["names", "numbers"])
+def test_other_categories_are_another_tasks_yaml(others: list[str]) -> None:
+    learn(others, 2)
+    with pytest.raises(UserError, match=r"of t02, t03 was learned with another tasks\.yaml"):
+        last_learned(OWN)
+
+
+def test_the_same_categories_in_other_tasks_are_another_tasks_yaml() -> None:
+    learn(["cats", "dogs", "fish"])
+    with pytest.raises(UserError, match="another tasks"):
+        last_learned(deal(["cats", "dogs", "fish"], 1))
+
+
+def test_a_checkpoint_whose_videos_are_not_stored_yet_does_not_count() -> None:
+    learn(["cats", "dogs"])
+    Path("work/index/t02.json").unlink()
+    assert last_learned(OWN) == "t01"
+
+
+def test_before_the_first_run_search_says_that_nothing_is_learned_yet() -> None:
+    assert structalign("search", "a cat") == (1, "error: no task is learned yet: run `dvc repro`.\n")
+    assert structalign("search", "a cat", "--after", "t02") == (1, "error: t02 is not learned yet: run `dvc repro`.\n")
+
+
+def test_after_init_search_says_that_the_results_are_of_another_tasks_yaml() -> None:
+    learn(["mammals", "birds"])
+    said = "error: what is here of t01, t02 was learned with another tasks.yaml: run `dvc repro`.\n"
+    assert structalign("search", "a cat") == (1, said)
+
+
+def test_a_task_that_tasks_yaml_lacks_is_told() -> None:
+    with pytest.raises(UserError, match=r"tasks\.yaml has no task t09: choose one of t01, t02, t03"):
+        last_learned(OWN, "t09")
