@@ -12,6 +12,7 @@ from structalign.errors import UserError
 from structalign.params import read
 from structalign.sections.data import Data
 from structalign.store import whole_folder, write_json
+from structalign.wording import counted
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
         )
     lost = against_tasks([row for row in rows if row.video in hashes], tasks)
     if lost:
-        raise UserError(f"captions.csv, without the {len(missing)} rows whose file is missing, {lost[0]}.")
+        raise UserError(f"captions.csv, without the {counted(len(missing), 'row')} whose file is missing, {lost[0]}.")
     duplicates = same_content(rows, hashes)
     refuse_shared(duplicates)
     gather(name)

@@ -19,6 +19,7 @@ from structalign.data.manifest import DATA
 from structalign.data.tasks import category_ids, write_tasks
 from structalign.errors import UserError
 from structalign.store import whole_folder
+from structalign.wording import counted
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -78,8 +79,14 @@ def adopt(benchmark: Benchmark, preset: str, link: bool) -> None:
 def summary(benchmark: Benchmark) -> str:
     """Counts, as the table names them, then by task what isn't there."""
     trained, tested = (len(benchmark.names(split)) for split in ("train", "test"))
-    text = f"{len(category_ids(benchmark.tasks))} categories, {len(benchmark.tasks)} tasks"
-    text = f"{trained:,} training videos, {tested:,} test videos, {len(benchmark.rows):,} captions, {text}"
+    counts = (
+        counted(trained, "training video"),
+        counted(tested, "test video"),
+        counted(len(benchmark.rows), "caption"),
+        counted(len(category_ids(benchmark.tasks)), "category", "categories"),
+        counted(len(benchmark.tasks), "task"),
+    )
+    text = ", ".join(counts)
     lost = benchmark.missing()
     if lost:
         by_task = ", ".join(f"{task} {number}" for task, number in lost.items())

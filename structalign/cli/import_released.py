@@ -9,6 +9,7 @@ import typer
 
 from structalign.data.pretrained import resolve
 from structalign.data.tasks import TASKS, category_ids, read_tasks
+from structalign.wording import counted
 
 KEPT = "released.safetensors"  # in the checkpoint: what the model has no place for
 
@@ -53,7 +54,9 @@ def import_released(
     model, kept = from_released(state, load_clip(resolve(backbone)), like, str(file))
     learned = len(model.task_prototypes) if tasks is None else tasks
     if not 1 <= learned <= len(model.task_prototypes):
-        raise UserError(f"{file} has {len(model.task_prototypes)} task prototypes: `--tasks` can't be {learned}.")
+        raise UserError(
+            f"{file} has {counted(len(model.task_prototypes), 'task prototype')}: `--tasks` can't be {learned}."
+        )
     known = read_tasks() if TASKS.exists() else {}
     keys = list(known)[:learned] if len(known) >= learned else [f"t{number:02d}" for number in range(1, learned + 1)]
     chosen = {key: known[key] for key in keys if key in known}
@@ -61,4 +64,5 @@ def import_released(
     with whole_folder(out) as folder:
         save_checkpoint(folder, config, model.adapter_state(), {})
         save_file({name: tensor.contiguous() for name, tensor in kept.items()}, folder / KEPT)
-    typer.echo(f"{out}: {learned} tasks, {model.shape.experts} experts of rank {model.shape.rank}")
+    experts = counted(model.shape.experts, "expert")
+    typer.echo(f"{out}: {counted(learned, 'task')}, {experts} of rank {model.shape.rank}")

@@ -22,6 +22,7 @@ from structalign.data.tasks import TASKS, deal, write_tasks
 from structalign.errors import UserError
 from structalign.params import PARAMS, read
 from structalign.store import whole, whole_folder
+from structalign.wording import counted
 
 NULL = "tag:yaml.org,2002:null"  # written out: ruamel would leave the value empty
 BACK = f"git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"
@@ -53,7 +54,8 @@ def init(
     write_tasks(dealt)
     set_params({"backbone": {"name": name}, "expected": {"zero_shot": None}})
     dvc_add()
-    typer.echo(f"{len({row.id for row in rows})} videos, {len(rows)} captions, {len(dealt)} tasks: next")
+    counts = counted(len({row.id for row in rows}), "video"), counted(len(rows), "caption"), counted(len(dealt), "task")
+    typer.echo(f"{', '.join(counts)}: next")
     typer.echo("  structalign data check\n  dvc repro\nand back to what was committed:\n  " + BACK)
 
 
@@ -68,7 +70,8 @@ def bring(folder: Path, rows: list[Row]) -> None:
     with whole_folder(DATA) as part:
         copy({part / file: folder / file for file in there})
     if len(there) < len(files):
-        typer.echo(f"{len(files) - len(there)} videos of the table are missing: `structalign data check` lists them.")
+        lost = counted(len(files) - len(there), "missing video")
+        typer.echo(f"the table names {lost}: `structalign data check` lists what is missing.")
 
 
 def copy(files: Mapping[Path, Path]) -> None:

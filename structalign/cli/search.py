@@ -1,6 +1,7 @@
 """`structalign search "a sentence"`: the stored videos that fit it best."""
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,11 +50,11 @@ def last_learned(tasks: dict[str, Task], after: str | None = None) -> str:
     """The last task that is learned, or `after` if that is; `UserError` if what lies here is of another tasks.yaml."""
     if after and after not in tasks:
         raise UserError(f"{TASKS} has no task {after}: choose one of {', '.join(tasks)}.")
-    wanted = [after] if after else list(tasks)
-    there = [key for key in wanted if config_of(key).exists() and Path("work/index", f"{key}.json").exists()]
-    learned = [key for key in there if is_of(key, tasks)]
-    if learned:
-        return learned[-1]
+    there = [key for key in tasks if config_of(key).exists() and Path("work/index", f"{key}.json").exists()]
+    learned = list(takewhile(lambda key: key in there and is_of(key, tasks), tasks))
+    if learned and after in (None, *learned):
+        return after or learned[-1]
+    there = [key for key in there if after in (None, key)]
     if there:
         raise UserError(f"what is here of {', '.join(there)} was learned with another {TASKS}: run `dvc repro`.")
     raise UserError(f"{after or 'no task'} is {'not ' if after else ''}learned yet: run `dvc repro`.")

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from structalign.data.manifest import DATA, SPLITS, Split
 from structalign.data.tasks import Task
 from structalign.errors import UserError
+from structalign.wording import counted
 
 REQUIRED = ("video", "caption", "category", "split")
 OPTIONAL = ("start", "end")
@@ -43,14 +44,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a row (1: the header, or the whole table), and the way out."""
+    """What is wrong with rows (1: the header) in a column, or, without rows, with the table; and the way out."""
 
-    number: int
-    column: str
     text: str
+    rows: tuple[int, ...] = ()
+    column: str = ""
 
     def __str__(self) -> str:
-        return f"row {self.number}, column `{self.column}`: {self.text}"
+        if not self.rows:
+            return self.text
+        return f"row{'s' * (len(self.rows) > 1)} {', '.join(map(str, self.rows))}, column `{self.column}`: {self.text}"
 
 
 def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> list[Row]:
@@ -90,7 +93,7 @@ def read_table(folder: Path = DATA) -> tuple[list[Row], list[Problem]]:
         if not wrong:
             rows.append(_row(number, dict(zip(header, line, strict=True))))
     if not rows and not problems:
-        problems.append(Problem(1, "video", "the table has no rows: write one a caption"))
+        problems.append(Problem("the table has no rows: write one a caption"))
     return rows, problems + list(_contradictions(rows))
 
 
@@ -106,35 +109,35 @@ def _header(header: list[str]) -> Iterator[Problem]:
     known = ", ".join((*REQUIRED, *OPTIONAL))
     for column in REQUIRED:
         if column not in header:
-            yield Problem(1, column, f"it is missing: the first row names the columns {known}")
+            yield Problem(f"it is missing: the first row names the columns {known}", (1,), column)
     for column in dict.fromkeys(header):
         if column not in (*REQUIRED, *OPTIONAL):
-            yield Problem(1, column, f"it is unknown: rename it to one of {known}, or delete it")
+            yield Problem(f"it is unknown: rename it to one of {known}, or delete it", (1,), column)
         elif header.count(column) > 1:
-            yield Problem(1, column, "it is there twice: delete one")
+            yield Problem("it is there twice: delete one", (1,), column)
 
 
 def _wrong(number: int, line: list[str], header: list[str]) -> Iterator[Problem]:
     """What is wrong with one row by itself."""
     if len(line) != len(header):
-        text = f"the row has {len(line)} cells, not {len(header)}: put a text that holds commas in quotes"
-        yield Problem(number, header[min(len(line), len(header) - 1)], text)
+        text = f"the row has {counted(len(line), 'cell')}, not {len(header)}: put a text that holds commas in quotes"
+        yield Problem(text, (number,), header[min(len(line), len(header) - 1)])
         return
     cells = dict(zip(header, line, strict=True))
     for column in ("caption", "category"):
         if not cells[column]:
-            yield Problem(number, column, f"it is empty: write the {column}, or delete the row")
+            yield Problem(f"it is empty: write the {column}, or delete the row", (number,), column)
     if "${" in cells["category"]:
-        yield Problem(number, "category", "it holds `${`, which DVC would replace: give it another name")
+        yield Problem("it holds `${`, which DVC would replace: give it another name", (number,), "category")
     if cells["split"] not in SPLITS:
-        yield Problem(number, "split", f"{cells['split']!r} is none of {', '.join(SPLITS)}")
+        yield Problem(f"{cells['split']!r} is none of {', '.join(SPLITS)}", (number,), "split")
     video = PurePosixPath(cells["video"])
     if not cells["video"]:
-        yield Problem(number, "video", "it is empty: name a file below videos/, or delete the row")
+        yield Problem("it is empty: name a file below videos/, or delete the row", (number,), "video")
     elif video.is_absolute() or ".." in video.parts or "\\" in cells["video"]:
-        yield Problem(number, "video", f"{cells['video']!r} leads out of videos/: name a file below it, with `/`")
+        yield Problem(f"{cells['video']!r} leads out of videos/: name a file below it, with `/`", (number,), "video")
     elif "#" in cells["video"]:
-        yield Problem(number, "video", f"{cells['video']!r} holds `#`, which marks a stretch: rename the file")
+        yield Problem(f"{cells['video']!r} holds `#`, which marks a stretch: rename the file", (number,), "video")
     yield from _wrong_times(number, cells)
 
 
@@ -147,11 +150,11 @@ def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
         except ValueError:
             value = math.nan
         if value is not None and not 0 <= value < math.inf:
-            yield Problem(number, column, f"{text!r} is no time: write seconds from 0, or nothing")
+            yield Problem(f"{text!r} is no time: write seconds from 0, or nothing", (number,), column)
         elif value is not None:
             times[column] = value
     if times.get("end", math.inf) <= times.get("start", 0.0):
-        yield Problem(number, "end", f"{cells['end']} is not after the start: write seconds, start before end")
+        yield Problem(f"{cells['end']} is not after the start: write seconds, start before end", (number,), "end")
 
 
 def _row(number: int, cells: dict[str, str]) -> Row:
@@ -166,18 +169,21 @@ def _contradictions(rows: list[Row]) -> Iterator[Problem]:
     category: dict[str, Row] = {}
     split: dict[str, Row] = {}
     caption: dict[tuple[str, str], Row] = {}
+    found: dict[tuple[str, str], list[int]] = {}  # (column, text) -> the rows of which it is true
     for row in rows:
         first = category.setdefault(row.id, row)
         if first.category != row.category:
             text = f"{row.id} is in {row.category!r}, in row {first.number} in {first.category!r}: choose one"
-            yield Problem(row.number, "category", text)
+            found.setdefault(("category", text), []).append(row.number)
         first = split.setdefault(row.video, row)
         if first.split != row.split:
             text = f"{row.video} is in {row.split}, in row {first.number} in {first.split}: a file has one split"
-            yield Problem(row.number, "split", text)
+            found.setdefault(("split", text), []).append(row.number)
         first = caption.setdefault((row.id, row.caption), row)
         if first is not row:
-            yield Problem(row.number, "caption", f"it repeats row {first.number}: delete one of the two")
+            found.setdefault(("caption", f"it repeats row {first.number}: keep one of them"), []).append(row.number)
+    for (column, text), numbers in found.items():
+        yield Problem(text, tuple(numbers), column)
 
 
 def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
@@ -190,19 +196,19 @@ def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
             stray.setdefault(row.category, row.number)
     for category, number in stray.items():
         text = f"{category!r} is in no task of tasks.yaml: `structalign task add '{category}'` appends one"
-        problems.append(Problem(number, "category", text))
+        problems.append(Problem(text, (number,), "category"))
     trained = {row.id: row.category for row in rows if row.split == "train"}
     tested = {owner[row.category] for row in rows if row.split == "test" and row.category in owner}
     for key, task in tasks.items():
         for category in task.categories:
             if category not in trained.values():
                 text = f"{category!r} of task {key} has no training video: add rows, or mend tasks.yaml"
-                problems.append(Problem(1, "category", text))
+                problems.append(Problem(text))
         if sum(owner.get(category) == key for category in trained.values()) == 1:
             text = f"task {key} has one training video, and learning compares two at least: add rows"
-            problems.append(Problem(1, "split", text))
+            problems.append(Problem(text))
         if key not in tested:
-            problems.append(Problem(1, "split", f"task {key} has no test video: add rows with the split test"))
+            problems.append(Problem(f"task {key} has no test video: add rows with the split test"))
     return problems
 
 

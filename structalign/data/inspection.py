@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from structalign.console import track
-from structalign.data.datasets import Row, against_tasks, read_table
-from structalign.data.dealing import hash_files, same_content, shared_with_training
+from structalign.data.datasets import Problem, Row, against_tasks, read_table
+from structalign.data.dealing import hash_files, same_content
 from structalign.data.manifest import DATA
 from structalign.data.parallel import in_order
 from structalign.data.pretrained import refuse_sample_clip
@@ -33,24 +33,26 @@ class Findings:
 def inspect(tasks: dict[str, Task], data: Data, backbone: str, folder: Path = DATA) -> Findings:
     """Read the table, hash and decode every video; `UserError` only where there is no table to read."""
     rows, problems = read_table(folder)
-    found = Findings(stops=[str(problem) for problem in [*problems, *against_tasks(rows, tasks)]])
+    found = Findings(stops=[_said(problem, folder) for problem in [*problems, *against_tasks(rows, tasks)]])
     try:
         refuse_sample_clip(backbone, rows)
     except UserError as error:
         found.stops.append(str(error))
     hashes = hash_files(rows, folder / "videos")
     groups = same_content(rows, hashes)
-    for trained, other in shared_with_training(groups):
-        found.stops.append(
-            f"row {other.number}: {other.video} ({other.split}) has the content of {trained.video} "
-            f"(row {trained.number}, train): take one of them out"
-        )
     for group in groups:
+        names = ", ".join(f"{row.video} (row {row.number}, {row.split})" for row in group)
         if len({row.split == "train" for row in group}) == 1:
-            names = ", ".join(f"{row.video} (row {row.number})" for row in group)
             found.notes.append(f"the same content under several names: {names}")
+        else:
+            found.stops.append(f"the same content in training and outside of it: {names}: keep one side")
     _measure(rows, hashes, tasks, data, folder, found)
     return found
+
+
+def _said(problem: Problem, folder: Path) -> str:
+    """The problem, with the table's name where no row of it is to blame."""
+    return str(problem) if problem.rows else f"{folder / 'captions.csv'}: {problem}"
 
 
 def _measure(
@@ -73,10 +75,10 @@ def _measure(
             found.seconds[cell] = found.seconds.get(cell, 0.0) + length
     usable = [row for row in rows if not isinstance(measured.get(row.id, ""), str)]
     found.captions.update((owner.get(row.category, "none"), row.split) for row in usable)
-    known = set(found.stops)
     if len(usable) < len(rows):
-        without = [str(problem) for problem in against_tasks(usable, tasks)]
-        found.stops += [f"without what is missing or broken, {text}" for text in without if text not in known]
+        known = set(against_tasks(rows, tasks))
+        without = [problem for problem in against_tasks(usable, tasks) if problem not in known]
+        found.stops += [f"without what is missing or broken, {_said(problem, folder)}" for problem in without]
 
 
 def _seconds(row: Row, folder: Path, timeout: float) -> float | str:

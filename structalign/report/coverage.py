@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from structalign.wording import counted
+
 Counts = Mapping[str, Mapping[str, int]]
 
 
@@ -30,7 +32,8 @@ def mark(found: Mapping[str, Any]) -> str:
     """The words that stand beside a partial run's numbers; empty where every video took part."""
     if not found["partial"]:
         return ""
-    return f"partial: {found['lost']:,} of {found['named']:,} videos are missing or broken"
+    verb = "is" if found["lost"] == 1 else "are"
+    return f"partial: {found['lost']:,} of {counted(found['named'], 'video')} {verb} missing or broken"
 
 
 def by_task(found: Mapping[str, Any]) -> str:

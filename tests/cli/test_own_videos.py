@@ -132,14 +132,41 @@ def test_check_stops_when_a_task_loses_its_only_tests(copy: Path) -> None:
 def test_check_finds_content_shared_by_training_and_test(copy: Path) -> None:
     shutil.copy(copy / "videos/clip 0.mkv", copy / "videos/clip 5.mkv")
     found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
-    text = "row 7: clip 5.mkv (test) has the content of clip 0.mkv (row 2, train): take one of them out"
-    assert found.stops == [text]
+    names = "clip 0.mkv (row 2, train), clip 5.mkv (row 7, test)"
+    assert found.stops == [f"the same content in training and outside of it: {names}: keep one side"]
+
+
+def test_check_tells_one_content_once_however_many_names_it_has(copy: Path) -> None:
+    for other in (1, 3, 5):
+        shutil.copy(copy / "videos/clip 0.mkv", copy / f"videos/clip {other}.mkv")
+    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert len(found.stops) == 1
+    assert [f"(row {number}, " in found.stops[0] for number in (2, 3, 4, 5, 6, 7)] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_check_names_the_table_where_no_row_is_to_blame(own: Path) -> None:
+    found = inspect(deal(["cats", "dogs, big", "owls"], 3), SKIP, REAL, own)
+    assert found.stops == [
+        f"{own}/captions.csv: 'owls' of task t03 has no training video: add rows, or mend tasks.yaml",
+        f"{own}/captions.csv: task t03 has no test video: add rows with the split test",
+    ]
+
+
+def test_init_counts_one_task_in_the_singular(own: Path, project: Path) -> None:
+    assert "8 videos, 8 captions, 1 task: next" in structalign("init", str(own), "--tasks", "1", "--backbone", REAL)[1]
 
 
 def test_check_notes_content_twice_on_one_side(copy: Path) -> None:
     shutil.copy(copy / "videos/clip 1.mkv", copy / "videos/clip 5.mkv")
     found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
-    assert found.notes == ["the same content under several names: clip 1.mkv (row 3), clip 5.mkv (row 7)"]
+    assert found.notes == ["the same content under several names: clip 1.mkv (row 3, val), clip 5.mkv (row 7, test)"]
 
 
 def test_check_lists_everything_wrong_in_the_table(copy: Path) -> None:

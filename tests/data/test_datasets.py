@@ -93,6 +93,12 @@ def test_two_rows_that_disagree_are_named(tmp_path: Path, second: str, says: str
     assert says in complaint(tmp_path, f"{HEADER}a.mp4,sits,cats,train,,\n{second}\n")
 
 
+def test_a_file_in_two_splits_is_told_once_with_its_rows(tmp_path: Path) -> None:
+    text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,runs,cats,test,,\na.mp4,naps,cats,test,,\n"
+    said = [str(problem) for problem in read_table(table(tmp_path, text))[1]]
+    assert said == ["rows 3, 4, column `split`: a.mp4 is in test, in row 2 in train: a file has one split"]
+
+
 def test_all_that_is_wrong_is_found_and_the_first_told_with_the_number_of_others(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,,cats,dev,,\nb.mp4,sits,cats,train,,\nc.mp4,sits,,train,,\n"
     assert len(read_table(table(tmp_path, text))[1]) == 3
@@ -116,8 +122,8 @@ def test_tasks_and_table_must_fit(tmp_path: Path) -> None:
     rows = read_captions(table(tmp_path, text))
     assert categories(rows) == ["cats", "dogs"]
     said = [str(problem) for problem in against_tasks(rows, deal(["cats", "birds", "owls"], 2))]
-    assert [text.split(":")[1].strip() for text in said] == [
-        "'dogs' is in no task of tasks.yaml",
+    assert [text.rpartition(": ")[0] for text in said] == [
+        "row 5, column `category`: 'dogs' is in no task of tasks.yaml",
         "'birds' of task t01 has no training video",
         "'owls' of task t02 has no training video",
         "task t02 has no test video",

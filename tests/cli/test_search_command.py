@@ -6,7 +6,7 @@ import pytest
 from command import structalign
 
 from structalign.cli.search import last_learned
-from structalign.data.tasks import category_ids, deal, write_tasks
+from structalign.data.tasks import Task, category_ids, deal, write_tasks
 from structalign.errors import UserError
 from structalign.store import write_json
 
@@ -55,6 +55,17 @@ def test_the_same_categories_in_other_tasks_are_another_tasks_yaml() -> None:
     learn(["cats", "dogs", "fish"])
     with pytest.raises(UserError, match="another tasks"):
         last_learned(deal(["cats", "dogs", "fish"], 1))
+
+
+def test_the_same_categories_dealt_otherwise_are_another_tasks_yaml() -> None:
+    for key, until in (("t01", ["cats", "dogs"]), ("t02", ["cats", "dogs", "fish"])):
+        ids = {name: number for number, name in enumerate(until)}
+        write_json(
+            Path("checkpoints", key, "config.json"), {"tasks": ["t01", "t02"][: int(key[1:])], "categories": ids}
+        )
+        write_json(Path("work/index", f"{key}.json"), {"galleries": []})
+    with pytest.raises(UserError, match="another tasks"):
+        last_learned({"t01": Task.numbered(1, ["cats"]), "t02": Task.numbered(2, ["dogs", "fish"])})
 
 
 def test_a_checkpoint_whose_videos_are_not_stored_yet_does_not_count() -> None:
