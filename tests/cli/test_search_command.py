@@ -68,6 +68,13 @@ def test_the_same_categories_dealt_otherwise_are_another_tasks_yaml() -> None:
         last_learned({"t01": Task.numbered(1, ["cats"]), "t02": Task.numbered(2, ["dogs", "fish"])})
 
 
+def test_a_checkpoint_of_tasks_with_other_keys_does_not_count() -> None:
+    learn(["cats"])
+    write_json(Path("checkpoints/t01/config.json"), {"tasks": ["first"], "categories": {"cats": 0}})
+    with pytest.raises(UserError, match="another tasks"):
+        last_learned(OWN)
+
+
 def test_a_checkpoint_whose_videos_are_not_stored_yet_does_not_count() -> None:
     learn(["cats", "dogs"])
     Path("work/index/t02.json").unlink()
