@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from codemap import ROOT
+from dvc.utils.serialize import modify_yaml
 
 from structalign.cli.params import first_stage, params
 from structalign.data.tasks import deal
@@ -98,6 +99,13 @@ def test_explaining_a_key_that_is_not_there_names_the_nearest(
         ("features.flip", "maybe", "`features.flip` = maybe must be true or false"),
         ("crp", 3, "`crp` = 3 must hold the keys crp.weight, crp.temperature, crp.teacher"),
         ("crp", None, "`crp` = null must hold the keys"),
+        ("etf.capacity", 1, "`etf.capacity` = 1 must be a whole number at least 2 or auto"),
+        ("etf.capacity", None, "`etf.capacity` = null must be a whole number at least 2 or auto"),
+        (
+            "expected.zero_shot",
+            101,
+            "`expected.zero_shot` = 101 must be a finite number at least 0 and at most 100 or none",
+        ),
         ("etf.capacity", 100_000, "`etf.capacity` = 100000 is more than `etf.dim` + 1 = "),
     ],
 )
@@ -146,6 +154,16 @@ def test_a_number_that_yaml_1_1_reads_as_text_is_a_number(tmp_path: Path) -> Non
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["optim"]["first"]["lr"] == "1e-05"
     assert read("optim.first", Phase, file).lr == 1e-5
     assert validate(yaml.safe_load(file.read_text(encoding="utf-8"))).optim.later.lr == 1e-5
+
+
+def test_dvc_changes_the_line_of_the_number_that_is_turned_and_no_other(tmp_path: Path) -> None:
+    """`dvc exp run -S` writes params.yaml anew; it would leave `null` empty."""
+    file = tmp_path / "params.yaml"
+    file.write_text(TEXT, encoding="utf-8")
+    with modify_yaml(str(file)) as tree:
+        tree["crp"]["weight"] = 0.5
+    pairs = zip(TEXT.splitlines(), file.read_text(encoding="utf-8").splitlines(), strict=True)
+    assert [new.split("#")[0].split() for old, new in pairs if old != new] == [["weight:", "0.5"]]
 
 
 def test_leaves_are_dotted_keys() -> None:

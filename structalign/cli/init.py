@@ -24,7 +24,6 @@ from structalign.params import PARAMS, read
 from structalign.store import whole, whole_folder
 from structalign.wording import counted
 
-NULL = "tag:yaml.org,2002:null"  # written out: ruamel would leave the value empty
 BACK = f"git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"
 
 app = typer.Typer(add_completion=False)
@@ -52,7 +51,7 @@ def init(
         refuse_unsaved()
         bring(folder, rows)
     write_tasks(dealt)
-    set_params({"backbone": {"name": name}, "expected": {"zero_shot": None}})
+    set_params({"backbone": {"name": name}, "expected": {"zero_shot": "none"}})
     dvc_add()
     counts = counted(len({row.id for row in rows}), "video"), counted(len(rows), "caption"), counted(len(dealt), "task")
     typer.echo(f"{', '.join(counts)}: next")
@@ -96,7 +95,6 @@ def set_params(values: Mapping[str, Mapping[str, Any]]) -> None:
     """Write values into sections of params.yaml; its comments stay."""
     yaml = YAML()
     yaml.width = 4096
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     params = yaml.load(PARAMS)
     if any(params[section] != {**params[section], **new} for section, new in values.items()):
         for section, new in values.items():

@@ -85,6 +85,8 @@ def in_words(schema: Mapping[str, Any]) -> str:
     """The values that a JSON schema admits: "a whole number from 1 to 256", "bf16 or fp32"."""
     if "anyOf" in schema:
         return " or ".join(in_words(option) for option in schema["anyOf"])
+    if "const" in schema:
+        return str(schema["const"])
     if "enum" in schema:
         *first, last = map(str, schema["enum"])
         return f"{', '.join(first)} or {last}"
@@ -93,7 +95,6 @@ def in_words(schema: Mapping[str, Any]) -> str:
         "number": "a finite number",
         "boolean": "true or false",
         "string": "a text",
-        "null": "null",
     }[schema["type"]]
     bounds = {
         "minimum": "at least {:g}",
@@ -148,12 +149,12 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
+        place = ".".join(map(str, error.errors()[0]["loc"]))  # of a union, pydantic adds the kind that failed
+        key = next(key for key in given if f"{place}.".startswith(f"{key}."))
         raise UserError(
             f"{source}: `{key}` = {written(given[key])} must be {keys()[key].allowed}; {way_out}."
         ) from None
-    exact = params.etf.frame == "exact"
-    if exact and params.etf.capacity is not None and params.etf.capacity > params.etf.dim + 1:
+    if params.etf.frame == "exact" and params.etf.room > params.etf.dim + 1:
         raise UserError(
             f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = "
             f"{params.etf.dim + 1}, the most vertices that a simplex in `etf.dim` dimensions has; {way_out}."
@@ -163,10 +164,9 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
 
 def refuse_too_many(params: Params, categories: int, source: str = "params.yaml") -> None:
     """Raise a `UserError` if the simplex has fewer vertices than there are categories in the task list."""
-    capacity = params.etf.capacity or params.etf.dim + 1
-    if categories > capacity:
-        name = "`etf.capacity`" if params.etf.capacity else "`etf.dim` + 1"
+    if categories > params.etf.room:
+        name = "`etf.dim` + 1" if params.etf.capacity == "auto" else "`etf.capacity`"
         raise UserError(
-            f"{source}: {name} = {capacity} is less than the {categories} categories of tasks.yaml, "
+            f"{source}: {name} = {params.etf.room} is less than the {categories} categories of tasks.yaml, "
             f"which need a vertex each; raise it, or `git checkout {source}` puts the file back."
         )

@@ -1,6 +1,6 @@
 """`etf`: the simplex-ETF prior and its alignment loss."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -9,9 +9,8 @@ from structalign.params import Section
 
 class Etf(Section):
     dim: int = Field(ge=1, description="dimension d of ETF space", json_schema_extra={"paper": "512"})
-    capacity: int | None = Field(
-        ge=2,
-        description="categories C the simplex has room for; null is d + 1, the largest",
+    capacity: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
+        description="categories C the simplex has room for; auto is d + 1, the largest",
         json_schema_extra={"paper": "number of categories"},
     )
     weight: float = Field(
@@ -28,3 +27,8 @@ class Etf(Section):
         json_schema_extra={"paper": "frozen_random (released code)"},
     )
     seed: int = Field(ge=0, description="seed of the vertices and of the head")
+
+    @property
+    def room(self) -> int:
+        """C, how many categories the simplex has a vertex for."""
+        return self.dim + 1 if self.capacity == "auto" else self.capacity

@@ -88,7 +88,9 @@ def test_frozen_clip_is_compared_with_what_was_published(found: float, published
     assert says in verdict(found, 20, Expected(zero_shot=published, categories=20))
 
 
-@pytest.mark.parametrize("expected", [Expected(zero_shot=None, categories=None), Expected(zero_shot=22, categories=20)])
+@pytest.mark.parametrize(
+    "expected", [Expected(zero_shot="none", categories="none"), Expected(zero_shot=22, categories=20)]
+)
 def test_without_a_number_for_just_these_categories_nothing_is_said(expected: Expected) -> None:
     assert verdict(21.9, 18, expected) == ""
 
@@ -98,8 +100,8 @@ def test_evaluate_compares_frozen_clip_by_the_sentence_once_all_categories_are_s
 ) -> None:
     root = unfinished(2)
     params = root / "params.yaml"
-    text = params.read_text().replace("zero_shot: null", "zero_shot: 99.5")
-    params.write_text(text.replace("categories: null", "categories: 4"))
+    text = params.read_text().replace("zero_shot: none", "zero_shot: 99.5")
+    params.write_text(text.replace("categories: none", "categories: 4"))
     finishing(root)
     sentence = load_file(root / "work/scores/t02/test.safetensors")["frozen_sentence"]
     right = np.argmax(sentence, axis=1) == np.repeat(np.arange(sentence.shape[1]), 2)
