@@ -14,7 +14,8 @@ def compare(
     revisions: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[REV]...", help="Branches, commits, experiments; default: workspace and all experiments of HEAD."
+            metavar="[REV]...",
+            help="Branches, commits, experiments; default: HEAD, its experiments and the workspace.",
         ),
     ] = None,
     baseline: Annotated[

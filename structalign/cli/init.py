@@ -20,11 +20,13 @@ from structalign.data.manifest import DATA
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import TASKS, deal, write_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS, read
+from structalign.params import PARAMS, load_yaml, read
+from structalign.sections.all import leaves, written
 from structalign.store import whole, whole_folder
 from structalign.wording import counted
 
-BACK = f"git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"
+# `dvc add` keeps what was edited in data/ since: `dvc checkout` stops half-way where something would be lost
+BACK = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"
 
 app = typer.Typer(add_completion=False)
 
@@ -47,6 +49,7 @@ def init(
             "name a CLIP, as `--backbone openai/clip-vit-base-patch32`."
         )
     refuse_sample_clip(str(folder / "clip") if brought else name, rows)
+    refuse_turned()
     if folder.resolve() != DATA.resolve():
         refuse_unsaved()
         bring(folder, rows)
@@ -89,6 +92,24 @@ def refuse_unsaved() -> None:
         return
     if not Path("data.dvc").is_file() or _dvc("status", "--quiet", "data.dvc").returncode:
         raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
+
+
+def refuse_turned() -> None:
+    """`UserError` if params.yaml has numbers that are not committed: the new project would start from them unawares."""
+    shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True, check=False)
+    if shown.returncode:  # nothing is committed yet
+        return
+    committed = dict(leaves(YAML(typ="safe", pure=True).load(shown.stdout)))
+    turned = [
+        f"{key} {written(committed.get(key))} -> {written(value)}"
+        for key, value in leaves(load_yaml(PARAMS))
+        if value != committed.get(key) and key not in ("backbone.name", "expected.zero_shot")  # init's own
+    ]
+    if turned:
+        raise UserError(
+            f"{PARAMS} has values that are not committed ({', '.join(turned)}): commit them to start from them, "
+            f"or drop them with `git checkout {PARAMS}`."
+        )
 
 
 def set_params(values: Mapping[str, Mapping[str, Any]]) -> None:

@@ -19,13 +19,16 @@ from structalign.sections.all import leaves
 
 METRICS = ("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
 PAIRED = ("R@1", "BWF_seen", "BWF_task")
+COLLECTION = ("tasks", "data")  # what two runs must share to be compared
 COSTS = ("trained_parameters", "stored_bytes_per_video", "seconds")
 WORKSPACE = "workspace"
+HEAD = "HEAD"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One revision's numbers; `params` are flat with dotted keys, without the seed and with `task_list`'s `tasks`."""
+    """One revision's numbers; `params` are flat with dotted keys, without the seed; with `tasks` from `task_list`, and
+    `data`, the beginning of data.dvc's hash."""
 
     name: str
     seed: int
@@ -56,7 +59,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of the same tasks that differ in nothing but the seed."""
+    """Runs of the same tasks and data that differ in nothing but the seed."""
 
     label: str
     runs: Sequence[Run]
@@ -79,10 +82,10 @@ class Group:
 
 
 def difference(group: Group, baseline: Group, key: str) -> Difference | None:
-    """Paired difference in a metric over the seeds that both have; None without any, or where tasks differ."""
+    """Paired difference in a metric over the seeds that both have; None without any, or where tasks or data differ."""
     from scipy.special import stdtrit
 
-    if group.runs[0].params.get("tasks") != baseline.runs[0].params.get("tasks"):
+    if any(group.runs[0].params.get(key) != baseline.runs[0].params.get(key) for key in COLLECTION):
         return None
     theirs = {run.seed: run.metrics.get(key) for run in baseline.runs}
     pairs = [(run.metrics.get(key), theirs.get(run.seed)) for run in group.runs]
@@ -97,7 +100,7 @@ def difference(group: Group, baseline: Group, key: str) -> Difference | None:
 
 
 def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
-    """Group by the tasks and every parameter but the seed, in order of appearance; also notes on runs left out.
+    """Group by the tasks, the data and every parameter but the seed, in order of appearance; also notes.
 
     A run that repeats another (same parameters, seed and numbers: the workspace after `dvc exp run`, say) counts
     once. One with the same parameters and seed but other numbers can't be told apart, and is left out, aloud.
@@ -114,6 +117,11 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
                 "differ): left out."
             )
     groups = [list(seeds.values()) for seeds in found.values()]
+    if len({tuple(runs[0].params.get(key) for key in COLLECTION) for runs in groups}) > 1:
+        notes.append(
+            "not all rows are of the same videos: `data` is the beginning of data.dvc's hash, `tasks` the number of "
+            "tasks and letters that tell their lists apart; differences are taken among rows that share both."
+        )
     return [Group(_label(runs[0], groups), runs) for runs in groups], notes
 
 
@@ -139,18 +147,19 @@ def choose_baseline(groups: Sequence[Group], name: str | None) -> Group:
 
 
 def read_runs(revisions: Sequence[str]) -> tuple[list[Run], list[str]]:
-    """The runs of the revisions (branches, commits, experiments), or of the workspace and all experiments of HEAD.
+    """The runs of the revisions (branches, commits, experiments), or of HEAD, its experiments and the workspace.
 
-    A named revision without results is a `UserError`; an unnamed one is left out with a note.
+    A named revision without results is a `UserError`; an unnamed one is left out with a note, HEAD without one.
     """
     runs, notes = [], []
-    for revision in revisions or [*_experiments(), WORKSPACE]:
+    for revision in revisions or [*_experiments(), WORKSPACE, HEAD]:
         try:
             runs += _read(revision)
         except UserError as error:
             if revisions:
                 raise
-            notes.append(f"{error} Left out.")
+            if revision != HEAD:  # nobody has to commit results
+                notes.append(f"{error} Left out.")
     if not runs:
         raise UserError("there is nothing to compare: `dvc repro` or `dvc exp run` makes results.")
     return _without_repeated_joint(runs), notes
@@ -201,11 +210,16 @@ def _read(revision: str) -> list[Run]:
     metrics = record("reports/metrics.json")
     if not params or not metrics:
         raise UserError(f"{revision} has no reports/metrics.json: `dvc repro` makes it.")
-    tasks = (_yaml(text("tasks.yaml")) or {}).get("tasks", {})
-    other = outdated(params, _yaml(text("dvc.lock")), list(tasks))
+    listed = text("tasks.yaml") or ""
+    tasks, lock = (_yaml(listed) or {}).get("tasks", {}), _yaml(text("dvc.lock"))
+    if made_of_other(listed, lock):
+        raise UserError(f"{revision} has another tasks.yaml than its results are of: `dvc repro` mends it.")
+    other = outdated(params, lock, list(tasks))
     if other:
         raise UserError(f"{revision} has another `{other}` in params.yaml than in its results: `dvc repro` mends it.")
-    flat = {"tasks": task_list([task["categories"] for task in tasks.values()]), **dict(leaves(params))}
+    kept = (_yaml(text("data.dvc")) or {}).get("outs", [{}])[0].get("md5", "none")
+    collection = {"tasks": task_list([task["categories"] for task in tasks.values()]), "data": kept[:6]}
+    flat = collection | dict(leaves(params))
     seed = int(flat.pop("seed"))
     runs = [Run(revision, seed, flat, metrics, record("reports/costs.json") or {})]
     joint = record("reports/joint/metrics.json")
@@ -223,6 +237,13 @@ def _yaml(text: str | None) -> Any:
 def task_list(categories: Sequence[Sequence[str]]) -> str:
     """The number of tasks, and letters that tell their list from another as long, by each task's categories."""
     return f"{len(categories)} ({hashlib.sha256(json.dumps(categories).encode()).hexdigest()[:6]})"
+
+
+def made_of_other(tasks: str, lock: Mapping[str, Any] | None) -> bool:
+    """Whether the lock's report is of another tasks.yaml than the one whose text is `tasks`."""
+    report = ((lock or {}).get("stages") or {}).get("report") or {}
+    recorded = [dep.get("md5") for dep in report.get("deps", []) if dep["path"] == "tasks.yaml"]
+    return any(md5 != hashlib.md5(tasks.encode(), usedforsecurity=False).hexdigest() for md5 in recorded)
 
 
 def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
@@ -245,6 +266,6 @@ def _without_repeated_joint(runs: Sequence[Run]) -> list[Run]:
     """Joint training reads few parameters: equal results under parameters it never read are one run."""
     kept: dict[Any, Run] = {}
     for run in runs:
-        numbers = json.dumps(run.metrics, sort_keys=True)
-        kept.setdefault((run.seed, run.params.get("tasks"), numbers) if run.method == "joint" else (run.name,), run)
+        numbers, collection = json.dumps(run.metrics, sort_keys=True), [run.params.get(key) for key in COLLECTION]
+        kept.setdefault((run.seed, *collection, numbers) if run.method == "joint" else (run.name,), run)
     return list(kept.values())

@@ -1,8 +1,11 @@
 """Own videos: `structalign init`, `task add` and `data check`, as a user types them."""
 
 import csv
+import hashlib
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +92,39 @@ def test_init_never_overwrites_what_dvc_does_not_keep(own: Path, project: Path) 
     code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
     assert (code, "`dvc add data` keeps them" in said) == (1, True)
     assert Path("data/mine.mp4").exists()
+
+
+def test_init_does_not_start_from_numbers_that_are_not_committed(own: Path, project: Path) -> None:
+    commit(project)
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("rank: 8 ", "rank: 4 "), encoding="utf-8")
+    code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
+    assert (code, "(adapters.rank 8 -> 4): commit them" in said) == (1, True)
+    assert not Path("data").exists()
+
+
+def test_the_way_back_that_init_prints_keeps_what_was_edited_since(own: Path, project: Path) -> None:
+    structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
+    commit(project)
+    said = structalign("init", str(own), "--tasks", "1", "--backbone", REAL)[1]
+    captions = Path("data/captions.csv")
+    edited = captions.read_bytes() + b"\n"
+    captions.unlink()  # a link into DVC's cache, read-only
+    captions.write_bytes(edited)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    back = subprocess.run(said.splitlines()[-1], shell=True, check=False, env=os.environ | {"PATH": path})
+    assert back.returncode == 0
+    assert captions.read_bytes() == (own / "captions.csv").read_bytes()
+    assert len(read_tasks()) == 2
+    digest = hashlib.md5(edited).hexdigest()
+    assert Path(".dvc/cache/files/md5", digest[:2], digest[2:]).exists()
+
+
+def commit(project: Path) -> None:
+    """Commit all of a project."""
+    name = ("-c", "user.name=tester", "-c", "user.email=tester@example.org")
+    subprocess.run(["git", "add", "-A"], cwd=project, check=True)
+    subprocess.run(["git", *name, "commit", "-qm", "state"], cwd=project, check=True)
 
 
 def test_task_add_appends_a_row_and_changes_no_other(project: Path) -> None:

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import io
 import json
 import subprocess
@@ -17,6 +18,7 @@ from structalign.report.compare import (
     choose_baseline,
     difference,
     group_runs,
+    made_of_other,
     outdated,
     read_runs,
     task_list,
@@ -24,8 +26,16 @@ from structalign.report.compare import (
 from structalign.report.sheets import csv_text, html, markdown, sheets
 
 
-def run(method: str, seed: int, recall: float | None, name: str = "", crp: float = 10, tasks: str = "5 (a)") -> Run:
-    flat = {"method.name": method, "crp.weight": crp, "tasks": tasks}
+def run(
+    method: str,
+    seed: int,
+    recall: float | None,
+    name: str = "",
+    crp: float = 10,
+    tasks: str = "5 (a)",
+    data: str = "3021d7",
+) -> Run:
+    flat = {"method.name": method, "crp.weight": crp, "tasks": tasks, "data": data}
     metrics = {"R@1": recall, "BWF_seen": 2.0}
     return Run(name or f"{method}-{seed}", seed, flat, metrics, {"seconds": 10.0 + seed, "trained_parameters": 7})
 
@@ -53,7 +63,15 @@ def test_runs_of_other_tasks_are_another_group() -> None:
         ("finetune", 3),
         ("structalign, tasks=10 (b)", 1),
     ]
-    assert notes == []
+    assert len(notes) == 1
+    assert "differences are taken among rows that share both" in notes[0]
+
+
+def test_runs_on_other_videos_are_another_group_without_a_difference() -> None:
+    (ours, theirs, other), notes = group_runs([*RUNS, run("finetune", 0, 20.0, data="ffffff")])
+    assert (theirs.label, other.label) == ("finetune, data=3021d7", "finetune, data=ffffff")
+    assert difference(ours, other, "R@1") is None
+    assert "`data` is the beginning of data.dvc's hash" in notes[0]
 
 
 def test_runs_of_other_tasks_have_no_paired_difference() -> None:
@@ -66,6 +84,14 @@ def test_a_task_list_is_told_by_its_length_its_order_and_its_cuts() -> None:
     told = [task_list(categories) for categories in lists]
     assert [text.split(" ")[0] for text in told] == ["2", "2", "2", "3"]
     assert len(set(told)) == 4
+
+
+def test_results_of_another_tasks_file_are_noticed() -> None:
+    recorded = {"path": "tasks.yaml", "md5": hashlib.md5(b"tasks: {}\n").hexdigest()}
+    lock = {"stages": {"report": {"deps": [{"path": "work/checked", "md5": "0"}, recorded]}}}
+    assert not made_of_other("tasks: {}\n", lock)
+    assert made_of_other("tasks: {t01: {}}\n", lock)
+    assert not made_of_other("tasks: {}\n", None)
 
 
 def test_a_group_shows_mean_and_sample_deviation() -> None:
@@ -199,6 +225,9 @@ def test_experiments_are_read_through_dvc(tmp_path: Path, monkeypatch: pytest.Mo
     Path("params.yaml").write_text("seed: 0\nmethod:\n  name: structalign\n")
     call("git", "add", "-A")
     call("git", "commit", "-qm", "start")
+    call(*dvc, "repro")
+    call("git", "add", "-A")
+    call("git", "commit", "-qm", "results")
     call(*dvc, "exp", "run", "-n", "tuned", "-S", "method.name=finetune")
     call(*dvc, "exp", "run", "-n", "other-seed", "-S", "method.name=finetune", "-S", "seed=1")
 
@@ -207,9 +236,10 @@ def test_experiments_are_read_through_dvc(tmp_path: Path, monkeypatch: pytest.Mo
         ("tuned", "finetune", 0, 27.0, 5.0),
         ("other-seed", "finetune", 1, 28.0, 5.0),
         ("workspace", "finetune", 1, 28.0, 5.0),
+        ("HEAD", "structalign", 0, 30.0, 5.0),
     }
     assert notes == []
-    assert [(g.label, len(g.runs)) for g in group_runs(runs)[0]] == [("finetune", 2)]
+    assert [(g.label, len(g.runs)) for g in group_runs(runs)[0]] == [("finetune", 2), ("structalign", 1)]
 
     Path("reports/joint").mkdir(exist_ok=True)
     Path("reports/joint/metrics.json").write_text(json.dumps({"R@1": 50.0}))
@@ -232,4 +262,4 @@ def test_experiments_are_read_through_dvc(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UserError, match="no revision 'nonsense'"):
         read_runs(["nonsense"])
     with pytest.raises(UserError, match=r"no reports/metrics\.json"):
-        read_runs(["HEAD"])
+        read_runs(["HEAD~1"])
