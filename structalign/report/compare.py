@@ -19,7 +19,6 @@ from structalign.sections.all import leaves
 
 METRICS = ("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
 PAIRED = ("R@1", "BWF_seen", "BWF_task")
-COLLECTION = ("tasks", "data")  # what two runs must share to be compared
 COSTS = ("trained_parameters", "stored_bytes_per_video", "seconds")
 WORKSPACE = "workspace"
 HEAD = "HEAD"
@@ -40,6 +39,11 @@ class Run:
     def method(self) -> str:
         """The row of the methods table that was trained."""
         return str(self.params["method.name"])
+
+    @property
+    def collection(self) -> tuple[Any, ...]:
+        """The tasks and the data: what two runs must share to be compared."""
+        return self.params.get("tasks"), self.params.get("data")
 
     @property
     def partial(self) -> bool:
@@ -85,7 +89,7 @@ def difference(group: Group, baseline: Group, key: str) -> Difference | None:
     """Paired difference in a metric over the seeds that both have; None without any, or where tasks or data differ."""
     from scipy.special import stdtrit
 
-    if any(group.runs[0].params.get(key) != baseline.runs[0].params.get(key) for key in COLLECTION):
+    if group.runs[0].collection != baseline.runs[0].collection:
         return None
     theirs = {run.seed: run.metrics.get(key) for run in baseline.runs}
     pairs = [(run.metrics.get(key), theirs.get(run.seed)) for run in group.runs]
@@ -117,7 +121,7 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
                 "differ): left out."
             )
     groups = [list(seeds.values()) for seeds in found.values()]
-    if len({tuple(runs[0].params.get(key) for key in COLLECTION) for runs in groups}) > 1:
+    if len({runs[0].collection for runs in groups}) > 1:
         notes.append(
             "not all rows are of the same videos: `data` is the beginning of data.dvc's hash, `tasks` the number of "
             "tasks and letters that tell their lists apart; differences are taken among rows that share both."
@@ -266,6 +270,6 @@ def _without_repeated_joint(runs: Sequence[Run]) -> list[Run]:
     """Joint training reads few parameters: equal results under parameters it never read are one run."""
     kept: dict[Any, Run] = {}
     for run in runs:
-        numbers, collection = json.dumps(run.metrics, sort_keys=True), [run.params.get(key) for key in COLLECTION]
-        kept.setdefault((run.seed, *collection, numbers) if run.method == "joint" else (run.name,), run)
+        numbers = json.dumps(run.metrics, sort_keys=True)
+        kept.setdefault((run.seed, run.collection, numbers) if run.method == "joint" else (run.name,), run)
     return list(kept.values())
