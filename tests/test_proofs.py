@@ -167,6 +167,8 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(
     assert said in refused.stdout + refused.stderr
     assert project.results() == before
     assert project.experiments() == []
+    project.run("git", "checkout", "-q", "params.yaml")
+    assert project.run("git", "show", "HEAD:params.yaml").stdout == (project.root / "params.yaml").read_text()
 
 
 def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp_path: Path) -> None:
