@@ -19,7 +19,7 @@ from structalign.sections.all import leaves
 
 METRICS = ("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
 PAIRED = ("R@1", "BWF_seen", "BWF_task")
-COSTS = ("trained_parameters", "stored_bytes_per_video", "seconds")
+COST_COLUMNS = ("trained_parameters", "stored_bytes_per_video", "seconds")
 WORKSPACE = "workspace"
 HEAD = "HEAD"
 
@@ -200,42 +200,50 @@ def _read(revision: str) -> list[Run]:
             raise UserError(f"no revision {revision!r}: `dvc exp list` and `git branch` name them.") from None
     files = DVCFileSystem(rev=commit)
 
-    def text(path: str) -> str | None:
+    def content(path: str) -> bytes | None:
         try:
-            return str(files.read_text(path, encoding="utf-8"))
+            return bytes(files.read_bytes(path))
         except FileNotFoundError:  # also for an output that dvc.yaml names and no run has made
             return None
 
     def record(path: str) -> Any:
-        found = text(path)
+        found = content(path)
         return json.loads(found) if found else None
 
-    params = _yaml(text("params.yaml"))
+    params = _yaml(content("params.yaml"))
     metrics = record("reports/metrics.json")
     if not params or not metrics:
         raise UserError(f"{revision} has no reports/metrics.json: `dvc repro` makes it.")
-    listed = text("tasks.yaml") or ""
-    tasks, lock = (_yaml(listed) or {}).get("tasks", {}), _yaml(text("dvc.lock"))
-    if made_of_other(listed, lock):
-        raise UserError(f"{revision} has another tasks.yaml than its results are of: `dvc repro` mends it.")
+    listed = content("tasks.yaml")
+    tasks, lock = (_yaml(listed) or {}).get("tasks", {}), _yaml(content("dvc.lock"))
+    kept = (_yaml(content("data.dvc")) or {}).get("outs", [{}])[0].get("md5", "none")
+    now = {"tasks.yaml": hashlib.md5(listed or b"", usedforsecurity=False).hexdigest(), "data": kept}
+    if changed := made_of_other(now, lock, "prepare"):
+        raise UserError(f"{revision} has another {changed} than its results are of: `dvc repro` mends it.")
     other = outdated(params, lock, list(tasks))
     if other:
         raise UserError(f"{revision} has another `{other}` in params.yaml than in its results: `dvc repro` mends it.")
-    kept = (_yaml(text("data.dvc")) or {}).get("outs", [{}])[0].get("md5", "none")
     collection = {"tasks": task_list([task["categories"] for task in tasks.values()]), "data": kept[:6]}
     flat = collection | dict(leaves(params))
     seed = int(flat.pop("seed"))
-    runs = [Run(revision, seed, flat, metrics, record("reports/costs.json") or {})]
-    joint = record("reports/joint/metrics.json")
-    if joint and not outdated(params, _yaml(text("joint/dvc.lock")), list(tasks)):
+    runs = [Run(revision, seed, flat, metrics, spent(record("reports/costs.json") or {}))]
+    joint, its_lock = record("reports/joint/metrics.json"), _yaml(content("joint/dvc.lock"))
+    manifest = {"work/manifest": recorded(lock, "report", "work/manifest")}
+    if joint and not (outdated(params, its_lock, list(tasks)) or made_of_other(manifest, its_lock, "joint")):
         row, joint = flat | {"method.name": "joint"}, joint | {"partial": metrics.get("partial")}
         runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))
     return runs
 
 
-def _yaml(text: str | None) -> Any:
+def _yaml(content: bytes | None) -> Any:
     # YAML 1.2, as DVC reads it: `1e-05` is a number.
-    return YAML(typ="safe", pure=True).load(text) if text else None
+    return YAML(typ="safe", pure=True).load(content.decode()) if content else None
+
+
+def spent(costs: Mapping[str, Any]) -> dict[str, Any]:
+    """The costs of a run with the `seconds` of learning and embedding alone: frames and features serve all rows."""
+    stages = costs.get("stages", {})
+    return {**costs, "seconds": sum(stages[name]["seconds"] for name in ("train", "embed") if name in stages) or None}
 
 
 def task_list(categories: Sequence[Sequence[str]]) -> str:
@@ -243,11 +251,15 @@ def task_list(categories: Sequence[Sequence[str]]) -> str:
     return f"{len(categories)} ({hashlib.sha256(json.dumps(categories).encode()).hexdigest()[:6]})"
 
 
-def made_of_other(tasks: str, lock: Mapping[str, Any] | None) -> bool:
-    """Whether the lock's report is of another tasks.yaml than the one whose text is `tasks`."""
-    report = ((lock or {}).get("stages") or {}).get("report") or {}
-    recorded = [dep.get("md5") for dep in report.get("deps", []) if dep["path"] == "tasks.yaml"]
-    return any(md5 != hashlib.md5(tasks.encode(), usedforsecurity=False).hexdigest() for md5 in recorded)
+def made_of_other(now: Mapping[str, str | None], lock: Mapping[str, Any] | None, stage: str) -> str | None:
+    """The first file or folder whose hash, as it is now, is not the one that the lock has of that stage's input."""
+    return next((path for path, md5 in now.items() if recorded(lock, stage, path) not in (None, md5)), None)
+
+
+def recorded(lock: Mapping[str, Any] | None, stage: str, path: str) -> str | None:
+    """The hash of a stage's input in a lock file; None where it has none."""
+    deps = (((lock or {}).get("stages") or {}).get(stage) or {}).get("deps", [])
+    return next((dep.get("md5") for dep in deps if dep["path"] == path), None)
 
 
 def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader
 from rich.table import Table
 
-from structalign.report.compare import COSTS, METRICS, PAIRED, Difference, Group, difference
+from structalign.report.compare import COST_COLUMNS, METRICS, PAIRED, Difference, Group, difference
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def sheets(groups: Sequence[Group], baseline: Group) -> list[Sheet]:
     for group in groups:
         gaps = [None if group is baseline else difference(group, baseline, key) for key in PAIRED]
         shared = next((str(gap.seeds) for gap in gaps if gap), "–")
-        costs = [_cost(group.cost(key)) for key in COSTS]
+        costs = [_cost(group.cost(key)) for key in COST_COLUMNS]
         others.append([group.name, shared, *map(_difference, gaps), *costs])
     return [
         Sheet("Mean ± std over seeds", ["", "n", *(_words(key) for key in METRICS)], metrics),
@@ -75,7 +75,7 @@ def csv_text(groups: Sequence[Group], baseline: Group) -> str:
     header += [f"{key}_{part}" for key in PAIRED for part in ("difference", "low", "high")]
     with io.StringIO() as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*header, *COSTS])
+        writer.writerow([*header, *COST_COLUMNS])
         for group in groups:
             row: list[object] = [group.name, group.runs[0].method, len(group.runs)]
             for key in METRICS:
@@ -83,7 +83,7 @@ def csv_text(groups: Sequence[Group], baseline: Group) -> str:
             for key in PAIRED:
                 gap = None if group is baseline else difference(group, baseline, key)
                 row += [gap.mean, gap.low, gap.high] if gap else [None, None, None]
-            writer.writerow([*row, *(group.cost(key) for key in COSTS)])
+            writer.writerow([*row, *(group.cost(key) for key in COST_COLUMNS)])
         return stream.getvalue()
 
 

@@ -1,5 +1,4 @@
 import csv
-import hashlib
 import io
 import json
 import subprocess
@@ -21,6 +20,7 @@ from structalign.report.compare import (
     made_of_other,
     outdated,
     read_runs,
+    spent,
     task_list,
 )
 from structalign.report.sheets import csv_text, html, markdown, sheets
@@ -87,11 +87,19 @@ def test_a_task_list_is_told_by_its_length_its_order_and_its_cuts() -> None:
 
 
 def test_results_of_another_tasks_file_are_noticed() -> None:
-    recorded = {"path": "tasks.yaml", "md5": hashlib.md5(b"tasks: {}\n").hexdigest()}
-    lock = {"stages": {"report": {"deps": [{"path": "work/checked", "md5": "0"}, recorded]}}}
-    assert not made_of_other("tasks: {}\n", lock)
-    assert made_of_other("tasks: {t01: {}}\n", lock)
-    assert not made_of_other("tasks: {}\n", None)
+    lock = {"stages": {"prepare": {"deps": [{"path": "data", "md5": "0.dir"}, {"path": "tasks.yaml", "md5": "1"}]}}}
+    assert made_of_other({"tasks.yaml": "1", "data": "0.dir"}, lock, "prepare") is None
+    assert made_of_other({"tasks.yaml": "2", "data": "0.dir"}, lock, "prepare") == "tasks.yaml"
+    assert made_of_other({"tasks.yaml": "1", "data": "5.dir"}, lock, "prepare") == "data"
+
+
+def test_a_lock_without_the_stage_tells_nothing() -> None:
+    assert made_of_other({"tasks.yaml": "1"}, None, "prepare") is None
+
+
+def test_seconds_are_those_of_learning_and_embedding() -> None:
+    stages = {name: {"seconds": seconds} for name, seconds in [("frames", 8), ("train", 4), ("embed", 2)]}
+    assert spent({"seconds": 14, "stages": stages})["seconds"] == 6
 
 
 def test_a_group_shows_mean_and_sample_deviation() -> None:
