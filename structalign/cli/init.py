@@ -54,7 +54,7 @@ def init(
         refuse_unsaved()
         bring(folder, rows)
     write_tasks(dealt)
-    set_params({"backbone": {"name": name}, "expected": {"zero_shot": "none"}})
+    set_params({"backbone": {"name": name}, "expected": {"zero_shot": "none", "categories": "none"}})
     dvc_add()
     counts = counted(len({row.id for row in rows}), "video"), counted(len(rows), "caption"), counted(len(dealt), "task")
     typer.echo(f"{', '.join(counts)}: next")
@@ -103,7 +103,8 @@ def refuse_turned() -> None:
     turned = [
         f"{key} {written(committed.get(key))} -> {written(value)}"
         for key, value in leaves(load_yaml(PARAMS))
-        if value != committed.get(key) and key not in ("backbone.name", "expected.zero_shot")  # init's own
+        if value != committed.get(key)
+        and key not in ("backbone.name", "expected.zero_shot", "expected.categories")  # init's own
     ]
     if turned:
         raise UserError(

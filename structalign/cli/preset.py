@@ -40,7 +40,8 @@ def preset(
         if "tasks" in differences:
             tasks = deal(categories, differences.pop("tasks"))
         overlay(params, differences)
-    refuse_too_many(validate(params), len(categories))
+    way_out = "for videos of your own take a preset that leaves it, as `msrvtt` does"
+    refuse_too_many(validate(params), len(categories), f"preset {' '.join(names)}", way_out)
 
     changes = [f"{key}: {written(before[key])} -> {written(new)}" for key, new in leaves(params) if new != before[key]]
     dealt = [f"tasks: {len(tasks_before)} -> {len(tasks)}"] if tasks != tasks_before else []

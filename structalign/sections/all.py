@@ -162,11 +162,16 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
     return params
 
 
-def refuse_too_many(params: Params, categories: int, source: str = "params.yaml") -> None:
+def refuse_too_many(
+    params: Params,
+    categories: int,
+    source: str = "params.yaml",
+    way_out: str = "raise it, or `git checkout params.yaml` puts the file back",
+) -> None:
     """Raise a `UserError` if the simplex has fewer vertices than there are categories in the task list."""
     if categories > params.etf.room:
         name = "`etf.dim` + 1" if params.etf.capacity == "auto" else "`etf.capacity`"
         raise UserError(
             f"{source}: {name} = {params.etf.room} is less than the {categories} categories of tasks.yaml, "
-            f"which need a vertex each; raise it, or `git checkout {source}` puts the file back."
+            f"which need a vertex each; {way_out}."
         )
