@@ -30,9 +30,9 @@ def load_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run from the project's root.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
-        raise UserError(f"{path} is not valid YAML: {line}.") from None
+        raise UserError(f"{path} is not valid YAML ({line}): mend it, or `git checkout {path}`.") from None
 
 
 def read(key: str, kind: type[M], path: Path = PARAMS) -> M:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def whole(path: Path) -> Iterator[Path]:
             _remove(path)
         temporary.replace(path)
     except BaseException as error:
-        _remove(temporary)
+        with suppress(OSError):  # a disk that refuses to write may refuse to remove
+            _remove(temporary)
         if reason := _refusal(error):
             raise UserError(f"{path} could not be written: {reason}.") from error
         raise
@@ -68,11 +69,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing one is a `UserError` that says how to bring it."""
+    """Read a JSON file; a missing or damaged one is a `UserError` that says how to bring it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: `dvc repro` makes it, `dvc checkout` restores it.") from None
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise UserError(f"{path} is damaged ({error}): `dvc checkout` restores it.") from None
 
 
 def digest(path: Path) -> str:

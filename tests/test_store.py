@@ -1,3 +1,4 @@
+import errno
 import hashlib
 from pathlib import Path
 
@@ -67,6 +68,21 @@ def test_a_tensor_file_that_the_disk_refuses_names_the_file(tmp_path: Path) -> N
     said = r"a\.safetensors could not be written: No space left on device"
     with pytest.raises(UserError, match=said), whole(tmp_path / "a.safetensors"):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_a_disk_that_refuses_to_remove_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UserError, match=r"a.txt could not be written: Read-only file system"):
+        write_json(tmp_path / "a.txt", {})
+
+
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"half": ')
+    with pytest.raises(UserError, match=r"a.json is damaged .* restores it"):
+        read_json(tmp_path / "a.json")
 
 
 def test_a_file_that_could_not_be_read_is_no_failed_write(tmp_path: Path) -> None:

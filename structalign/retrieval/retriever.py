@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from structalign.data.pretrained import resolve
-from structalign.data.video import decode
+from structalign.data.video import BrokenVideo, decode
 from structalign.errors import UserError
 from structalign.model.backbone import Clip, Tokeniser, load_clip, pixel_statistics
 from structalign.model.checkpoint import Config, build_model, read_config
@@ -41,20 +41,33 @@ class Retriever:
         return self.model.shape.frames if self.model is not None else FROZEN_FRAMES
 
     def encode_text(self, texts: Sequence[str], task: int | None = None) -> TextEmbeddings:
-        """Words [R, L, D], mask [R, L] and sentences [R, D]; `task` (1-based, the newest if None) routes them."""
-        if not texts:
-            raise UserError("no text to encode: give at least one sentence.")
+        """Words [R, L, D], mask [R, L] and sentences [R, D]; `task` (1-based, the newest if None) routes them.
+
+        Raises `UserError` where `texts` is no list of sentences, or the task was not learned.
+        """
+        if not texts or isinstance(texts, str):
+            raise UserError(f"{texts!r} is no list of sentences to encode: give at least one, as ['a bunny hops'].")
+        learned = len(self.config.tasks)
+        if task is not None and not 1 <= task <= learned:
+            raise UserError(f"task {task} was not learned: this checkpoint has tasks 1 to {learned}.")
         tokens = self.tokeniser(list(texts))
         if self.model is None:
             return encode_frozen(self.clip, None, tokens, self.device)
-        return encode_queries(self.model, tokens, task or len(self.config.tasks), self.device)
+        return encode_queries(self.model, tokens, task or learned, self.device)
 
     @torch.inference_mode()
     def encode_video(self, video: str | Path | NDArray[np.uint8]) -> Tensor:
-        """[N, D] raw frame embeddings of a video or image file, or of uint8 frames [N', H, W, 3]."""
+        """[N, D] raw frame embeddings of a video or image file, or of uint8 frames [N', H, W, 3].
+
+        Raises `UserError` where the file cannot be decoded, or the frames are none.
+        """
         if isinstance(video, (str, Path)):
-            clip = decode(Path(video), self.frames, self.clip.image_size, timeout=SECONDS_PER_VIDEO)
-            video = clip.frames
+            try:
+                video = decode(Path(video), self.frames, self.clip.image_size, timeout=SECONDS_PER_VIDEO).frames
+            except BrokenVideo as reason:
+                raise UserError(f"{video} cannot be encoded: {reason}.") from None
+        if video.ndim != 4 or video.shape[-1] != 3 or not len(video):
+            raise UserError(f"frames of shape {video.shape} are no video: give uint8 [frames, height, width, 3].")
         chosen = ((np.arange(self.frames) + 0.5) / self.frames * len(video)).astype(int)
         frames = torch.from_numpy(video[chosen].copy()).permute(0, 3, 1, 2).float() / 255
         mean, std = self.pixels
@@ -76,6 +89,8 @@ class Retriever:
         The ranking of a gallery standardises both over its videos first (method, section 3); a score of one pair
         has no gallery, so here they are averaged as they are.
         """
+        if not len(videos) or isinstance(videos, (str, Path)):
+            raise UserError(f"{videos!r} is no list of videos: give at least one, as ['clip.mp4'].")
         frames = torch.stack([self.encode_video(video) for video in videos])
         found = self.compare(self.encode_text(texts, task), frames)
         return (found.get("words", found["sentence"]) + found["sentence"]) / 2
@@ -91,7 +106,7 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
     config = read_config(folder)
     source = _backbone(folder.resolve().parents[1], config.backbone) if backbone is None else resolve(str(backbone))
     device = prepare_device()
-    clip = load_clip(source)
+    clip = load_clip(source, device)
     model = build_model(clip, config, folder)
     (clip if model is None else model).to(device)
     return Retriever(config, clip, model, Tokeniser(source), pixel_statistics(source), device)

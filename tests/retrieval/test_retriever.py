@@ -73,8 +73,34 @@ def test_one_frame_is_enough(retriever: Retriever) -> None:
 
 
 def test_no_text_is_refused(retriever: Retriever) -> None:
-    with pytest.raises(UserError, match="no text to encode"):
+    with pytest.raises(UserError, match="no list of sentences"):
         retriever.encode_text([])
+
+
+def test_a_sentence_is_no_list_of_sentences(retriever: Retriever) -> None:
+    with pytest.raises(UserError, match="'a b' is no list of sentences"):
+        retriever.score("a b", [video(0, frames=1)])
+
+
+@pytest.mark.parametrize("task", [0, 3])
+def test_a_task_that_was_not_learned_is_refused(retriever: Retriever, task: int) -> None:
+    with pytest.raises(UserError, match=f"task {task} was not learned: this checkpoint has tasks 1 to 2"):
+        retriever.encode_text(["a b"], task)
+
+
+def test_a_missing_file_is_named(retriever: Retriever, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone.mp4 cannot be encoded: "):
+        retriever.encode_video(tmp_path / "gone.mp4")
+
+
+def test_no_frames_are_no_video(retriever: Retriever) -> None:
+    with pytest.raises(UserError, match="are no video"):
+        retriever.encode_video(video(0, frames=1)[:0])
+
+
+def test_no_videos_are_refused(retriever: Retriever) -> None:
+    with pytest.raises(UserError, match="no list of videos"):
+        retriever.score(["a b"], [])
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
