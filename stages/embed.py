@@ -30,7 +30,8 @@ def main(task: str, prev: str) -> None:
     """Write work/gallery, work/index, work/scores and work/geometry of TASK; PREV is the task before."""
     checkpoint, gallery, index = Path("checkpoints", task), Path("work/gallery", task), Path(f"work/index/{task}.json")
     with measured("embed", task) as cost:
-        device, clip, config = prepare_device(), load_clip(BACKBONE), read_config(checkpoint)
+        device, config = prepare_device(), read_config(checkpoint)
+        clip = load_clip(BACKBONE, device)
         model = build_model(clip, config, checkpoint)
         (clip if model is None else model).to(device)
         with whole_folder(gallery) as folder:

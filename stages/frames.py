@@ -79,8 +79,8 @@ def refuse_lost(task: str, videos: list[Video], quarantine: list[Row]) -> None:
     for group, ids in groups.items():
         if reasons.keys() >= set(ids):
             raise UserError(
-                f"task {task}: none of the {len(ids)} {group} can be decoded ({ids[0]}: {reasons[ids[0]]}): mend or "
-                "replace them, `structalign data check` lists what is broken."
+                f"task {task}: none of the {group} can be decoded ({ids[0]}: {reasons[ids[0]]}): mend or "
+                "replace some, `structalign data check` lists what is broken."
             )
 
 

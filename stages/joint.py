@@ -13,11 +13,10 @@ from structalign.data.frames import FrameSplit
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.learning.methods import METHODS
 from structalign.learning.settings import read_settings
-from structalign.learning.start import build
+from structalign.learning.start import backbone, build
 from structalign.learning.training import TaskTrainer
-from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
+from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import Config, save_checkpoint
-from structalign.model.device import prepare_device
 from structalign.model.features import Features, JoinedFeatures
 from structalign.model.inputs import videos_for
 from structalign.model.video_text import VideoText, encode_queries
@@ -48,9 +47,10 @@ def main() -> None:
         measured("joint", "all", REPORTS / "costs.json") as cost,
         scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as kept,
     ):
-        device, method, features = prepare_device(), METHODS["finetune"], [*map(Features, folders)]
+        method, features = METHODS["finetune"], [*map(Features, folders)]
         frames = JoinedFeatures(features).states(0).shape[0]
-        model, memory = build(load_clip(BACKBONE), method, settings, frames)
+        clip, device = backbone(BACKBONE)
+        model, memory = build(clip, method, settings, frames)
         pixels = pixel_statistics(BACKBONE)
         videos = [
             videos_for(model, part, FrameSplit(folder), pixels, device, views.flip, views.seed)
@@ -71,7 +71,7 @@ def main() -> None:
         )
         with whole_folder(Path("work/joint")) as out:
             save_checkpoint(out, config, model.adapter_state(), {})
-    test, val = (rank(model, list(tasks), split, device) for split in ("test", "val"))
+        test, val = (rank(model, list(tasks), split, device) for split in ("test", "val"))
     write_json(
         REPORTS / "metrics.json", {**test["t2v"], "v2t_R@1": test["v2t"].get("R@1"), "val_R@1": val["t2v"].get("R@1")}
     )

@@ -12,11 +12,10 @@ from structalign.errors import UserError
 from structalign.learning.methods import method_named
 from structalign.learning.processes import of_first, processes
 from structalign.learning.settings import Settings, read_settings
-from structalign.learning.start import begin
+from structalign.learning.start import backbone, begin
 from structalign.learning.training import TaskTrainer
-from structalign.model.backbone import load_clip, pixel_statistics
+from structalign.model.backbone import pixel_statistics
 from structalign.model.checkpoint import Config, read_config, save_checkpoint
-from structalign.model.device import prepare_device
 from structalign.model.features import Features
 from structalign.model.inputs import videos_for
 from structalign.params import read
@@ -74,7 +73,7 @@ def plan(task: str) -> tuple[Config, Settings, Views, Path]:
     before = read_config(previous)
     if min(row["categories"].values()) != len(before.categories):
         raise UserError(
-            f"tasks.yaml gives {task} categories that do not follow the {len(before.categories)} learned ones: a "
+            f"tasks.yaml gives {task} categories that do not follow those learned before ({len(before.categories)}): a "
             "learned category keeps its number, so only append (`git checkout tasks.yaml` puts the file back)."
         )
     config = replace(
@@ -97,7 +96,8 @@ def settings_of(number: int) -> Settings:
 
 def learn(config: Config, settings: Settings, views: Views, previous: Path, log: Path, kept: Path) -> TaskTrainer:
     """Train the task, a row a step into `log`; progress is in `kept`."""
-    task, number, device, clip = config.tasks[-1], len(config.tasks), prepare_device(), load_clip(BACKBONE)
+    task, number = config.tasks[-1], len(config.tasks)
+    clip, device = backbone(BACKBONE)
     method, features = method_named(str(config.method)), Features(Path("work/features", task, "train"))
     model, memory = begin(clip, previous, method, settings, number, frames=features.states(0).shape[0])
     decoded = FrameSplit(Path("work/frames", task, "train"))

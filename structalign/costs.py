@@ -1,6 +1,5 @@
 """What a stage costs: seconds, peak memory, bytes. Apart from results, since two equal runs differ here."""
 
-import os
 import resource
 import sys
 import time
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from structalign.machine import cores
 from structalign.store import write_json
 
 COSTS = Path("work/costs")
@@ -33,7 +33,7 @@ def measured(stage: str, task: str, path: Path | None = None) -> Iterator[dict[s
             "task": task,
             "seconds": round(time.perf_counter() - start, 3),
             "peak_memory_bytes": sum(peaks) * 1024,
-            "cores": os.cpu_count(),
+            "cores": cores(),
             **threads,
             **entries,
         },

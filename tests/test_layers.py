@@ -3,7 +3,7 @@
 import pytest
 from codemap import closure, graph, imported, modules
 
-GROUND = {"errors", "params", "store", "console", "costs", "seeds", "scratch", "sections", "wording"}
+GROUND = {"errors", "machine", "params", "store", "console", "costs", "seeds", "scratch", "sections", "wording"}
 MAY_SEE = {
     "ground": {"ground"},
     "data": {"ground", "data"},

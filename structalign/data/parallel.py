@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from structalign.errors import UserError
+from structalign.machine import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,11 +44,6 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int | None
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

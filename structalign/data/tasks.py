@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from structalign.errors import UserError
 from structalign.params import Section, explain, load_yaml
 from structalign.store import whole
+from structalign.wording import counted
 
 TASKS = Path("tasks.yaml")
 HEADER = "# One row a task, in the order they arrive; append only: `structalign task add NAME...`.\n"
@@ -46,7 +47,9 @@ def key(number: int) -> str:
 def deal(categories: list[str], count: int) -> dict[str, Task]:
     """Deal categories to `count` tasks in their order, as evenly as possible, the larger tasks first."""
     if not 1 <= count <= len(categories):
-        raise UserError(f"{len(categories)} categories can't make {count} tasks: choose 1 to {len(categories)}.")
+        held = counted(len(categories), "category", "categories")
+        allowed = f"1 to {len(categories)}" if len(categories) > 1 else "1"
+        raise UserError(f"{held} can't make {counted(count, 'task')}: choose {allowed}.")
     small, larger = divmod(len(categories), count)
     tasks, begin = {}, 0
     for number in range(1, count + 1):

@@ -68,21 +68,16 @@ def remember(
     text: [captions, D] raw mean words; video: [videos, D] raw mean frames of distinct videos, both normalised here.
     """
     new = range(memory.learned, memory.learned + count)
-    texts = [prototype(F.normalize(text[text_category == c], dim=-1)) for c in new]
-    videos = [prototype(F.normalize(video[video_category == c], dim=-1)) for c in new]
-    return replace(
-        memory,
-        text_mean=torch.cat([memory.text_mean, torch.stack([mean for mean, _ in texts])]),
-        text_radius=torch.cat([memory.text_radius, torch.stack([radius for _, radius in texts])]),
-        text_count=torch.cat(
-            [memory.text_count, torch.bincount(text_category, minlength=new.stop)[new.start : new.stop]]
-        ),
-        video_mean=torch.cat([memory.video_mean, torch.stack([mean for mean, _ in videos])]),
-        video_radius=torch.cat([memory.video_radius, torch.stack([radius for _, radius in videos])]),
-        video_count=torch.cat(
-            [memory.video_count, torch.bincount(video_category, minlength=new.stop)[new.start : new.stop]]
-        ),
-    )
+    sides = {"text": _prototypes(text, text_category, new), "video": _prototypes(video, video_category, new)}
+    found = {f"{side}_{part}": value for side, parts in sides.items() for part, value in parts.items()}
+    return replace(memory, **{name: torch.cat([getattr(memory, name), value]) for name, value in found.items()})
+
+
+def _prototypes(samples: Tensor, category: Tensor, new: range) -> dict[str, Tensor]:
+    """Of each category in `new`: `mean` [C, D] and `radius` [C] of its samples, and how many they are, `count` [C]."""
+    mean, radius = zip(*(prototype(F.normalize(samples[category == c], dim=-1)) for c in new), strict=True)
+    count = torch.bincount(category, minlength=new.stop)[new.start : new.stop]
+    return {"mean": torch.stack(mean), "radius": torch.stack(radius), "count": count}
 
 
 PRIOR_FREEDOM = 4  # degrees of freedom of the pooled radius: as much weight as a category of five samples

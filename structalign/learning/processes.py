@@ -101,19 +101,20 @@ def settle(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> N
     The gather's backward pass adds what every process derives from the same loss: hence the mean, also for what is
     computed alike in all, as the ETF head.
     """
-    if not several():
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, mean in zip(gradients, torch.split(flat, [x.numel() for x in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    if several():
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for gradient, mean in zip(gradients, torch.split(flat, [x.numel() for x in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
     if choosers:
         used = torch.cat([chooser.used for chooser in choosers]).int()
-        dist.all_reduce(used, dist.ReduceOp.MAX)
-        for chooser, mine in zip(choosers, torch.split(used, [len(x.used) for x in choosers]), strict=True):
-            chooser.used = mine.bool()
+        if several():
+            dist.all_reduce(used, dist.ReduceOp.MAX)
+        told = used.bool().cpu()  # all at once: on a GPU each look waits for all work
+        for chooser, mine in zip(choosers, torch.split(told, [len(x.used) for x in choosers]), strict=True):
+            chooser.used = mine
 
 
 @contextmanager

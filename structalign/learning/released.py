@@ -47,6 +47,7 @@ from structalign.model.video_text import TextEmbeddings, VideoText, encode_queri
 from structalign.retrieval.similarity import sentence_video, word_frame
 from structalign.sections.optim import Phase, Shared
 from structalign.store import read_json, write_json
+from structalign.wording import counted
 
 LOGIT_SCALE = 4.60
 
@@ -95,7 +96,7 @@ def full_batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
     """Full batches only."""
     if len(pairs.caption) < size:
         raise UserError(
-            f"the task has {len(pairs.caption)} training pairs an epoch, less than one batch, and "
+            f"the task has {counted(len(pairs.caption), 'training pair')} an epoch, less than one batch, and "
             f"`structalign_released` drops partial batches: lower `optim.shared.batch` = {size}."
         )
     for start in range(0, len(pairs.caption) - size + 1, size):
@@ -258,12 +259,15 @@ def main(last: str, beta: float = 0.5) -> None:
     acc: dict[str, dict[str, float]] = {}
     for now in tasks:
         folder = Path("checkpoints", now)
-        model = build_model(load_clip(backbone), read_config(folder), folder)
+        model = build_model(load_clip(backbone, device), read_config(folder), folder)
         if model is None:
             raise UserError(f"{folder} holds no adapters: the released BWF encodes again with a trained model.")
         model.to(device)
         rows = read_json(Path("work/scores", now, "test.json"))
-        scores = load_file(Path("work/scores", now, "test.safetensors"))
+        kept = Path("work/scores", now, "test.safetensors")
+        if not kept.exists():
+            raise UserError(f"{kept} does not exist: raise STRUCTALIGN_SCORES_MIB and run `dvc repro -f embed@{now}`.")
+        scores = load_file(kept)
         column = {video["id"]: place for place, video in enumerate(rows["videos"])}
         acc[now] = {}
         for number, task in enumerate(tasks[: tasks.index(now) + 1], start=1):

@@ -10,10 +10,25 @@ from structalign.learning.etf import etf_head_init, random_head_init, vertices
 from structalign.learning.memory import Memory, empty_memory
 from structalign.learning.methods import Method
 from structalign.learning.settings import Settings
-from structalign.model.backbone import Clip
+from structalign.model.backbone import Clip, load_clip
 from structalign.model.checkpoint import build_model, load_memory, read_config
+from structalign.model.device import asked, prepare_device
 from structalign.model.video_text import Shape, VideoText
 from structalign.sections.etf import Etf
+
+
+def backbone(folder: Path) -> tuple[Clip, torch.device]:
+    """The CLIP in `folder` that a task is learned around, as this machine runs it.
+
+    STRUCTALIGN_RECOMPUTE=1 saves memory: activations of the vision tower are computed again in the backward pass.
+    STRUCTALIGN_COMPILE=1 compiles its layers.
+    """
+    device = prepare_device()
+    clip = load_clip(folder, device, recompute=asked("STRUCTALIGN_RECOMPUTE"))
+    if asked("STRUCTALIGN_COMPILE"):
+        for layer in clip.vision_layers:
+            layer.compile(dynamic=True)  # no two batches show equally many distinct videos
+    return clip, device
 
 
 def begin(

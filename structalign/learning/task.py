@@ -3,8 +3,10 @@
 Letters: B pairs of a batch, V videos, N frames, R captions, D embedding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -155,10 +157,26 @@ class Task:
         The batch read last is kept: student and teacher see the same.
         """
         if self._read is None or self._read[0] is not pairs:
-            distinct, shown = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
-            states = [self.features.states(int(v), view_name(int(w))) for v, w in distinct.T]
-            self._read = pairs, torch.stack(states).to(self.device), shown.to(self.device)
+            self._read = pairs, *self._load(pairs)
         return self._read[1:]
+
+    def reading_ahead(self, plan: Sequence[Pairs]) -> Iterator[Pairs]:
+        """The batches of `plan`, each of them read by another thread while the one before is learned."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = [reader.submit(self._load, pairs) for pairs in plan[:1]]
+            for pairs, following in zip_longest(plan, plan[1:]):
+                loaded = coming.pop().result()
+                if following is not None:
+                    coming.append(reader.submit(self._load, following))
+                self._read = pairs, *loaded
+                yield pairs
+
+    def _load(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        distinct, shown = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
+        states = torch.stack([self.features.states(int(v), view_name(int(w))) for v, w in distinct.T])
+        if self.device.type == "cuda" and not states.is_cuda:
+            states = states.pin_memory()
+        return states.to(self.device, non_blocking=True), shown.to(self.device)
 
     def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
         """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once, by one of the

@@ -78,7 +78,8 @@ def crp(task: Task, batch: Batch) -> Tensor:
 
 
 def etf(task: Task, batch: Batch) -> Tensor:
-    """lambda * L_ETF: relative to the addends before it, and with pseudo-features once there are old categories."""
+    """lambda * L_ETF: relative to the addends before it, and with pseudo-features once there are old categories, unless
+    `pseudo.weight` turns them off."""
     return etf_with(task, batch, task.model.head.text, task.model.head.video)
 
 
@@ -88,7 +89,7 @@ def etf_with(task: Task, batch: Batch, old_text_map: Map, old_video_map: Map) ->
     own = vertices[task.captions.category[batch.pairs.caption].to(task.device)]
     words, frames = head.text(batch.text.words), head.video(batch.frames)
     loss = losses.etf_alignment(words, batch.text.mask, frames, own)
-    if task.memory.learned:
+    if task.memory.learned and task.settings.pseudo is not None and task.settings.pseudo.weight > 0:
         text, video, category = task.draw(2 * task.settings.shared.batch, "etf", *batch.key)
         loss = loss + losses.vertex_distance(old_text_map(text), old_video_map(video), vertices[category])
     base = sum(batch.addends.values(), torch.zeros((), device=task.device))

@@ -71,8 +71,10 @@ class TaskTrainer(Task):
         rows = progress.resume()
         for row in rows:
             log(row)
-        ahead = list(enumerate(plan))[len(rows) :]
-        for step, (epoch, pairs) in track(ahead, f"train task {self.number}"):
+        left = plan[len(rows) :]
+        ahead = self.reading_ahead([pairs for _, pairs in left])
+        for pairs in track(ahead, f"train task {self.number}", len(left)):
+            step, epoch = len(rows), plan[len(rows)][0]
             key = (settings.seed, self.number, step)
             torch.manual_seed(seed_of("step", *key, *([process_number()] if process_number() else [])))
             factor = self.method.rate(step, len(plan), phase.warmup)
@@ -98,6 +100,8 @@ class TaskTrainer(Task):
         """One update on a batch, at `factor` times the learning rates; what is logged of it."""
         for group in optimiser.param_groups:
             group["lr"] = factor * group["initial_lr"]
+        for expert in self.model.experts():
+            expert.forget_used()
         with counted(self.model.counts()):
             terms = self.losses(pairs, *key)
         total = sum(terms.values(), torch.zeros((), device=self.device))
@@ -107,9 +111,10 @@ class TaskTrainer(Task):
         settle(learning, self.model.experts())
         for expert in self.model.experts():
             expert.drop_unused_gradients()
-        norm = torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip).item()
-        values = {"loss": total.item(), **{name: value.item() for name, value in terms.items()}, "grad_norm": norm}
-        if not math.isfinite(values["loss"] + norm):
+        norm = torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip)
+        logged = {"loss": total, **terms, "grad_norm": norm}
+        values = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
+        if not math.isfinite(values["loss"] + values["grad_norm"]):
             raise UserError(f"task {self.number} diverged at step {key[-1]} ({values}): lower the rates in `optim`.")
         optimiser.step()
         return values

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from structalign.errors import UserError
+from structalign.model.backbone import attend, class_token
 from structalign.seeds import seed_of
 
 
@@ -27,16 +28,6 @@ def identity_linear(width: int) -> nn.Linear:
     nn.init.eye_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v over [..., T, d]; fused on a GPU, where that wins; on a CPU its backward pass in
-    bfloat16 takes three times as long as the plain products."""
-    if query.is_cuda:
-        return F.scaled_dot_product_attention(query, key, value)
-    weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1)
-    mixed: Tensor = weights.to(value.dtype) @ value
-    return mixed
 
 
 class FrameFusionAttention(nn.Module):
@@ -73,19 +64,19 @@ class FrameFusionAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """hidden_states: [B * N, T, W], frames of a video next to each other."""
         own, weights = self.attention(hidden_states=hidden_states, attention_mask=attention_mask, **kwargs)
-        if not self.enabled:
-            return own, weights
-        return own + self.alpha * (self._cross(hidden_states) - own), weights
+        return self._fused(own, hidden_states, hidden_states), weights
 
-    def _cross(self, hidden: Tensor) -> Tensor:
-        images, tokens, width = hidden.shape
-        queries = self._neighbour(self.q_proj(hidden))
-        query, key, value = (
-            x.view(images, tokens, self.heads, -1).transpose(1, 2)
-            for x in (queries, self.k_proj(hidden), self.v_proj(hidden))
-        )
-        mixed = attend(query, key, value)
-        fused: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(images, tokens, width))
+    def class_token(self, hidden: Tensor) -> Tensor:
+        """[B * N, T, W] -> [B * N, 1, W], what `forward` gives of the class token."""
+        return self._fused(class_token(self.attention, hidden), hidden[:, :1].contiguous(), hidden)
+
+    def _fused(self, own: Tensor, asking: Tensor, hidden: Tensor) -> Tensor:
+        """`own` with what the tokens `asking` [B * N, T', W] of a neighbouring frame see of `hidden`."""
+        if not self.enabled:
+            return own
+        queries = self._neighbour(self.q_proj(asking))
+        mixed = attend(queries, self.k_proj(hidden), self.v_proj(hidden), self.heads)
+        fused: Tensor = own + self.alpha * (self.out_proj(mixed) - own)
         return fused
 
     def _neighbour(self, x: Tensor) -> Tensor:
@@ -108,11 +99,13 @@ class Routing:
         self.tasks = torch.ones(1, dtype=torch.int64)
         self.eot = torch.zeros(1, dtype=torch.int64)
         self.prototypes = torch.zeros(1, 1)
+        self.first_alone = True
         self.noise: Callable[[Tensor], Tensor] = torch.randn_like
 
     def set(self, tasks: Tensor, eot: Tensor, prototypes: Tensor) -> None:
         """tasks: [R], 1-based; eot: [R]; prototypes: [R, W], the task prototype of each row."""
         self.tasks, self.eot, self.prototypes = tasks, eot, prototypes
+        self.first_alone = bool((tasks == 1).all())  # asked once a pass: on a GPU each question waits for all work
 
 
 def noisy(logits: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
@@ -171,7 +164,7 @@ class LoraMixture(nn.Module):
         """[R, L, W] -> [R, E], non-negative, rows sum to one, at most two entries are not zero."""
         routing = self.routing[0]
         first = F.one_hot(torch.zeros_like(routing.tasks), len(self.lora_Bs)).to(x.dtype)
-        if bool((routing.tasks == 1).all()):
+        if routing.first_alone:
             return first
         rows = torch.arange(len(x), device=x.device)
         rho = x[rows, routing.eot] + routing.prototypes
@@ -184,13 +177,17 @@ class LoraMixture(nn.Module):
             return base
         gates = self.gates(x)
         if self.training:
-            self.used = (gates > 0).any(dim=0)
+            self.used = self.used.to(gates.device) | (gates > 0).any(dim=0)
         low = F.linear(self.dropout(x), self.lora_A)
         mixed = torch.einsum("qe,eor->qor", gates, torch.stack(list(self.lora_Bs)))
         return base + self.scale * torch.einsum("qlr,qor->qlo", low, mixed)
 
+    def forget_used(self) -> None:
+        """Where a step begins: no pass of it has chosen an expert yet."""
+        self.used = torch.zeros_like(self.used)
+
     def drop_unused_gradients(self) -> None:
-        """An expert that no caption chose gets no gradient, so that neither momentum nor decay moves it."""
+        """An expert that no caption of the step chose gets no gradient, so that neither momentum nor decay moves it."""
         for expert, used in zip(self.lora_Bs, self.used.tolist(), strict=True):
             if not used:
                 expert.grad = None

@@ -13,8 +13,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from structalign.errors import UserError
+from structalign.wording import counted
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,41 @@ class Tokens:
         return torch.where(eot > 1, words, position == eot)
 
 
-class Clip(nn.Module):
-    """A frozen HuggingFace `CLIPModel` with the few calls that this project makes of it."""
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """softmax(q k^T / sqrt(W / heads)) v in each head. query: [M, T', W]; key, value: [M, T, W]. Returns [M, T', W].
 
-    def __init__(self, model: nn.Module):
+    Fused on a GPU, where that wins; on a CPU its backward pass in bfloat16 takes three times as long as the products.
+    """
+    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key, value))
+    if q.is_cuda:
+        mixed = F.scaled_dot_product_attention(q, k, v)
+    else:
+        mixed = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1).to(v.dtype) @ v
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def class_token(attention: Any, hidden: Tensor) -> Tensor:
+    """[M, T, W] -> [M, 1, W], what a tower's attention gives of the first token: all are its keys, it alone asks.
+
+    An adapter around the attention answers for itself.
+    """
+    if hasattr(attention, "class_token"):
+        return cast(Tensor, attention.class_token(hidden))
+    # contiguous: how torch multiplies a strided tensor depends on whether the weights learn
+    first = hidden[:, :1].contiguous()
+    query, key, value = attention.q_proj(first), attention.k_proj(hidden), attention.v_proj(hidden)
+    return cast(Tensor, attention.out_proj(attend(query, key, value, attention.num_heads)))
+
+
+class Clip(nn.Module):
+    """A frozen HuggingFace `CLIPModel` with the few calls that this project makes of it.
+
+    recompute: keep no activations inside a layer of the vision suffix, but compute them again for the backward pass.
+    """
+
+    def __init__(self, model: nn.Module, recompute: bool = False):
         super().__init__()
+        self.recompute = recompute
         self.model = model.eval().requires_grad_(False)
         self.config: Any = model.config
 
@@ -120,10 +155,26 @@ class Clip(nn.Module):
         return cast(Tensor, states)
 
     def vision_suffix(self, states: Tensor, depth: int) -> Tensor:
-        """[M, T, W] states after `depth` layers -> [M, D] raw image embeddings."""
-        for layer in self.vision_layers[depth:]:
-            states = layer(states, attention_mask=None)
-        return cast(Tensor, self.model.visual_projection(self._vision.post_layernorm(states[:, 0])))  # type: ignore[operator]
+        """[M, T, W] states after `depth` layers -> [M, D] raw image embeddings.
+
+        Only the class token leaves the tower, so that in the last layer it alone is computed.
+        """
+        last = len(self.vision_layers) - 1
+        for layer in self.vision_layers[depth:last]:
+            states = self._run(layer, states)
+        image = self._last_class_token(states) if depth <= last else states
+        return cast(Tensor, self.model.visual_projection(self._vision.post_layernorm(image[:, 0])))  # type: ignore[operator]
+
+    def _run(self, layer: nn.Module, states: Tensor) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(layer, states, attention_mask=None, use_reentrant=False))
+        return cast(Tensor, layer(states, attention_mask=None))
+
+    def _last_class_token(self, states: Tensor) -> Tensor:
+        """[M, T, W] -> [M, 1, W], the class token after the last layer."""
+        layer: Any = self.vision_layers[-1]
+        token = states[:, :1] + class_token(layer.self_attn, layer.layer_norm1(states))
+        return cast(Tensor, token + layer.mlp(layer.layer_norm2(token)))
 
     def text(self, tokens: Tokens, padding_mask: bool = False) -> Tensor:
         """[R, L, D] raw embeddings of every token: projection of the final layer norm.
@@ -146,8 +197,11 @@ def empty_clip(config: dict[str, Any]) -> Clip:
     return Clip(CLIPModel(settings))
 
 
-def load_clip(folder: Path) -> Clip:
-    """Load a CLIP folder in float32, frozen. A folder that is none is a `UserError`."""
+def load_clip(folder: Path, device: torch.device = CPU, recompute: bool = False) -> Clip:
+    """Load a CLIP folder in float32, frozen, onto a device. A folder that is none is a `UserError`.
+
+    Attention is fused on a GPU, where that wins. recompute: as `Clip` has it.
+    """
     from safetensors import SafetensorError
     from transformers.models.clip.modeling_clip import CLIPModel
     from transformers.utils import logging
@@ -159,15 +213,15 @@ def load_clip(folder: Path) -> Clip:
             folder,
             local_files_only=True,
             dtype=torch.float32,
-            attn_implementation="eager",
+            attn_implementation="sdpa" if device.type == "cuda" else "eager",
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(_no_clip(folder, str(error).splitlines()[0])) from None
     if loading["missing_keys"]:
         names = sorted(loading["missing_keys"])
-        raise UserError(_no_clip(folder, f"it lacks {len(names)} weights, {names[0]} among them"))
-    return Clip(model)
+        raise UserError(_no_clip(folder, f"it lacks {counted(len(names), 'weight')}, {names[0]} among them"))
+    return Clip(model, recompute).to(device)
 
 
 def _no_clip(folder: Path, reason: str) -> str:
@@ -178,9 +232,12 @@ def pixel_statistics(folder: Path) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation [3, 1, 1] of the backbone's preprocessor (pixels in 0..1)."""
     try:
         values = json.loads((folder / "preprocessor_config.json").read_text())
+        return (torch.tensor(values["image_mean"]).view(3, 1, 1), torch.tensor(values["image_std"]).view(3, 1, 1))
     except FileNotFoundError:
         raise UserError(_no_clip(folder, "preprocessor_config.json is missing")) from None
-    return (torch.tensor(values["image_mean"]).view(3, 1, 1), torch.tensor(values["image_std"]).view(3, 1, 1))
+    except (ValueError, KeyError, TypeError, RuntimeError):
+        reason = "its preprocessor_config.json lacks three numbers of image_mean and of image_std"
+        raise UserError(_no_clip(folder, reason)) from None
 
 
 class Tokeniser:
@@ -213,4 +270,5 @@ class Tokeniser:
     def say_cut(self, tokens: Tokens, label: str) -> None:
         """Print how many of the captions were cut, if any."""
         if tokens.cut:
-            print(f"{label}: {tokens.cut} captions are longer than the {self.limit} tokens that CLIP reads: cut there.")
+            cut = counted(tokens.cut, "caption")
+            print(f"{label}: {cut} of more than the {self.limit} tokens that CLIP reads, cut there.")

@@ -53,6 +53,8 @@ def build_model(clip: Clip, config: Config, folder: Path) -> VideoText | None:
     if config.shape is None:
         return None
     model = VideoText(clip, Shape(**config.shape), config.seed)
+    if not (folder / "adapters.safetensors").exists():
+        raise UserError(f"{folder} lacks adapters.safetensors: `dvc checkout {folder}` restores it.")
     state = load_file(folder / "adapters.safetensors")
     for _ in config.tasks:
         model.add_task("loaded")

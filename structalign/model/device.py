@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from structalign.errors import UserError
+from structalign.machine import cores
 
 
 def prepare_device() -> torch.device:
@@ -15,7 +16,7 @@ def prepare_device() -> torch.device:
     Half: every small operation ends in a barrier, and one core that is busy with something else then holds up all
     threads for a scheduler's time slice. On two shared cores two threads took up to six times as long as one.
     """
-    threads = os.environ.get("STRUCTALIGN_THREADS") or str(max(1, (os.cpu_count() or 1) // 2))
+    threads = os.environ.get("STRUCTALIGN_THREADS") or str(max(1, cores() // 2))
     if not threads.isdecimal() or int(threads) < 1:
         raise UserError(f"STRUCTALIGN_THREADS={threads} is no number of threads: set it to 1 or more, or unset it.")
     torch.set_num_threads(int(threads))
@@ -29,6 +30,14 @@ def prepare_device() -> torch.device:
         reason = str(error).splitlines()[0]
         raise UserError(f"STRUCTALIGN_DEVICE={name} cannot be used here ({reason}): unset it.") from None
     return device
+
+
+def asked(name: str) -> bool:
+    """Whether the environment variable `name` is 1; unset and 0 are no."""
+    value = os.environ.get(name) or "0"
+    if value not in ("0", "1"):
+        raise UserError(f"{name}={value} is neither 0 nor 1: set it to one of them, or unset it.")
+    return value == "1"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

@@ -73,14 +73,18 @@ class MoeMlp(nn.Module):
             return base
         gates = self.gates(hidden_states)
         if self.training:
-            self.used = (gates > 0).any(dim=0)
+            self.used = self.used.to(gates.device) | (gates > 0).any(dim=0)
             self.chosen += (gates > 0).sum(dim=0)
         low = F.linear(self.dropout(hidden_states), torch.cat(list(self.lora_As)))
         weighted = low * gates.repeat_interleave(len(self.lora_As[0]), dim=1)[:, None].to(low.dtype)
         return base + self.scale * F.linear(weighted, torch.cat(list(self.lora_Bs), dim=1))
 
+    def forget_used(self) -> None:
+        """Where a step begins: no pass of it has chosen an expert yet."""
+        self.used = torch.zeros_like(self.used)
+
     def drop_unused_gradients(self) -> None:
-        """An expert that no sequence chose gets no gradient, so that neither momentum nor decay moves it."""
+        """An expert that no sequence of the step chose gets no gradient: neither momentum nor decay moves it."""
         for a, b, used in zip(self.lora_As, self.lora_Bs, self.used.tolist(), strict=True):
             if not used:
                 a.grad = b.grad = None

@@ -16,6 +16,7 @@ from structalign.model.features import CENTRE
 from structalign.model.views import centre_view, seeded_view
 from structalign.sections.backbone import Backbone
 from structalign.sections.features import Features
+from structalign.wording import counted
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str
     depth, layers = recipe.backbone.vision_frozen, len(clip.vision_layers)
     if depth > layers:
         raise UserError(
-            f"`backbone.vision_frozen` = {depth}, but {recipe.backbone.name} has only {layers} vision layers: lower it."
+            f"`backbone.vision_frozen` = {depth}, but {recipe.backbone.name} has only "
+            f"{counted(layers, 'vision layer')}: lower it."
         )
     pixels = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255
     if view == CENTRE:
@@ -58,7 +60,7 @@ def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str
 def _loaded(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> tuple[Clip, Tensor, Tensor, torch.device]:
     device = prepare_device()
     mean, std = pixel_statistics(folder)
-    return load_clip(folder).to(device), mean.to(device), std.to(device), device
+    return load_clip(folder, device), mean.to(device), std.to(device), device
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -115,6 +115,7 @@ class VideoText(nn.Module):
 
     def _build_moe(self, layers: nn.ModuleList, routing: Routing, first: int, seed: int, tower: str) -> None:
         shape = self.shape
+        self.clip.recompute = False  # experts count their choices in the forward pass: it must not run twice
         for index, layer in enumerate(layers):
             if index >= first:
                 mlp, width = cast(nn.Module, layer.mlp), cast(int, cast(nn.Module, layer.self_attn).embed_dim)

@@ -7,7 +7,7 @@ from typing import Any
 
 from structalign.store import write_json
 
-LOSSES = ("loss", "contrastive", "etf", "crp", "pseudo")
+NO_LOSS = ("step", "epoch", "lr", "grad_norm")  # what else a row of a training's log says
 POINTS = 600  # of one loss over all tasks; more steps are averaged in equal windows
 
 
@@ -34,7 +34,7 @@ def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
     begin, most = 0, max(12, POINTS // max(len(paths), 1))
     for task, path in paths.items():
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for name in LOSSES:
+        for name in dict.fromkeys(name for line in lines for name in line if name not in NO_LOSS):
             points = [(begin + i, row[name]) for i, row in enumerate(lines) if name in row]
             for step, value in thin(points, most):
                 records.append({"step": step, "task": task, "loss": name, "value": round(value, 6)})

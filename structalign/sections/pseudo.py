@@ -8,7 +8,9 @@ from structalign.params import Section
 
 
 class Pseudo(Section):
-    weight: float = Field(ge=0, description="weight of L_pseudo; 0 is off", json_schema_extra={"paper": "0.5"})
+    weight: float = Field(
+        ge=0, description="weight of L_pseudo; 0 is off, also in L_ETF", json_schema_extra={"paper": "0.5"}
+    )
     covariance: Literal["radius", "shrunk"] = Field(
         description="each category's own radius, or one shrunk to the pooled radius where samples are few",
         json_schema_extra={"paper": "radius"},

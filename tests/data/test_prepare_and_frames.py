@@ -237,9 +237,7 @@ def break_videos(project: Path, *names: str) -> None:
 def test_a_task_without_one_test_video_that_decodes_stops(project: Path) -> None:
     break_videos(project, "4.mp4", "5.mp4")
     prepare.main()
-    with pytest.raises(
-        UserError, match=r"t01: none of the 2 test videos can be decoded \(4\.mp4: .*\): mend or replace"
-    ):
+    with pytest.raises(UserError, match=r"t01: none of the test videos can be decoded \(4\.mp4: .*\): mend or replace"):
         frames.main("t01")
 
 
@@ -247,7 +245,7 @@ def test_a_category_without_one_training_video_that_decodes_stops(project: Path)
     write_tasks(deal(["cats", "dogs"], 1))
     break_videos(project, "6.mp4", "7.mp4")
     prepare.main()
-    with pytest.raises(UserError, match="t01: none of the 2 training videos of `dogs` can be decoded"):
+    with pytest.raises(UserError, match="t01: none of the training videos of `dogs` can be decoded"):
         frames.main("t01")
 
 

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ from structalign.learning.methods import METHODS, method_named
 from structalign.learning.optimiser import optimiser, schedule
 from structalign.learning.settings import Settings
 from structalign.learning.training import TaskTrainer
-from structalign.model.features import CENTRE, Captions, Features
+from structalign.model.features import CENTRE, Captions, Features, view_name
 from structalign.model.video_text import VideoText, encode_queries
 from structalign.retrieval.similarity import sentence_video, word_frame
 
@@ -474,6 +475,43 @@ def test_the_etf_term_is_a_tenth_of_the_others(tmp_path: Path) -> None:
     trainer = second_task(tmp_path)
     terms = {name: value.item() for name, value in trainer.losses(pairs_of(trainer), 0).items()}
     assert terms["etf"] == pytest.approx(0.1 * (terms["contrastive"] + terms["crp"]), rel=1e-5)
+
+
+def test_without_pseudo_features_the_etf_term_is_that_of_real_pairs(tmp_path: Path) -> None:
+    trainer, act = second_task_of(tmp_path, "structalign"), settings(2)
+    assert act.pseudo is not None
+    trainer.settings = replace(act, pseudo=act.pseudo.model_copy(update={"weight": 0.0}))
+    trainer.memory = replace(trainer.memory, text_mean=trainer.memory.text_mean * torch.nan)
+    addends = trainer.losses(next(batches(trainer.epoch(0), 4)), 0, 2, 0)
+    assert addends["etf"].isfinite()
+
+
+def test_batches_are_read_ahead_in_their_order(tmp_path: Path) -> None:
+    trainer = begin_task(tmp_path, "finetune", 1)
+    plan = list(batches(trainer.epoch(0), 2))
+    for pairs, expected in zip(trainer.reading_ahead(plan), plan, strict=True):
+        assert pairs is expected
+        states, shown = trainer.read(pairs)
+        own = [trainer.features.states(int(v), view_name(int(w))) for v, w in zip(pairs.video, pairs.view, strict=True)]
+        assert torch.equal(states[shown], torch.stack(own))
+
+
+def test_a_video_that_cannot_be_read_ahead_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(self: Features, video: int, view: str = CENTRE) -> Tensor:
+        raise OSError("gone")
+
+    trainer = begin_task(tmp_path, "finetune", 1)
+    monkeypatch.setattr(Features, "states", gone)
+    with pytest.raises(OSError, match="gone"):
+        list(trainer.reading_ahead(list(batches(trainer.epoch(0), 2))))
+
+
+def test_replay_moves_every_expert_that_a_pass_of_the_step_chose(tmp_path: Path) -> None:
+    """A step reads captions twice, the batch's and the remembered ones, which are routed as the first task."""
+    trainer = second_task_of(tmp_path, "replay")
+    adamw = trainer.start()
+    trainer.step(adamw, 1.0, next(batches(trainer.epoch(0), 4)), 0, 2, 0)
+    assert any(mixture.used[1:].any() for mixture in trainer.model.mixtures())
 
 
 def test_before_the_first_step_the_student_relates_as_its_teacher(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def test_gates_look_at_the_input_before_dropout() -> None:
     module.w_noise.fill_(-1e4)  # softplus of a very negative number: hardly any noise
     x = x.abs()
     module.routing[0].prototypes.zero_()
+    module.forget_used()
     module(x)
     used = module.used.clone()
     assert used.tolist() == (module.eval().gates(x) > 0).any(dim=0).tolist()
@@ -184,6 +185,17 @@ def test_an_unused_expert_has_no_gradient() -> None:
     module.drop_unused_gradients()
     assert not module.used.all(), "nothing to see: every expert was chosen"
     assert [b.grad is not None for b in module.lora_Bs] == module.used.tolist()
+
+
+def test_an_expert_is_used_if_any_pass_of_the_step_chose_it() -> None:
+    module, x = mixture().train(), noise(8, 3, WIDTH)
+    routed(module, [2], [1])
+    module.forget_used()
+    for row in x:
+        module(row[None])
+    assert module.used.sum() > 2, "a pass of one caption chooses two"
+    module.forget_used()
+    assert not module.used.any()
 
 
 @torch.no_grad()
