@@ -170,7 +170,7 @@ def test_thumbnails_are_of_the_test_split_and_of_the_same_frames(project: Path) 
     assert picture.size == (128, 96)
     assert abs(small - split.frames(1)[3]).mean() < 12
     assert "0.mp4" not in thumbs
-    with pytest.raises(UserError, match="not one at 8"):
+    with pytest.raises(UserError, match="none at 8"):
         thumbs.jpeg("5.mp4", 8)
 
 
