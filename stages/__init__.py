@@ -3,6 +3,7 @@
 This stands here, in no stage's list of code, because it acts before the seconds of imports and changes no result.
 """
 
+import importlib.util
 import os
 import select
 import signal
@@ -35,6 +36,8 @@ def end_with(process: int) -> None:
     Thread(target=wait, daemon=True).start()
 
 
+if importlib.util.find_spec("typer") is None:  # a `python` on PATH that is not the environment's
+    sys.exit("error: this python lacks the project's packages: activate the environment, `source .venv/bin/activate`.")
 if sys.platform == "linux" and "DVC_STAGE" in os.environ:
     with suppress(OSError):  # a kernel without it, or a process of someone else's
         end_with(dvc_above())

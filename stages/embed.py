@@ -9,7 +9,7 @@ from structalign.console import command
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
 from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
-from structalign.model.checkpoint import build_model, load_memory, read_config
+from structalign.model.checkpoint import build_model, fingerprint, load_memory, read_config
 from structalign.model.device import prepare_device
 from structalign.model.features import Features
 from structalign.model.inputs import videos_for
@@ -45,7 +45,7 @@ def main(task: str, prev: str) -> None:
                     frames = embed_videos(model, videos, device, f"embed {task} {split}")
                 frames = COMPARISONS[config.comparison].store(frames)
                 write_gallery(folder, split, [{**row, "task": task} for row in features.rows], frames, frozen)
-        write_index(index, Path("work/index", f"{prev}.json"), task, gallery)
+        write_index(index, Path("work/index", f"{prev}.json"), task, gallery, fingerprint(checkpoint))
 
         tokeniser, measures = Tokeniser(BACKBONE), dict[str, Any]()
         queries = read_json(Path("work/manifest", task, "seen.json"))["queries"]

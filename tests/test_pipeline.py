@@ -5,6 +5,8 @@ DVC does not follow imports and does not see reads, so a missing line means stal
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,14 @@ def test_every_stage_of_dvc_yaml_is_a_module_and_every_module_a_stage() -> None:
 def test_a_stage_runs_by_module_name(stage: str) -> None:
     """`python stages/x.py` in a `dvc exp run --temp` would import the workspace's code."""
     assert f" -m stages.{stage}" in described(stage)["cmd"]
+
+
+def test_another_python_says_that_the_environment_is_not_active() -> None:
+    found = subprocess.run(
+        [sys.executable, "-S", "-m", "stages.check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+    assert "activate the environment, `source .venv/bin/activate`" in found.stderr
 
 
 def test_no_output_is_persistent() -> None:

@@ -1,10 +1,13 @@
 """`structalign data check`: what is in data/, and whether a run would stop on it."""
 
+from pathlib import Path
+
 import typer
 
+from structalign.data.datasets import categories, read_table
 from structalign.data.inspection import Findings, inspect
-from structalign.data.manifest import SPLITS
-from structalign.data.tasks import read_tasks
+from structalign.data.manifest import DATA, SPLITS
+from structalign.data.tasks import Task, deal, read_tasks
 from structalign.params import read
 from structalign.sections.data import Data
 
@@ -17,13 +20,23 @@ def data() -> None:
 
 
 @app.command()
-def check() -> None:
+def check(
+    folder: Path = typer.Argument(DATA, help="Another folder, before `structalign init` takes it: as one task."),
+) -> None:
     """Count and decode everything the captions table names; exit 1 if something would stop a run."""
-    tasks = read_tasks()
-    found = inspect(tasks, read("data", Data), read("backbone.name", str))
+    tasks = read_tasks() if folder == DATA else one_task(folder)
+    name = read("backbone.name", str)
+    own = folder / "clip"  # what init takes along, and data/clip then is
+    found = inspect(tasks, read("data", Data), str(own) if name == "data/clip" and own.is_dir() else name, folder)
     show(found, [*tasks, "none"])
     if found.stops:
         raise typer.Exit(1)
+
+
+def one_task(folder: Path) -> dict[str, Task]:
+    """All categories of a folder's table, as one task."""
+    names = categories(read_table(folder)[0])
+    return deal(names, 1) if names else {}
 
 
 def show(found: Findings, tasks: list[str]) -> None:

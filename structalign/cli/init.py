@@ -15,7 +15,7 @@ import typer
 from ruamel.yaml import YAML
 
 from structalign.console import track
-from structalign.data.datasets import Row, categories, read_captions
+from structalign.data.datasets import CaptionRow, categories, read_captions
 from structalign.data.manifest import DATA
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import TASKS, deal, write_tasks
@@ -61,7 +61,7 @@ def init(
     typer.echo("  structalign data check\n  dvc repro\nand back to what was committed:\n  " + BACK)
 
 
-def bring(folder: Path, rows: list[Row]) -> None:
+def bring(folder: Path, rows: list[CaptionRow]) -> None:
     """Copy what the table names into data/, whole; a video that isn't there is left to `data.on_broken`."""
     files = [
         Path("captions.csv"),

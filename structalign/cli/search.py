@@ -33,15 +33,14 @@ def search(
     tasks = read_tasks()
     key = last_learned(tasks, after)
 
+    from structalign.model.checkpoint import fingerprint
     from structalign.retrieval.retriever import load
     from structalign.retrieval.search import rank_gallery
 
-    found = rank_gallery(
-        load(Path("checkpoints", key)),
-        Path("work/index", f"{key}.json"),
-        sentence,
-        read("ranking", Ranking).beta,
-    )
+    checkpoint, index = config_of(key).parent, Path("work/index", f"{key}.json")
+    if read_json(index)["galleries"][-1]["encoder"] != fingerprint(checkpoint):
+        raise UserError(f"{index} holds videos that another model than {checkpoint} encoded: run `dvc repro`.")
+    found = rank_gallery(load(checkpoint), index, sentence, read("ranking", Ranking).beta)
     names = {number: name for name, number in category_ids(tasks).items()}
     terminal().print(table(found[:top], names))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from structalign.data.ctvr import Cell, read_split
-from structalign.data.datasets import Row
+from structalign.data.datasets import CaptionRow
 from structalign.data.manifest import Split
 from structalign.data.tasks import Task, key
 from structalign.errors import UserError
@@ -39,7 +39,7 @@ class Text:
 class Benchmark:
     """`files`: name below videos/ -> where the file is; a missing video has rows, and no file."""
 
-    rows: list[Row]
+    rows: list[CaptionRow]
     tasks: dict[str, Task]
     files: dict[str, Path]
 
@@ -86,7 +86,7 @@ def _assemble(
     ids = [video for cell in cells for video in cell.ids]
     found = find_videos(videos, ids)
     numbers = count(2)  # the table's first row is its header
-    rows: list[Row] = []
+    rows: list[CaptionRow] = []
     tasks: dict[str, list[str]] = {}
     for cell in cells:
         category = name(cell.category)
@@ -98,7 +98,7 @@ def _assemble(
                 raise UserError(f"{source.file} has no caption of {video}, which {splits} names: name the other file.")
             file = f"{video}{found[video].suffix}" if video in found else f"{video}.mp4"
             for text in source.texts[video]:
-                rows.append(Row(next(numbers), file, text.caption, category, cell.split, text.start, text.end))
+                rows.append(CaptionRow(next(numbers), file, text.caption, category, cell.split, text.start, text.end))
     numbered = {task: Task.numbered(number, names) for number, (task, names) in enumerate(tasks.items(), start=1)}
     return Benchmark(rows, numbered, {f"{video}{path.suffix}": path for video, path in found.items()})
 

@@ -7,6 +7,7 @@ give the same rows; nothing downstream knows a dataset's name.
 """
 
 import csv
+import difflib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ OPTIONAL = ("start", "end")
 
 
 @dataclass(frozen=True)
-class Row:
+class CaptionRow:
     """One caption: `number` is its row in a spreadsheet (the header is 1), `video` relative to videos/."""
 
     number: int
@@ -56,18 +57,19 @@ class Problem:
         return f"row{'s' * (len(self.rows) > 1)} {', '.join(map(str, self.rows))}, column `{self.column}`: {self.text}"
 
 
-def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> list[Row]:
+def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> list[CaptionRow]:
     """The rows of captions.csv in `folder`; `UserError` with the first thing wrong, also against `tasks`."""
     rows, problems = read_table(folder)
     if tasks is not None:
         problems += against_tasks(rows, tasks)
     if problems:
-        more = f" ({len(problems) - 1} more: `structalign data check` lists all)" if len(problems) > 1 else ""
+        command = "structalign data check" if folder == DATA else f"structalign data check {folder}"
+        more = f" ({len(problems) - 1} more: `{command}` lists all)" if len(problems) > 1 else ""
         raise UserError(f"{folder / 'captions.csv'}, {problems[0]}.{more}")
     return rows
 
 
-def read_table(folder: Path = DATA) -> tuple[list[Row], list[Problem]]:
+def read_table(folder: Path = DATA) -> tuple[list[CaptionRow], list[Problem]]:
     """The good rows of captions.csv, and everything wrong in it; `UserError` if it isn't a table at all."""
     path = folder / "captions.csv"
     try:
@@ -75,6 +77,8 @@ def read_table(folder: Path = DATA) -> tuple[list[Row], list[Problem]]:
             lines = [[cell.strip() for cell in line] for line in csv.reader(stream, strict=True)]
     except FileNotFoundError:
         way = "`dvc pull data` brings the sample, `structalign init DIR` takes your own"
+        if folder != DATA:
+            way = "a folder of own videos has a captions.csv and videos/ (docs/data.md)"
         raise UserError(f"{path} does not exist: {way}.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 (byte {error.start}): save the table as UTF-8.") from None
@@ -84,7 +88,7 @@ def read_table(folder: Path = DATA) -> tuple[list[Row], list[Problem]]:
     problems = list(_header(header))
     if problems:
         return [], problems
-    rows: list[Row] = []
+    rows: list[CaptionRow] = []
     for number, line in enumerate(lines[1:], start=2):
         if not any(line):
             continue
@@ -97,7 +101,7 @@ def read_table(folder: Path = DATA) -> tuple[list[Row], list[Problem]]:
     return rows, problems + list(_contradictions(rows))
 
 
-def write_captions(folder: Path, rows: Iterable[Row]) -> None:
+def write_captions(folder: Path, rows: Iterable[CaptionRow]) -> None:
     """Write captions.csv into `folder`: what `read_captions` reads back."""
     with (folder / "captions.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -106,14 +110,25 @@ def write_captions(folder: Path, rows: Iterable[Row]) -> None:
 
 
 def _header(header: list[str]) -> Iterator[Problem]:
-    known = ", ".join((*REQUIRED, *OPTIONAL))
+    known = (*REQUIRED, *OPTIONAL)
+    if len(header) == 1 and (separator := next((mark for mark in ";\t|" if mark in header[0]), "")):
+        yield Problem(f"the table is separated by {separator!r}: save it with commas", (1,), header[0])
+        return
+    unknown = [column for column in dict.fromkeys(header) if column not in known]
     for column in REQUIRED:
         if column not in header:
-            yield Problem(f"it is missing: the first row names the columns {known}", (1,), column)
+            near = difflib.get_close_matches(column, unknown, n=1, cutoff=0.5)
+            way = (
+                f"rename `{near[0]}`"
+                if near
+                else f"the first row names {', '.join(REQUIRED)}, here {', '.join(header)}"
+            )
+            yield Problem(f"it is missing: {way}", (1,), column)
+            unknown = [other for other in unknown if other not in near]
+    for column in unknown:
+        yield Problem(f"it is unknown: rename it to one of {', '.join(known)}, or delete it", (1,), column)
     for column in dict.fromkeys(header):
-        if column not in (*REQUIRED, *OPTIONAL):
-            yield Problem(f"it is unknown: rename it to one of {known}, or delete it", (1,), column)
-        elif header.count(column) > 1:
+        if header.count(column) > 1:
             yield Problem("it is there twice: delete one", (1,), column)
 
 
@@ -157,18 +172,18 @@ def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
         yield Problem(f"{cells['end']} is not after the start: write seconds, start before end", (number,), "end")
 
 
-def _row(number: int, cells: dict[str, str]) -> Row:
+def _row(number: int, cells: dict[str, str]) -> CaptionRow:
     start, end = (float(text) if (text := cells.get(column, "")) else None for column in OPTIONAL)
     split: Split = next(split for split in SPLITS if split == cells["split"])
     video = str(PurePosixPath(cells["video"]))
-    return Row(number, video, cells["caption"], cells["category"], split, start, end)
+    return CaptionRow(number, video, cells["caption"], cells["category"], split, start, end)
 
 
-def _contradictions(rows: list[Row]) -> Iterator[Problem]:
+def _contradictions(rows: list[CaptionRow]) -> Iterator[Problem]:
     """Rows against an earlier one: a clip has one category, a file one split, a caption stands once."""
-    category: dict[str, Row] = {}
-    split: dict[str, Row] = {}
-    caption: dict[tuple[str, str], Row] = {}
+    category: dict[str, CaptionRow] = {}
+    split: dict[str, CaptionRow] = {}
+    caption: dict[tuple[str, str], CaptionRow] = {}
     found: dict[tuple[str, str], list[int]] = {}  # (column, text) -> the rows of which it is true
     for row in rows:
         first = category.setdefault(row.id, row)
@@ -186,16 +201,19 @@ def _contradictions(rows: list[Row]) -> Iterator[Problem]:
         yield Problem(text, tuple(numbers), column)
 
 
-def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
+def against_tasks(rows: list[CaptionRow], tasks: dict[str, Task]) -> list[Problem]:
     """What the table lacks for these tasks: a task and training for each category, two training videos and a test."""
     problems: list[Problem] = []
     owner = {category: key for key, task in tasks.items() for category in task.categories}
+    named = {row.category for row in rows}
     stray: dict[str, int] = {}
     for row in rows:
         if row.category not in owner:
             stray.setdefault(row.category, row.number)
     for category, number in stray.items():
         text = f"{category!r} is in no task of tasks.yaml: `structalign task add '{category}'` appends one"
+        if near := difflib.get_close_matches(category, [name for name in owner if name not in named], n=1):
+            text = f"{category!r} is in no task of tasks.yaml, which has {near[0]!r}: write it alike in both"
         problems.append(Problem(text, (number,), "category"))
     trained = {row.id: row.category for row in rows if row.split == "train"}
     tested = {owner[row.category] for row in rows if row.split == "test" and row.category in owner}
@@ -205,13 +223,14 @@ def against_tasks(rows: list[Row], tasks: dict[str, Task]) -> list[Problem]:
                 text = f"{category!r} of task {key} has no training video: add rows, or mend tasks.yaml"
                 problems.append(Problem(text))
         if sum(owner.get(category) == key for category in trained.values()) == 1:
-            text = f"task {key} has one training video, and learning compares two at least: add rows"
+            names = ", ".join(task.categories)
+            text = f"task {key} ({names}) has one training video, and learning compares two at least: add rows"
             problems.append(Problem(text))
         if key not in tested:
             problems.append(Problem(f"task {key} has no test video: add rows with the split test"))
     return problems
 
 
-def categories(rows: Iterable[Row]) -> list[str]:
+def categories(rows: Iterable[CaptionRow]) -> list[str]:
     """The categories in the order in which the table first names them."""
     return list(dict.fromkeys(row.category for row in rows))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from structalign.console import track
-from structalign.data.datasets import Row
+from structalign.data.datasets import CaptionRow
 from structalign.data.manifest import SPLITS, Video
 from structalign.data.tasks import Task, category_ids
 from structalign.errors import UserError
@@ -18,25 +18,25 @@ from structalign.store import digest, write_json
 Json = dict[str, Any]
 
 
-def hash_files(rows: list[Row], videos: Path) -> dict[str, str]:
+def hash_files(rows: list[CaptionRow], videos: Path) -> dict[str, str]:
     """SHA-256 of every file the table names and the folder has, by its name in the table."""
     names = [name for name in dict.fromkeys(row.video for row in rows) if (videos / name).is_file()]
     return {name: digest(videos / name) for name in track(names, "hashing videos")}
 
 
-def same_content(rows: list[Row], hashes: dict[str, str]) -> list[list[Row]]:
+def same_content(rows: list[CaptionRow], hashes: dict[str, str]) -> list[list[CaptionRow]]:
     """Files of equal content under different names: for each content the first row of each of its names."""
-    first: dict[str, Row] = {}
+    first: dict[str, CaptionRow] = {}
     for row in rows:
         first.setdefault(row.video, row)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[CaptionRow]] = {}
     for name, row in first.items():
         if name in hashes:
             groups.setdefault(hashes[name], []).append(row)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def shared_with_training(groups: Iterable[list[Row]]) -> list[tuple[Row, Row]]:
+def shared_with_training(groups: Iterable[list[CaptionRow]]) -> list[tuple[CaptionRow, CaptionRow]]:
     """(training row, validation or test row) of every content that is in both."""
     return [
         (trained, other)
@@ -47,7 +47,7 @@ def shared_with_training(groups: Iterable[list[Row]]) -> list[tuple[Row, Row]]:
     ]
 
 
-def refuse_shared(groups: Iterable[list[Row]]) -> None:
+def refuse_shared(groups: Iterable[list[CaptionRow]]) -> None:
     """`UserError` if training shares a video with validation or test: its results would be worthless."""
     for trained, other in shared_with_training(groups):
         raise UserError(
@@ -57,7 +57,11 @@ def refuse_shared(groups: Iterable[list[Row]]) -> None:
 
 
 def write_manifest(
-    rows: list[Row], tasks: dict[str, Task], hashes: dict[str, str], folder: Path, duplicates: list[list[Row]]
+    rows: list[CaptionRow],
+    tasks: dict[str, Task],
+    hashes: dict[str, str],
+    folder: Path,
+    duplicates: list[list[CaptionRow]],
 ) -> None:
     """Write a manifest: one folder a task, and report.json. A file without a hash is reported as missing."""
     ids = category_ids(tasks)
@@ -114,7 +118,7 @@ def write_manifest(
     write_json(folder / "report.json", report)
 
 
-def _video(row: Row, hashes: dict[str, str], ids: dict[str, int]) -> Video:
+def _video(row: CaptionRow, hashes: dict[str, str], ids: dict[str, int]) -> Video:
     return Video(
         id=row.id,
         file=row.video,

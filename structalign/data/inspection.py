@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from structalign.console import track
-from structalign.data.datasets import Problem, Row, against_tasks, read_table
+from structalign.data.datasets import CaptionRow, Problem, against_tasks, read_table
 from structalign.data.dealing import hash_files, same_content
 from structalign.data.manifest import DATA
 from structalign.data.parallel import in_order
@@ -56,7 +56,7 @@ def _said(problem: Problem, folder: Path) -> str:
 
 
 def _measure(
-    rows: list[Row], hashes: dict[str, str], tasks: dict[str, Task], data: Data, folder: Path, found: Findings
+    rows: list[CaptionRow], hashes: dict[str, str], tasks: dict[str, Task], data: Data, folder: Path, found: Findings
 ) -> None:
     """Count and decode the clips; say which are missing or broken, and whether a run can do without them."""
     owner = {category: key for key, task in tasks.items() for category in task.categories}
@@ -81,7 +81,7 @@ def _measure(
         found.stops += [f"without what is missing or broken, {_said(problem, folder)}" for problem in without]
 
 
-def _seconds(row: Row, folder: Path, timeout: float) -> float | str:
+def _seconds(row: CaptionRow, folder: Path, timeout: float) -> float | str:
     """How long the row's clip lasts, or why it can't be decoded."""
     try:
         return clip_length(folder / "videos" / row.video, row.start, row.end, timeout)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from structalign.data.datasets import Row
+from structalign.data.datasets import CaptionRow
 from structalign.errors import UserError
 from structalign.store import read_json, whole_folder
 
@@ -66,7 +66,7 @@ def local(name: str) -> Path | None:
     return None
 
 
-def refuse_sample_clip(name: str, rows: list[Row]) -> None:
+def refuse_sample_clip(name: str, rows: list[CaptionRow]) -> None:
     """`UserError` if `name` is the sample's CLIP and a caption has a word that the sample's captions don't use.
 
     Words, since a category of one's own may well be called `music` too. Both corpora that sample/ makes pass,
@@ -85,7 +85,8 @@ def refuse_sample_clip(name: str, rows: list[Row]) -> None:
             raise UserError(
                 f"backbone.name = {name} is the sample's tiny CLIP, made for the sample's captions alone, and "
                 f"captions.csv has `{strange[0]}` (row {row.number}): "
-                "`structalign init DIR --tasks N --backbone openai/clip-vit-base-patch32` takes a real one."
+                "use the sample's words, or a real CLIP (`structalign init DIR --tasks N --backbone "
+                "openai/clip-vit-base-patch32`; where tasks.yaml is made, set backbone.name in params.yaml)."
             )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from structalign.errors import UserError
 from structalign.model.backbone import Clip
 from structalign.model.video_text import Shape, VideoText
-from structalign.store import read_json, write_json
+from structalign.store import digest, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,12 @@ def save_checkpoint(folder: Path, config: Config, adapters: dict[str, Tensor], m
     if memory:
         save_file(memory, folder / "memory.safetensors")
     (folder / "README.md").write_text(model_card(config), encoding="utf-8")
+
+
+def fingerprint(folder: Path) -> str:
+    """The hash of what a checkpoint learned; of its config where it learned nothing."""
+    learned = folder / "adapters.safetensors"
+    return digest(learned if learned.exists() else folder / "config.json")
 
 
 def load_memory(folder: Path) -> dict[str, Tensor]:

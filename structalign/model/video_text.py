@@ -283,7 +283,9 @@ class VideoText(nn.Module):
 
 
 Encoder = Callable[[Tokens], TextEmbeddings]
-ROWS = 32  # captions encoded at a time
+ROWS = 8  # captions encoded at a time: few are left over in a group of equal length
+GPU_ROWS = 128  # there a pass takes as long for few as for many
+RELEASED_BATCH = 32
 
 
 @torch.no_grad()
@@ -291,7 +293,7 @@ def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.de
     """Encode captions routed as `task`: [R, L, D] on the CPU.
 
     The same numbers whatever the other captions are, unless padding counts as words (`adapters.words`): then captions
-    are encoded in their order, `ROWS` at a time, each batch padded to its longest.
+    are encoded in their order, a batch of the released code at a time, each padded to its longest.
     """
 
     def encode(rows: Tokens) -> TextEmbeddings:
@@ -316,16 +318,17 @@ def encode_frozen(clip: Clip, model: VideoText | None, tokens: Tokens, device: t
 
 
 def _in_order(tokens: Tokens) -> Iterator[Tensor]:
-    yield from torch.split(torch.arange(len(tokens.eot)), ROWS)
+    yield from torch.split(torch.arange(len(tokens.eot)), RELEASED_BATCH)
 
 
 def _by_length(tokens: Tokens, encode: Encoder, device: torch.device) -> TextEmbeddings:
-    """Captions are grouped by their own token count and encoded `ROWS` at a time, the last group filled up by
-    repeats: the shapes of a caption's computation depend on the caption alone."""
+    """Captions are grouped by their own token count and encoded a fixed number of rows at a time, the last group filled
+    up by repeats: the shapes of a caption's computation depend on the caption alone."""
     parts: list[tuple[Tensor, TextEmbeddings]] = []
+    rows = ROWS if device.type == "cpu" else GPU_ROWS
     for end in torch.unique(tokens.eot).tolist():
-        for chunk in (tokens.eot == end).nonzero()[:, 0].split(ROWS):
-            filled = chunk[torch.arange(ROWS) % len(chunk)]
+        for chunk in (tokens.eot == end).nonzero()[:, 0].split(rows):
+            filled = chunk[torch.arange(rows) % len(chunk)]
             parts.append((chunk, encode(tokens[filled].to(device))[slice(len(chunk))]))
     return _joined(tokens, parts)
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -185,6 +186,13 @@ def test_check_tells_one_content_once_however_many_names_it_has(copy: Path) -> N
         False,
         True,
     ]
+
+
+def test_check_looks_into_a_folder_before_init_takes_it(copy: Path, project: Path) -> None:
+    assert re.search(r"all +8 +8 +4\.0", structalign("data", "check", str(copy))[1])
+    (copy / "captions.csv").write_text("video;caption;category;split\n")
+    code, said = structalign("data", "check", str(copy))
+    assert (code, "the table is separated by ';'" in said) == (1, True)
 
 
 def test_check_names_the_table_where_no_row_is_to_blame(own: Path) -> None:

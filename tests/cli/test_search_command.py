@@ -95,3 +95,11 @@ def test_after_init_search_says_that_the_results_are_of_another_tasks_yaml() -> 
 def test_a_task_that_tasks_yaml_lacks_is_told() -> None:
     with pytest.raises(UserError, match=r"tasks\.yaml has no task t09: choose one of t01, t02, t03"):
         last_learned(OWN, "t09")
+
+
+def test_videos_that_another_model_encoded_are_not_searched() -> None:
+    """`dvc repro` was stopped between training and embedding."""
+    learn(["cats"])
+    write_json(Path("work/index/t01.json"), {"galleries": [{"task": "t01", "encoder": "0"}]})
+    code, said = structalign("search", "a cat")
+    assert (code, "videos that another model than checkpoints/t01 encoded: run `dvc repro`" in said) == (1, True)

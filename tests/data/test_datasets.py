@@ -73,6 +73,12 @@ def test_a_wrong_row_is_named_with_its_column(tmp_path: Path, line: str, says: s
         ("video,caption,category,split,strat", "column `strat`: it is unknown"),
         ("video,caption,category,split,split", "column `split`: it is there twice"),
         ("", "column `video`: it is missing"),
+        (
+            "file,caption,category,split",
+            "column `video`: it is missing: the first row names video, caption, category, split",
+        ),
+        ("video,captions,category,split", "column `caption`: it is missing: rename `captions`"),
+        ("video;caption;category;split", "the table is separated by ';': save it with commas"),
     ],
 )
 def test_a_wrong_header_is_named(tmp_path: Path, header: str, says: str) -> None:
@@ -102,11 +108,11 @@ def test_a_file_in_two_splits_is_told_once_with_its_rows(tmp_path: Path) -> None
 def test_all_that_is_wrong_is_found_and_the_first_told_with_the_number_of_others(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,,cats,dev,,\nb.mp4,sits,cats,train,,\nc.mp4,sits,,train,,\n"
     assert len(read_table(table(tmp_path, text))[1]) == 3
-    assert "(2 more: `structalign data check` lists all)" in complaint(tmp_path, text)
+    assert f"(2 more: `structalign data check {tmp_path}` lists all)" in complaint(tmp_path, text)
 
 
 def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"captions\.csv does not exist: `dvc pull data`"):
+    with pytest.raises(UserError, match=r"captions\.csv does not exist: a folder of own videos has"):
         read_captions(tmp_path)
     (tmp_path / "captions.csv").write_bytes(HEADER.encode() + "köche".encode("latin-1"))
     with pytest.raises(UserError, match="is not UTF-8"):
@@ -130,7 +136,12 @@ def test_tasks_and_table_must_fit(tmp_path: Path) -> None:
     ]
 
 
+def test_a_category_that_is_spelled_in_two_ways_is_named_in_both(tmp_path: Path) -> None:
+    rows = read_captions(table(tmp_path, HEADER + "a.mp4,sits,bars,train,,\n"))
+    assert "'bars' is in no task of tasks.yaml, which has 'barz'" in str(against_tasks(rows, deal(["barz"], 1))[0])
+
+
 def test_a_task_needs_two_training_videos(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,sleeps,cats,train,,\nb.mp4,sits,cats,test,,\n"
-    with pytest.raises(UserError, match="task t01 has one training video"):
+    with pytest.raises(UserError, match=r"task t01 \(cats\) has one training video"):
         read_captions(table(tmp_path, text), deal(["cats"], 1))

@@ -139,7 +139,7 @@ def test_a_category_that_loses_all_its_training_videos_stops(project: Path) -> N
 def test_the_sample_s_clip_is_refused_for_other_data_whatever_its_categories(project: Path) -> None:
     table = project / "data/captions.csv"
     table.write_text(table.read_text().replace("caption 7,dogs", "A sparrow 7,dogs"))
-    with pytest.raises(UserError, match=r"captions.csv has `a` \(row 9\): `structalign init"):
+    with pytest.raises(UserError, match=r"captions.csv has `a` \(row 9\): use the sample"):
         prepare.main()
 
 
