@@ -19,13 +19,16 @@ def measured(stage: str, task: str, path: Path | None = None) -> Iterator[dict[s
     """Measure the block and write `path`, else work/costs/<stage>/<task>.json; the block may add entries of its own.
 
     Peak memory is this process's and the largest one's of those it started (ffmpeg; Linux counts to a child what its
-    parent held when it was started). Threads are torch's, where it is loaded.
+    parent held when it was started). Threads are torch's, where it is loaded, and so is the peak of GPU memory.
     """
     entries: dict[str, Any] = {}
     start = time.perf_counter()
     yield entries
     peaks = [resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    threads = {"threads": torch.get_num_threads()} if (torch := sys.modules.get("torch")) else {}
+    torch = sys.modules.get("torch")
+    machine = {"threads": torch.get_num_threads()} if torch else {}
+    if torch and torch.cuda.is_initialized():
+        machine["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
     write_json(
         path or COSTS / stage / f"{task}.json",
         {
@@ -34,7 +37,7 @@ def measured(stage: str, task: str, path: Path | None = None) -> Iterator[dict[s
             "seconds": round(time.perf_counter() - start, 3),
             "peak_memory_bytes": sum(peaks) * 1024,
             "cores": cores(),
-            **threads,
+            **machine,
             **entries,
         },
     )

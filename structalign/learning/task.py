@@ -185,7 +185,7 @@ class Task:
         (frames,) = shared(len(states), lambda rows: [self.embed_frames(states[rows])])
         frames = frames[shown]
         if self._frozen_text is not None:
-            return self.model.map_text(self._frozen_text[pairs.caption].to(self.device)), frames
+            return self.model.map_text(self._frozen_text[pairs.caption].trimmed().to(self.device)), frames
         tokens = self.captions.tokens[pairs.caption]
 
         def embed_text(rows: Tensor) -> list[Tensor]:

@@ -44,13 +44,13 @@ def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str
             f"`backbone.vision_frozen` = {depth}, but {recipe.backbone.name} has only "
             f"{counted(layers, 'vision layer')}: lower it."
         )
-    pixels = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255
+    pixels = torch.from_numpy(frames.copy()).to(device).permute(0, 3, 1, 2).float() / 255
     if view == CENTRE:
         pixels = centre_view(pixels, clip.image_size)
     else:
         pixels = seeded_view(pixels, clip.image_size, recipe.features.flip, recipe.features.seed, view, video)
     with autocast(device, precision):
-        states = clip.vision_prefix((pixels.to(device) - mean) / std, depth).half()
+        states = clip.vision_prefix((pixels - mean) / std, depth).half()
     if view != CENTRE:
         return {"states": states.cpu()}
     return {"states": states.cpu(), "frames": clip.vision_suffix(states.float(), depth).cpu()}

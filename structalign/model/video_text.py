@@ -60,6 +60,12 @@ class TextEmbeddings:
     def to(self, device: torch.device) -> "TextEmbeddings":
         return TextEmbeddings(self.words.to(device), self.mask.to(device), self.sentence.to(device))
 
+    def trimmed(self) -> "TextEmbeddings":
+        """Without the columns at the end that hold no word of any caption."""
+        used = self.mask.any(dim=0).nonzero()[:, 0]
+        length = int(used[-1]) + 1 if len(used) else 1
+        return TextEmbeddings(self.words[:, :length], self.mask[:, :length], self.sentence)
+
     def followed_by(self, other: "TextEmbeddings") -> "TextEmbeddings":
         """Both, one after the other, padded to the longer."""
         length = max(self.mask.shape[1], other.mask.shape[1])

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from structalign.errors import UserError
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.retrieval.comparison import FUSED, Comparison
-from structalign.retrieval.similarity import best_frame, cosines, mean_of_best
+from structalign.retrieval.similarity import best_frame, best_words, cosines, mean_of_best
 from structalign.store import digest, read_json, write_json
 
 # a tile: with captions of 32 tokens its word-frame cosines are 64 MiB of float32
@@ -90,10 +90,11 @@ def _tile(text: TextEmbeddings, frames: Tensor, comparison: Comparison, model: V
     used = text.mask.any(dim=0)
     used[0] = True  # a caption may have no word at all
     mask = text.mask[:, used]
-    cosine = cosines(text.words[:, used], frames)
-    found = {"words": mean_of_best(cosine, mask)} if comparison.words else {}
+    cosine = cosines(text.words[:, used], mask, frames)
+    best = best_words(cosine)
+    found = {"words": mean_of_best(cosine, best, mask)} if comparison.words else {}
     found["sentence"] = comparison.sentence(model, text.sentence, frames)
-    return found | {"best_frame": best_frame(cosine, mask).to(torch.uint8)}
+    return found | {"best_frame": best_frame(best).to(torch.uint8)}
 
 
 def side_by_side(blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

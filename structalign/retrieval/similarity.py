@@ -8,12 +8,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def cosines(words: Tensor, frames: Tensor) -> Tensor:
-    """<n(w_l), n(f_n)> of every word and frame. words: [Q, L, D] and frames: [V, N, D], raw. Returns [Q, L, V, N]."""
-    q, length, dim = words.shape
-    v, n, _ = frames.shape
-    flat = F.normalize(words, dim=-1).reshape(q * length, dim) @ F.normalize(frames, dim=-1).reshape(v * n, dim).T
-    return flat.view(q, length, v, n)
+def cosines(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
+    """<n(w_l), n(f_n)> of every word and frame; -inf where the mask has no word.
+
+    words: [Q, L, D] and frames: [V, N, D], raw; mask: [Q, L] bool, true on words. Returns [Q, L, V, N].
+    """
+    v, n, dim = frames.shape
+    columns = F.normalize(frames, dim=-1).reshape(v * n, dim).T
+    if words.is_cuda:  # to look at the mask would be to wait for all work
+        found = (F.normalize(words, dim=-1) @ columns).masked_fill(~mask[..., None], -torch.inf)
+    else:  # padding, often more than half, is not multiplied
+        packed = F.normalize(words[mask], dim=-1) @ columns
+        found = packed.new_full((*mask.shape, v * n), -torch.inf)
+        found[mask] = packed
+    return found.view(*mask.shape, v, n)
 
 
 def word_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
@@ -22,15 +30,20 @@ def word_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
     words: [Q, L, D] raw; mask: [Q, L] bool, true on words; frames: [V, N, D] raw. Returns [Q, V] in [-1, 1]; 0 for a
     caption without any word.
     """
-    return mean_of_best(cosines(words, frames), mask)
+    cosine = cosines(words, mask, frames)
+    return mean_of_best(cosine, best_words(cosine), mask)
 
 
-def mean_of_best(cosine: Tensor, mask: Tensor) -> Tensor:
-    """s from the cosines [Q, L, V, N] and the word mask [Q, L]: [Q, V]."""
-    keep = mask[:, :, None]
-    over_words = torch.where(keep, cosine.amax(dim=3), 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)[:, None]
-    over_frames = cosine.masked_fill(~keep[..., None], -torch.inf).amax(dim=1).mean(dim=2)
-    return torch.where(mask.any(dim=1)[:, None], (over_words + over_frames) / 2, 0)
+def best_words(cosine: Tensor) -> Tensor:
+    """The largest cosine of any word with each frame: [Q, L, V, N] -> [Q, V, N]."""
+    return cosine.amax(dim=1)
+
+
+def mean_of_best(cosine: Tensor, best: Tensor, mask: Tensor) -> Tensor:
+    """s [Q, V] from the `cosines` [Q, L, V, N], their `best_words` [Q, V, N] and the word mask [Q, L]."""
+    by_word = torch.where(mask[:, :, None], cosine.amax(dim=3), 0).sum(dim=1)
+    over_words = by_word / mask.sum(dim=1).clamp(min=1)[:, None]
+    return torch.where(mask.any(dim=1)[:, None], (over_words + best.mean(dim=2)) / 2, 0)
 
 
 def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
@@ -44,6 +57,6 @@ def sentence_mean(sentences: Tensor, frames: Tensor) -> Tensor:
     return F.normalize(sentences, dim=-1) @ F.normalize(frames.mean(dim=1), dim=-1).T
 
 
-def best_frame(cosine: Tensor, mask: Tensor) -> Tensor:
-    """The frame that holds the largest cosine of each pair, from [Q, L, V, N] and the mask [Q, L]: [Q, V] int64."""
-    return cosine.masked_fill(~mask[:, :, None, None], -torch.inf).amax(dim=1).argmax(dim=2)
+def best_frame(best: Tensor) -> Tensor:
+    """The frame that holds the largest cosine of each pair, from the `best_words` [Q, V, N]: [Q, V] int64."""
+    return best.argmax(dim=2)

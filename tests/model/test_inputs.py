@@ -13,7 +13,7 @@ STATISTICS = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
 
 def test_pixels_are_the_frames_views_as_the_features_were_made_of(tmp_path: Path) -> None:
     features = write_features(tmp_path / "f")
-    pixels = Pixels(features, NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3)
+    pixels = Pixels(features, NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
     frames = torch.from_numpy(NoiseFrames(1).frames(2)).permute(0, 3, 1, 2).float() / 255
     centre, seeded = centre_view(frames, IMAGE), seeded_view(frames, IMAGE, True, 3, "view01", "0-2")
     torch.testing.assert_close(pixels.states(2), (centre - 0.5) / 0.25)
@@ -59,7 +59,7 @@ def test_without_cached_views_the_centre_is_the_cached_one(tmp_path: Path) -> No
 
 def test_a_split_has_the_same_length_views_and_captions_whatever_is_read(tmp_path: Path) -> None:
     features = write_features(tmp_path / "f")
-    pixels = Pixels(features, NoiseFrames(1), IMAGE, STATISTICS, flip=False, seed=0)
+    pixels = Pixels(features, NoiseFrames(1), IMAGE, STATISTICS, flip=False, seed=0, device=CPU)
     for videos in (pixels, Embeddings(features, tiny_clip(), 1, CPU)):
         assert (len(videos), videos.views) == (len(features), features.views)
         assert torch.equal(videos.captions().video, features.captions().video)

@@ -3,7 +3,7 @@ import torch
 from tiny import CPU, DIM, FRAMES, IMAGE, LAYERS, PATCHES, WIDTH, noise, shaken, tiny_clip, tiny_model, tokens
 
 from structalign.model.backbone import Tokens
-from structalign.model.video_text import encode_frozen, encode_queries
+from structalign.model.video_text import TextEmbeddings, encode_frozen, encode_queries
 
 MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))
 
@@ -157,3 +157,11 @@ def test_two_tasks_have_unlike_prototypes() -> None:
 def test_a_video_has_one_embedding_a_frame() -> None:
     states = noise(2, FRAMES, 1 + PATCHES, WIDTH)
     assert tiny_model().encode_frames(states).shape == (2, FRAMES, DIM)
+
+
+def test_trimming_leaves_out_only_columns_without_a_word() -> None:
+    mask = torch.tensor([[False, True, False, False, False], [False, True, True, False, False]])
+    text = TextEmbeddings(noise(2, 5, 3), mask, noise(2, 3))
+    assert torch.equal(text.trimmed().words, text.words[:, :3])
+    assert torch.equal(text.trimmed().mask, mask[:, :3])
+    assert TextEmbeddings(text.words, mask & False, text.sentence).trimmed().mask.shape == (2, 1)

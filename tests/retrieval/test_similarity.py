@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tiny import noise
 from torch import Tensor
 
-from structalign.retrieval.similarity import best_frame, cosines, sentence_video, word_frame
+from structalign.retrieval.similarity import best_frame, best_words, cosines, sentence_video, word_frame
 
 lengths = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 
@@ -76,7 +76,7 @@ def test_sentence_video_equals_a_double_loop(queries: int, videos: int, seed: in
 @settings(deadline=None, max_examples=30)
 def test_the_best_frame_holds_the_largest_cosine_of_any_word(lengths: list[int], videos: int, seed: int) -> None:
     words, frames = noise(len(lengths), 5, 6, seed=seed), noise(videos, 3, 6, seed=seed + 1000)
-    best = best_frame(cosines(words, frames), masked(lengths))
+    best = best_frame(best_words(cosines(words, masked(lengths), frames)))
     for q, length in enumerate(lengths):
         for v in range(videos):
             tops = [max(cosine(word, frame) for word in words[q, :length]) for frame in frames[v]]
