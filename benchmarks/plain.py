@@ -209,15 +209,27 @@ def encode_queries(
 
 def word_frame(words: Sequence[Tensor], frames: Tensor) -> Tensor:
     """s of every caption, given as its words [L, D], and every video of [V, N, D]: [Q, V]."""
-    unit_words, unit_frames = [F.normalize(w, dim=-1) for w in words], F.normalize(frames, dim=-1)
+    units = [F.normalize(video, dim=-1) for video in frames]
     rows = []
-    for caption in unit_words:
-        row = []
-        for video in unit_frames:
-            cosine = caption @ video.T
-            row.append((cosine.max(dim=1).values.mean() + cosine.max(dim=0).values.mean()) / 2)
+    for w in words:
+        unit = F.normalize(w, dim=-1)
+        rows.append(torch.stack([of_pair(unit, video) for video in units]))
+    return torch.stack(rows)
+
+
+def word_frame_by_pair(words: Sequence[Tensor], frames: Tensor) -> Tensor:
+    """The same, each pair as its formula is written: unit vectors are made anew for each."""
+    rows = []
+    for w in words:
+        row = [of_pair(F.normalize(w, dim=-1), F.normalize(video, dim=-1)) for video in frames]
         rows.append(torch.stack(row))
     return torch.stack(rows)
+
+
+def of_pair(words: Tensor, frames: Tensor) -> Tensor:
+    """s of unit vectors [L, D] and [N, D]."""
+    cosine = words @ frames.T
+    return (cosine.max(dim=1).values.mean() + cosine.max(dim=0).values.mean()) / 2
 
 
 def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Word-frame similarity of a training batch, forward and backward, and a block of an evaluation's scores.
 
-Ours: `word_frame`, and `gallery.score`, which also finds the best frame. Plain: loops over pairs.
+Ours: `word_frame`, and `gallery.score`, which also finds the best frame. Plain: loops over
+pairs, whose unit vectors are made once or, in training also, for each pair anew.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -41,12 +43,19 @@ def similarity(
         words.grad = seen.grad = None
         return (word_frame(words, text.mask, seen) * weight).sum().backward()  # type: ignore[no-untyped-call]
 
-    def theirs() -> object:
-        words.grad = seen.grad = None
-        found = plain.word_frame(list_of_words(words, text.mask), seen)
-        return (found * weight).sum().backward()  # type: ignore[no-untyped-call]
+    def theirs(loops: Callable[[Sequence[Tensor], Tensor], Tensor]) -> Callable[[], object]:
+        def work() -> object:
+            words.grad = seen.grad = None
+            found = loops(list_of_words(words, text.mask), seen)
+            return (found * weight).sum().backward()  # type: ignore[no-untyped-call]
 
-    rows = [compare(f"similarity, B = {batch}, with backward", ours, theirs, TRAINING_GOAL, repeats, device)]
+        return work
+
+    kinds = {"units made once": plain.word_frame, "units made by pair": plain.word_frame_by_pair}
+    rows = [
+        compare(f"B = {batch} with backward, {name}", ours, theirs(loops), TRAINING_GOAL, repeats, device)
+        for name, loops in kinds.items()
+    ]
     asked, stored = embedded(size, queries, videos, frames, torch.device("cpu"))
     spoken = list_of_words(asked.words, asked.mask)
     rows.append(

@@ -67,58 +67,67 @@ class Row:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def timed(work: Work, device: torch.device) -> tuple[float, int]:
-    """Seconds of one call, and the bytes that it took at most beyond what was held before."""
+def timed(work: Work, device: torch.device) -> float:
+    """Seconds of one call."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        held, start = torch.cuda.memory_allocated(device), time.perf_counter()
-        work()
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
         torch.cuda.synchronize(device)
-        return time.perf_counter() - start, torch.cuda.max_memory_allocated(device) - held
+    return time.perf_counter() - start
+
+
+def peaked(work: Work, device: torch.device) -> tuple[float, int]:
+    """Seconds of one call, and the bytes that it took at most beyond what was held before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        held, seconds = torch.cuda.memory_allocated(device), timed(work, device)
+        return seconds, torch.cuda.max_memory_allocated(device) - held
+    gc.collect()
     with suppress(OSError, AttributeError):  # else a side would reuse what the other one freed, and seem to take none
         ctypes.CDLL(None).malloc_trim(0)
     with Memory() as before:
         pass
     with Memory() as memory:
-        start = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - start
+        seconds = timed(work, device)
     return seconds, max(0, memory.own - before.own)
 
 
 def compare(
     name: str, ours: Work, plain: Work, goal: float, repeats: int, device: torch.device, warm: bool = True, **more: Any
 ) -> Row:
-    """Both sides `repeats` times in turn; `warm`: after one call each that does not count."""
-    if warm:
-        ours()
-        plain()
-    found = [(timed(ours, device), timed(plain, device)) for _ in range(repeats)]
-    a, b = (statistics.median(pair[side][0] for pair in found) for side in (0, 1))
-    peaks = [max(pair[side][1] for pair in found) // MIB for side in (0, 1)]
-    spread = {
-        "ours_seconds": [round(pair[0][0], 5) for pair in found],
-        "plain_seconds": [round(pair[1][0], 5) for pair in found],
+    """Both sides `repeats` times in turn; with `warm`, after one call each whose time does not count.
+
+    Memory is watched in the first call alone, so that no other one is slowed by it.
+    """
+    first = [peaked(ours, device), peaked(plain, device)]
+    counted = [[] if warm else [seconds] for seconds, _ in first]
+    for _ in range(repeats if warm else repeats - 1):
+        counted[0].append(timed(ours, device))
+        counted[1].append(timed(plain, device))
+    a, b = (statistics.median(side) for side in counted)
+    peaks = [peak // MIB for _, peak in first]
+    told = {
+        f"{side}_seconds": [round(x, 5) for x in found] for side, found in zip(("ours", "plain"), counted, strict=True)
     }
-    return Row(name, a, b, b / a, goal, peaks[0], peaks[1], spread | more)
+    return Row(name, a, b, b / a, goal, peaks[0], peaks[1], told | more)
 
 
 def median_of(work: Work, repeats: int, device: torch.device) -> tuple[float, int]:
-    """Median seconds of a call and its largest peak in bytes, after one call that does not count."""
-    work()
-    found = [timed(work, device) for _ in range(repeats)]
-    return statistics.median(seconds for seconds, _ in found), max(peak for _, peak in found)
+    """Median seconds of a call, and the peak in bytes of the call before, whose time does not count."""
+    _, peak = peaked(work, device)
+    return statistics.median(timed(work, device) for _ in range(repeats)), peak
 
 
 def show(rows: list[Row]) -> None:
     """Print a line a comparison."""
-    typer.echo(f"{'':34}{'ours':>10}{'plain':>10}{'ratio':>8}{'goal':>6}   peak MiB, ours / plain")
+    typer.echo(f"{'':40}{'ours':>10}{'plain':>10}{'ratio':>8}{'goal':>6}   peak MiB, ours / plain")
     for row in rows:
         verdict = "" if row.ratio >= row.goal else "  below its goal"
         typer.echo(
-            f"{row.name:34}{row.ours:9.4f}s{row.plain:9.4f}s{row.ratio:8.2f}{row.goal:6g}"
+            f"{row.name:40}{row.ours:9.4f}s{row.plain:9.4f}s{row.ratio:8.2f}{row.goal:6g}"
             f"   {row.ours_peak_mib} / {row.plain_peak_mib}{verdict}"
         )
 

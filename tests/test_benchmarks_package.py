@@ -48,6 +48,7 @@ def test_both_similarities_are_those_of_loops() -> None:
     text, frames = embedded(SIZE, 7, 5, 3, CPU)
     words = list_of_words(text.words, text.mask)
     assert torch.allclose(word_frame(text.words, text.mask, frames), plain.word_frame(words, frames), atol=1e-6)
+    assert torch.allclose(plain.word_frame_by_pair(words, frames), plain.word_frame(words, frames), atol=1e-6)
     found = score(text, frames)
     assert torch.allclose(found["words"], plain.word_frame(words, frames), atol=1e-6)
     assert torch.allclose(found["sentence"], plain.sentence_video(text.sentence, frames), atol=1e-6)
