@@ -1,6 +1,6 @@
 """A gallery larger than memory: queries scored and ranked against memory-mapped videos, block by block.
 
-    python -m benchmarks.scale --videos 200000 --queries 500 --dim 128
+    python -m benchmarks scale --videos 200000 --queries 500 --dim 128
 
 Unit vectors drawn at random stand for the galleries of 20 tasks; the functions are those of the embed stage. Memory is
 told apart: what the process holds itself, and pages of mapped files, which the system takes back when it needs them.
@@ -8,7 +8,6 @@ told apart: what the process holds itself, and pages of mapped files, which the 
 
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.timing import Memory
 from structalign.model.video_text import TextEmbeddings
 from structalign.retrieval.gallery import Gallery, read_galleries, score, side_by_side, write_index
 from structalign.retrieval.ranking import measure, rank
@@ -114,29 +114,3 @@ def captions(count: int, dim: int, seed: int) -> TextEmbeddings:
     length = torch.randint(4, WORDS + 1, (count,), generator=source)
     words: Tensor = torch.randn(count, WORDS, dim, generator=source)
     return TextEmbeddings(words, torch.arange(WORDS) < length[:, None], torch.randn(count, dim, generator=source))
-
-
-class Memory:
-    """Samples what the process holds itself (`own`) and of mapped files (`mapped`): the most of each, in bytes."""
-
-    def __enter__(self) -> "Memory":
-        self.own = self.mapped = 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-        return self
-
-    def _look(self) -> None:
-        while not self._done.wait(0.05):
-            lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-            told = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if line.startswith("Rss")}
-            self.own = max(self.own, told["RssAnon"])
-            self.mapped = max(self.mapped, told["RssFile"] + told["RssShmem"])
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-
-if __name__ == "__main__":
-    typer.run(scale)

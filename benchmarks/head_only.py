@@ -1,0 +1,182 @@
+"""A whole run of `head_only`: ten tasks learned one after another, and after each all queries seen ranked.
+
+Nothing runs but what the method trains and what ranks: the frozen embeddings of videos are random vectors, those of
+captions come from a text tower so small that it costs nothing. With fewer tasks, epochs or videos the whole is
+projected: a step costs the same, and a score of one query and one video too.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks import made
+from benchmarks.options import OUT, TINY
+from benchmarks.timing import MIB, Memory, keep
+from structalign.learning.memory import Memory as Remembered
+from structalign.learning.methods import method_named
+from structalign.learning.start import build
+from structalign.learning.training import TaskTrainer
+from structalign.model.backbone import Clip, Tokens
+from structalign.model.checkpoint import Config
+from structalign.model.device import prepare_device
+from structalign.model.features import CENTRE, Captions
+from structalign.model.video_text import VideoText
+from structalign.retrieval.gallery import Gallery
+from structalign.retrieval.ranking import measure, rank
+from structalign.retrieval.scoring import embed_videos, queries_at_once, score_galleries
+
+TASKS, EPOCHS, VIDEOS, EACH, SHOWN, BATCH = 10, 20, 320, 20, 2990, 32  # MSRVTT-10
+GOAL = 180.0  # seconds
+METHOD = "head_only"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Random frozen embeddings [V, N, D] of videos, with one training view, and their captions."""
+
+    frames: Tensor
+    spoken: Captions
+    views: int = 1
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def states(self, video: int, view: str = CENTRE) -> Tensor:
+        return self.frames[video]
+
+    def captions(self) -> Captions:
+        return self.spoken
+
+
+@dataclass
+class Run:
+    """What a chain of tasks has come to, and how long its parts took."""
+
+    clip: Clip
+    size: made.Size
+    device: torch.device
+    galleries: list[Gallery] = field(default_factory=list)
+    steps: int = 0
+    cells: int = 0
+    step_seconds: float = 0.0
+    task_seconds: float = 0.0
+    ranking_seconds: float = 0.0
+
+
+def head_only(
+    tasks: Annotated[int, typer.Option(min=1, max=TASKS, help="tasks to run")] = TASKS,
+    epochs: Annotated[int, typer.Option(min=1, help="epochs of a task")] = EPOCHS,
+    videos: Annotated[int, typer.Option(min=40, help="training videos of all ten tasks")] = VIDEOS,
+    shown: Annotated[int, typer.Option(min=40, help="gallery videos of all ten tasks, a query each")] = SHOWN,
+    frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
+    tiny: TINY = False,
+    out: OUT = Path("benchmarks/results"),
+) -> None:
+    """An MSRVTT-10-sized run of the method that trains maps over frozen embeddings."""
+    options = dict(locals(), out=str(out))
+    device = prepare_device()
+    size = made.Size(**{**vars(made.TINY), "dim": made.TINY.dim if tiny else made.VIT_B_32.dim, "positions": 77})
+    with Memory() as memory:
+        done = chain(made.random_clip(size), size, tasks, epochs, videos // TASKS, shown // TASKS, frames, device)
+    whole = tasks == TASKS and epochs == EPOCHS and videos == VIDEOS and shown == SHOWN
+    seconds = done.step_seconds + done.task_seconds + done.ranking_seconds if whole else projected(done, tasks)
+    verb = "measured" if whole else "projected"
+    row = {
+        "name": "head_only, MSRVTT-10",
+        "seconds": round(seconds, 1),
+        "how": verb,
+        "goal_seconds": GOAL,
+        "ratio": GOAL / seconds,
+        "goal": 1.0,
+        "steps": done.steps,
+        "step_milliseconds": round(1000 * done.step_seconds / done.steps, 3),
+        "step_seconds": round(done.step_seconds, 2),
+        "task_seconds": round(done.task_seconds, 2),
+        "ranking_seconds": round(done.ranking_seconds, 2),
+        "own_peak_mib": memory.own // MIB,
+    }
+    typer.echo(
+        f"head_only: {seconds:.0f} s {verb} (goal {GOAL:.0f}); this run: {done.steps} steps of "
+        f"{row['step_milliseconds']} ms, {done.task_seconds:.1f} s around them, {done.ranking_seconds:.1f} s to rank, "
+        f"peak {row['own_peak_mib']} MiB"
+    )
+    keep(out, "head-only", device, options, [], shares=[row])
+
+
+def projected(done: Run, tasks: int) -> float:
+    """Seconds of the whole run."""
+    steps = TASKS * EPOCHS * -(-VIDEOS // TASKS * EACH // BATCH)
+    cells = sum((SHOWN // TASKS * t) ** 2 for t in range(1, TASKS + 1))
+    return (
+        done.step_seconds / done.steps * steps
+        + done.task_seconds / tasks * TASKS
+        + done.ranking_seconds / done.cells * cells
+    )
+
+
+def chain(
+    clip: Clip, size: made.Size, tasks: int, epochs: int, videos: int, shown: int, frames: int, device: torch.device
+) -> Run:
+    """Learn and rank task after task; videos, shown: of a task."""
+    run = Run(clip.to(device), size, device)
+    spoken = made.captions(size, tasks * shown, seed=1)
+    model, memory = build(clip, method_named(METHOD), made.settings(size, 1, BATCH, "fp32"), frames)
+    for number in range(1, tasks + 1):
+        source = torch.Generator().manual_seed(number)
+        memory = learn(run, model, memory, number, epochs, torch.randn(videos, frames, size.dim, generator=source))
+        begun = time.perf_counter()
+        add_gallery(run, model, number, torch.randn(shown, frames, size.dim, generator=source))
+        rank_all(run, model, Tokens(spoken.ids[: number * shown], spoken.eot[: number * shown]))
+        run.ranking_seconds += time.perf_counter() - begun
+        typer.echo(f"task {number}: {run.steps} steps, {run.step_seconds:.1f} + {run.ranking_seconds:.1f} s so far")
+    return run
+
+
+def learn(run: Run, model: VideoText, memory: Remembered, number: int, epochs: int, seen: Tensor) -> Remembered:
+    """Train on a task's videos as the train stage does; what is remembered then."""
+    begun = time.perf_counter()
+    video = torch.arange(len(seen)).repeat_interleave(EACH)
+    first = made.CATEGORIES * (number - 1)
+    spoken = Captions(made.captions(run.size, len(video), number), video, first + video % made.CATEGORIES)
+    acts = made.settings(run.size, number, BATCH, "fp32", epochs)
+    trainer = TaskTrainer(model, method_named(METHOD), Held(seen, spoken), memory, number, acts, run.device)
+    rows: list[object] = []
+    start = time.perf_counter()
+    trainer.fit(rows.append)
+    spent = time.perf_counter() - start
+    run.steps += len(rows)
+    run.step_seconds += spent
+    remembered = trainer.remember(made.CATEGORIES)
+    run.task_seconds += time.perf_counter() - begun - spent
+    return remembered
+
+
+@torch.no_grad()
+def add_gallery(run: Run, model: VideoText, number: int, seen: Tensor) -> None:
+    """Embed a task's gallery videos and store them."""
+    silent = Captions(made.captions(run.size, 1), torch.zeros(1), torch.zeros(1))
+    frames = embed_videos(model, Held(seen, silent), run.device, "embed")
+    times = list(range(seen.shape[1]))
+    rows = [{"id": f"{number}-{v}", "task": f"t{number}", "times": times} for v in range(len(seen))]
+    run.galleries.append(Gallery(f"t{number}", rows, F.normalize(frames, dim=-1), F.normalize(seen, dim=-1)))
+
+
+@torch.no_grad()
+def rank_all(run: Run, model: VideoText, tokens: Tokens) -> None:
+    """Score and rank the queries of all tasks seen, one a video, against all galleries."""
+    came_with = [row["task"] for part in run.galleries for row in part.rows]
+    names = [part.task for part in run.galleries]
+    owner, config = np.arange(len(came_with)), Config("random", METHOD, tasks=names)
+    at_once = queries_at_once(len(owner), len(owner))
+    blocks = score_galleries(run.clip, model, config, tokens, came_with, run.galleries, run.device, "rank", at_once)
+    ranks = rank(({name: x.numpy() for name, x in found.items()} for found, _ in blocks), owner, came_with, 0.5)
+    for system in ("method", "zero_shot"):
+        measure(ranks, system, owner, came_with, names)
+    run.cells += len(owner) ** 2

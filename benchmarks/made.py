@@ -1,0 +1,216 @@
+"""What the benchmarks measure on, made of nothing: a random CLIP, captions, a task's videos, and a model that begins a
+task.
+
+Letters: V videos, N frames, S image size, R captions, L tokens, D embedding.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.plain import Plan
+from structalign.learning.memory import Memory, remember
+from structalign.learning.methods import method_named
+from structalign.learning.settings import Settings
+from structalign.learning.start import build
+from structalign.learning.training import TaskTrainer
+from structalign.model.backbone import Clip, Tokens, empty_clip
+from structalign.model.device import autocast
+from structalign.model.features import (
+    CENTRE,
+    Captions,
+    Features,
+    Videos,
+    view_name,
+    write_captions,
+    write_index,
+    write_view,
+)
+from structalign.model.video_text import VideoText
+from structalign.sections.adapters import Adapters
+from structalign.sections.backbone import Backbone
+from structalign.sections.contrastive import Contrastive
+from structalign.sections.crp import Crp
+from structalign.sections.etf import Etf
+from structalign.sections.optim import Phase, Shared
+from structalign.sections.pseudo import Pseudo
+
+CATEGORIES = 2  # of a task, as in MSRVTT-10
+ROOM = 20  # categories of all tasks
+
+
+@dataclass(frozen=True)
+class Size:
+    """A CLIP and what is built around it. text and vision: (width, inner width, layers, heads)."""
+
+    text: tuple[int, int, int, int]
+    vision: tuple[int, int, int, int]
+    vocabulary: int
+    positions: int
+    image: int
+    patch: int
+    dim: int
+    frozen: int
+    rank: int
+    experts: int
+
+
+VIT_B_32 = Size((512, 2048, 12, 8), (768, 3072, 12, 12), 49408, 77, 224, 32, 512, 2, 64, 10)
+TINY = Size((32, 40, 3, 4), (32, 40, 3, 4), 64, 32, 32, 16, 24, 1, 2, 3)
+
+
+def size_of(tiny: bool) -> Size:
+    return TINY if tiny else VIT_B_32
+
+
+def random_clip(size: Size) -> Clip:
+    """A CLIP of this shape, equal weights at every call."""
+    text, vision = (
+        dict(zip(("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"), x, strict=True))
+        for x in (size.text, size.vision)
+    )
+    end = size.vocabulary - 1
+    ids = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
+    config = {
+        "text_config": {**text, **ids, "vocab_size": size.vocabulary, "max_position_embeddings": size.positions},
+        "vision_config": {**vision, "image_size": size.image, "patch_size": size.patch},
+        "projection_dim": size.dim,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return empty_clip(config)
+
+
+def captions(size: Size, count: int, seed: int = 0) -> Tokens:
+    """Random captions as long as MSR-VTT's: about 12 tokens with start and end, 6 to 30."""
+    source = torch.Generator().manual_seed(seed)
+    spread = torch.randn(count, generator=source) * 0.35
+    lengths = (torch.exp(2.42 + spread)).round().long().clamp(6, min(30, size.positions))
+    end = size.vocabulary - 1
+    ids = torch.randint(end - 1, (count, int(lengths.max())), generator=source)
+    ids[:, 0] = end - 1
+    eot = lengths - 1
+    ids[torch.arange(ids.shape[1]) >= eot[:, None]] = end
+    return Tokens(ids, eot)
+
+
+def settings(size: Size, task: int, batch: int, precision: str, epochs: int = 20) -> Settings:
+    """MSRVTT's published numbers, as far as they depend on no shape."""
+    rates = Phase(
+        epochs=epochs,
+        lr=2e-5 if task == 1 else 3e-6,
+        alpha_lr=2e-5 if task == 1 else 1e-5,
+        head_lr=1e-5,
+        tower_lr=1e-7,
+        warmup=0.1 if task == 1 else 0.0,
+    )
+    return Settings(
+        seed=0,
+        backbone=Backbone.model_validate({"name": "random", "vision_frozen": size.frozen, "precision": precision}),
+        adapters=Adapters(
+            rank=size.rank,
+            alpha=4 * size.rank,
+            experts=size.experts,
+            dropout=0.1,
+            fusion_init="identity",
+            words="strict",
+        ),
+        contrastive=Contrastive(scale=17.6, prior=0, sentence_weight=0, mask_duplicates=True),
+        etf=Etf(dim=size.dim, capacity=ROOM, weight=0.1, frame="exact", head="shared", seed=0),
+        crp=Crp(weight=10, temperature=2, teacher="previous") if task > 1 else None,
+        pseudo=Pseudo(weight=0.5, covariance="radius", mask_same_category=False) if task > 1 else None,
+        shared=Shared(batch=batch, epoch="captions", sampling="uniform", weight_decay=0.5, clip=1),
+        phase=rates,
+    )
+
+
+def model_for(clip: Clip, size: Size, method: str, acts: Settings, task: int, frames: int) -> tuple[VideoText, Memory]:
+    """A model that begins `task`, everything that learns a little away from its start, and what it remembers."""
+    model, memory = build(clip, method_named(method), acts, frames)
+    for number in range(2, task + 1):
+        model.add_task("benchmark", number)
+    shake(model)
+    if task > 1:
+        for mixture in model.mixtures():
+            mixture.spread_first_expert()
+        memory = remembered(memory, size.dim, CATEGORIES * (task - 1))
+    return model.eval(), memory
+
+
+def shake(model: VideoText) -> None:
+    """Small seeded noise on every adapter, so that none is the identity."""
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameters in model.groups().items():
+            if name != "tower":
+                for p in parameters:
+                    p.add_(torch.randn(p.shape, generator=source) * 0.02)
+
+
+def remembered(memory: Memory, dim: int, categories: int) -> Memory:
+    """`memory` and as many learned categories, of random samples."""
+    source = torch.Generator().manual_seed(2)
+    category = torch.arange(categories).repeat_interleave(4)
+    text, video = (torch.randn(len(category), dim, generator=source) for _ in range(2))
+    return remember(memory, text, category, video, category, categories)
+
+
+def plan_of(model: VideoText, size: Size) -> Plan:
+    """What the plain implementation must know beside the model's weights."""
+    shape = model.shape
+    return Plan(
+        frames=shape.frames,
+        fused=shape.vision_frozen,
+        vision_heads=size.vision[3],
+        text_heads=size.text[3],
+        patch=size.patch,
+        scale=shape.alpha / shape.rank,
+        dropout=shape.dropout,
+    )
+
+
+def picture(height: int, width: int, number: int) -> NDArray[np.uint8]:
+    """[height, width, 3] of smooth colours with a little noise: as hard to decode as a photograph, roughly."""
+    source = np.random.default_rng(number)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    waves = source.uniform(0.005, 0.06, (3, 2)).astype(np.float32)
+    smooth = np.stack([np.sin(x * a + number) + np.cos(y * b) for a, b in waves], axis=-1) * 55 + 128
+    noisy = smooth + source.normal(0, 4, smooth.shape)
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def pixels(size: Size, videos: int, frames: int) -> Tensor:
+    """[V, N, 3, S, S] random normalised pixels."""
+    return torch.randn(videos, frames, 3, size.image, size.image, generator=torch.Generator().manual_seed(3))
+
+
+@torch.no_grad()
+def lay_features(
+    folder: Path, clip: Clip, acts: Settings, shown: Tensor, each: int, size: Size, first: int
+) -> Features:
+    """Features of a task's training videos as the features stage writes them: one training view, which is `shown`
+    [V, N, 3, S, S], and `each` captions a video, of the categories from `first` on."""
+    folder.mkdir(parents=True)
+    device = next(clip.parameters()).device
+    states = []
+    for video in shown:
+        with autocast(device, acts.backbone.precision):
+            states.append(clip.vision_prefix(video.to(device), size.frozen).cpu())
+    for view in (CENTRE, view_name(0)):
+        write_view(folder, view, states, [])
+    video = torch.arange(len(shown)).repeat_interleave(each)
+    write_captions(folder, Captions(captions(size, len(video)), video, first + video % CATEGORIES))
+    write_index(folder, [{"id": str(v)} for v in range(len(shown))], 1, 0)
+    return Features(folder)
+
+
+def trainer_for(
+    size: Size, method: str, videos: Videos, acts: Settings, task: int, frames: int, clip: Clip, device: torch.device
+) -> TaskTrainer:
+    """Task `task` as the train stage begins it."""
+    model, memory = model_for(clip, size, method, acts, task, frames)
+    return TaskTrainer(model, method_named(method), videos, memory, task, acts, device)

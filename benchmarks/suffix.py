@@ -1,0 +1,127 @@
+"""The vision suffix in bfloat16 against the machine's own rate of bfloat16 matrix products.
+
+FLOPs, two for a multiplication and an addition, each distinct video once and nothing for what is computed again. Of an
+image with T tokens, width W and inner width M, a suffix layer with fusion takes 2·8TW² (projections of the own and of
+the cross attention) + 2·4T²W (their products) + 4TWM (MLP), and the projection at the end 2WD. Backward, a frozen
+matrix takes its forward once more (the gradient of its input), a trained one twice (also its own gradient), products of
+attention twice. In the first suffix layer nothing asks for the input's gradient: there the own attention takes none,
+and the cross attention's q, k and v only those of their weights. Norms, softmax and activations count nothing.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from benchmarks import made
+from benchmarks.options import OUT, REPEATS, TINY
+from benchmarks.timing import MIB, keep, median_of
+from structalign.model.device import autocast, prepare_device
+from structalign.model.video_text import VideoText
+
+GOALS = {"cpu": (60, 60), "cuda": (20, 40)}  # percent: goal and stretch
+SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # of the square matrices
+
+
+def suffix(
+    videos: Annotated[int, typer.Option(min=1, help="videos at a time")] = 4,
+    frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
+    repeats: REPEATS = 3,
+    tiny: TINY = False,
+    out: OUT = Path("benchmarks/results"),
+) -> None:
+    """The vision suffix's share of the bf16 matrix rate, forward and with backward."""
+    options = dict(locals(), out=str(out))
+    device, size = prepare_device(), made.size_of(tiny)
+    model = learning_model(size, frames).to(device)
+    tokens = model.clip.vision_positions
+    states = torch.randn(videos, frames, tokens, size.vision[0], generator=torch.Generator().manual_seed(0)).to(device)
+
+    def forward() -> None:
+        with torch.no_grad(), autocast(device, "bf16"):
+            model.encode_frames(states)
+
+    def both() -> None:
+        run_both(model, states, device)
+
+    rate = matrix_rate(device, (64,) if tiny else SIZES[device.type], repeats)
+    goal, stretch = GOALS[device.type]
+    rows: list[dict[str, Any]] = []
+    images = videos * frames
+    for name, work, each in (
+        ("forward", forward, flops(size, backward=False)),
+        ("forward and backward", both, flops(size, backward=True)),
+    ):
+        seconds, peak = median_of(work, repeats, device)
+        achieved = images * each / seconds
+        rows.append(
+            {
+                "name": name,
+                "seconds": seconds,
+                "flops": images * each,
+                "tflops": achieved / 1e12,
+                "matrix_tflops": rate / 1e12,
+                "ratio": 100 * achieved / rate,
+                "goal": goal,
+                "stretch": stretch,
+                "images_per_second": images / seconds,
+                "peak_mib": peak // MIB,
+            }
+        )
+        typer.echo(
+            f"suffix, {name}: {achieved / 1e12:.3f} TFLOP/s, {100 * achieved / rate:.0f} % of the matrix rate "
+            f"{rate / 1e12:.3f} (goal {goal} %), {images / seconds:.1f} images/s, peak {peak // MIB} MiB"
+        )
+    keep(out, "suffix", device, options, [], shares=rows)
+
+
+def learning_model(size: made.Size, frames: int) -> VideoText:
+    """A model whose fusion learns, as in a training step."""
+    acts = made.settings(size, 1, 2, "bf16")
+    model, _ = made.model_for(made.random_clip(size), size, "structalign", acts, 1, frames)
+    model.requires_grad_(False)
+    for fusion in model.fusions():
+        for name, p in fusion.named_parameters():
+            p.requires_grad_(not name.startswith("attention."))
+    return model
+
+
+def run_both(model: VideoText, states: torch.Tensor, device: torch.device) -> None:
+    """Forward and backward of all frames."""
+    for p in model.parameters():
+        p.grad = None
+    with autocast(device, "bf16"):
+        found = model.encode_frames(states)
+    found.float().square().mean().backward()  # type: ignore[no-untyped-call]
+
+
+def flops(size: made.Size, backward: bool) -> int:
+    """Of one image, by the formula above; with `backward`, forward and backward together."""
+    width, inner, layers, _ = size.vision
+    tokens = (size.image // size.patch) ** 2 + 1
+    matrix, products = 2 * tokens * width**2, 4 * tokens**2 * width
+    mlp, end = 4 * tokens * width * inner, 2 * width * size.dim
+    count = layers - size.frozen
+    forward = count * (8 * matrix + 2 * products + mlp) + end
+    if not backward:
+        return forward
+    first = (3 + 2) * matrix + 2 * products + mlp  # cross attention alone: three weights, all of `out`; then the MLP
+    later = (4 + 2 * 4) * matrix + 2 * 2 * products + mlp
+    return forward + first + (count - 1) * later + end
+
+
+def matrix_rate(device: torch.device, sizes: tuple[int, ...], repeats: int) -> float:
+    """FLOP/s of the fastest square bfloat16 matrix product."""
+    rates = []
+    for n in sizes:
+        a, b = (torch.randn(n, n, device=device).bfloat16() for _ in range(2))
+        calls = max(1, 2048**3 // n**3)
+
+        def work(a: torch.Tensor = a, b: torch.Tensor = b, calls: int = calls) -> None:
+            for _ in range(calls):
+                a @ b
+
+        seconds, _ = median_of(work, max(3, repeats), device)
+        rates.append(calls * 2 * n**3 / seconds)
+    return max(rates)
