@@ -45,7 +45,7 @@ def loading(
         lay_frames(place / "frames", files, size.image)
         features = lay_states(place / "features", videos, frames, size)
         split = FrameSplit(place / "frames")
-        pixels = Pixels(features, split, size.image, (MEAN, STD), flip=False, seed=0)
+        pixels = Pixels(features, split, size.image, (MEAN, STD), flip=False, seed=0, device=device)
 
         def theirs() -> Tensor:
             return torch.stack([plain.load_frames(video, size.image, MEAN, STD) for video in files])

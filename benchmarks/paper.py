@@ -222,7 +222,3 @@ def run(keys: list[str], folder: Path) -> dict[str, float]:
     if failed:
         raise SystemExit(f"error: the stage {failed[0]} failed in {folder}.")
     return done
-
-
-if __name__ == "__main__":
-    typer.run(paper)
