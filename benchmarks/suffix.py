@@ -5,7 +5,8 @@ image with T tokens, width W and inner width M, a suffix layer with fusion takes
 the cross attention) + 2·4T²W (their products) + 4TWM (MLP), and the projection at the end 2WD. Backward, a frozen
 matrix takes its forward once more (the gradient of its input), a trained one twice (also its own gradient), products of
 attention twice. In the first suffix layer nothing asks for the input's gradient: there the own attention takes none,
-and the cross attention's q, k and v only those of their weights. Norms, softmax and activations count nothing.
+and the cross attention's q, k and v only those of their weights. In the last layer the class token alone asks and goes
+on: T is 1 but for k and v. Norms, softmax and activations count nothing.
 """
 
 from pathlib import Path
@@ -98,17 +99,22 @@ def run_both(model: VideoText, states: torch.Tensor, device: torch.device) -> No
 
 def flops(size: made.Size, backward: bool) -> int:
     """Of one image, by the formula above; with `backward`, forward and backward together."""
-    width, inner, layers, _ = size.vision
     tokens = (size.image // size.patch) ** 2 + 1
-    matrix, products = 2 * tokens * width**2, 4 * tokens**2 * width
-    mlp, end = 4 * tokens * width * inner, 2 * width * size.dim
-    count = layers - size.frozen
-    forward = count * (8 * matrix + 2 * products + mlp) + end
-    if not backward:
-        return forward
-    first = (3 + 2) * matrix + 2 * products + mlp  # cross attention alone: three weights, all of `out`; then the MLP
-    later = (4 + 2 * 4) * matrix + 2 * 2 * products + mlp
-    return forward + first + (count - 1) * later + end
+    last = size.vision[2] - size.frozen - 1
+    end = 2 * size.vision[0] * size.dim
+    counted = [_layer(size, 1 if layer == last else tokens, first=layer == 0) for layer in range(last + 1)]
+    return sum(forward + there * backward for forward, there in counted) + end * (1 + backward)
+
+
+def _layer(size: made.Size, asking: int, first: bool) -> tuple[int, int]:
+    """Forward and backward of a layer in which `asking` tokens look at all."""
+    width, inner, _, _ = size.vision
+    tokens = (size.image // size.patch) ** 2 + 1
+    asked, held = 2 * asking * width**2, 2 * tokens * width**2  # one of q and out; one of k and v
+    products, mlp = 4 * asking * tokens * width, 4 * asking * width * inner
+    own = 0 if first else 2 * asked + 2 * held + 2 * products
+    cross = 2 * products + (3 * asked + 2 * held if first else 4 * asked + 4 * held)
+    return 4 * asked + 4 * held + 2 * products + mlp, own + cross + mlp
 
 
 def matrix_rate(device: torch.device, sizes: tuple[int, ...], repeats: int) -> float:
