@@ -68,9 +68,8 @@ def paper(
 ) -> None:
     """A published setting end to end, on synthetic videos."""
     start = time.perf_counter()
-    keys = lay(setting, folder, tokeniser, share, turn or [])
+    keys = lay(setting, folder, tokeniser, share, tasks, turn or [])
     laid, begun = time.perf_counter() - start, time.perf_counter()
-    keys = keys[: tasks or len(keys)]
     done = run(keys, folder)
     row = {
         "setting": setting,
@@ -89,8 +88,8 @@ def paper(
     typer.echo(json.dumps({key: row[key] for key in ("setting", "turned", "seconds", "stages")}, indent=1))
 
 
-def lay(setting: str, folder: Path, tokeniser: Path, share: float, turned: list[str]) -> list[str]:
-    """Everything that `features` of the first task waits for; the tasks' keys."""
+def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, turned: list[str]) -> list[str]:
+    """Everything that `features` waits for, with frames of the `first` tasks (0: of all); their keys."""
     categories, train, captions, test, height, width = SETTINGS[setting]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -109,12 +108,13 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, turned: list[
     rows = list(table(categories, round(share * train), captions, round(share * test / categories)))
     write_manifest(rows, dealt, {row.video: "0" * 64 for row in rows}, folder / "work/manifest", [])
     noise = np.random.default_rng(0).integers(0, 256, (64, height, width, 3), dtype=np.uint8)
-    for key in dealt:
+    keys = list(dealt)[: first or None]
+    for key in keys:
         write_frames(folder, key, params["frames"]["per_video"], noise)
     write_backbone(folder / "work/backbone", tokeniser)
     write_json(folder / "checkpoints/t00/config.json", {"backbone": "random ViT-B/32", "tasks": [], "method": None})
     write_json(folder / "work/index/t00.json", {"galleries": []})
-    return list(dealt)
+    return keys
 
 
 def preset(name: str, params: dict[str, Any]) -> dict[str, Any]:
