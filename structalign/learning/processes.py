@@ -95,8 +95,8 @@ def _filled(x: Tensor, rows: int) -> Tensor:
     return F.pad(x, [0, 0] * (x.dim() - 1) + [0, rows - len(x)]).contiguous()
 
 
-def settle(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> None:
-    """After backward: average the gradients of all processes, and tell each expert whether any of them used it.
+def settle(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> list[list[bool]]:
+    """After backward: average the gradients of all processes; which of its experts any of them used, of each chooser.
 
     The gather's backward pass adds what every process derives from the same loss: hence the mean, also for what is
     computed alike in all, as the ETF head.
@@ -108,13 +108,13 @@ def settle(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> N
         flat /= dist.get_world_size()
         for gradient, mean in zip(gradients, torch.split(flat, [x.numel() for x in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
-    if choosers:
-        used = torch.cat([chooser.used for chooser in choosers]).int()
-        if several():
-            dist.all_reduce(used, dist.ReduceOp.MAX)
-        told = used.bool().cpu()  # all at once: on a GPU each look waits for all work
-        for chooser, mine in zip(choosers, torch.split(told, [len(x.used) for x in choosers]), strict=True):
-            chooser.used = mine
+    if not choosers:
+        return []
+    used = torch.cat([chooser.used for chooser in choosers]).int()
+    if several():
+        dist.all_reduce(used, dist.ReduceOp.MAX)
+    told = used.bool().cpu()  # all at once: on a GPU each look waits for all work
+    return [part.tolist() for part in torch.split(told, [len(chooser.used) for chooser in choosers])]
 
 
 @contextmanager

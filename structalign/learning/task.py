@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from structalign.learning.batches import Pairs, balanced, epoch_pairs
+from structalign.learning.graphs import Recorded, record_frames, record_text, recordable
 from structalign.learning.memory import Memory, draw_pseudo
 from structalign.learning.processes import shared
 from structalign.learning.settings import Settings
@@ -19,6 +20,7 @@ from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.device import autocast
 from structalign.model.features import Videos, view_name
+from structalign.model.inputs import together
 from structalign.model.video_text import TextEmbeddings, VideoText, encode_frozen, encode_queries
 from structalign.retrieval.comparison import Comparison
 
@@ -86,8 +88,11 @@ class Task:
         self.scale = scale
         self.prior = self._category_prior() if settings.contrastive.prior > 0 else None
         self.teacher: Teacher | None = None
+        self._teachers: list[VideoText] = []  # those that see each batch anew
         self.state: dict[str, Tensor] = {}
         self._read: tuple[Pairs, Tensor, Tensor] | None = None
+        self._recorded_frames: dict[int, Recorded] = {}  # by the id of the model
+        self._recorded_text: Recorded | None = None
         mapped = model.text_map is not None and model.shape.words == "strict"
         self._frozen_text = self._encode_frozen_text() if mapped else None
 
@@ -125,6 +130,7 @@ class Task:
         tokens = self.captions.tokens if tokens is None else tokens
         once = self.features.views and self.model.shape.words == "strict"
         model = self.model if once else self.model.frozen_copy()
+        self._teachers = [] if once else [model]
         return Teacher(self._seen_by(model), self._read_by(model, tokens, task), tokens)
 
     def _seen_by(self, model: VideoText) -> Callable[[Pairs], Tensor]:
@@ -146,7 +152,7 @@ class Task:
 
         @torch.no_grad()
         def encode(rows: Tensor) -> TextEmbeddings:
-            tasks = torch.full((len(rows),), task, device=self.device)
+            tasks = torch.full((len(rows),), task)
             return model.encode_text(tokens[rows].to(self.device), tasks)
 
         return encode
@@ -173,7 +179,7 @@ class Task:
 
     def _load(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         distinct, shown = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
-        states = torch.stack([self.features.states(int(v), view_name(int(w))) for v, w in distinct.T])
+        states = together(self.features, [(int(v), view_name(int(w))) for v, w in distinct.T])
         if self.device.type == "cuda" and not states.is_cuda:
             states = states.pin_memory()
         return states.to(self.device, non_blocking=True), shown.to(self.device)
@@ -198,14 +204,32 @@ class Task:
     def embed_frames(self, states: Tensor, model: VideoText | None = None) -> Tensor:
         """[B, N, …] videos as the model reads them -> [B, N, D] of this or another model, with gradients, as precise as
         the videos, whatever the towers compute in."""
+        if (recorded := self._recorded_frames.get(id(model or self.model))) is not None:
+            return recorded(states)
         with autocast(self.device, self.settings.backbone.precision):
             return (model or self.model).encode_frames(states.to(self.device)).to(states.dtype)
 
     def embed_text(self, tokens: Tokens, tasks: Tensor | None = None) -> TextEmbeddings:
         """Captions with gradients, routed as `tasks` [R], or as this task."""
         if tasks is None:
+            if self._recorded_text is not None:
+                tokens = tokens.to(self.device)
+                return self.model.text_of(tokens, self._recorded_text(tokens))
             tasks = torch.full((len(tokens.eot),), self.number)
-        return self.model.encode_text(tokens.to(self.device), tasks.to(self.device))
+        return self.model.encode_text(tokens.to(self.device), tasks)
+
+    def record(self, pairs: Pairs) -> None:
+        """Record the towers, and a teacher's that sees each batch anew, as CUDA graphs for batches like this one."""
+        if not recordable(self.model):
+            return
+        rows, precision = self.settings.shared.batch, self.settings.backbone.precision
+        states, _ = self.read(pairs)
+        for model in [self.model, *self._teachers]:
+            self._recorded_frames[id(model)] = record_frames(model, states, precision, rows)
+        if self._frozen_text is None and self.model.shape.words == "strict":
+            every = self.captions.tokens
+            tokens, longest = every[pairs.caption].to(self.device), int(every.eot.max()) + 1
+            self._recorded_text = record_text(self.model, tokens, self.number, rows, longest)
 
     def temperature(self) -> float | Tensor:
         """The factor that makes logits of similarities."""

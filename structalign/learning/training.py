@@ -20,6 +20,7 @@ from structalign.learning.processes import counted, process_number, settle
 from structalign.learning.resume import Progress, Row
 from structalign.learning.settings import Settings
 from structalign.learning.task import Batch, Task
+from structalign.model.device import asked
 from structalign.model.features import Videos
 from structalign.model.video_text import VideoText
 from structalign.retrieval.comparison import COMPARISONS
@@ -66,6 +67,8 @@ class TaskTrainer(Task):
         if not plan:
             raise UserError(f"task {self.number} has fewer than two training pairs: add videos and captions for it.")
         adamw = self.start()
+        if self.device.type == "cuda" and asked("STRUCTALIGN_GRAPHS"):
+            self.record(plan[0][1])  # before another thread reads ahead: nothing else may use the GPU meanwhile
         self.method.after_step(self, 0, len(plan))
         progress = Progress(scratch, adamw, self.state | self.model.counters())
         rows = progress.resume()
@@ -108,9 +111,9 @@ class TaskTrainer(Task):
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         learning = [p for group in optimiser.param_groups for p in group["params"]]
-        settle(learning, self.model.experts())
-        for expert in self.model.experts():
-            expert.drop_unused_gradients()
+        experts = self.model.experts()
+        for expert, used in zip(experts, settle(learning, experts), strict=True):
+            expert.drop_gradients(used)
         norm = torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip)
         logged = {"loss": total, **terms, "grad_norm": norm}
         values = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))

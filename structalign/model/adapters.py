@@ -5,7 +5,7 @@ The first two wrap a frozen module, start as the identity, and are visible in `p
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, E experts, r rank.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -102,10 +102,10 @@ class Routing:
         self.first_alone = True
         self.noise: Callable[[Tensor], Tensor] = torch.randn_like
 
-    def set(self, tasks: Tensor, eot: Tensor, prototypes: Tensor) -> None:
-        """tasks: [R], 1-based; eot: [R]; prototypes: [R, W], the task prototype of each row."""
-        self.tasks, self.eot, self.prototypes = tasks, eot, prototypes
-        self.first_alone = bool((tasks == 1).all())  # asked once a pass: on a GPU each question waits for all work
+    def set(self, tasks: Tensor, eot: Tensor, prototypes: Tensor, first_alone: bool = False) -> None:
+        """tasks: [R], 1-based; eot: [R]; prototypes: [R, W], the task prototype of each row; first_alone: whether it is
+        known that all tasks are 1, so that there is nothing to route."""
+        self.tasks, self.eot, self.prototypes, self.first_alone = tasks, eot, prototypes, first_alone
 
 
 def noisy(logits: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
@@ -177,19 +177,22 @@ class LoraMixture(nn.Module):
             return base
         gates = self.gates(x)
         if self.training:
-            self.used = self.used.to(gates.device) | (gates > 0).any(dim=0)
+            self.used = self.used.to(gates.device)
+            self.used |= (gates > 0).any(
+                dim=0
+            )  # in place, so that a recorded pass (`learning.graphs`) writes here, too
         low = F.linear(self.dropout(x), self.lora_A)
         mixed = torch.einsum("qe,eor->qor", gates, torch.stack(list(self.lora_Bs)))
         return base + self.scale * torch.einsum("qlr,qor->qlo", low, mixed)
 
     def forget_used(self) -> None:
         """Where a step begins: no pass of it has chosen an expert yet."""
-        self.used = torch.zeros_like(self.used)
+        self.used.zero_()
 
-    def drop_unused_gradients(self) -> None:
+    def drop_gradients(self, used: Sequence[bool]) -> None:
         """An expert that no caption of the step chose gets no gradient, so that neither momentum nor decay moves it."""
-        for expert, used in zip(self.lora_Bs, self.used.tolist(), strict=True):
-            if not used:
+        for expert, chosen in zip(self.lora_Bs, used, strict=True):
+            if not chosen:
                 expert.grad = None
 
     def spread_first_expert(self) -> None:

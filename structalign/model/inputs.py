@@ -5,6 +5,7 @@ All have the interface of `model.features.Features`: `len`, `views`, `captions()
 which is [N, ...] of one video as `VideoText.encode_frames` takes it.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,6 +107,15 @@ class Fresh:
         if view == CENTRE:
             return self.cached.states(video)
         return self.model.inputs(self.pixels.states(video, view))
+
+
+def together(videos: Videos, shown: Sequence[tuple[int, str]]) -> Tensor:
+    """[B, N, ...] the views (video, view) of a batch; the frozen tower sees new crops all at once."""
+    if isinstance(videos, Fresh) and all(view != CENTRE for _, view in shown):
+        pixels = torch.stack([videos.pixels.states(video, view) for video, view in shown])
+        read = videos.model.inputs(pixels.flatten(0, 1))
+        return read.view(*pixels.shape[:2], *read.shape[1:])
+    return torch.stack([videos.states(video, view) for video, view in shown])
 
 
 def videos_for(

@@ -4,6 +4,8 @@ A task has its own router; experts are shared, and those that a task used most a
 Letters: R sequences (captions or frames), L their tokens, W width, E experts, r rank.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,7 +75,10 @@ class MoeMlp(nn.Module):
             return base
         gates = self.gates(hidden_states)
         if self.training:
-            self.used = self.used.to(gates.device) | (gates > 0).any(dim=0)
+            self.used = self.used.to(gates.device)
+            self.used |= (gates > 0).any(
+                dim=0
+            )  # in place, so that a recorded pass (`learning.graphs`) writes here, too
             self.chosen += (gates > 0).sum(dim=0)
         low = F.linear(self.dropout(hidden_states), torch.cat(list(self.lora_As)))
         weighted = low * gates.repeat_interleave(len(self.lora_As[0]), dim=1)[:, None].to(low.dtype)
@@ -81,12 +86,12 @@ class MoeMlp(nn.Module):
 
     def forget_used(self) -> None:
         """Where a step begins: no pass of it has chosen an expert yet."""
-        self.used = torch.zeros_like(self.used)
+        self.used.zero_()
 
-    def drop_unused_gradients(self) -> None:
+    def drop_gradients(self, used: Sequence[bool]) -> None:
         """An expert that no sequence of the step chose gets no gradient: neither momentum nor decay moves it."""
-        for a, b, used in zip(self.lora_As, self.lora_Bs, self.used.tolist(), strict=True):
-            if not used:
+        for a, b, chosen in zip(self.lora_As, self.lora_Bs, used, strict=True):
+            if not chosen:
                 a.grad = b.grad = None
 
     def freeze_most_used(self) -> None:

@@ -181,7 +181,7 @@ class VideoText(nn.Module):
         """The model as it is now, in eval mode and with the same backbone: what it says stays the same while this one
         learns. Made inside `frozen`, it is the pretrained CLIP."""
         shared = [*self.backbone_parameters(), self.routing.prototypes, self.frame_routing.prototypes]
-        return copy.deepcopy(self, {id(tensor): tensor for tensor in shared}).eval()
+        return copy.deepcopy(self, {id(tensor): tensor for tensor in shared}).eval().requires_grad_(False)
 
     def _swap_pretrained(self) -> None:
         """Exchange CLIP's weights and the pretrained ones; nothing where all of them are frozen."""
@@ -211,7 +211,7 @@ class VideoText(nn.Module):
         return self.clip.vision_suffix(flat, depth).view(count, frames, -1)
 
     def encode_text(self, tokens: Tokens, tasks: Tensor) -> TextEmbeddings:
-        """Captions, each routed as its own task. tasks: [R] int64, 1-based."""
+        """Captions, each routed as its own task. tasks: [R] int64, 1-based, on the CPU."""
         if len(self.task_prototypes):
             prototypes = torch.stack(list(self.task_prototypes))[tasks - 1]
         else:
@@ -220,9 +220,14 @@ class VideoText(nn.Module):
 
     def encode_routed(self, tokens: Tokens, tasks: Tensor, prototypes: Tensor) -> TextEmbeddings:
         """As `encode_text`, with the task prototype [R, W] of each caption given."""
-        self.routing.set(tasks, tokens.eot, prototypes)
+        first_alone = bool((tasks == 1).all())
+        self.routing.set(tasks.to(tokens.eot.device), tokens.eot, prototypes, first_alone)
         padding = self.shape.words == "with_padding"
-        embeddings = self.clip.text(tokens, padding_mask=padding)
+        return self.text_of(tokens, self.clip.text(tokens, padding_mask=padding))
+
+    def text_of(self, tokens: Tokens, embeddings: Tensor) -> TextEmbeddings:
+        """What the raw embeddings [R, L, D] of all tokens say of the captions."""
+        padding = self.shape.words == "with_padding"
         mask = tokens.words_with_padding() if padding else tokens.word_mask()
         rows = torch.arange(len(tokens.eot), device=tokens.eot.device)
         return self.map_text(TextEmbeddings(embeddings, mask, embeddings[rows, tokens.eot]))
@@ -303,7 +308,7 @@ def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.de
     """
 
     def encode(rows: Tokens) -> TextEmbeddings:
-        return model.encode_text(rows, torch.full((len(rows.eot),), task, device=device))
+        return model.encode_text(rows, torch.full((len(rows.eot),), task))
 
     if model.shape.words == "with_padding":
         return _joined(tokens, ((part, encode(tokens[part].to(device))) for part in _in_order(tokens)))

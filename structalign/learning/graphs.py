@@ -1,0 +1,80 @@
+"""CUDA graphs of the towers: a training step launches thousands of small kernels, a recorded tower launches its own at
+once. Of use where the GPU waits for its processor, as with ViT-B/32 and batches of 32.
+
+What is recorded has a fixed shape, so a batch is filled up by repeats of its first row. Towers that count what they do
+in their forward pass, or recompute it, are not recorded.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from structalign.model.backbone import Tokens
+from structalign.model.video_text import VideoText
+
+Recorded = Callable[..., Tensor]
+
+
+class FrameTower(nn.Module):
+    """`VideoText.encode_frames` as a module of its own, under autocast where `precision` says so."""
+
+    def __init__(self, model: VideoText, precision: str):
+        super().__init__()
+        self.model, self.precision = model, precision
+
+    def forward(self, states: Tensor) -> Tensor:
+        # casts that autocast caches outside would not be in the graph
+        with torch.autocast(states.device.type, torch.bfloat16, self.precision == "bf16", cache_enabled=False):
+            return self.model.encode_frames(states).to(states.dtype)
+
+
+class TextTower(nn.Module):
+    """Raw embeddings [R, L, D] of the tokens of captions that are all routed as task `number`."""
+
+    def __init__(self, model: VideoText, number: int):
+        super().__init__()
+        self.model, self.number = model, number
+
+    def forward(self, ids: Tensor, eot: Tensor) -> Tensor:
+        prototypes = list(self.model.task_prototypes)
+        own = prototypes[self.number - 1] if prototypes else ids.new_zeros(1, dtype=torch.float32)
+        self.model.routing.set(
+            torch.full_like(eot, self.number), eot, own.expand(len(eot), -1), first_alone=self.number == 1
+        )
+        return self.model.clip.text(Tokens(ids, eot))
+
+
+def recordable(model: VideoText) -> bool:
+    """Whether the model's towers may be recorded."""
+    return model.shape.reads == "states" and not model.moes() and not model.clip.recompute
+
+
+def record_frames(model: VideoText, states: Tensor, precision: str, rows: int) -> Recorded:
+    """The frame tower for at most `rows` videos like `states` [B, N, T, W]."""
+    sample = filled(states, rows).clone()
+    tower = torch.cuda.make_graphed_callables(FrameTower(model, precision), (sample,), allow_unused_input=True)
+    return lambda videos: cast(Tensor, tower(filled(videos, rows)))[: len(videos)]
+
+
+def record_text(model: VideoText, tokens: Tokens, number: int, rows: int, length: int) -> Recorded:
+    """The text tower for at most `rows` captions like `tokens`, of at most `length` tokens; called with `tokens`."""
+
+    def widened(part: Tokens) -> tuple[Tensor, Tensor]:
+        # what stands behind a caption's end is invisible to all tokens before it
+        ids = F.pad(part.ids, (0, length - part.ids.shape[1]))
+        return filled(ids, rows), filled(part.eot, rows)
+
+    tower = torch.cuda.make_graphed_callables(TextTower(model, number), widened(tokens), allow_unused_input=True)
+
+    def encode(part: Tokens) -> Tensor:
+        return cast(Tensor, tower(*widened(part)))[: len(part.eot), : part.ids.shape[1]]
+
+    return encode
+
+
+def filled(x: Tensor, rows: int) -> Tensor:
+    """[R, ...] -> [rows, ...], the first row repeated at the end."""
+    return torch.cat([x, x[:1].expand(rows - len(x), *x.shape[1:])]) if len(x) < rows else x
