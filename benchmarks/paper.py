@@ -190,7 +190,8 @@ def run(keys: list[str], folder: Path) -> dict[str, float]:
             if not failed:
                 start = time.perf_counter()
                 command = [sys.executable, "-m", f"stages.{name}", key, *more]
-                environment = os.environ | {"PYTHONPATH": str(ROOT)}
+                paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+                environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
                 subprocess.run(command, cwd=folder, env=environment, check=True)
                 done[f"{name} {key}"] = round(time.perf_counter() - start, 2)
         except subprocess.CalledProcessError:
