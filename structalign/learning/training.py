@@ -43,6 +43,7 @@ class TaskTrainer(Task):
         comparison = COMPARISONS[method.comparison]
         super().__init__(model, features, memory, number, settings, device, comparison, method.scale)
         self.method = method
+        self.experts = self.model.experts()  # once: to walk through all modules takes longer than a layer
         self.terms = [term for term in method.terms if term.acts(self)]
         for term in self.terms:
             if term.teacher is not None:
@@ -103,7 +104,8 @@ class TaskTrainer(Task):
         """One update on a batch, at `factor` times the learning rates; what is logged of it."""
         for group in optimiser.param_groups:
             group["lr"] = factor * group["initial_lr"]
-        for expert in self.model.experts():
+        experts = self.experts
+        for expert in experts:
             expert.forget_used()
         with counted(self.model.counts()):
             terms = self.losses(pairs, *key)
@@ -111,7 +113,6 @@ class TaskTrainer(Task):
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         learning = [p for group in optimiser.param_groups for p in group["params"]]
-        experts = self.model.experts()
         for expert, used in zip(experts, settle(learning, experts), strict=True):
             expert.drop_gradients(used)
         norm = torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip)

@@ -51,14 +51,12 @@ class Pixels:
         return self.features.captions()
 
     def states(self, video: int, view: str = CENTRE) -> Tensor:
-        frames = (
-            torch.from_numpy(self.frames.frames(video).copy()).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        )
+        frames = torch.from_numpy(self.frames.frames(video)).permute(0, 3, 1, 2)
         if view == CENTRE:
-            pixels = centre_view(frames, self.size)
+            pixels = centre_view(frames, self.size, self.device)
         else:
             key = (self.seed, view, str(self.features.rows[video]["id"]))
-            pixels = seeded_view(frames, self.size, self.flip, *key)
+            pixels = seeded_view(frames, self.size, self.flip, *key, device=self.device)
         # in place, since fresh memory takes longer than the arithmetic
         return pixels.contiguous().sub_(self.mean).div_(self.std)
 

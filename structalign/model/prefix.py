@@ -44,11 +44,11 @@ def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str
             f"`backbone.vision_frozen` = {depth}, but {recipe.backbone.name} has only "
             f"{counted(layers, 'vision layer')}: lower it."
         )
-    pixels = torch.from_numpy(frames.copy()).to(device).permute(0, 3, 1, 2).float() / 255
+    stored, size, section = torch.from_numpy(frames).permute(0, 3, 1, 2), clip.image_size, recipe.features
     if view == CENTRE:
-        pixels = centre_view(pixels, clip.image_size)
+        pixels = centre_view(stored, size, device)
     else:
-        pixels = seeded_view(pixels, clip.image_size, recipe.features.flip, recipe.features.seed, view, video)
+        pixels = seeded_view(stored, size, section.flip, section.seed, view, video, device=device)
     with autocast(device, precision):
         states = clip.vision_prefix((pixels - mean) / std, depth).half()
     if view != CENTRE:

@@ -13,8 +13,12 @@ ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
 
-def centre_view(frames: Tensor, size: int) -> Tensor:
-    """[N, 3, H, W] in 0..1 -> [N, 3, size, size]: bicubic resize of the short side, centre crop."""
+CPU = torch.device("cpu")
+
+
+def centre_view(frames: Tensor, size: int, device: torch.device = CPU) -> Tensor:
+    """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: bicubic resize of the short side, centre crop."""
+    frames = _colours(frames, device)
     height, width = frames.shape[-2:]
     if min(height, width) != size:
         scale = size / min(height, width)
@@ -25,20 +29,31 @@ def centre_view(frames: Tensor, size: int) -> Tensor:
     return frames[..., top : top + size, left : left + size]
 
 
-def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Tensor:
-    """[N, 3, H, W] in 0..1 -> [N, 3, size, size]: one random resized crop (and one flip) for all frames."""
+def _colours(frames: Tensor, device: torch.device) -> Tensor:
+    """Bytes as floats in 0..1, on the device: they travel as bytes, in the order in which they lie."""
+    if frames.dtype != torch.uint8:
+        return frames.to(device)
+    laid = frames.permute(0, 2, 3, 1).contiguous()
+    if device.type == "cuda":
+        laid = laid.pin_memory()
+    return laid.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+
+
+def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator, device: torch.device = CPU) -> Tensor:
+    """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: one random resized crop (and one flip) for all
+    frames."""
     whole_height, whole_width = frames.shape[-2:]
     top, left, height, width = _box(whole_height, whole_width, source)
-    crop = frames[..., top : top + height, left : left + width]
+    crop = _colours(frames[..., top : top + height, left : left + width], device)
     view = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)
     if flip and torch.rand((), generator=source) < 0.5:
         view = view.flip(-1)
     return view
 
 
-def seeded_view(frames: Tensor, size: int, flip: bool, *key: str | int) -> Tensor:
+def seeded_view(frames: Tensor, size: int, flip: bool, *key: str | int, device: torch.device = CPU) -> Tensor:
     """`random_view` drawn from a key: (features.seed, name of the view, id of the video)."""
-    return random_view(frames, size, flip, torch.Generator().manual_seed(seed_of(*key)))
+    return random_view(frames, size, flip, torch.Generator().manual_seed(seed_of(*key)), device)
 
 
 def _box(height: int, width: int, source: torch.Generator) -> tuple[int, int, int, int]:

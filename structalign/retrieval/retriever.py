@@ -69,9 +69,9 @@ class Retriever:
         if video.ndim != 4 or video.shape[-1] != 3 or not len(video):
             raise UserError(f"frames of shape {video.shape} are no video: give uint8 [frames, height, width, 3].")
         chosen = ((np.arange(self.frames) + 0.5) / self.frames * len(video)).astype(int)
-        frames = torch.from_numpy(video[chosen].copy()).permute(0, 3, 1, 2).float() / 255
-        mean, std = self.pixels
-        pixels = ((centre_view(frames, self.clip.image_size) - mean) / std).to(self.device)
+        frames = torch.from_numpy(video[chosen]).permute(0, 3, 1, 2)
+        mean, std = (x.to(self.device) for x in self.pixels)
+        pixels = (centre_view(frames, self.clip.image_size, self.device) - mean) / std
         if self.model is None:
             return self.clip.vision_suffix(self.clip.vision_prefix(pixels, 0), 0).cpu()
         return self.model.encode_frames(self.model.inputs(pixels)[None])[0].cpu()
