@@ -9,7 +9,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 LINES = dict(re.findall(r"^(\w+): \.venv/stamp\n\t(.+)$", MAKEFILE, re.M))
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check"])
+@pytest.mark.parametrize("target", ["demo", "test", "check", "results"])
 def test_the_readme_gives_the_line_without_make(target: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(rf"^\$ {re.escape(LINES[target])} +# {target}$", readme, re.M)

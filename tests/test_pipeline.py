@@ -113,5 +113,6 @@ def test_another_python_says_that_the_environment_is_not_active() -> None:
     assert "activate the environment, `source .venv/bin/activate`" in found.stderr
 
 
-def test_no_output_is_persistent() -> None:
-    assert "persist" not in Path(ROOT / "dvc.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", ["dvc.yaml", "joint/dvc.yaml"])
+def test_no_output_is_persistent(file: str) -> None:
+    assert "persist" not in Path(ROOT / file).read_text(encoding="utf-8")

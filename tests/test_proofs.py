@@ -127,6 +127,24 @@ def test_a_new_test_video_of_the_last_task_trains_nothing(project: Project) -> N
     assert project.repro() == {"prepare"} | lane("frames", since=TASKS) - {f"train@t{TASKS:02d}"}
 
 
+def test_a_stage_run_by_hand_never_writes_through_a_link_into_the_cache(project: Project) -> None:
+    project.run("dvc", "config", "--local", "cache.type", "hardlink")
+    project.run("dvc", "checkout", "-q", "--relink", "dvc.yaml")
+    last, prev = f"t{TASKS:02d}", f"t{TASKS - 1:02d}"
+    assert (project.root / f"checkpoints/{last}/adapters.safetensors").stat().st_nlink > 1
+    cache = project.root / ".dvc/cache/files"
+    before = {file: file.stat().st_mtime_ns for file in cache.rglob("*") if file.is_file()}
+    project.run("python", "-m", "stages.prepare")
+    for stage in ("frames", "features", "train", "evaluate"):
+        project.run("python", "-m", f"stages.{stage}", last)
+    project.run("python", "-m", "stages.embed", last, prev)
+    project.run("python", "-m", "stages.report")
+    after = {file: file.stat().st_mtime_ns for file in before}
+    project.run("dvc", "config", "--local", "--unset", "cache.type")
+    project.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
+    assert after == before
+
+
 def test_a_new_task_runs_its_own_stages_alone(project: Project) -> None:
     write_captions(project.root, clips(project.root, TASKS + 1))
     names = [name for task in range(1, TASKS + 2) for name in categories(task)]

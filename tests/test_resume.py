@@ -27,7 +27,30 @@ from structalign.sections.all import Params
 pytestmark = pytest.mark.slow
 
 WRITTEN = ("checkpoints/t02", "work/logs/t02.jsonl")
-STEPS = 400  # an epoch of the toy project is one step
+STEPS = 40  # an epoch of the toy project is one step
+HOLD = '''\
+"""`python hold.py -m MODULE ARGUMENT...`: a training that saves one step and waits in the next one to be stopped."""
+
+import runpy
+import sys
+import time
+
+from structalign.learning.resume import Progress
+
+save, saved = Progress.save, []
+
+
+def hold(progress, rows):
+    while saved:
+        time.sleep(0.01)
+    save(progress, rows)
+    saved.append(rows)
+
+
+Progress.save = hold
+sys.argv = sys.argv[2:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+'''
 
 
 def contents(root: Path, *names: str) -> dict[str, bytes]:
@@ -71,6 +94,14 @@ def training(root: Path) -> list[int]:
     return found
 
 
+def training_after(root: Path, seconds: float) -> list[int]:
+    """Those that are left when all have ended, or after some time."""
+    until = time.monotonic() + seconds
+    while training(root) and time.monotonic() < until:
+        time.sleep(0.05)
+    return training(root)
+
+
 @dataclass
 class History:
     """What was seen while one training was stopped three times and finished by `dvc repro`."""
@@ -106,7 +137,8 @@ def history(toy: Project) -> History:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "STRUCTALIGN_SAVE_SECONDS": "0"}
     environment |= {"SHELL": "/bin/sh", "LAUNCH": "sh stay.sh"}  # a shell or two between DVC and the stage
-    (root / "stay.sh").write_text('python "$@"\nexit $?\n', encoding="utf-8")
+    (root / "hold.py").write_text(HOLD, encoding="utf-8")
+    (root / "stay.sh").write_text('python hold.py "$@"\nexit $?\n', encoding="utf-8")
 
     def stop(command: list[str], how: signal.Signals) -> int:
         """Start, wait until more is kept than before, stop; the exit code."""
@@ -120,12 +152,11 @@ def history(toy: Project) -> History:
         seen.kept.append(steps_kept(root))
         return code
 
-    stage = ["python", "-m", "stages.train", "t02"]
+    stage = ["python", "hold.py", "-m", "stages.train", "t02"]
     seen.codes["SIGINT"] = stop(stage, signal.SIGINT)
     seen.codes["SIGTERM"] = stop(stage, signal.SIGTERM)
     seen.codes["SIGKILL"] = stop(["dvc", "repro", "-s", "train@t02"], signal.SIGKILL)
-    time.sleep(0.5)
-    seen.orphans = training(root)
+    seen.orphans = training_after(root, 30)
     for orphan in seen.orphans:
         os.kill(orphan, signal.SIGKILL)
     seen.again = toy.repro("train@t02")

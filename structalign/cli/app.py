@@ -33,13 +33,7 @@ class Lazy(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        name = f"structalign.cli.{cmd_name.replace('-', '_')}{'_' * iskeyword(cmd_name)}"
-        try:
-            module = import_module(name)
-        except ModuleNotFoundError as e:
-            if e.name != name:
-                raise
-            return None
+        module = import_module(f"structalign.cli.{cmd_name.replace('-', '_')}{'_' * iskeyword(cmd_name)}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command

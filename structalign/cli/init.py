@@ -18,7 +18,7 @@ from structalign.console import track
 from structalign.data.datasets import CaptionRow, categories, read_captions
 from structalign.data.manifest import DATA
 from structalign.data.pretrained import refuse_sample_clip
-from structalign.data.tasks import TASKS, deal, write_tasks
+from structalign.data.tasks import TASKS, deal, read_tasks, write_tasks
 from structalign.errors import UserError
 from structalign.params import PARAMS, load_yaml, read
 from structalign.sections.all import leaves, written
@@ -50,7 +50,9 @@ def init(
         )
     refuse_sample_clip(str(folder / "clip") if brought else name, rows)
     refuse_turned()
-    if folder.resolve() != DATA.resolve():
+    if folder.resolve() == DATA.resolve():
+        refuse_rows_of_one_s_own()
+    else:
         refuse_unsaved()
         bring(folder, rows)
     write_tasks(dealt)
@@ -87,11 +89,30 @@ def copy(files: Mapping[Path, Path]) -> None:
 
 
 def refuse_unsaved() -> None:
-    """`UserError` if data/ holds something that DVC couldn't bring back."""
+    """`UserError` if tasks.yaml or data/ holds something that neither git nor DVC could bring back."""
+    refuse_rows_of_one_s_own()
     if not DATA.exists():
         return
     if not Path("data.dvc").is_file() or _dvc("status", "--quiet", "data.dvc").returncode:
         raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
+
+
+def refuse_rows_of_one_s_own() -> None:
+    """`UserError` if tasks.yaml has rows that are not committed, and that dealing the table's categories in data/ into
+    as many tasks would not give: someone's choice of order or size, or an appended task."""
+    command = ["git", "diff", "--quiet", "HEAD", "--", str(TASKS)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 1:  # the same, or nothing is committed
+        return
+    try:
+        rows = read_tasks()
+        if rows == deal(categories(read_captions()), len(rows)):
+            return
+    except UserError:  # rows or a table that can't be read were not dealt by a command
+        pass
+    raise UserError(
+        f"{TASKS} has rows that are not committed, which would be overwritten: commit them, or drop them with "
+        f"`git checkout {TASKS}`."
+    )
 
 
 def refuse_turned() -> None:

@@ -68,6 +68,15 @@ def test_a_benchmark_becomes_a_project_and_its_own_files_stay_as_they_are(
     assert (mine.st_nlink, bool(mine.st_mode & 0o200)) == (1, True)
 
 
+def test_a_second_import_goes_over_the_first_one_s_tasks_but_not_over_one_s_own(own: Path, project: Path) -> None:
+    imported(own)
+    assert imported(own)[0] == 0
+    structalign("task", "add", "insects")
+    code, said = imported(own)
+    assert (code, "tasks.yaml has rows that are not committed" in said) == (1, True)
+    assert len(read_tasks()) == 11
+
+
 def test_the_preset_that_it_names_fits(own: Path, project: Path) -> None:
     said = imported(own)[1]
     assert "structalign preset msrvtt-10\n" in said

@@ -15,7 +15,7 @@ from command import begin_project, structalign
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from structalign.data.inspection import inspect
-from structalign.data.tasks import deal, read_tasks
+from structalign.data.tasks import category_ids, deal, read_tasks, write_tasks
 from structalign.sections.data import Data
 
 REAL = "openai/clip-vit-base-patch32"
@@ -102,6 +102,34 @@ def test_init_does_not_start_from_numbers_that_are_not_committed(own: Path, proj
     code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
     assert (code, "(adapters.rank 8 -> 4): commit them" in said) == (1, True)
     assert not Path("data").exists()
+
+
+def test_a_second_init_goes_over_what_the_first_one_dealt(own: Path, project: Path) -> None:
+    commit(project)
+    for tasks in (2, 1):
+        assert structalign("init", str(own), "--tasks", str(tasks), "--backbone", REAL)[0] == 0
+    assert len(read_tasks()) == 1
+
+
+@pytest.mark.parametrize("folder", ["own", "data"])
+def test_init_never_overwrites_rows_of_one_s_own_that_are_not_committed(own: Path, project: Path, folder: str) -> None:
+    commit(project)
+    structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
+    turned = {"own": str(own), "data": "data"}[folder], "--tasks", "2", "--backbone", REAL
+    write_tasks(deal(["dogs, big", "cats"], 2))  # another order
+    code, said = structalign("init", *turned)
+    assert (code, "tasks.yaml has rows that are not committed" in said) == (1, True)
+    assert list(category_ids(read_tasks())) == ["dogs, big", "cats"]
+    commit(project)
+    assert structalign("init", *turned)[0] == 0
+
+
+def test_init_leaves_a_task_list_that_it_can_t_read(own: Path, project: Path) -> None:
+    commit(project)
+    Path("tasks.yaml").write_text("mine", encoding="utf-8")
+    code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
+    assert (code, "`git checkout tasks.yaml`" in said) == (1, True)
+    assert Path("tasks.yaml").read_text(encoding="utf-8") == "mine"
 
 
 def test_the_way_back_that_init_prints_keeps_what_was_edited_since(own: Path, project: Path) -> None:
