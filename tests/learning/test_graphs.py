@@ -1,0 +1,76 @@
+"""Recorded towers say what the towers say; the recording itself needs a GPU, and is left out here."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import FRAMES, IMAGE, begin_task, noise, second_task_of, shaken, tiny_clip, tiny_model, tokens
+from torch import nn
+
+from structalign.learning.batches import batches
+from structalign.learning.graphs import FrameTower, TextTower, filled, recordable
+from structalign.learning.training import TaskTrainer
+from structalign.model.video_text import Shape, VideoText
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unrecorded(tower: nn.Module, sample: tuple[torch.Tensor, ...], allow_unused_input: bool) -> nn.Module:
+        return tower
+
+    monkeypatch.setattr("torch.cuda.make_graphed_callables", unrecorded)
+
+
+@torch.no_grad()
+def test_the_frame_tower_encodes_as_the_model() -> None:
+    model = shaken(tiny_model())
+    states = model.clip.vision_prefix(noise(2 * FRAMES, 3, IMAGE, IMAGE), 1).unflatten(0, (2, FRAMES))  # type: ignore[no-untyped-call]
+    assert torch.equal(FrameTower(model, "fp32")(states), model.encode_frames(states))
+
+
+@pytest.mark.parametrize("task", [1, 2])
+@torch.no_grad()
+def test_the_text_tower_encodes_as_the_model(task: int) -> None:
+    model, batch = shaken(tiny_model(tasks=2)), tokens([5, 6, 7], [8])
+    expected = model.encode_text(batch, torch.full((2,), task)).words
+    assert torch.equal(TextTower(model, task)(batch.ids, batch.eot), expected)
+
+
+def test_a_batch_is_filled_up_by_its_first_row() -> None:
+    assert filled(torch.tensor([[1], [2]]), 4).tolist() == [[1], [2], [1], [1]]
+    assert filled(torch.tensor([[1], [2]]), 2).tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize("task", [1, 2])
+def test_a_step_with_recorded_towers_is_the_same_step(tmp_path: Path, task: int) -> None:
+    begun = [
+        begin_task(tmp_path, "structalign", 1) if task == 1 else second_task_of(tmp_path / str(i), "structalign")
+        for i in range(2)
+    ]
+    found = []
+    for trainer, record in zip(begun, (False, True), strict=True):
+        adamw = trainer.start()
+        trainer.model.routing.noise = torch.zeros_like  # a filled batch draws more
+        for mixture in trainer.model.mixtures():
+            mixture.dropout.p = 0.0
+        three = next(batches(trainer.epoch(0), 3))
+        if record:
+            trainer.record(next(batches(trainer.epoch(0), 2)))
+        torch.manual_seed(0)
+        found.append(trainer.step(adamw, 1.0, three, 0, task, 0))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert _moved_alike(*begun)
+
+
+def _moved_alike(one: TaskTrainer, other: TaskTrainer) -> bool:
+    theirs = other.model.adapter_state()
+    return all(torch.allclose(p, theirs[name], atol=1e-6) for name, p in one.model.adapter_state().items())
+
+
+def test_what_counts_or_recomputes_in_its_forward_pass_is_not_recorded() -> None:
+    assert recordable(tiny_model())
+    shape = Shape(FRAMES, 1, rank=2, alpha=8.0, experts=3, dropout=0.0, etf_dim=20, parts=("moe",))
+    assert not recordable(VideoText(tiny_clip(), shape, seed=0))
+    model = tiny_model()
+    model.clip.recompute = True
+    assert not recordable(model)
