@@ -48,15 +48,14 @@ def loading(
         pixels = Pixels(features, split, size.image, (MEAN, STD), flip=False, seed=0, device=device)
 
         def theirs() -> Tensor:
-            return torch.stack([plain.load_frames(video, size.image, MEAN, STD) for video in files])
+            return torch.stack([plain.load_frames(video, size.image, MEAN, STD) for video in files]).to(device)
 
         def ours(side: Pixels | Features) -> Callable[[], Tensor]:
-            return lambda: torch.stack([side.states(video) for video in range(videos)])
+            return lambda: torch.stack([side.states(video) for video in range(videos)]).to(device)
 
-        cpu = torch.device("cpu")
         rows = [
-            compare("stored frames to pixels", ours(pixels), theirs, GOAL, repeats, cpu),
-            compare("cached states", ours(features), theirs, GOAL, repeats, cpu),
+            compare("stored frames to pixels", ours(pixels), theirs, GOAL, repeats, device),
+            compare("cached states", ours(features), theirs, GOAL, repeats, device),
         ]
     show(rows)
     keep(out, "loading", device, options, rows)

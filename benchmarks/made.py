@@ -82,7 +82,10 @@ def random_clip(size: Size) -> Clip:
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return empty_clip(config)
+        clip = empty_clip(config)
+    if torch.cuda.is_available():  # as `load_clip` has it there
+        clip.model.set_attn_implementation("sdpa")  # type: ignore[operator]
+    return clip
 
 
 def captions(size: Size, count: int, seed: int = 0) -> Tokens:

@@ -27,6 +27,7 @@ from structalign.data.dealing import write_manifest
 from structalign.data.frames import write_split
 from structalign.data.manifest import SPLITS
 from structalign.data.tasks import deal, write_tasks
+from structalign.errors import UserError
 from structalign.store import read_json, write_json
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +92,8 @@ def paper(
 def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, turned: list[str]) -> list[str]:
     """Everything that `features` waits for, with frames of the `first` tasks (0: of all); their keys."""
     categories, train, captions, test, height, width = SETTINGS[setting]
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise UserError(f"{folder} is there already: name a folder that is not, with --folder.")
     folder.mkdir(parents=True)
     params = preset(setting, yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     count = params.pop("tasks")
@@ -105,7 +107,7 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, t
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     dealt = deal([f"category {number}" for number in range(categories)], count)
     write_tasks(dealt, folder / "tasks.yaml")
-    rows = list(table(categories, round(share * train), captions, round(share * test / categories)))
+    rows = list(table(categories, round(share * train), captions, round(share * test)))
     write_manifest(rows, dealt, {row.video: "0" * 64 for row in rows}, folder / "work/manifest", [])
     noise = np.random.default_rng(0).integers(0, 256, (64, height, width, 3), dtype=np.uint8)
     keys = list(dealt)[: first or None]
@@ -135,10 +137,11 @@ def _overlay(tree: MutableMapping[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def table(categories: int, train: int, captions: int, test: int) -> Iterator[CaptionRow]:
-    """Captions of 6 to 16 random words; a test video has one."""
+    """Captions of 6 to 16 random words; `test` videos of all categories together, with one caption each."""
     source, number = random.Random(0), 1
     for category in range(categories):
-        for split, videos, each in (("train", train, captions), ("test", test, 1)):
+        tested = (category + 1) * test // categories - category * test // categories
+        for split, videos, each in (("train", train, captions), ("test", tested, 1)):
             for video in range(videos):
                 for _ in range(each):
                     number += 1

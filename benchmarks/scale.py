@@ -85,7 +85,7 @@ def lay(folder: Path, videos: int, frames: int, dim: int) -> Path:
         save_file(dict(zip(("frames", "frozen"), unit, strict=True)), folder / task / "test.safetensors")
         rows = [{"id": str(video), "task": task} for video in part.tolist()]
         write_json(folder / task / "test.json", {"videos": rows})
-        write_index(index := folder / f"{task}.json", previous, task, folder / task)
+        write_index(index := folder / f"{task}.json", previous, task, folder / task, "random")
         previous = index
     return index
 

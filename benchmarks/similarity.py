@@ -51,7 +51,8 @@ def similarity(
 
         return work
 
-    kinds = {"units made once": plain.word_frame, "units made by pair": plain.word_frame_by_pair}
+    # the released loops make the unit vectors of each pair anew; a plain loop that does not is shown beside
+    kinds = {"units made by pair": plain.word_frame_by_pair, "units made once": plain.word_frame}
     rows = [
         compare(f"B = {batch} with backward, {name}", ours, theirs(loops), TRAINING_GOAL, repeats, device)
         for name, loops in kinds.items()

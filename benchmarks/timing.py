@@ -100,7 +100,7 @@ def compare(
 ) -> Row:
     """Both sides `repeats` times in turn; with `warm`, after one call each whose time does not count.
 
-    Memory is watched in the first call alone, so that no other one is slowed by it.
+    Memory is watched in the first call alone; without `warm` that call counts, watched as it is on both sides.
     """
     first = [peaked(ours, device), peaked(plain, device)]
     counted = [[] if warm else [seconds] for seconds, _ in first]

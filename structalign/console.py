@@ -9,7 +9,6 @@ import typer
 from structalign.errors import UserError
 
 T = TypeVar("T")
-INTERRUPTED = 130  # how Typer ends after Ctrl-C
 
 
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
@@ -27,13 +26,9 @@ def command(function: Callable[..., Any]) -> None:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a Typer app; a `UserError` becomes one sentence and exit code 1, Ctrl-C one that says what is kept."""
+    """Run a Typer app; a `UserError` becomes one sentence and exit code 1."""
     try:
         app()
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            typer.echo("interrupted: the same command goes on from what was done.", err=True)
-        raise
     except UserError as error:
         typer.secho(f"error: {error}", err=True, fg="red")
         raise SystemExit(1) from None

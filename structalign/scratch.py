@@ -31,7 +31,11 @@ def scratch(stage: str, task: str, values: object, inputs: Sequence[Path] = ()) 
         if other != mine:
             shutil.rmtree(other)
     mine.mkdir(parents=True, exist_ok=True)
-    yield mine
+    try:
+        yield mine
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from what was done.", file=sys.stderr)
+        raise
     shutil.rmtree(place)
 
 

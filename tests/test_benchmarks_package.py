@@ -1,4 +1,4 @@
-"""The benchmarks measure the same work on both sides, and every command runs."""
+"""The benchmarks measure the same work on both sides, and their commands run (scale and paper take too long here)."""
 
 import json
 from dataclasses import replace

@@ -51,7 +51,7 @@ def init(
     refuse_sample_clip(str(folder / "clip") if brought else name, rows)
     refuse_turned()
     if folder.resolve() == DATA.resolve():
-        refuse_rows_of_one_s_own()
+        refuse_uncommitted_tasks()
     else:
         refuse_unsaved()
         bring(folder, rows)
@@ -90,14 +90,14 @@ def copy(files: Mapping[Path, Path]) -> None:
 
 def refuse_unsaved() -> None:
     """`UserError` if tasks.yaml or data/ holds something that neither git nor DVC could bring back."""
-    refuse_rows_of_one_s_own()
+    refuse_uncommitted_tasks()
     if not DATA.exists():
         return
     if not Path("data.dvc").is_file() or _dvc("status", "--quiet", "data.dvc").returncode:
         raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
 
 
-def refuse_rows_of_one_s_own() -> None:
+def refuse_uncommitted_tasks() -> None:
     """`UserError` if tasks.yaml has rows that are not committed, and that dealing the table's categories in data/ into
     as many tasks would not give: someone's choice of order or size, or an appended task."""
     command = ["git", "diff", "--quiet", "HEAD", "--", str(TASKS)]
@@ -111,7 +111,7 @@ def refuse_rows_of_one_s_own() -> None:
         pass
     raise UserError(
         f"{TASKS} has rows that are not committed, which would be overwritten: commit them, or drop them with "
-        f"`git checkout {TASKS}`."
+        f"`git checkout HEAD -- {TASKS}`."
     )
 
 

@@ -1,8 +1,8 @@
 """CUDA graphs of the towers: a training step launches thousands of small kernels, a recorded tower launches its own at
 once. Of use where the GPU waits for its processor, as with ViT-B/32 and batches of 32.
 
-What is recorded has a fixed shape, so a batch is filled up by repeats of its first row. Towers that count what they do
-in their forward pass, or recompute it, are not recorded.
+What is recorded has a fixed shape: videos are filled up to a batch by repeats of the first, captions to one length.
+Towers that count what they do in their forward pass, or recompute it, are not recorded.
 """
 
 from collections.abc import Callable
@@ -59,20 +59,15 @@ def record_frames(model: VideoText, states: Tensor, precision: str, rows: int) -
     return lambda videos: cast(Tensor, tower(filled(videos, rows)))[: len(videos)]
 
 
-def record_text(model: VideoText, tokens: Tokens, number: int, rows: int, length: int) -> Recorded:
-    """The text tower for at most `rows` captions like `tokens`, of at most `length` tokens; called with `tokens`."""
+def record_text(model: VideoText, tokens: Tokens, number: int, length: int) -> Recorded:
+    """The text tower for as many captions as `tokens`, of at most `length` tokens; called with `Tokens`."""
 
     def widened(part: Tokens) -> tuple[Tensor, Tensor]:
         # what stands behind a caption's end is invisible to all tokens before it
-        ids = F.pad(part.ids, (0, length - part.ids.shape[1]))
-        return filled(ids, rows), filled(part.eot, rows)
+        return F.pad(part.ids, (0, length - part.ids.shape[1])), part.eot
 
     tower = torch.cuda.make_graphed_callables(TextTower(model, number), widened(tokens), allow_unused_input=True)
-
-    def encode(part: Tokens) -> Tensor:
-        return cast(Tensor, tower(*widened(part)))[: len(part.eot), : part.ids.shape[1]]
-
-    return encode
+    return lambda part: cast(Tensor, tower(*widened(part)))[:, : part.ids.shape[1]]
 
 
 def filled(x: Tensor, rows: int) -> Tensor:

@@ -88,7 +88,7 @@ class Task:
         self.scale = scale
         self.prior = self._category_prior() if settings.contrastive.prior > 0 else None
         self.teacher: Teacher | None = None
-        self._teachers: list[VideoText] = []  # those that see each batch anew
+        self._seers: list[VideoText] = []  # teachers that see each batch anew
         self.state: dict[str, Tensor] = {}
         self._read: tuple[Pairs, Tensor, Tensor] | None = None
         self._recorded_frames: dict[int, Recorded] = {}  # by the id of the model
@@ -130,7 +130,7 @@ class Task:
         tokens = self.captions.tokens if tokens is None else tokens
         once = self.features.views and self.model.shape.words == "strict"
         model = self.model if once else self.model.frozen_copy()
-        self._teachers = [] if once else [model]
+        self._seers = [] if self.features.views else [model]
         return Teacher(self._seen_by(model), self._read_by(model, tokens, task), tokens)
 
     def _seen_by(self, model: VideoText) -> Callable[[Pairs], Tensor]:
@@ -141,7 +141,7 @@ class Task:
         @torch.no_grad()
         def see(pairs: Pairs) -> Tensor:
             states, shown = self.read(pairs)
-            return self.embed_frames(states, model)[shown]
+            return self._frames_of(states, model)[shown]
 
         return see
 
@@ -188,14 +188,14 @@ class Task:
         """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once, by one of the
         processes that learn together."""
         states, shown = self.read(pairs)
-        (frames,) = shared(len(states), lambda rows: [self.embed_frames(states[rows])])
+        (frames,) = shared(len(states), lambda rows: [self._frames_of(states[rows], self.model)])
         frames = frames[shown]
         if self._frozen_text is not None:
             return self.model.map_text(self._frozen_text[pairs.caption].trimmed().to(self.device)), frames
         tokens = self.captions.tokens[pairs.caption]
 
         def embed_text(rows: Tensor) -> list[Tensor]:
-            text = self.embed_text(Tokens(tokens.ids[rows], tokens.eot[rows]))
+            text = self._text_of(Tokens(tokens.ids[rows], tokens.eot[rows]))
             return [text.words, text.mask.to(text.words.dtype), text.sentence]
 
         words, mask, sentence = shared(len(tokens.eot), embed_text)
@@ -204,32 +204,42 @@ class Task:
     def embed_frames(self, states: Tensor, model: VideoText | None = None) -> Tensor:
         """[B, N, …] videos as the model reads them -> [B, N, D] of this or another model, with gradients, as precise as
         the videos, whatever the towers compute in."""
-        if (recorded := self._recorded_frames.get(id(model or self.model))) is not None:
-            return recorded(states)
         with autocast(self.device, self.settings.backbone.precision):
             return (model or self.model).encode_frames(states.to(self.device)).to(states.dtype)
 
     def embed_text(self, tokens: Tokens, tasks: Tensor | None = None) -> TextEmbeddings:
         """Captions with gradients, routed as `tasks` [R], or as this task."""
         if tasks is None:
-            if self._recorded_text is not None:
-                tokens = tokens.to(self.device)
-                return self.model.text_of(tokens, self._recorded_text(tokens))
             tasks = torch.full((len(tokens.eot),), self.number)
         return self.model.encode_text(tokens.to(self.device), tasks)
 
     def record(self, pairs: Pairs) -> None:
-        """Record the towers, and a teacher's that sees each batch anew, as CUDA graphs for batches like this one."""
+        """Record the towers, and a teacher's that sees each batch anew, as CUDA graphs for batches like this one.
+
+        A recording's backward pass is of its last call: `embed` makes one a step, and nobody else.
+        """
         if not recordable(self.model):
             return
         rows, precision = self.settings.shared.batch, self.settings.backbone.precision
         states, _ = self.read(pairs)
-        for model in [self.model, *self._teachers]:
+        for model in [self.model, *self._seers]:
             self._recorded_frames[id(model)] = record_frames(model, states, precision, rows)
-        if self._frozen_text is None and self.model.shape.words == "strict":
+        if self._frozen_text is None and self.model.shape.words == "strict" and len(pairs.caption) == rows:
             every = self.captions.tokens
             tokens, longest = every[pairs.caption].to(self.device), int(every.eot.max()) + 1
-            self._recorded_text = record_text(self.model, tokens, self.number, rows, longest)
+            self._recorded_text = record_text(self.model, tokens, self.number, longest)
+
+    def _frames_of(self, states: Tensor, model: VideoText) -> Tensor:
+        """`embed_frames`, from the recording where there is one."""
+        recorded = self._recorded_frames.get(id(model))
+        return self.embed_frames(states, model) if recorded is None else recorded(states)
+
+    def _text_of(self, tokens: Tokens) -> TextEmbeddings:
+        """`embed_text`, from the recording for a whole batch: rows to fill it up would choose experts, too."""
+        if self._recorded_text is None or len(tokens.eot) < self.settings.shared.batch:
+            return self.embed_text(tokens)
+        tokens = tokens.to(self.device)
+        return self.model.text_of(tokens, self._recorded_text(tokens))
 
     def temperature(self) -> float | Tensor:
         """The factor that makes logits of similarities."""

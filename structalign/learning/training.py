@@ -16,7 +16,7 @@ from structalign.errors import UserError
 from structalign.learning.batches import Pairs
 from structalign.learning.memory import Memory
 from structalign.learning.methods import Method
-from structalign.learning.processes import counted, process_number, settle
+from structalign.learning.processes import counted, process_number, settle, several
 from structalign.learning.resume import Progress, Row
 from structalign.learning.settings import Settings
 from structalign.learning.task import Batch, Task
@@ -68,7 +68,7 @@ class TaskTrainer(Task):
         if not plan:
             raise UserError(f"task {self.number} has fewer than two training pairs: add videos and captions for it.")
         adamw = self.start()
-        if self.device.type == "cuda" and asked("STRUCTALIGN_GRAPHS"):
+        if self.device.type == "cuda" and asked("STRUCTALIGN_GRAPHS") and not several():
             self.record(plan[0][1])  # before another thread reads ahead: nothing else may use the GPU meanwhile
         self.method.after_step(self, 0, len(plan))
         progress = Progress(scratch, adamw, self.state | self.model.counters())

@@ -178,9 +178,8 @@ class LoraMixture(nn.Module):
         gates = self.gates(x)
         if self.training:
             self.used = self.used.to(gates.device)
-            self.used |= (gates > 0).any(
-                dim=0
-            )  # in place, so that a recorded pass (`learning.graphs`) writes here, too
+            # in place: a recorded pass (`learning.graphs`) writes here, too
+            self.used |= (gates > 0).any(dim=0)
         low = F.linear(self.dropout(x), self.lora_A)
         mixed = torch.einsum("qe,eor->qor", gates, torch.stack(list(self.lora_Bs)))
         return base + self.scale * torch.einsum("qlr,qor->qlo", low, mixed)

@@ -24,8 +24,8 @@ def prepare_device() -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     name = os.environ.get("STRUCTALIGN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        # with its number, since "the GPU at hand" is each thread's own matter
+        device = torch.empty(1, device=torch.device(name)).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"STRUCTALIGN_DEVICE={name} cannot be used here ({reason}): unset it.") from None

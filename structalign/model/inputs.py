@@ -92,8 +92,8 @@ class Fresh:
 
     views = 0
 
-    def __init__(self, pixels: Pixels, cached: Videos, model: VideoText, device: torch.device):
-        self.pixels, self.cached, self.model, self.device = pixels, cached, model, device
+    def __init__(self, pixels: Pixels, cached: Videos, model: VideoText):
+        self.pixels, self.cached, self.model = pixels, cached, model
 
     def __len__(self) -> int:
         return len(self.cached)
@@ -131,4 +131,4 @@ def videos_for(
         return pixels
     made = Embeddings(features, model.clip, model.shape.vision_frozen, device)
     cached = made if model.shape.reads == "embeddings" else features
-    return cached if features.views else Fresh(pixels, cached, model, device)
+    return cached if features.views else Fresh(pixels, cached, model)

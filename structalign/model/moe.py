@@ -76,9 +76,8 @@ class MoeMlp(nn.Module):
         gates = self.gates(hidden_states)
         if self.training:
             self.used = self.used.to(gates.device)
-            self.used |= (gates > 0).any(
-                dim=0
-            )  # in place, so that a recorded pass (`learning.graphs`) writes here, too
+            # in place: a recorded pass (`learning.graphs`) writes here, too
+            self.used |= (gates > 0).any(dim=0)
             self.chosen += (gates > 0).sum(dim=0)
         low = F.linear(self.dropout(hidden_states), torch.cat(list(self.lora_As)))
         weighted = low * gates.repeat_interleave(len(self.lora_As[0]), dim=1)[:, None].to(low.dtype)

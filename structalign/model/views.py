@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from structalign.model.backbone import CPU
 from structalign.seeds import seed_of
 
 SCALE = (0.5, 1.0)  # crop area as a share of the frame's
 ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10
-
-
-CPU = torch.device("cpu")
 
 
 def centre_view(frames: Tensor, size: int, device: torch.device = CPU) -> Tensor:

@@ -44,7 +44,7 @@ def write_gallery(folder: Path, split: str, rows: list[dict[str, Any]], frames: 
     write_json(folder / f"{split}.json", {"videos": rows})
 
 
-def write_index(path: Path, previous: Path, task: str, folder: Path, encoder: str = "") -> None:
+def write_index(path: Path, previous: Path, task: str, folder: Path, encoder: str) -> None:
     """The previous index and one more entry: the hashes of a task's gallery files, and of the checkpoint that encoded
     them (`model.checkpoint.fingerprint`)."""
     files = {file.name: digest(file) for file in sorted(folder.iterdir())}

@@ -66,8 +66,9 @@ class Retriever:
                 video = decode(Path(video), self.frames, self.clip.image_size, timeout=SECONDS_PER_VIDEO).frames
             except BrokenVideo as reason:
                 raise UserError(f"{video} cannot be encoded: {reason}.") from None
-        if video.ndim != 4 or video.shape[-1] != 3 or not len(video):
-            raise UserError(f"frames of shape {video.shape} are no video: give uint8 [frames, height, width, 3].")
+        if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3 or not len(video):
+            what = f"{video.dtype} of shape {list(video.shape)}"
+            raise UserError(f"an array of {what} is no video: give uint8 [frames, height, width, 3].")
         chosen = ((np.arange(self.frames) + 0.5) / self.frames * len(video)).astype(int)
         frames = torch.from_numpy(video[chosen]).permute(0, 3, 1, 2)
         mean, std = (x.to(self.device) for x in self.pixels)

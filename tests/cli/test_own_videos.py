@@ -128,7 +128,7 @@ def test_init_leaves_a_task_list_that_it_can_t_read(own: Path, project: Path) ->
     commit(project)
     Path("tasks.yaml").write_text("mine", encoding="utf-8")
     code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
-    assert (code, "`git checkout tasks.yaml`" in said) == (1, True)
+    assert (code, "`git checkout HEAD -- tasks.yaml`" in said) == (1, True)
     assert Path("tasks.yaml").read_text(encoding="utf-8") == "mine"
 
 

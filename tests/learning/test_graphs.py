@@ -7,7 +7,7 @@ import torch
 from tiny import FRAMES, IMAGE, begin_task, noise, second_task_of, shaken, tiny_clip, tiny_model, tokens
 from torch import nn
 
-from structalign.learning.batches import batches
+from structalign.learning.batches import Pairs, batches
 from structalign.learning.graphs import FrameTower, TextTower, filled, recordable
 from structalign.learning.training import TaskTrainer
 from structalign.model.video_text import Shape, VideoText
@@ -19,6 +19,12 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         return tower
 
     monkeypatch.setattr("torch.cuda.make_graphed_callables", unrecorded)
+
+
+def whole_batch(trainer: TaskTrainer) -> Pairs:
+    batch = next(batches(trainer.epoch(0), trainer.settings.shared.batch))
+    assert len(batch.caption) == trainer.settings.shared.batch
+    return batch
 
 
 @torch.no_grad()
@@ -41,25 +47,42 @@ def test_a_batch_is_filled_up_by_its_first_row() -> None:
     assert filled(torch.tensor([[1], [2]]), 2).tolist() == [[1], [2]]
 
 
+@pytest.mark.parametrize("lacking", [0, 1])
 @pytest.mark.parametrize("task", [1, 2])
-def test_a_step_with_recorded_towers_is_the_same_step(tmp_path: Path, task: int) -> None:
-    begun = [
-        begin_task(tmp_path, "structalign", 1) if task == 1 else second_task_of(tmp_path / str(i), "structalign")
-        for i in range(2)
-    ]
-    found = []
-    for trainer, record in zip(begun, (False, True), strict=True):
-        adamw = trainer.start()
-        trainer.model.routing.noise = torch.zeros_like  # a filled batch draws more
+def test_a_step_with_recorded_towers_is_the_same_step(tmp_path: Path, task: int, lacking: int) -> None:
+    found, trainers = [], []
+    for record in (False, True):
+        folder = tmp_path / str(record)
+        trainer = begin_task(folder, "structalign", 1) if task == 1 else second_task_of(folder, "structalign")
+        adamw, plan = trainer.start(), whole_batch(trainer)
         for mixture in trainer.model.mixtures():
-            mixture.dropout.p = 0.0
-        three = next(batches(trainer.epoch(0), 3))
+            mixture.dropout.p = 0.0  # longer captions draw more
         if record:
-            trainer.record(next(batches(trainer.epoch(0), 2)))
+            trainer.record(plan)
+        some = slice(len(plan.caption) - lacking)
+        part = Pairs(plan.caption[some], plan.video[some], plan.view[some])
         torch.manual_seed(0)
-        found.append(trainer.step(adamw, 1.0, three, 0, task, 0))
+        found.append(trainer.step(adamw, 1.0, part, 0, task, 0))
+        trainers.append(trainer)
     assert found[0] == pytest.approx(found[1], rel=1e-5)
-    assert _moved_alike(*begun)
+    assert _moved_alike(*trainers)
+
+
+@pytest.mark.parametrize("method", ["structalign", "replay", "stablefusion", "structalign_released"])
+def test_a_recorded_tower_runs_once_a_step(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run would overwrite what the backward pass of the first one needs."""
+    calls: list[type] = []
+
+    def watched(tower: nn.Module, sample: tuple[torch.Tensor, ...], allow_unused_input: bool) -> nn.Module:
+        tower.register_forward_hook(lambda module, given, result: calls.append(type(module)))
+        return tower
+
+    monkeypatch.setattr("torch.cuda.make_graphed_callables", watched)
+    trainer = second_task_of(tmp_path, method)
+    adamw, pairs = trainer.start(), whole_batch(trainer)
+    trainer.record(pairs)
+    trainer.step(adamw, 1.0, pairs, 0, 2, 0)
+    assert sorted(call.__name__ for call in calls) == ["FrameTower", "TextTower"]
 
 
 def _moved_alike(one: TaskTrainer, other: TaskTrainer) -> bool:

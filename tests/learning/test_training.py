@@ -509,9 +509,13 @@ def test_a_video_that_cannot_be_read_ahead_stops_the_training(tmp_path: Path, mo
 def test_replay_moves_every_expert_that_a_pass_of_the_step_chose(tmp_path: Path) -> None:
     """A step reads captions twice, the batch's and the remembered ones, which are routed as the first task."""
     trainer = second_task_of(tmp_path, "replay")
-    adamw = trainer.start()
+    adamw, mixtures = trainer.start(), trainer.model.mixtures()
+    before = [[expert.clone() for expert in mixture.lora_Bs] for mixture in mixtures]
     trainer.step(adamw, 1.0, next(batches(trainer.epoch(0), 4)), 0, 2, 0)
-    assert any(mixture.used[1:].any() for mixture in trainer.model.mixtures())
+    for mixture, experts in zip(mixtures, before, strict=True):
+        moved = [not torch.equal(b, old) for b, old in zip(mixture.lora_Bs, experts, strict=True)]
+        assert moved == mixture.used.tolist()
+        assert sum(moved[1:]) > 0, "the batch's captions choose among all"
 
 
 def test_before_the_first_step_the_student_relates_as_its_teacher(tmp_path: Path) -> None:

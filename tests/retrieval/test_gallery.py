@@ -19,7 +19,7 @@ def store(root: Path, task: int, videos: int = 2) -> Path:
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = [{"id": f"{task}-{v}"} for v in range(videos)]
     write_gallery(folder, "test", rows, noise(videos, 3, 6, seed=task) * 5, noise(videos, 3, 6, seed=task + 50))
-    write_index(index, root / f"index/t{task - 1:02d}.json", f"t{task:02d}", folder)
+    write_index(index, root / f"index/t{task - 1:02d}.json", f"t{task:02d}", folder, "0")
     return index
 
 

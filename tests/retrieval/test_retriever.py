@@ -94,8 +94,13 @@ def test_a_missing_file_is_named(retriever: Retriever, tmp_path: Path) -> None:
 
 
 def test_no_frames_are_no_video(retriever: Retriever) -> None:
-    with pytest.raises(UserError, match="are no video"):
+    with pytest.raises(UserError, match="is no video"):
         retriever.encode_video(video(0, frames=1)[:0])
+
+
+def test_frames_that_are_no_bytes_are_refused(retriever: Retriever) -> None:
+    with pytest.raises(UserError, match=r"float64 of shape \[1, 40, 50, 3\] is no video"):
+        retriever.encode_video(video(0, frames=1) / 1.0)  # type: ignore[arg-type]
 
 
 def test_no_videos_are_refused(retriever: Retriever) -> None:

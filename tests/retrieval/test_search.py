@@ -45,7 +45,7 @@ def index(tmp_path: Path) -> Path:
         folder.mkdir()
         frames = torch.stack(list(videos.values()))
         write_gallery(folder, "test", [row(name, task) for name in videos], frames, frames)
-        write_index(tmp_path / f"{task}.json", tmp_path / f"{before}.json", task, folder)
+        write_index(tmp_path / f"{task}.json", tmp_path / f"{before}.json", task, folder, "0")
     return tmp_path / "t02.json"
 
 
