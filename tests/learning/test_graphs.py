@@ -65,7 +65,7 @@ def test_a_step_with_recorded_towers_is_the_same_step(tmp_path: Path, task: int,
         found.append(trainer.step(adamw, 1.0, part, 0, task, 0))
         trainers.append(trainer)
     assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-5)
-    assert _moved_alike(*trainers)
+    assert _derived_alike(*trainers)
 
 
 @pytest.mark.parametrize("method", ["structalign", "replay", "stablefusion", "structalign_released"])
@@ -85,9 +85,10 @@ def test_a_recorded_tower_runs_once_a_step(tmp_path: Path, method: str, monkeypa
     assert sorted(call.__name__ for call in calls) == ["FrameTower", "TextTower"]
 
 
-def _moved_alike(one: TaskTrainer, other: TaskTrainer) -> bool:
-    theirs = other.model.adapter_state()
-    return all(torch.allclose(p, theirs[name], atol=1e-6) for name, p in one.model.adapter_state().items())
+def _derived_alike(one: TaskTrainer, other: TaskTrainer) -> bool:
+    """Whether both have gradients at the same parameters, and equal ones."""
+    pairs = [(p.grad, q.grad) for p, q in zip(one.model.parameters(), other.model.parameters(), strict=True)]
+    return all((a is b) if a is None or b is None else torch.allclose(a, b, atol=1e-5) for a, b in pairs)
 
 
 def test_what_counts_or_recomputes_in_its_forward_pass_is_not_recorded() -> None:
