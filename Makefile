@@ -13,7 +13,7 @@ check: .venv/stamp
 	ruff check && ruff format --check && mypy && pytest -q -m 'not slow'
 
 results: .venv/stamp
-	dvc exp run -P --queue -S 'seed=0,1,2' -S 'method.name=structalign,finetune,zero_shot' && dvc exp run --run-all && structalign compare
+	dvc exp run -P --queue -S 'seed=0,1,2' -S 'method.name=structalign,finetune,zero_shot,head_only,replay,moe_adapter,xpool,stablefusion,clip4clip,lwf,vr_lwf,zscl' && dvc exp run --run-all && structalign compare
 
 # The environment: made when it is missing, mended when the constraints or the dependencies are newer.
 .venv/stamp: constraints.txt pyproject.toml
