@@ -32,10 +32,13 @@ HOLD = '''\
 """`python hold.py -m MODULE ARGUMENT...`: a training that saves one step and waits in the next one to be stopped."""
 
 import runpy
+import signal
 import sys
 import time
 
 from structalign.learning.resume import Progress
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background starts its children without
 
 save, saved = Progress.save, []
 
@@ -148,7 +151,7 @@ def history(toy: Project) -> History:
         )
         wait_for(lambda: steps_kept(root) > before or process.poll() is not None, "progress")
         process.send_signal(how)
-        code = process.wait()
+        code = process.wait(240)
         seen.kept.append(steps_kept(root))
         return code
 

@@ -200,7 +200,7 @@ params = yaml.safe_load(open("params.yaml"))
 recall = {"structalign": 30.0, "finetune": 27.0}[params["method"]["name"]] + params["seed"]
 pathlib.Path("reports/joint").mkdir(parents=True, exist_ok=True)
 json.dump({"R@1": recall}, open("reports/metrics.json", "w"))
-json.dump({"seconds": 5.0}, open("reports/costs.json", "w"))
+json.dump({"stages": {"train": {"seconds": 3.0}, "embed": {"seconds": 2.0}}}, open("reports/costs.json", "w"))
 """
 PIPELINE = """
 stages:
