@@ -108,7 +108,7 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
 
     A run that repeats another (same parameters, seed and numbers: the workspace after `dvc exp run`, say) counts
     once. One with the same parameters and seed but other numbers can't be told apart, and is left out, aloud.
-    A group is called by its method and those parameters in which the groups of that method differ.
+    A group is called by its method and those parameters in which it is not as most groups of that method.
     """
     found: dict[str, dict[int, Run]] = {}
     notes = []
@@ -131,9 +131,13 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
 
 def _label(run: Run, groups: Sequence[Sequence[Run]]) -> str:
     same = [runs[0].params for runs in groups if runs[0].method == run.method]
-    keys = sorted({key for params in same for key in params})
-    told = [key for key in keys if len({json.dumps(params.get(key)) for params in same}) > 1]
-    return ", ".join([run.method, *(f"{key}={run.params.get(key)}" for key in told)])
+    told = []
+    for key in sorted({key for params in same for key in params}):
+        values = [json.dumps(params.get(key)) for params in same]
+        # what most of them share goes without saying: of many ablations each row names its own
+        if 2 * values.count(json.dumps(run.params.get(key))) <= len(values):
+            told.append(f"{key}={run.params.get(key)}")
+    return ", ".join([run.method, *told])
 
 
 def choose_baseline(groups: Sequence[Group], name: str | None) -> Group:

@@ -3,6 +3,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def test_runs_on_other_videos_are_another_group_without_a_difference() -> None:
     assert (theirs.label, other.label) == ("finetune, data=3021d7", "finetune, data=ffffff")
     assert difference(ours, other, "R@1") is None
     assert "`data` is the beginning of data.dvc's hash" in notes[0]
+
+
+def test_each_of_many_ablations_is_called_by_what_it_changes() -> None:
+    default = run("structalign", 0, 30.0)
+    default = replace(default, params={**default.params, "etf.weight": 1})
+    given = [replace(default, params={**default.params, key: 0}) for key in ("crp.weight", "etf.weight")]
+    assert [group.label for group in group_runs([default, *given])[0]] == [
+        "structalign",
+        "structalign, crp.weight=0",
+        "structalign, etf.weight=0",
+    ]
 
 
 def test_runs_of_other_tasks_have_no_paired_difference() -> None:
