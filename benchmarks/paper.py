@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -28,6 +28,7 @@ from structalign.data.frames import write_split
 from structalign.data.manifest import SPLITS
 from structalign.data.tasks import deal, write_tasks
 from structalign.errors import UserError
+from structalign.sections.all import overlay
 from structalign.store import read_json, write_json
 
 ROOT = Path(__file__).parents[1]
@@ -124,16 +125,8 @@ def preset(name: str, params: dict[str, Any]) -> dict[str, Any]:
     layer = yaml.safe_load((ROOT / f"presets/{name}.yaml").read_text(encoding="utf-8"))
     for base in layer.pop("presets", []):
         params = preset(base, params)
-    _overlay(params, layer)
+    overlay(params, layer)
     return params
-
-
-def _overlay(tree: MutableMapping[str, Any], layer: Mapping[str, Any]) -> None:
-    for key, value in layer.items():
-        if isinstance(value, Mapping):
-            _overlay(tree[key], value)
-        else:
-            tree[key] = value
 
 
 def table(categories: int, train: int, captions: int, test: int) -> Iterator[CaptionRow]:

@@ -6,7 +6,7 @@ are dealt into, in their order.
 """
 
 import subprocess
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from structalign.data.tasks import TASKS, category_ids, deal, read_tasks, write_tasks
 from structalign.errors import UserError
 from structalign.params import PARAMS, load_yaml
-from structalign.sections.all import leaves, refuse_too_many, refuse_unknown, validate, written
+from structalign.sections.all import leaves, overlay, refuse_too_many, refuse_unknown, validate, written
 from structalign.store import whole
 
 PRESETS = Path("presets")
@@ -84,15 +84,6 @@ def read_preset(yaml: YAML, name: str) -> MutableMapping[str, Any]:
     if not isinstance(tasks, int) or isinstance(tasks, bool):
         raise UserError(f"{path}: `tasks` = {written(tasks)} must be a whole number at least 1; mend the preset.")
     return tree
-
-
-def overlay(tree: MutableMapping[str, Any], differences: Mapping[str, Any]) -> None:
-    """Write the leaves of `differences` over those of `tree`, in place."""
-    for key, value in differences.items():
-        if isinstance(value, Mapping):
-            overlay(tree[key], value)
-        else:
-            tree[key] = value
 
 
 def refuse_uncommitted(path: Path) -> None:

@@ -5,7 +5,7 @@ A stage imports its own sections and never this module: else a new section would
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +118,15 @@ def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def overlay(tree: MutableMapping[str, Any], differences: Mapping[str, Any]) -> None:
+    """Write the leaves of `differences` over those of `tree`, in place."""
+    for key, value in differences.items():
+        if isinstance(value, Mapping):
+            overlay(tree[key], value)
+        else:
+            tree[key] = value
 
 
 def refuse_unknown(tree: Mapping[Any, Any], source: str, way_out: str) -> None:

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from tiny import CPU, DIM, ETF_DIM, FRAMES, IMAGE, WIDTH, noise, settings, shaken, tiny_clip, tokens, write_features
 from torch import Tensor
 
-from structalign.cli.preset import overlay, read_layers
+from structalign.cli.preset import read_layers
 from structalign.errors import UserError
 from structalign.learning import released
 from structalign.learning.batches import Pairs
@@ -28,7 +28,7 @@ from structalign.model.adapters import mixture_gates
 from structalign.model.features import Features
 from structalign.model.released_names import to_released
 from structalign.model.video_text import Shape, VideoText
-from structalign.sections.all import leaves
+from structalign.sections.all import leaves, overlay
 
 PLAN = Plan(heads=4, patch=16, fused=1, scale=4.0)
 LIKE = Shape(FRAMES, 1, 2, 8.0, 3, 0.0, ETF_DIM, head="frozen_random", words="with_padding")
