@@ -22,7 +22,7 @@ from structalign.data.frames import FrameSplit, write_split
 from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Features, write_captions, write_index, write_view
 from structalign.model.features import Captions as TrainingCaptions
-from structalign.model.inputs import Pixels
+from structalign.model.inputs import Pixels, together
 
 GOAL = 6.0
 MEAN, STD = (torch.tensor(x).view(3, 1, 1) for x in ([0.481, 0.458, 0.408], [0.269, 0.261, 0.276]))
@@ -51,7 +51,7 @@ def loading(
             return torch.stack([plain.load_frames(video, size.image, MEAN, STD) for video in files]).to(device)
 
         def ours(side: Pixels | Features) -> Callable[[], Tensor]:
-            return lambda: torch.stack([side.states(video) for video in range(videos)]).to(device)
+            return lambda: together(side, [(video, CENTRE) for video in range(videos)]).to(device)
 
         rows = [
             compare("stored frames to pixels", ours(pixels), theirs, GOAL, repeats, device),

@@ -19,7 +19,8 @@ from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import Config, save_checkpoint
 from structalign.model.features import Features, JoinedFeatures
 from structalign.model.inputs import videos_for
-from structalign.model.video_text import VideoText, encode_queries
+from structalign.model.queries import encode_queries
+from structalign.model.video_text import VideoText
 from structalign.params import read
 from structalign.retrieval.gallery import score
 from structalign.retrieval.ranking import measure

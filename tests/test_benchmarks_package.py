@@ -13,7 +13,7 @@ from benchmarks import made, plain, suffix
 from benchmarks.__main__ import app
 from benchmarks.similarity import embedded, list_of_words
 from benchmarks.step import Sides
-from structalign.model.video_text import encode_queries
+from structalign.model.queries import encode_queries
 from structalign.retrieval.gallery import score
 from structalign.retrieval.similarity import word_frame
 

@@ -14,7 +14,7 @@ from structalign.learning.task import Task
 from structalign.learning.terms import masked_mean
 from structalign.model.adapters import generator
 from structalign.model.features import CENTRE
-from structalign.model.video_text import encode_queries
+from structalign.model.queries import encode_queries
 
 MOST_VIDEOS = 8192  # vectors of past videos that StableFusion keeps, 16 MiB at D = 512: past that, a random choice
 PAIRS_PER_CATEGORY = 2  # that replay keeps

@@ -34,22 +34,34 @@ def symmetric_cross_entropy(logits: Tensor) -> Tensor:
     return F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
 
 
-def etf_alignment(words: Tensor, mask: Tensor, frames: Tensor, vertices: Tensor) -> Tensor:
-    """L_ETF of real pairs = mean_b [2 - cos(w_b, e_c) - cos(f_b, e_c)] with vertex-attended pooling.
+def etf_alignment(
+    words: Tensor,
+    mask: Tensor,
+    frames: Tensor,
+    vertices: Tensor,
+    text_weight: Tensor | None = None,
+    video_weight: Tensor | None = None,
+) -> Tensor:
+    """L_ETF of real pairs = mean_b [2 - cos(w_b, e_c) - cos(f_b, e_c)] with vertex-attended pooling in ETF space.
 
-    words: [B, L, d] and frames: [B, N, d], already in ETF space; mask: [B, L] bool; vertices: [B, d], each pair's own.
+    words: [B, L, D] and frames: [B, N, D]; mask: [B, L] bool; vertices: [B, d], each pair's own; the weights [d, D] map
+    into ETF space, None where words or frames are there already.
     """
-    text = attend(words, vertices, mask)
-    video = attend(frames, vertices, torch.ones_like(frames[..., 0], dtype=torch.bool))
+    text = attend(words, vertices, mask, text_weight)
+    video = attend(frames, vertices, torch.ones_like(frames[..., 0], dtype=torch.bool), video_weight)
     return vertex_distance(text, video, vertices)
 
 
-def attend(tokens: Tensor, vertices: Tensor, mask: Tensor) -> Tensor:
-    """Sum of tokens weighted by softmax_l(<token_l, e_c>), no temperature: [B, L, d] -> [B, d]; 0 without words."""
-    logits = torch.einsum("bld,bd->bl", tokens, vertices)
+def attend(tokens: Tensor, vertices: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Sum_l softmax_l(<h(token_l), e_c>) h(token_l), no temperature: [B, L, D] -> [B, d]; 0 without words.
+
+    h is linear, with `weight` [d, D], so <h(x), e> = <x, h^T e> and the sum is mapped, not each token.
+    """
+    logits = torch.einsum("bld,bd->bl", tokens, vertices if weight is None else vertices @ weight)
     # a finite floor: of a caption without words no NaN is left, whose gradient would be one too
-    weight = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask
-    return torch.einsum("bl,bld->bd", weight, tokens)
+    share = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask
+    pooled = torch.einsum("bl,bld->bd", share, tokens)
+    return pooled if weight is None else F.linear(pooled, weight)
 
 
 def vertex_distance(text: Tensor, video: Tensor, vertices: Tensor) -> Tensor:

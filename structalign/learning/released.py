@@ -43,7 +43,8 @@ from structalign.model.backbone import Tokeniser, Tokens, load_clip
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.device import prepare_device
 from structalign.model.features import Features
-from structalign.model.video_text import TextEmbeddings, VideoText, encode_queries
+from structalign.model.queries import encode_queries
+from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.retrieval.similarity import sentence_video, word_frame
 from structalign.sections.optim import Phase, Shared
 from structalign.store import read_json, write_json

@@ -21,7 +21,8 @@ from structalign.model.backbone import Tokens
 from structalign.model.device import autocast
 from structalign.model.features import Videos, view_name
 from structalign.model.inputs import together
-from structalign.model.video_text import TextEmbeddings, VideoText, encode_frozen, encode_queries
+from structalign.model.queries import encode_frozen, encode_queries
+from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.retrieval.comparison import Comparison
 
 VIDEOS_AT_A_TIME = 8

@@ -87,11 +87,11 @@ def etf_with(task: Task, batch: Batch, old_text_map: Map, old_video_map: Map) ->
     """`etf` with the maps of pseudo-features into ETF space given."""
     vertices, head = task.memory.vertices.to(task.device), task.model.head
     own = vertices[task.captions.category[batch.pairs.caption].to(task.device)]
-    words, frames = head.text(batch.text.words), head.video(batch.frames)
-    loss = losses.etf_alignment(words, batch.text.mask, frames, own)
+    text = batch.text
+    loss = losses.etf_alignment(text.words, text.mask, batch.frames, own, head.weight, head.weight_of_video)
     if task.memory.learned and task.settings.pseudo is not None and task.settings.pseudo.weight > 0:
-        text, video, category = task.draw(2 * task.settings.shared.batch, "etf", *batch.key)
-        loss = loss + losses.vertex_distance(old_text_map(text), old_video_map(video), vertices[category])
+        old_text, old_video, category = task.draw(2 * task.settings.shared.batch, "etf", *batch.key)
+        loss = loss + losses.vertex_distance(old_text_map(old_text), old_video_map(old_video), vertices[category])
     base = sum(batch.addends.values(), torch.zeros((), device=task.device))
     return losses.relative_weight(task.settings.etf.weight, base, loss) * loss
 

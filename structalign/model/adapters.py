@@ -133,7 +133,43 @@ def mixture_gates(
     return top_two(logits)
 
 
-class LoraMixture(nn.Module):
+class Experts(nn.Module):
+    """What wraps a module with a weighted sum of experts, and knows which of them a step used.
+
+    `(a / r) * sum_e g_e ...` of `experts` experts of rank r, with dropout before them; the gates g follow the tower's
+    `routing`.
+    """
+
+    def __init__(self, routing: Routing, experts: int, rank: int, alpha: float, dropout: float):
+        super().__init__()
+        self.routing = [routing]  # a list, so that it is no sub-module and is shared by a tower
+        self.scale = alpha / rank
+        self.dropout = nn.Dropout(dropout)
+        self.enabled = True
+        self.used = torch.zeros(experts, dtype=torch.bool)
+
+    def expert(self, number: int) -> list[nn.Parameter]:
+        """The parameters that are this expert's alone."""
+        raise NotImplementedError
+
+    def mark_used(self, gates: Tensor) -> None:
+        """Add the experts that gates [R, E] have chosen to those that the step used."""
+        self.used = self.used.to(gates.device)
+        # in place: a recorded pass (`learning.graphs`) writes here, too
+        self.used |= (gates > 0).any(dim=0)
+
+    def forget_used(self) -> None:
+        """Where a step begins: no pass of it has chosen an expert yet."""
+        self.used.zero_()
+
+    def drop_gradients(self, used: Sequence[bool]) -> None:
+        """An expert that nothing in the step chose gets no gradient, so that neither momentum nor decay moves it."""
+        for number, chosen in enumerate(used):
+            for parameter in [] if chosen else self.expert(number):
+                parameter.grad = None
+
+
+class LoraMixture(Experts):
     """`y = Wx + b + (a / r) * sum_e g_e B_e A x` around a frozen linear layer.
 
     Routed as task 1, g is one-hot on expert 0. Routed as a later task p, g is the softmax over the two largest of
@@ -141,17 +177,12 @@ class LoraMixture(nn.Module):
     """
 
     def __init__(self, linear: nn.Linear, routing: Routing, rank: int, alpha: float, experts: int, dropout: float):
-        super().__init__()
+        super().__init__(routing, experts, rank, alpha, dropout)
         self.linear = linear
-        self.routing = [routing]  # a list, so that it is no sub-module and is shared by all mixtures
-        self.scale = alpha / rank
-        self.dropout = nn.Dropout(dropout)
-        self.enabled = True
         self.lora_A = nn.Parameter(torch.empty(rank, linear.in_features))
         self.lora_Bs = nn.ParameterList(torch.zeros(linear.out_features, rank) for _ in range(experts))
         self.router = nn.Parameter(torch.empty(experts, linear.in_features))
         self.w_noise = nn.Parameter(torch.zeros(experts, linear.in_features))
-        self.used = torch.zeros(experts, dtype=torch.bool)
 
     def initialise(self, *key: str | int) -> None:
         """A and R ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`; B and W_noise are zero."""
@@ -177,22 +208,13 @@ class LoraMixture(nn.Module):
             return base
         gates = self.gates(x)
         if self.training:
-            self.used = self.used.to(gates.device)
-            # in place: a recorded pass (`learning.graphs`) writes here, too
-            self.used |= (gates > 0).any(dim=0)
+            self.mark_used(gates)
         low = F.linear(self.dropout(x), self.lora_A)
         mixed = torch.einsum("qe,eor->qor", gates, torch.stack(list(self.lora_Bs)))
         return base + self.scale * torch.einsum("qlr,qor->qlo", low, mixed)
 
-    def forget_used(self) -> None:
-        """Where a step begins: no pass of it has chosen an expert yet."""
-        self.used.zero_()
-
-    def drop_gradients(self, used: Sequence[bool]) -> None:
-        """An expert that no caption of the step chose gets no gradient, so that neither momentum nor decay moves it."""
-        for expert, chosen in zip(self.lora_Bs, used, strict=True):
-            if not chosen:
-                expert.grad = None
+    def expert(self, number: int) -> list[nn.Parameter]:
+        return [self.lora_Bs[number]]
 
     def spread_first_expert(self) -> None:
         """Copy B_0 into every expert: where task 2 begins."""
@@ -216,10 +238,16 @@ class EtfHead(nn.Module):
         self.weight = nn.Parameter(torch.zeros(dim, embedding)) if maps else None
         self.video_weight = nn.Parameter(torch.zeros(dim, embedding)) if maps == 2 else None
 
+    @property
+    def weight_of_video(self) -> Tensor | None:
+        """[d, D] of the map of frames: `weight` where both share it, None where there is no map."""
+        return self.weight if self.video_weight is None else self.video_weight
+
     def text(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., d] of words, of a caption's mean word or of a pseudo-feature."""
         return x if self.weight is None else F.linear(x, self.weight)
 
     def video(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., d] of frames, of a video's mean frame or of a pseudo-feature."""
-        return self.text(x) if self.video_weight is None else F.linear(x, self.video_weight)
+        weight = self.weight_of_video
+        return x if weight is None else F.linear(x, weight)

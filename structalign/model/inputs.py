@@ -16,7 +16,7 @@ from torch import Tensor
 from structalign.model.backbone import Clip
 from structalign.model.features import CENTRE, Captions, Features, Videos
 from structalign.model.video_text import VideoText
-from structalign.model.views import centre_view, seeded_view
+from structalign.model.views import normalised_view
 
 
 class FrameReader(Protocol):
@@ -40,8 +40,8 @@ class Pixels:
         device: torch.device,
     ):
         self.features, self.frames, self.size, self.flip, self.seed = features, frames, size, flip, seed
-        self.mean, self.std = (x.to(device) for x in statistics)
-        self.device = device
+        mean, std = statistics
+        self.statistics = mean.to(device), std.to(device)
         self.views = features.views
 
     def __len__(self) -> int:
@@ -51,14 +51,18 @@ class Pixels:
         return self.features.captions()
 
     def states(self, video: int, view: str = CENTRE) -> Tensor:
-        frames = torch.from_numpy(self.frames.frames(video)).permute(0, 3, 1, 2)
-        if view == CENTRE:
-            pixels = centre_view(frames, self.size, self.device)
-        else:
-            key = (self.seed, view, str(self.features.rows[video]["id"]))
-            pixels = seeded_view(frames, self.size, self.flip, *key, device=self.device)
-        # in place, since fresh memory takes longer than the arithmetic
-        return pixels.contiguous().sub_(self.mean).div_(self.std)
+        return self.batch([(video, view)])[0]
+
+    def batch(self, shown: Sequence[tuple[int, str]]) -> Tensor:
+        """[B, N, 3, S, S] of views (video, view), each made where it is to lie: to copy takes longer than to crop."""
+        out = torch.empty(0)
+        for row, (video, view) in enumerate(shown):
+            frames = self.frames.frames(video)
+            if row == 0:
+                out = torch.empty(len(shown), len(frames), 3, self.size, self.size, device=self.statistics[0].device)
+            key = () if view == CENTRE else (self.seed, view, str(self.features.rows[video]["id"]))
+            normalised_view(frames, self.size, self.statistics, *key, flip=self.flip, out=out[row])
+        return out
 
 
 class Embeddings:
@@ -110,9 +114,11 @@ class Fresh:
 def together(videos: Videos, shown: Sequence[tuple[int, str]]) -> Tensor:
     """[B, N, ...] the views (video, view) of a batch; the frozen tower sees new crops all at once."""
     if isinstance(videos, Fresh) and all(view != CENTRE for _, view in shown):
-        pixels = torch.stack([videos.pixels.states(video, view) for video, view in shown])
+        pixels = videos.pixels.batch(shown)
         read = videos.model.inputs(pixels.flatten(0, 1))
         return read.view(*pixels.shape[:2], *read.shape[1:])
+    if isinstance(videos, Pixels):
+        return videos.batch(shown)
     return torch.stack([videos.states(video, view) for video, view in shown])
 
 

@@ -4,18 +4,16 @@ A task has its own router; experts are shared, and those that a task used most a
 Letters: R sequences (captions or frames), L their tokens, W width, E experts, r rank.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.model.adapters import Routing, generator, noisy, top_two
+from structalign.model.adapters import Experts, Routing, generator, noisy, top_two
 
 FREEZE = 2  # experts frozen after a task: as many as a token uses
 
 
-class MoeMlp(nn.Module):
+class MoeMlp(Experts):
     """`MLP(x) + (a / r) * sum_e g_e B_e A_e x` around a frozen MLP, g the two best of R_p x[summary].
 
     R_p is task p's router and x[summary] the class or end-of-text token; g is the same for all tokens of a sequence.
@@ -27,17 +25,12 @@ class MoeMlp(nn.Module):
     def __init__(
         self, mlp: nn.Module, routing: Routing, width: int, rank: int, alpha: float, experts: int, dropout: float
     ):
-        super().__init__()
+        super().__init__(routing, experts, rank, alpha, dropout)
         self.mlp = mlp
-        self.routing = [routing]  # a list, so that it is no sub-module and is shared by a tower
-        self.scale = alpha / rank
-        self.dropout = nn.Dropout(dropout)
-        self.enabled = True
         self.lora_As = nn.ParameterList(torch.zeros(rank, width) for _ in range(experts))
         self.lora_Bs = nn.ParameterList(torch.zeros(width, rank) for _ in range(experts))
         self.routers = nn.ParameterList()
         self.w_noises = nn.ParameterList()
-        self.used = torch.zeros(experts, dtype=torch.bool)
         self.register_buffer("chosen", torch.zeros(experts, dtype=torch.int64))  # sequences of the task, by expert
         self.register_buffer("frozen", torch.zeros(experts, dtype=torch.bool))
 
@@ -75,23 +68,14 @@ class MoeMlp(nn.Module):
             return base
         gates = self.gates(hidden_states)
         if self.training:
-            self.used = self.used.to(gates.device)
-            # in place: a recorded pass (`learning.graphs`) writes here, too
-            self.used |= (gates > 0).any(dim=0)
+            self.mark_used(gates)
             self.chosen += (gates > 0).sum(dim=0)
         low = F.linear(self.dropout(hidden_states), torch.cat(list(self.lora_As)))
         weighted = low * gates.repeat_interleave(len(self.lora_As[0]), dim=1)[:, None].to(low.dtype)
         return base + self.scale * F.linear(weighted, torch.cat(list(self.lora_Bs), dim=1))
 
-    def forget_used(self) -> None:
-        """Where a step begins: no pass of it has chosen an expert yet."""
-        self.used.zero_()
-
-    def drop_gradients(self, used: Sequence[bool]) -> None:
-        """An expert that no sequence of the step chose gets no gradient: neither momentum nor decay moves it."""
-        for a, b, chosen in zip(self.lora_As, self.lora_Bs, used, strict=True):
-            if not chosen:
-                a.grad = b.grad = None
+    def expert(self, number: int) -> list[nn.Parameter]:
+        return [self.lora_As[number], self.lora_Bs[number]]
 
     def freeze_most_used(self) -> None:
         """Freeze the experts that the task chose most often; those frozen before stay so."""

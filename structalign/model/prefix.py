@@ -13,7 +13,7 @@ from structalign.errors import UserError
 from structalign.model.backbone import Clip, load_clip, pixel_statistics
 from structalign.model.device import autocast, prepare_device
 from structalign.model.features import CENTRE
-from structalign.model.views import centre_view, seeded_view
+from structalign.model.views import normalised_view
 from structalign.sections.backbone import Backbone
 from structalign.sections.features import Features
 from structalign.wording import counted
@@ -44,13 +44,11 @@ def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str
             f"`backbone.vision_frozen` = {depth}, but {recipe.backbone.name} has only "
             f"{counted(layers, 'vision layer')}: lower it."
         )
-    stored, size, section = torch.from_numpy(frames).permute(0, 3, 1, 2), clip.image_size, recipe.features
-    if view == CENTRE:
-        pixels = centre_view(stored, size, device)
-    else:
-        pixels = seeded_view(stored, size, section.flip, section.seed, view, video, device=device)
+    section = recipe.features
+    key = () if view == CENTRE else (section.seed, view, video)
+    pixels = normalised_view(frames, clip.image_size, (mean, std), *key, flip=section.flip)
     with autocast(device, precision):
-        states = clip.vision_prefix((pixels - mean) / std, depth).half()
+        states = clip.vision_prefix(pixels, depth).half()
     if view != CENTRE:
         return {"states": states.cpu()}
     return {"states": states.cpu(), "frames": clip.vision_suffix(states.float(), depth).cpu()}

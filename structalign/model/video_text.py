@@ -7,8 +7,8 @@ Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a capt
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.model.adapters import EtfHead, FrameFusionAttention, LoraMixture, Routing, generator
+from structalign.model.adapters import EtfHead, Experts, FrameFusionAttention, LoraMixture, Routing, generator
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.maps import ResidualMap
 from structalign.model.moe import MoeMlp
 from structalign.model.pooling import TextPool
 
-Wrapper = FrameFusionAttention | LoraMixture | MoeMlp | ResidualMap
+Wrapper = FrameFusionAttention | Experts | ResidualMap
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,18 @@ class TextEmbeddings:
 
     def to(self, device: torch.device) -> "TextEmbeddings":
         return TextEmbeddings(self.words.to(device), self.mask.to(device), self.sentence.to(device))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """`change` [..., D] -> [..., d] of every word, zeros where the mask has none: [R, L, d].
+
+        Padding, often more than half, is not computed; on a GPU it is, as to look at the mask would be to wait.
+        """
+        if self.words.is_cuda:
+            return change(self.words).masked_fill(~self.mask[..., None], 0)
+        packed = change(self.words[self.mask])
+        spread = packed.new_zeros(*self.mask.shape, packed.shape[-1])
+        spread[self.mask] = packed
+        return spread
 
     def trimmed(self) -> "TextEmbeddings":
         """Without the columns at the end that hold no word of any caption."""
@@ -138,7 +150,7 @@ class VideoText(nn.Module):
     def moes(self) -> list[MoeMlp]:
         return [module for module in self.modules() if isinstance(module, MoeMlp)]
 
-    def experts(self) -> list[LoraMixture | MoeMlp]:
+    def experts(self) -> list[Experts]:
         """Every module that chooses among experts."""
         return [*self.mixtures(), *self.moes()]
 
@@ -236,7 +248,8 @@ class VideoText(nn.Module):
         """The text map over frozen CLIP's embeddings; unchanged in a model without maps."""
         if self.text_map is None:
             return frozen
-        return TextEmbeddings(self.text_map(frozen.words), frozen.mask, self.text_map(frozen.sentence))
+        words = frozen.mapped(self.text_map)
+        return TextEmbeddings(words, frozen.mask, self.text_map(frozen.sentence))
 
     def adapter_state(self) -> dict[str, Tensor]:
         """Every tensor that is not the pretrained backbone's, by its name in this module."""
@@ -291,69 +304,3 @@ class VideoText(nn.Module):
         groups["experts"] = [p for m in moes for p in m.learning_experts()]
         groups["routers"] = [p for m in moes for p in (m.routers[task - 1], m.w_noises[task - 1])]
         return groups
-
-
-Encoder = Callable[[Tokens], TextEmbeddings]
-ROWS = 8  # captions encoded at a time: few are left over in a group of equal length
-GPU_ROWS = 128  # there a pass takes as long for few as for many
-RELEASED_BATCH = 32
-
-
-@torch.no_grad()
-def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.device) -> TextEmbeddings:
-    """Encode captions routed as `task`: [R, L, D] on the CPU.
-
-    The same numbers whatever the other captions are, unless padding counts as words (`adapters.words`): then captions
-    are encoded in their order, a batch of the released code at a time, each padded to its longest.
-    """
-
-    def encode(rows: Tokens) -> TextEmbeddings:
-        return model.encode_text(rows, torch.full((len(rows.eot),), task))
-
-    if model.shape.words == "with_padding":
-        return _joined(tokens, ((part, encode(tokens[part].to(device))) for part in _in_order(tokens)))
-    return _by_length(tokens, encode, device)
-
-
-@torch.no_grad()
-def encode_frozen(clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device) -> TextEmbeddings:
-    """Encode captions with frozen CLIP, whether or not adapters are wrapped around it: [R, L, D] on the CPU."""
-
-    def encode(rows: Tokens) -> TextEmbeddings:
-        embeddings = clip.text(rows)
-        position = torch.arange(len(rows.eot), device=device)
-        return TextEmbeddings(embeddings, rows.word_mask(), embeddings[position, rows.eot])
-
-    with model.frozen() if model is not None else nullcontext():
-        return _by_length(tokens, encode, device)
-
-
-def _in_order(tokens: Tokens) -> Iterator[Tensor]:
-    yield from torch.split(torch.arange(len(tokens.eot)), RELEASED_BATCH)
-
-
-def _by_length(tokens: Tokens, encode: Encoder, device: torch.device) -> TextEmbeddings:
-    """Captions are grouped by their own token count and encoded a fixed number of rows at a time, the last group filled
-    up by repeats: the shapes of a caption's computation depend on the caption alone."""
-    parts: list[tuple[Tensor, TextEmbeddings]] = []
-    rows = ROWS if device.type == "cpu" else GPU_ROWS
-    for end in torch.unique(tokens.eot).tolist():
-        for chunk in (tokens.eot == end).nonzero()[:, 0].split(rows):
-            filled = chunk[torch.arange(rows) % len(chunk)]
-            parts.append((chunk, encode(tokens[filled].to(device))[slice(len(chunk))]))
-    return _joined(tokens, parts)
-
-
-def _joined(tokens: Tokens, encoded: Iterable[tuple[Tensor, TextEmbeddings]]) -> TextEmbeddings:
-    """Put the embeddings of some rows each together, padded with zeros: [R, L, D] on the CPU."""
-    parts = list(encoded)
-    dim = parts[0][1].words.shape[2]
-    count, length = tokens.ids.shape
-    words, sentence = torch.zeros(count, length, dim), torch.zeros(count, dim)
-    mask = torch.zeros(count, length, dtype=torch.bool)
-    for chunk, part in parts:
-        width = part.words.shape[1]
-        words[chunk, :width] = part.words.float().cpu()
-        mask[chunk, :width] = part.mask.cpu()
-        sentence[chunk] = part.sentence.float().cpu()
-    return TextEmbeddings(words, mask, sentence)

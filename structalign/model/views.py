@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,15 +16,39 @@ ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
 
+def normalised_view(
+    frames: NDArray[np.uint8],
+    size: int,
+    statistics: tuple[Tensor, Tensor],
+    *key: str | int,
+    flip: bool = False,
+    out: Tensor | None = None,
+) -> Tensor:
+    """[N, H, W, 3] stored frames -> [N, 3, size, size] normalised pixels: the centre view, or a seeded one.
+
+    statistics: mean and standard deviation [3, 1, 1], on the device that is to crop: bytes travel there. key: that of
+    `seeded_view`; none is the centre view. out: where the pixels are to lie.
+    """
+    mean, std = statistics
+    stored = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    view = seeded_view(stored, size, flip, *key, device=mean.device) if key else centre_view(stored, size, mean.device)
+    # in place, since fresh memory takes longer than the arithmetic
+    return torch.sub(view, mean, out=view.contiguous() if out is None else out).div_(std)
+
+
 def centre_view(frames: Tensor, size: int, device: torch.device = CPU) -> Tensor:
     """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: bicubic resize of the short side, centre crop."""
-    frames = _colours(frames, device)
     height, width = frames.shape[-2:]
-    if min(height, width) != size:
-        scale = size / min(height, width)
-        shape = (max(size, round(height * scale)), max(size, round(width * scale)))
-        frames = F.interpolate(frames, shape, mode="bicubic", antialias=True).clamp(0, 1)
-        height, width = shape
+    if min(height, width) == size:
+        return _colours(_centre(frames, size), device)
+    scale = size / min(height, width)
+    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    resized = F.interpolate(_colours(frames, device), shape, mode="bicubic", antialias=True).clamp(0, 1)
+    return _centre(resized, size)
+
+
+def _centre(frames: Tensor, size: int) -> Tensor:
+    height, width = frames.shape[-2:]
     top, left = (height - size) // 2, (width - size) // 2
     return frames[..., top : top + size, left : left + size]
 
@@ -31,10 +57,10 @@ def _colours(frames: Tensor, device: torch.device) -> Tensor:
     """Bytes as floats in 0..1, on the device: they travel as bytes, in the order in which they lie."""
     if frames.dtype != torch.uint8:
         return frames.to(device)
-    laid = frames.permute(0, 2, 3, 1).contiguous()
     if device.type == "cuda":
-        laid = laid.pin_memory()
-    return laid.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+        laid = frames.permute(0, 2, 3, 1).contiguous().pin_memory()
+        frames = laid.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    return torch.empty(frames.shape, device=device).copy_(frames).div_(255)
 
 
 def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator, device: torch.device = CPU) -> Tensor:

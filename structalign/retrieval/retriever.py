@@ -15,8 +15,9 @@ from structalign.errors import UserError
 from structalign.model.backbone import Clip, Tokeniser, load_clip, pixel_statistics
 from structalign.model.checkpoint import Config, build_model, read_config
 from structalign.model.device import prepare_device
-from structalign.model.video_text import TextEmbeddings, VideoText, encode_frozen, encode_queries
-from structalign.model.views import centre_view
+from structalign.model.queries import encode_frozen, encode_queries
+from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.model.views import normalised_view
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import score
 
@@ -70,9 +71,8 @@ class Retriever:
             what = f"{video.dtype} of shape {list(video.shape)}"
             raise UserError(f"an array of {what} is no video: give uint8 [frames, height, width, 3].")
         chosen = ((np.arange(self.frames) + 0.5) / self.frames * len(video)).astype(int)
-        frames = torch.from_numpy(video[chosen]).permute(0, 3, 1, 2)
         mean, std = (x.to(self.device) for x in self.pixels)
-        pixels = (centre_view(frames, self.clip.image_size, self.device) - mean) / std
+        pixels = normalised_view(video[chosen], self.clip.image_size, (mean, std))
         if self.model is None:
             return self.clip.vision_suffix(self.clip.vision_prefix(pixels, 0), 0).cpu()
         return self.model.encode_frames(self.model.inputs(pixels)[None])[0].cpu()

@@ -19,7 +19,8 @@ from structalign.errors import UserError
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.checkpoint import Config
 from structalign.model.features import Videos
-from structalign.model.video_text import VideoText, encode_frozen, encode_queries
+from structalign.model.queries import encode_frozen, encode_queries
+from structalign.model.video_text import VideoText
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import QUERIES, Gallery, score, side_by_side
 from structalign.retrieval.probing import caption_vectors

@@ -13,7 +13,8 @@ from structalign.learning.methods import METHODS
 from structalign.learning.optimiser import optimiser
 from structalign.learning.training import TaskTrainer
 from structalign.model.checkpoint import build_model, load_memory, read_config
-from structalign.model.video_text import VideoText, encode_queries
+from structalign.model.queries import encode_queries
+from structalign.model.video_text import VideoText
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import score
 

@@ -22,7 +22,7 @@ from toy import Project, make_project
 from structalign.learning.processes import counted, of_first, process_number, processes, settle, shared
 from structalign.model import adapters, moe
 from structalign.model.features import CENTRE
-from structalign.model.video_text import encode_queries
+from structalign.model.queries import encode_queries
 from structalign.retrieval.gallery import score
 from structalign.retrieval.ranking import rank
 

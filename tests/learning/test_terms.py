@@ -17,7 +17,8 @@ from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.features import view_name
-from structalign.model.video_text import VideoText, encode_queries
+from structalign.model.queries import encode_queries
+from structalign.model.video_text import VideoText
 
 CAPTIONS = torch.tensor([0, 3, 4])  # of videos 0, 1 and 2
 KEY = (0, 2, 7)  # seed, task, step

@@ -34,7 +34,8 @@ from structalign.learning.optimiser import optimiser, schedule
 from structalign.learning.settings import Settings
 from structalign.learning.training import TaskTrainer
 from structalign.model.features import CENTRE, Captions, Features, view_name
-from structalign.model.video_text import VideoText, encode_queries
+from structalign.model.queries import encode_queries
+from structalign.model.video_text import VideoText
 from structalign.retrieval.similarity import sentence_video, word_frame
 
 METHOD = method_named("structalign")

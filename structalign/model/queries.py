@@ -1,0 +1,79 @@
+"""Captions that are asked for, encoded so that a caption's numbers are its own: by a model as one of its tasks, or by
+frozen CLIP.
+
+Letters: R captions, L tokens of a caption, D embedding.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from structalign.model.backbone import Clip, Tokens
+from structalign.model.video_text import TextEmbeddings, VideoText
+
+Encoder = Callable[[Tokens], TextEmbeddings]
+ROWS = 8  # captions encoded at a time: few are left over in a group of equal length
+GPU_ROWS = 128  # there a pass takes as long for few as for many
+RELEASED_BATCH = 32
+
+
+@torch.no_grad()
+def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.device) -> TextEmbeddings:
+    """Encode captions routed as `task`: [R, L, D] on the CPU.
+
+    The same numbers whatever the other captions are, unless padding counts as words (`adapters.words`): then captions
+    are encoded in their order, a batch of the released code at a time, each padded to its longest.
+    """
+
+    def encode(rows: Tokens) -> TextEmbeddings:
+        return model.encode_text(rows, torch.full((len(rows.eot),), task))
+
+    if model.shape.words == "with_padding":
+        return _joined(tokens, ((part, encode(tokens[part].to(device))) for part in _in_order(tokens)))
+    return _by_length(tokens, encode, device)
+
+
+@torch.no_grad()
+def encode_frozen(clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device) -> TextEmbeddings:
+    """Encode captions with frozen CLIP, whether or not adapters are wrapped around it: [R, L, D] on the CPU."""
+
+    def encode(rows: Tokens) -> TextEmbeddings:
+        embeddings = clip.text(rows)
+        position = torch.arange(len(rows.eot), device=device)
+        return TextEmbeddings(embeddings, rows.word_mask(), embeddings[position, rows.eot])
+
+    with model.frozen() if model is not None else nullcontext():
+        return _by_length(tokens, encode, device)
+
+
+def _in_order(tokens: Tokens) -> Iterator[Tensor]:
+    yield from torch.split(torch.arange(len(tokens.eot)), RELEASED_BATCH)
+
+
+def _by_length(tokens: Tokens, encode: Encoder, device: torch.device) -> TextEmbeddings:
+    """Captions are grouped by their own token count and encoded a fixed number of rows at a time, the last group filled
+    up by repeats: the shapes of a caption's computation depend on the caption alone."""
+    parts: list[tuple[Tensor, TextEmbeddings]] = []
+    rows = ROWS if device.type == "cpu" else GPU_ROWS
+    for end in torch.unique(tokens.eot).tolist():
+        for chunk in (tokens.eot == end).nonzero()[:, 0].split(rows):
+            filled = chunk[torch.arange(rows) % len(chunk)]
+            parts.append((chunk, encode(tokens[filled].to(device))[slice(len(chunk))]))
+    return _joined(tokens, parts)
+
+
+def _joined(tokens: Tokens, encoded: Iterable[tuple[Tensor, TextEmbeddings]]) -> TextEmbeddings:
+    """Put the embeddings of some rows each together, padded with zeros: [R, L, D] on the CPU."""
+    parts = list(encoded)
+    dim = parts[0][1].words.shape[2]
+    count, length = tokens.ids.shape
+    words, sentence = torch.zeros(count, length, dim), torch.zeros(count, dim)
+    mask = torch.zeros(count, length, dtype=torch.bool)
+    for chunk, part in parts:
+        width = part.words.shape[1]
+        words[chunk, :width] = part.words.float().cpu()
+        mask[chunk, :width] = part.mask.cpu()
+        sentence[chunk] = part.sentence.float().cpu()
+    return TextEmbeddings(words, mask, sentence)
