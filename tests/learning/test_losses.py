@@ -63,6 +63,17 @@ def test_etf_alignment_equals_a_loop() -> None:
     assert float(losses.etf_alignment(words, mask, frames, vertices)) == pytest.approx(total / 3, abs=1e-5)
 
 
+def test_words_and_frames_that_the_loss_maps_cost_what_mapped_ones_do() -> None:
+    words, frames, vertices = noise(3, 4, 6).requires_grad_(), noise(3, 2, 6, seed=1), noise(3, 5, seed=2)
+    mask = torch.tensor([[True, False, False, False], [True, True, True, False], [True] * 4])
+    text, video = noise(5, 6, seed=3), noise(5, 6, seed=4)
+    given = losses.etf_alignment(words, mask, frames, vertices, text, video)
+    mapped = losses.etf_alignment(words @ text.T, mask, frames @ video.T, vertices)
+    assert float(given.detach()) == pytest.approx(float(mapped.detach()), rel=2e-6)
+    (one,), (other,) = torch.autograd.grad(given, words), torch.autograd.grad(mapped, words)
+    torch.testing.assert_close(one, other)
+
+
 def test_a_caption_without_words_has_a_cosine_of_zero_and_no_broken_gradient() -> None:
     words, frames, vertices = noise(1, 2, 6).requires_grad_(), noise(1, 2, 6, seed=1), noise(1, 6, seed=2)
     vertices = vertices / vertices.norm()

@@ -4,7 +4,7 @@ import torch
 from tiny import CPU, FRAMES, IMAGE, NoiseFrames, tiny_clip, tiny_model, write_features
 
 from structalign.model.features import CENTRE, Features, Videos
-from structalign.model.inputs import Embeddings, Pixels, videos_for
+from structalign.model.inputs import Embeddings, Pixels, together, videos_for
 from structalign.model.video_text import VideoText
 from structalign.model.views import centre_view, seeded_view
 
@@ -19,6 +19,12 @@ def test_pixels_are_the_frames_views_as_the_features_were_made_of(tmp_path: Path
     torch.testing.assert_close(pixels.states(2), (centre - 0.5) / 0.25)
     torch.testing.assert_close(pixels.states(2, "view01"), (seeded - 0.5) / 0.25)
     assert pixels.states(0).shape == (FRAMES, 3, IMAGE, IMAGE)
+
+
+def test_a_batch_of_pixels_holds_what_each_view_is_alone(tmp_path: Path) -> None:
+    pixels = Pixels(write_features(tmp_path / "f"), NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
+    shown = [(2, CENTRE), (0, "view01"), (2, "view00")]
+    assert torch.equal(together(pixels, shown), torch.stack([pixels.states(video, view) for video, view in shown]))
 
 
 def test_embeddings_are_the_frozen_towers_of_every_view(tmp_path: Path) -> None:

@@ -2,59 +2,10 @@ import pytest
 import torch
 from tiny import CPU, DIM, FRAMES, IMAGE, LAYERS, PATCHES, WIDTH, noise, shaken, tiny_clip, tiny_model, tokens
 
-from structalign.model.backbone import Tokens
 from structalign.model.queries import encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings
 
 MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))
-
-
-def alone(batch: Tokens, row: int) -> Tokens:
-    return batch[torch.tensor([row])]
-
-
-@pytest.mark.parametrize("task", [1, 2])
-def test_a_query_does_not_depend_on_the_others_it_is_encoded_with(task: int) -> None:
-    model = shaken(tiny_model(tasks=2))
-    together = encode_queries(model, MIXED, task, CPU)
-    for row in range(0, 40, 7):
-        single = encode_queries(model, alone(MIXED, row), task, CPU)
-        assert torch.equal(together.words[row, : single.words.shape[1]], single.words[0])
-
-
-def test_a_sentence_does_not_depend_on_the_others_it_is_encoded_with() -> None:
-    model = shaken(tiny_model(tasks=2))
-    together = encode_queries(model, MIXED, 2, CPU).sentence
-    assert all(torch.equal(together[i], encode_queries(model, alone(MIXED, i), 2, CPU).sentence[0]) for i in range(5))
-
-
-def test_encoding_queries_twice_gives_equal_bits() -> None:
-    model = shaken(tiny_model(tasks=2))
-    assert torch.equal(encode_queries(model, MIXED, 2, CPU).words, encode_queries(model, MIXED, 2, CPU).words)
-
-
-def test_grouped_queries_are_what_one_pass_gives() -> None:
-    model = shaken(tiny_model(tasks=2))
-    with torch.no_grad():
-        whole = model.encode_text(MIXED, torch.full((40,), 2))
-    grouped = encode_queries(model, MIXED, 2, CPU)
-    torch.testing.assert_close(grouped.words[whole.mask], whole.words[whole.mask], rtol=1e-4, atol=1e-5)
-
-
-def test_queries_have_the_words_of_their_tokens() -> None:
-    assert torch.equal(encode_queries(tiny_model(), MIXED, 1, CPU).mask, MIXED.word_mask())
-
-
-def test_with_padding_queries_are_encoded_in_their_order_32_at_a_time() -> None:
-    model = shaken(tiny_model(tasks=2, words="with_padding"))
-    found = encode_queries(model, MIXED, 2, CPU)
-    with torch.no_grad():
-        for rows in torch.split(torch.arange(40), 32):
-            part = model.encode_text(MIXED[rows], torch.full((len(rows),), 2))
-            width = part.mask.shape[1]
-            torch.testing.assert_close(found.words[rows, :width], part.words)
-            assert torch.equal(found.mask[rows, :width], part.mask)
-            assert not found.mask[rows, width:].any()
 
 
 def test_a_frozen_copy_says_the_same_when_the_model_has_moved() -> None:
@@ -115,11 +66,6 @@ def test_frozen_is_the_pretrained_clip_for_videos() -> None:
         assert torch.equal(model.encode_frames(states[None])[0], clip.vision_suffix(states, 1))
 
 
-def test_frozen_queries_are_the_pretrained_clips() -> None:
-    ours = encode_frozen((model := shaken(tiny_model())).clip, model, MIXED, CPU)
-    assert torch.equal(ours.words, encode_frozen(tiny_clip(), None, MIXED, CPU).words)
-
-
 @torch.no_grad()
 def test_adapters_act_again_after_the_frozen_block_fails() -> None:
     model, batch, one = shaken(tiny_model()), tokens([5]), torch.tensor([1])
@@ -166,3 +112,9 @@ def test_trimming_leaves_out_only_columns_without_a_word() -> None:
     assert torch.equal(text.trimmed().words, text.words[:, :3])
     assert torch.equal(text.trimmed().mask, mask[:, :3])
     assert TextEmbeddings(text.words, mask & False, text.sentence).trimmed().mask.shape == (2, 1)
+
+
+def test_a_map_of_words_sees_no_padding() -> None:
+    words, mask = noise(2, 3, 4), torch.tensor([[True, False, True], [False, True, False]])
+    mapped = TextEmbeddings(words, mask, noise(2, 4)).mapped(lambda x: 2 * x + 1)
+    assert torch.equal(mapped, torch.where(mask[..., None], 2 * words + 1, 0))
