@@ -6,6 +6,7 @@ Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a capt
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import cast
 
 import torch
@@ -164,9 +165,9 @@ class Experts(nn.Module):
 
     def drop_gradients(self, used: Sequence[bool]) -> None:
         """An expert that nothing in the step chose gets no gradient, so that neither momentum nor decay moves it."""
-        for number, chosen in enumerate(used):
-            for parameter in [] if chosen else self.expert(number):
-                parameter.grad = None
+        unused = [number for number, chosen in enumerate(used) if not chosen]
+        for parameter in chain.from_iterable(map(self.expert, unused)):
+            parameter.grad = None
 
 
 class LoraMixture(Experts):
@@ -244,10 +245,10 @@ class EtfHead(nn.Module):
         return self.weight if self.video_weight is None else self.video_weight
 
     def text(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., d] of words, of a caption's mean word or of a pseudo-feature."""
+        """[..., D] -> [..., d] of a caption's vector or of a pseudo-feature."""
         return x if self.weight is None else F.linear(x, self.weight)
 
     def video(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., d] of frames, of a video's mean frame or of a pseudo-feature."""
+        """[..., D] -> [..., d] of a video's vector or of a pseudo-feature."""
         weight = self.weight_of_video
         return x if weight is None else F.linear(x, weight)

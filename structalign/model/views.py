@@ -33,7 +33,8 @@ def normalised_view(
     stored = torch.from_numpy(frames).permute(0, 3, 1, 2)
     view = seeded_view(stored, size, flip, *key, device=mean.device) if key else centre_view(stored, size, mean.device)
     # in place, since fresh memory takes longer than the arithmetic
-    return torch.sub(view, mean, out=view.contiguous() if out is None else out).div_(std)
+    pixels = view.contiguous() if out is None else out.copy_(view)
+    return pixels.sub_(mean).div_(std)
 
 
 def centre_view(frames: Tensor, size: int, device: torch.device = CPU) -> Tensor:

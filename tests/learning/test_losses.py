@@ -66,12 +66,12 @@ def test_etf_alignment_equals_a_loop() -> None:
 def test_words_and_frames_that_the_loss_maps_cost_what_mapped_ones_do() -> None:
     words, frames, vertices = noise(3, 4, 6).requires_grad_(), noise(3, 2, 6, seed=1), noise(3, 5, seed=2)
     mask = torch.tensor([[True, False, False, False], [True, True, True, False], [True] * 4])
-    text, video = noise(5, 6, seed=3), noise(5, 6, seed=4)
+    text, video = noise(5, 6, seed=3).requires_grad_(), noise(5, 6, seed=4).requires_grad_()
     given = losses.etf_alignment(words, mask, frames, vertices, text, video)
     mapped = losses.etf_alignment(words @ text.T, mask, frames @ video.T, vertices)
     assert float(given.detach()) == pytest.approx(float(mapped.detach()), rel=2e-6)
-    (one,), (other,) = torch.autograd.grad(given, words), torch.autograd.grad(mapped, words)
-    torch.testing.assert_close(one, other)
+    learning = (words, text, video)
+    torch.testing.assert_close(torch.autograd.grad(given, learning), torch.autograd.grad(mapped, learning))
 
 
 def test_a_caption_without_words_has_a_cosine_of_zero_and_no_broken_gradient() -> None:

@@ -1,6 +1,9 @@
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
+from numpy.typing import NDArray
 from tiny import CPU, FRAMES, IMAGE, NoiseFrames, tiny_clip, tiny_model, write_features
 
 from structalign.model.features import CENTRE, Features, Videos
@@ -25,6 +28,19 @@ def test_a_batch_of_pixels_holds_what_each_view_is_alone(tmp_path: Path) -> None
     pixels = Pixels(write_features(tmp_path / "f"), NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
     shown = [(2, CENTRE), (0, "view01"), (2, "view00")]
     assert torch.equal(together(pixels, shown), torch.stack([pixels.states(video, view) for video, view in shown]))
+
+
+class Shorter(NoiseFrames):
+    """One video has a frame less than the others."""
+
+    def frames(self, position: int) -> NDArray[np.uint8]:
+        return super().frames(position)[position == 1 :]
+
+
+def test_videos_of_unequal_length_make_no_batch(tmp_path: Path) -> None:
+    pixels = Pixels(write_features(tmp_path / "f"), Shorter(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        together(pixels, [(0, CENTRE), (1, CENTRE)])
 
 
 def test_embeddings_are_the_frozen_towers_of_every_view(tmp_path: Path) -> None:

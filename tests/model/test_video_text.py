@@ -1,6 +1,7 @@
 import pytest
 import torch
 from tiny import CPU, DIM, FRAMES, IMAGE, LAYERS, PATCHES, WIDTH, noise, shaken, tiny_clip, tiny_model, tokens
+from torch import Tensor
 
 from structalign.model.queries import encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings
@@ -116,5 +117,12 @@ def test_trimming_leaves_out_only_columns_without_a_word() -> None:
 
 def test_a_map_of_words_sees_no_padding() -> None:
     words, mask = noise(2, 3, 4), torch.tensor([[True, False, True], [False, True, False]])
-    mapped = TextEmbeddings(words, mask, noise(2, 4)).mapped(lambda x: 2 * x + 1)
+    seen: list[Tensor] = []
+
+    def change(x: Tensor) -> Tensor:
+        seen.append(x)
+        return 2 * x + 1
+
+    mapped = TextEmbeddings(words, mask, noise(2, 4)).mapped(change)
     assert torch.equal(mapped, torch.where(mask[..., None], 2 * words + 1, 0))
+    assert torch.equal(seen[0], words[mask])
