@@ -29,7 +29,7 @@ SMALL = {
     "features": {"train_views": 1},
     "adapters": {"rank": 2, "alpha": 8, "experts": 2},
     "etf": {"dim": 16},
-    "optim": {"shared": {"batch": 4}, "first": {"epochs": 2}, "later": {"epochs": 2, "lr": 1e-3}},
+    "optim": {"shared": {"batch": 4}, "first": {"epochs": 2, "lr": 1e-3}, "later": {"epochs": 2, "lr": 1e-3}},
 }
 SPLITS = ("train", "train", "val", "test")
 
