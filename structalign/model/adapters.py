@@ -5,8 +5,8 @@ The first two wrap a frozen module, start as the identity, and are visible in `p
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, E experts, r rank.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import cast
 
 import torch
@@ -134,7 +134,7 @@ def mixture_gates(
     return top_two(logits)
 
 
-class Experts(nn.Module):
+class Experts(nn.Module, ABC):
     """What wraps a module with a weighted sum of experts, and knows which of them a step used.
 
     `(a / r) * sum_e g_e ...` of `experts` experts of rank r, with dropout before them; the gates g follow the tower's
@@ -149,9 +149,9 @@ class Experts(nn.Module):
         self.enabled = True
         self.used = torch.zeros(experts, dtype=torch.bool)
 
+    @abstractmethod
     def expert(self, number: int) -> list[nn.Parameter]:
         """The parameters that are this expert's alone."""
-        raise NotImplementedError
 
     def mark_used(self, gates: Tensor) -> None:
         """Add the experts that gates [R, E] have chosen to those that the step used."""
@@ -165,9 +165,10 @@ class Experts(nn.Module):
 
     def drop_gradients(self, used: Sequence[bool]) -> None:
         """An expert that nothing in the step chose gets no gradient, so that neither momentum nor decay moves it."""
-        unused = [number for number, chosen in enumerate(used) if not chosen]
-        for parameter in chain.from_iterable(map(self.expert, unused)):
-            parameter.grad = None
+        for number, chosen in enumerate(used):
+            if not chosen:
+                for parameter in self.expert(number):
+                    parameter.grad = None
 
 
 class LoraMixture(Experts):

@@ -54,14 +54,13 @@ class Pixels:
         return self.batch([(video, view)])[0]
 
     def batch(self, shown: Sequence[tuple[int, str]]) -> Tensor:
-        """[B, N, 3, S, S] of views (video, view), each made where it is to lie: to copy takes longer than to crop."""
-        out = torch.empty(0)
-        for row, (video, view) in enumerate(shown):
-            frames = self.frames.frames(video)
-            if row == 0:
-                out = torch.empty(len(shown), len(frames), 3, self.size, self.size, device=self.statistics[0].device)
+        """[B, N, 3, S, S] of views (video, view), each put in its place at once, since a stack takes longer."""
+        stored = [self.frames.frames(video) for video, _ in shown]
+        device = self.statistics[0].device
+        out = torch.empty(len(shown), len(stored[0]), 3, self.size, self.size, device=device)
+        for place, frames, (video, view) in zip(out, stored, shown, strict=True):
             key = () if view == CENTRE else (self.seed, view, str(self.features.rows[video]["id"]))
-            normalised_view(frames, self.size, self.statistics, *key, flip=self.flip, out=out[row])
+            normalised_view(frames, self.size, self.statistics, *key, flip=self.flip, out=place)
         return out
 
 
