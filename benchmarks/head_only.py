@@ -29,8 +29,10 @@ from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions
 from structalign.model.video_text import VideoText
 from structalign.retrieval.gallery import Gallery
+from structalign.retrieval.prior import task_prior
 from structalign.retrieval.ranking import measure, rank
 from structalign.retrieval.scoring import embed_videos, queries_at_once, score_galleries
+from structalign.sections.ranking import Ranking
 
 TASKS, EPOCHS, VIDEOS, EACH, SHOWN, BATCH = 10, 20, 320, 20, 2990, 32  # MSRVTT-10
 GOAL = 180.0  # seconds
@@ -133,7 +135,7 @@ def chain(
         memory = learn(run, model, memory, number, epochs, torch.randn(videos, frames, size.dim, generator=source))
         begun = time.perf_counter()
         add_gallery(run, model, number, torch.randn(shown, frames, size.dim, generator=source))
-        rank_all(run, model, Tokens(spoken.ids[: number * shown], spoken.eot[: number * shown]))
+        rank_all(run, model, memory, Tokens(spoken.ids[: number * shown], spoken.eot[: number * shown]))
         run.ranking_seconds += time.perf_counter() - begun
         typer.echo(f"task {number}: {run.steps} steps, {run.step_seconds:.1f} + {run.ranking_seconds:.1f} s so far")
     return run
@@ -169,14 +171,16 @@ def add_gallery(run: Run, model: VideoText, number: int, seen: Tensor) -> None:
 
 
 @torch.no_grad()
-def rank_all(run: Run, model: VideoText, tokens: Tokens) -> None:
+def rank_all(run: Run, model: VideoText, memory: Remembered, tokens: Tokens) -> None:
     """Score and rank the queries of all tasks seen, one a video, against all galleries."""
     came_with = [row["task"] for part in run.galleries for row in part.rows]
     names = [part.task for part in run.galleries]
     owner, config = np.arange(len(came_with)), Config("random", METHOD, tasks=names)
     at_once = queries_at_once(len(owner), len(owner))
-    blocks = score_galleries(run.clip, model, config, tokens, came_with, run.galleries, run.device, "rank", at_once)
-    ranks = rank(({name: x.numpy() for name, x in found.items()} for found, _ in blocks), owner, came_with, 0.5)
+    prior, device = task_prior(memory.tensors()), run.device
+    blocks = score_galleries(run.clip, model, prior, config, tokens, came_with, run.galleries, device, "rank", at_once)
+    arrays = ({name: x.numpy() for name, x in found.items()} for found, _ in blocks)
+    ranks = rank(arrays, owner, came_with, Ranking(beta=0.5, task_prior=0.1))
     for system in ("method", "zero_shot"):
         measure(ranks, system, owner, came_with, names)
     run.cells += len(owner) ** 2

@@ -26,6 +26,7 @@ from structalign.model.video_text import TextEmbeddings
 from structalign.retrieval.gallery import Gallery, read_galleries, score, side_by_side, write_index
 from structalign.retrieval.ranking import measure, rank
 from structalign.retrieval.scoring import BYTES_A_PAIR, queries_at_once
+from structalign.sections.ranking import Ranking
 from structalign.store import write_json
 
 TASKS, WORDS = 20, 12
@@ -104,7 +105,7 @@ def ranked(galleries: list[Gallery], videos: int, queries: int, dim: int) -> dic
             scores = method | {f"frozen_{name}": frozen[name] for name in ("words", "sentence")}
             yield {name: values.numpy() for name, values in scores.items()}
 
-    ranks = rank(blocks(), owner, came_with, beta=0.5)
+    ranks = rank(blocks(), owner, came_with, ranking=Ranking(beta=0.5, task_prior=0))
     return measure(ranks, "method", owner, came_with, list(dict.fromkeys(came_with)))
 
 

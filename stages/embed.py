@@ -16,6 +16,7 @@ from structalign.model.inputs import videos_for
 from structalign.params import read
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import read_galleries, write_gallery, write_index
+from structalign.retrieval.prior import task_prior
 from structalign.retrieval.probing import probe
 from structalign.retrieval.scoring import embed_videos, keep_scores, queries_at_once, score_galleries
 from structalign.sections.ranking import Ranking
@@ -49,7 +50,8 @@ def main(task: str, prev: str) -> None:
 
         tokeniser, measures = Tokeniser(BACKBONE), dict[str, Any]()
         queries = read_json(Path("work/manifest", task, "seen.json"))["queries"]
-        vertices = load_memory(checkpoint).get("vertices")
+        memory = load_memory(checkpoint)
+        prior, vertices = task_prior(memory), memory.get("vertices")
         with whole_folder(Path("work/scores", task)) as folder, whole_folder(Path("work/geometry", task)) as geometry:
             for split in SPLITS:
                 galleries = read_galleries(index, split)
@@ -62,12 +64,12 @@ def main(task: str, prev: str) -> None:
                 tokens, owners = tokeniser([q["text"] for q in asked]), [task_of[q["video"]] for q in asked]
                 at_once, label = queries_at_once(len(asked), len(rows)), f"score {task} {split}"
                 tokeniser.say_cut(tokens, label)
-                blocks = score_galleries(clip, model, config, tokens, owners, galleries, device, label, at_once)
-                # what is too large to keep is ranked at once; evaluate refuses ranks of another beta than its own
-                beta = None if at_once >= len(asked) else read("ranking", Ranking).beta
+                blocks = score_galleries(clip, model, prior, config, tokens, owners, galleries, device, label, at_once)
+                # what is too large to keep is ranked at once; evaluate refuses ranks of another `ranking` than its own
+                ranking = None if at_once >= len(asked) else read("ranking", Ranking)
                 columns = {row["id"]: column for column, row in enumerate(rows)}
                 owner = [columns[query["video"]] for query in asked]
-                captions = keep_scores(folder, split, blocks, owner, [row["task"] for row in rows], beta)
+                captions = keep_scores(folder, split, blocks, owner, [row["task"] for row in rows], ranking)
                 category = [query["category"] for query in asked]
                 measures[split] = probe(geometry, split, captions, category, galleries, model, vertices)
             write_json(geometry / "collapse.json", measures)

@@ -22,7 +22,7 @@ from structalign.store import read_json, write_json
 
 def main(task: str) -> None:
     """Measure both splits after TASK; write reports/eval/<task>.json."""
-    beta = read("ranking", Ranking).beta
+    ranking = read("ranking", Ranking)
     folder = Path("work/scores") / task
     splits: dict[str, Any] = {}
     shown: dict[str, Any] = {"won": [], "lost": []}
@@ -36,7 +36,7 @@ def main(task: str) -> None:
         came_with = [video["task"] for video in videos] if queries else []
         tasks = tasks or list(dict.fromkeys(came_with))
         category = np.array([query["category"] for query in queries], dtype=np.int64)
-        ranks = ranks_of(folder, split, owner, came_with, beta) if queries else {}
+        ranks = ranks_of(folder, split, owner, came_with, ranking) if queries else {}
         splits[split] = {"queries": len(queries), "videos": len(videos)} | {
             system: measure(ranks, system, owner, came_with, tasks)
             | {"t2v_per_category": recall_per_category(ranks[f"{system}_text"], category) if queries else {}}
@@ -56,17 +56,17 @@ def main(task: str) -> None:
 
 
 def ranks_of(
-    folder: Path, split: str, owner: NDArray[np.int64], came_with: list[str], beta: float
+    folder: Path, split: str, owner: NDArray[np.int64], came_with: list[str], ranking: Ranking
 ) -> dict[str, NDArray[Any]]:
     """The split's ranks: of the matrices that embed kept or, where these were too large, those that it found itself."""
     if (kept := folder / f"{split}.ranks.safetensors").exists():
-        return read_ranks(kept, beta)
+        return read_ranks(kept, ranking)
     scores = load_file(folder / f"{split}.safetensors")
     if scores["sentence"].shape != (len(owner), len(came_with)):
         raise UserError(
             f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{folder.name}` makes them."
         )
-    return rank([scores], owner, came_with, beta)
+    return rank([scores], owner, came_with, ranking)
 
 
 if __name__ == "__main__":

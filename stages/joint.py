@@ -92,7 +92,7 @@ def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -
     found = score(encode_queries(model, Tokeniser(BACKBONE)([query["text"] for query in asked]), 1, device), stored)
     owner, came_with = np.array([column[query["video"]] for query in asked]), [task for _, task in videos]
     scores = {name: found[name].numpy() for name in ("words", "sentence")}
-    ranks = rank_queries([scores], owner, came_with, read("ranking", Ranking).beta)
+    ranks = rank_queries([scores], owner, came_with, read("ranking", Ranking))
     return dict(measure(ranks, "method", owner, came_with, tasks))
 
 

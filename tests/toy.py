@@ -23,7 +23,7 @@ from structalign.data.tasks import deal, write_tasks
 SMALL = {
     "seed": 0,
     "crp": {"weight": 10},
-    "ranking": {"beta": 0.5},
+    "ranking": {"beta": 0.5, "task_prior": 0.1},
     "frames": {"per_video": 2, "size": 32},
     "backbone": {"name": "data/clip", "vision_frozen": 0, "precision": "fp32"},
     "features": {"train_views": 1},

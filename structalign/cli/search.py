@@ -40,7 +40,7 @@ def search(
     checkpoint, index = config_of(key).parent, Path("work/index", f"{key}.json")
     if read_json(index)["galleries"][-1].get("encoder") != fingerprint(checkpoint):
         raise UserError(f"{index} holds videos that another model than {checkpoint} encoded: run `dvc repro`.")
-    found = rank_gallery(load(checkpoint), index, sentence, read("ranking", Ranking).beta)
+    found = rank_gallery(load(checkpoint), index, sentence, read("ranking", Ranking))
     names = {number: name for name, number in category_ids(tasks).items()}
     terminal().print(table(found[:top], names))
 

@@ -15,6 +15,8 @@ from structalign.learning.terms import masked_mean
 from structalign.model.adapters import generator
 from structalign.model.features import CENTRE
 from structalign.model.queries import encode_queries
+from structalign.retrieval.prior import joined, moments, remembered
+from structalign.retrieval.similarity import caption_vectors
 
 MOST_VIDEOS = 8192  # vectors of past videos that StableFusion keeps, 16 MiB at D = 512: past that, a random choice
 PAIRS_PER_CATEGORY = 2  # that replay keeps
@@ -26,12 +28,16 @@ def nothing(task: Task, categories: int) -> Memory:
 
 
 def prototypes(task: Task, categories: int) -> Memory:
-    """Mean and radius of each of the task's `categories`, for pseudo-features."""
+    """Mean and radius of each of the task's `categories`, for pseudo-features; of captions, also what the task prior
+    is told by."""
     text = encode_queries(task.model, task.captions.tokens, task.number, task.device)
     video = task.encode_videos(CENTRE).mean(dim=1)
     first = torch.tensor([int((task.captions.video == v).nonzero()[0, 0]) for v in range(len(task.features))])
     words, category = masked_mean(text.words, text.mask), task.captions.category
-    return remember(task.memory, words, category, video, category[first], categories)
+    memory = remember(task.memory, words, category, video, category[first], categories)
+    new = moments(caption_vectors(task.frozen_captions()), category - task.memory.learned, task.number)
+    seen = joined(remembered(memory.tensors()), new)
+    return replace(memory, **{f"caption_{name}": value for name, value in vars(seen).items()})
 
 
 def video_vectors(task: Task, categories: int) -> Memory:

@@ -94,8 +94,9 @@ class Task:
         self._read: tuple[Pairs, Tensor, Tensor] | None = None
         self._recorded_frames: dict[int, Recorded] = {}  # by the id of the model
         self._recorded_text: Recorded | None = None
-        mapped = model.text_map is not None and model.shape.words == "strict"
-        self._frozen_text = self._encode_frozen_text() if mapped else None
+        self._frozen_text: TextEmbeddings | None = None
+        if model.text_map is not None and model.shape.words == "strict":
+            self._frozen_text = self.frozen_captions()
 
     def epoch(self, epoch: int) -> Pairs:
         """The pairs of an epoch (from 0) in their order."""
@@ -111,8 +112,10 @@ class Task:
         count = torch.bincount(self.captions.category[self.epoch(0).caption])
         return self.settings.contrastive.prior * (count / count.sum()).log()
 
-    def _encode_frozen_text(self) -> TextEmbeddings:
-        """All captions by frozen CLIP, once: no text tower runs in a step of a model that only maps embeddings."""
+    def frozen_captions(self) -> TextEmbeddings:
+        """All captions by frozen CLIP, at once where a model only maps embeddings: no text tower runs in its steps."""
+        if self._frozen_text is not None:
+            return self._frozen_text
         return encode_frozen(self.model.clip, self.model, self.captions.tokens, self.device)
 
     @torch.no_grad()

@@ -30,8 +30,14 @@ def zscores(scores: NDArray[np.floating]) -> Floats:
     return standardised
 
 
-def fuse(words: NDArray[np.floating] | None, sentence: NDArray[np.floating], beta: float) -> Floats:
-    """Ranking score (Q, V) = beta · z(words) + (1 − beta) · z(sentence) over the gallery given (paper §3).
+def fuse(
+    words: NDArray[np.floating] | None,
+    sentence: NDArray[np.floating],
+    beta: float,
+    bonus: NDArray[np.floating] | float = 0.0,
+) -> Floats:
+    """Ranking score (Q, V) = beta · z(words) + (1 − beta) · z(sentence) + bonus over the gallery given (paper §3; the
+    bonus is ours).
 
     A method without word similarity (`words` is None) ranks by its one cosine as it is.
 
@@ -39,10 +45,10 @@ def fuse(words: NDArray[np.floating] | None, sentence: NDArray[np.floating], bet
     [[-0.5, 0.5]]
     """
     if words is None:
-        return sentence.astype(np.float64)
+        return sentence.astype(np.float64) + bonus
     if words.shape != sentence.shape:
         raise UserError(f"word scores {words.shape} and sentence scores {sentence.shape} differ in shape: embed again.")
-    return beta * zscores(words) + (1 - beta) * zscores(sentence)
+    return beta * zscores(words) + (1 - beta) * zscores(sentence) + bonus
 
 
 def text_to_video_ranks(scores: NDArray[np.floating], owner: Ints, first: int = 0) -> Ints:

@@ -12,17 +12,9 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.model.video_text import VideoText
 from structalign.retrieval.gallery import Gallery
 from structalign.retrieval.geometry import neural_collapse, prototypes
-
-
-def caption_vectors(text: TextEmbeddings, words: bool = True) -> Tensor:
-    """n(mean_l n(w_l)) of every caption or, where a method ranks without `words`, n(sentence): [Q, D]."""
-    if not words:
-        return F.normalize(text.sentence, dim=-1)
-    unit = F.normalize(text.words, dim=-1) * text.mask[..., None]
-    return F.normalize(unit.sum(dim=1), dim=-1)
 
 
 def video_vectors(frames: Tensor) -> Tensor:

@@ -18,19 +18,24 @@ from safetensors.numpy import save_file
 
 from structalign.errors import UserError
 from structalign.retrieval.metrics import Floats, Ints, fuse, summarise, text_to_video_ranks, video_to_text_ranks
+from structalign.sections.ranking import Ranking
 
 Array = NDArray[Any]
-SYSTEMS = {"method": ("words", "sentence"), "zero_shot": ("frozen_words", "frozen_sentence")}
+SYSTEMS = {
+    "method": ("words", "sentence", "task_prior"),
+    "zero_shot": ("frozen_words", "frozen_sentence", None),
+}
 TOP = 5  # videos shown of a query
 AT_ONCE = 1 << 23  # scores fused at a time: 64 MiB of float64
 IN_MEMORY = 1 << 27  # scores of videos that have a query, 1 GiB; more of them go through a temporary file
 
 
 def rank(
-    blocks: Iterable[Mapping[str, Array]], owner: Ints, video_tasks: Sequence[str], beta: float
+    blocks: Iterable[Mapping[str, Array]], owner: Ints, video_tasks: Sequence[str], ranking: Ranking
 ) -> dict[str, Array]:
     """Rank all queries from consecutive blocks of rows [R, V] of `words` (absent for a method that ranks by one
-    cosine), `sentence`, `frozen_words`, `frozen_sentence` and `best_frame`; what is absent with `sentence` is left out.
+    cosine), `sentence`, `task_prior` (absent for a method that has none), `frozen_words`, `frozen_sentence` and
+    `best_frame`; what is absent with `sentence` is left out.
 
     Of each system of SYSTEMS: `<system>_text` [Q], the rank of the query's own video among all; `<system>_task` [Q],
     the same with ranks and z-scores among the videos of its task alone; `<system>_video` [W], the rank of a video's
@@ -50,13 +55,14 @@ def rank(
             rows = slice(first, first + step)
             here = slice(start + first, start + min(first + step, count))
             mine = owner[here]
-            for system, (words, sentence) in SYSTEMS.items():
+            for system, (words, sentence, prior) in SYSTEMS.items():
                 if sentence not in block:
                     continue
                 w, s = block[words][rows] if words in block else None, block[sentence][rows]
-                fused = fuse(w, s, beta)
+                bonus = ranking.task_prior * block[prior][rows] if prior and prior in block else 0.0
+                fused = fuse(w, s, ranking.beta, bonus)
                 _add(found, f"{system}_text", text_to_video_ranks(fused, mine, here.start))
-                _add(found, f"{system}_task", _ranks_in_task(w, s, mine, of_video, beta))
+                _add(found, f"{system}_task", _ranks_in_task(w, s, mine, of_video, ranking.beta))
                 if system not in columns:
                     columns[system] = _room(len(owner), len(asked))
                 columns[system][here] = fused[:, asked]
@@ -85,7 +91,7 @@ def _room(queries: int, videos: int) -> Floats:
 
 
 def _ranks_in_task(words: Array | None, sentence: Array, owner: Ints, of_video: Array, beta: float) -> Ints:
-    """[R] rank of each query's own video among the videos of its task."""
+    """[R] rank of each query's own video among the videos of its task, of which a task prior tells nothing."""
     ranks = np.zeros(len(owner), dtype=np.int64)
     for task in np.unique(of_video[owner]):
         rows, columns = np.flatnonzero(of_video[owner] == task), np.flatnonzero(of_video == task)
@@ -138,18 +144,20 @@ def measure(
     }
 
 
-def write_ranks(file: Path, ranks: dict[str, Array], beta: float) -> None:
-    """Store what `rank` found with the `ranking.beta` it holds for."""
-    save_file({name: np.ascontiguousarray(values) for name, values in ranks.items()}, file, {"beta": repr(beta)})
+def write_ranks(file: Path, ranks: dict[str, Array], ranking: Ranking) -> None:
+    """Store what `rank` found with the `ranking` that it holds for."""
+    kept = {name: repr(value) for name, value in ranking}
+    save_file({name: np.ascontiguousarray(values) for name, values in ranks.items()}, file, kept)
 
 
-def read_ranks(file: Path, beta: float) -> dict[str, Array]:
-    """What `write_ranks` stored; `UserError` if it holds for another beta."""
+def read_ranks(file: Path, ranking: Ranking) -> dict[str, Array]:
+    """What `write_ranks` stored; `UserError` if it holds for another `ranking`."""
     with safe_open(file, framework="numpy") as stored:
-        kept = stored.metadata()["beta"]
-        if kept != repr(beta):
-            raise UserError(
-                f"{file} holds ranks for `ranking.beta` = {kept}, the scores were too large to keep: "
-                f"`dvc repro -f -s embed@{file.parent.name}` ranks them for {beta}."
-            )
+        kept = stored.metadata()
+        for name, value in ranking:
+            if kept[name] != repr(value):
+                raise UserError(
+                    f"{file} holds ranks for `ranking.{name}` = {kept[name]}, the scores were too large to keep: "
+                    f"`dvc repro -f -s embed@{file.parent.name}` ranks them for {value}."
+                )
         return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict

@@ -13,13 +13,14 @@ from structalign.data.pretrained import resolve
 from structalign.data.video import BrokenVideo, decode
 from structalign.errors import UserError
 from structalign.model.backbone import Clip, Tokeniser, load_clip, pixel_statistics
-from structalign.model.checkpoint import Config, build_model, read_config
+from structalign.model.checkpoint import Config, build_model, load_memory, read_config
 from structalign.model.device import prepare_device
 from structalign.model.queries import encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.model.views import normalised_view
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import score
+from structalign.retrieval.prior import TaskPrior, task_prior
 
 SECONDS_PER_VIDEO = 60.0
 FROZEN_FRAMES = 8  # what a checkpoint without adapters samples: frozen CLIP has no number of its own
@@ -32,6 +33,7 @@ class Retriever:
     config: Config
     clip: Clip
     model: VideoText | None
+    prior: TaskPrior | None
     tokeniser: Tokeniser
     pixels: tuple[Tensor, Tensor]
     device: torch.device
@@ -55,6 +57,13 @@ class Retriever:
         if self.model is None:
             return encode_frozen(self.clip, None, tokens, self.device)
         return encode_queries(self.model, tokens, task or learned, self.device)
+
+    @torch.inference_mode()
+    def log_task_prior(self, texts: Sequence[str]) -> Tensor | None:
+        """log p(task | text) [R, T], tasks in their order; None where the method has no task prior."""
+        if self.prior is None:
+            return None
+        return self.prior.log(encode_frozen(self.clip, self.model, self.tokeniser(list(texts)), self.device))
 
     @torch.inference_mode()
     def encode_video(self, video: str | Path | NDArray[np.uint8]) -> Tensor:
@@ -87,8 +96,8 @@ class Retriever:
     ) -> Tensor:
         """[texts, videos]: the mean of word-frame and sentence-video similarity, or the method's one cosine.
 
-        The ranking of a gallery standardises both over its videos first (method, section 3); a score of one pair
-        has no gallery, so here they are averaged as they are.
+        The ranking of a gallery standardises both over its videos first (method, section 3) and knows the task of each
+        video; a score of one pair has no gallery and no task, so here they are averaged as they are.
         """
         if not len(videos) or isinstance(videos, (str, Path)):
             raise UserError(f"{videos!r} is no list of videos: give at least one, as ['clip.mp4'].")
@@ -110,7 +119,8 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
     clip = load_clip(source, device)
     model = build_model(clip, config, folder)
     (clip if model is None else model).to(device)
-    return Retriever(config, clip, model, Tokeniser(source), pixel_statistics(source), device)
+    prior = task_prior(load_memory(folder))
+    return Retriever(config, clip, model, prior, Tokeniser(source), pixel_statistics(source), device)
 
 
 def _backbone(project: Path, name: str) -> Path:

@@ -23,11 +23,13 @@ from structalign.model.queries import encode_frozen, encode_queries
 from structalign.model.video_text import VideoText
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import QUERIES, Gallery, score, side_by_side
-from structalign.retrieval.probing import caption_vectors
+from structalign.retrieval.prior import TaskPrior, of_task
 from structalign.retrieval.ranking import rank, write_ranks
+from structalign.retrieval.similarity import caption_vectors
+from structalign.sections.ranking import Ranking
 
 SCORES_MIB = 1024
-BYTES_A_PAIR = 17  # four float32 scores and a frame's number
+BYTES_A_PAIR = 21  # five float32 scores and a frame's number
 
 
 def embed_videos(model: VideoText, videos: Videos, device: torch.device, label: str) -> Tensor:
@@ -49,6 +51,7 @@ def queries_at_once(queries: int, videos: int) -> int:
 def score_galleries(
     clip: Clip,
     model: VideoText | None,
+    prior: TaskPrior | None,
     config: Config,
     tokens: Tokens,
     owners: Sequence[str],
@@ -60,8 +63,9 @@ def score_galleries(
     """The matrices [R, V] of a split and the captions' vectors [R, D] as probing takes them, of R = `at_once` queries
     at a time; the numbers are those of all at once.
 
-    Each gallery's columns are scored by queries encoded as its task; `frozen_…` are frozen CLIP's. A caption's vector
-    is encoded as the task of `owners` [Q], which brought its video.
+    Each gallery's columns are scored by queries encoded as its task; `frozen_…` are frozen CLIP's, and `task_prior`,
+    where there is one, is log p(task of the column | query). A caption's vector is encoded as the task of `owners` [Q],
+    which brought its video.
     """
     shown = [(len(row["times"]) - part.frames.shape[1]) // 2 for part in galleries for row in part.rows]
     middle = torch.tensor(shown, dtype=torch.uint8)
@@ -72,10 +76,12 @@ def score_galleries(
         text = frozen = encode_frozen(clip, model, asked, device)
         blocks, frozen_blocks = list[dict[str, Tensor]](), list[dict[str, Tensor]]()
         captions = torch.empty(len(asked.eot), clip.embedding_dim)
+        log_prior = None if prior is None else prior.log(frozen)
         for part in track(galleries, label if start == 0 else f"{label}, from query {start}"):
+            number = config.tasks.index(part.task) + 1
             if model is not None and (model.routed or text is frozen):
-                text = encode_queries(model, asked, config.tasks.index(part.task) + 1, device)
-            blocks.append(score(text, part.frames, comparison, model))
+                text = encode_queries(model, asked, number, device)
+            blocks.append(score(text, part.frames, comparison, model) | of_task(log_prior, number, len(part.rows)))
             frozen_blocks.append(score(frozen, part.frozen))
             own = torch.tensor([owner == part.task for owner in owners[here]])
             captions[own] = caption_vectors(text[own], comparison.words)
@@ -98,12 +104,13 @@ def keep_scores(
     blocks: Iterable[tuple[dict[str, Tensor], Tensor]],
     owner: Sequence[int],
     video_tasks: Sequence[str],
-    beta: float | None,
+    ranking: Ranking | None,
 ) -> Tensor:
     """Store what `score_galleries` yields and return the captions' vectors [Q, D].
 
-    The matrices of one block are kept as they are, in <split>.safetensors; with `beta`, only what `ranking.rank` finds
-    in all blocks, in <split>.ranks.safetensors. owner: [Q] the column of each query's video.
+    The matrices of one block are kept as they are, in <split>.safetensors; with `ranking`, only what
+    `retrieval.ranking.rank` finds in all blocks, in <split>.ranks.safetensors. owner: [Q] the
+    column of each query's video.
     """
     captions: list[Tensor] = []
 
@@ -112,10 +119,10 @@ def keep_scores(
             captions.append(vectors)
             yield {name: values.numpy() for name, values in scores.items()}
 
-    if beta is None:
+    if ranking is None:
         (whole,) = arrays()
         save_file(whole, folder / f"{split}.safetensors")
     else:
-        ranks = rank(arrays(), np.array(owner), video_tasks, beta)
-        write_ranks(folder / f"{split}.ranks.safetensors", ranks, beta)
+        ranks = rank(arrays(), np.array(owner), video_tasks, ranking)
+        write_ranks(folder / f"{split}.ranks.safetensors", ranks, ranking)
     return torch.cat(captions)

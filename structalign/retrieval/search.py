@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from structalign.errors import UserError
 from structalign.retrieval.gallery import read_galleries, side_by_side
 from structalign.retrieval.metrics import fuse
+from structalign.retrieval.prior import of_task
 from structalign.retrieval.retriever import Retriever
+from structalign.sections.ranking import Ranking
 
 
 @dataclass(frozen=True)
@@ -22,17 +26,19 @@ class Hit:
     end: float
 
 
-def rank_gallery(retriever: Retriever, index: Path, sentence: str, beta: float, split: str = "test") -> list[Hit]:
-    """All stored videos of `split`, best first, by the ranking score of method section 3."""
+def rank_gallery(retriever: Retriever, index: Path, sentence: str, ranking: Ranking, split: str = "test") -> list[Hit]:
+    """All stored videos of `split`, best first, by the ranking score of docs/protocol.md."""
     galleries = read_galleries(index, split)
     if not galleries:
         raise UserError(f"{index} names no stored videos of split {split}: add test videos and run `dvc repro`.")
-    blocks = []
+    blocks, log_prior = [], retriever.log_task_prior([sentence])
     for gallery in galleries:
         number = retriever.config.tasks.index(gallery.task) + 1
-        blocks.append(retriever.compare(retriever.encode_text([sentence], number), gallery.frames))
-    found = {name: matrix.numpy() for name, matrix in side_by_side(blocks).items()}
-    fused, frame = fuse(found.get("words"), found["sentence"], beta)[0], found["best_frame"][0]
+        found = retriever.compare(retriever.encode_text([sentence], number), gallery.frames)
+        blocks.append(found | of_task(log_prior, number, len(gallery.rows)))
+    scores = {name: matrix.numpy() for name, matrix in side_by_side(blocks).items()}
+    bonus = ranking.task_prior * scores.get("task_prior", np.zeros(1))
+    fused, frame = fuse(scores.get("words"), scores["sentence"], ranking.beta, bonus)[0], scores["best_frame"][0]
     kept = galleries[0].frames.shape[1]
     rows = [row for gallery in galleries for row in gallery.rows]
     hits = []

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from structalign.model.video_text import TextEmbeddings
+
 
 def cosines(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
     """<n(w_l), n(f_n)> of every word and frame; -inf where the mask has no word.
@@ -55,6 +57,14 @@ def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
 def sentence_mean(sentences: Tensor, frames: Tensor) -> Tensor:
     """<n(sentence), n(mean_n f_n)>, the mean of raw frames (StableFusion). Shapes as in `sentence_video`."""
     return F.normalize(sentences, dim=-1) @ F.normalize(frames.mean(dim=1), dim=-1).T
+
+
+def caption_vectors(text: TextEmbeddings, words: bool = True) -> Tensor:
+    """One vector a caption, n(mean_l n(w_l)), or n(sentence) where a method ranks without `words`: [Q, D]."""
+    if not words:
+        return F.normalize(text.sentence, dim=-1)
+    unit = F.normalize(text.words, dim=-1) * text.mask[..., None]
+    return F.normalize(unit.sum(dim=1), dim=-1)
 
 
 def best_frame(best: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from structalign.model.queries import encode_queries
 from structalign.model.video_text import VideoText
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import score
+from structalign.retrieval.similarity import caption_vectors
 
 LEARN = [name for name, method in METHODS.items() if method.trains]
 REMEMBERED = {
@@ -27,6 +28,8 @@ REMEMBERED = {
     "stablefusion": {"videos"},
     "replay": {"pair_states", "pair_ids", "pair_eot", "pair_task"},
 }
+CAPTIONS = {f"caption_{name}" for name in ("mean", "count", "task", "scatter", "fourth")}
+HAVE_TASK_PRIOR = {"structalign", "head_only"}
 every_method = pytest.mark.parametrize("method", LEARN)
 
 
@@ -136,7 +139,22 @@ def test_a_checkpoint_remembers_what_its_method_needs_and_the_simplex(tmp_path: 
     finish_task(tmp_path, begin_task(tmp_path, method, 1))
     held = set(load_memory(tmp_path / "1")) - {"vertices"}
     wanted = REMEMBERED.get(method, set())
-    assert held == wanted | {name.replace("text_", "video_") for name in wanted}
+    sides = wanted | {name.replace("text_", "video_") for name in wanted}
+    assert held == sides | (CAPTIONS if method in HAVE_TASK_PRIOR else set())
+
+
+@pytest.mark.parametrize("method", sorted(HAVE_TASK_PRIOR))
+def test_the_task_prior_is_told_by_frozen_clips_captions_of_every_task(tmp_path: Path, method: str) -> None:
+    finish_task(tmp_path, second_task_of(tmp_path, method))
+    first, second = (load_memory(tmp_path / number) for number in "12")
+    assert second["caption_task"].tolist() == [1, 1, 2, 2]
+    assert torch.equal(second["caption_mean"][:2], first["caption_mean"])
+    trainer = begin_task(tmp_path, method, 2)
+    with trainer.model.frozen():
+        frozen = caption_vectors(encode_queries(trainer.model, trainer.captions.tokens, 1, CPU))
+    for category in (2, 3):
+        own = frozen[trainer.captions.category == category]
+        torch.testing.assert_close(second["caption_mean"][category], own.mean(dim=0))
 
 
 def remembered(folder: Path, method: str) -> tuple[Memory, Memory]:

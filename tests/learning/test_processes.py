@@ -25,6 +25,7 @@ from structalign.model.features import CENTRE
 from structalign.model.queries import encode_queries
 from structalign.retrieval.gallery import score
 from structalign.retrieval.ranking import rank
+from structalign.sections.ranking import Ranking
 
 pytestmark = pytest.mark.slow
 CASES = {  # method, epochs, batch
@@ -58,7 +59,8 @@ def train(folder: Path, case: str) -> None:
     found["losses"] = torch.tensor([row["loss"] for row in rows], dtype=torch.float64)
     text = encode_queries(trainer.model, trainer.captions.tokens, 2, CPU)
     scores = {name: x.numpy() for name, x in score(text, trainer.encode_videos(CENTRE)).items()}
-    ranks = rank([scores], trainer.captions.video.numpy().astype(np.int64), ["t02"] * len(trainer.features), 0.5)
+    owner, came_with = trainer.captions.video.numpy().astype(np.int64), ["t02"] * len(trainer.features)
+    ranks = rank([scores], owner, came_with, Ranking(beta=0.5, task_prior=0))
     found |= {f"ranks {name}": torch.from_numpy(ranks[name]) for name in ("method_text", "method_video")}
     save_file(found, mine / "found.safetensors")
 

@@ -7,7 +7,8 @@ from tiny import noise
 
 from structalign.learning.etf import simplex_etf
 from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.probing import caption_vectors, collapse, video_vectors, write_prototypes
+from structalign.retrieval.probing import collapse, video_vectors, write_prototypes
+from structalign.retrieval.similarity import caption_vectors
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,9 @@ from structalign.errors import UserError
 from structalign.retrieval import metrics, ranking
 from structalign.retrieval.metrics import fuse, summarise, text_to_video_ranks, video_to_text_ranks
 from structalign.retrieval.ranking import measure, rank, read_ranks, write_ranks
+from structalign.sections.ranking import Ranking
 
+HALF, THIRD = Ranking(beta=0.5, task_prior=0.1), Ranking(beta=0.3, task_prior=0.1)
 Matrix = np.ndarray[Any, Any]
 
 
@@ -24,14 +26,14 @@ def random_scores(queries: int, videos: int, seed: int = 0) -> Matrix:
 def measured(
     words: Matrix, sentence: Matrix, owner: Matrix, video_tasks: Sequence[str], tasks: Sequence[str]
 ) -> dict[str, Any]:
-    ranks = rank([{"words": words, "sentence": sentence}], owner, video_tasks, beta=0.5)
+    ranks = rank([{"words": words, "sentence": sentence}], owner, video_tasks, HALF)
     return measure(ranks, "method", owner, video_tasks, tasks)
 
 
 def matrices(queries: int, videos: int, seed: int = 0) -> dict[str, Matrix]:
     """Scores of few different values, so that there are ties, and frames."""
     source = np.random.default_rng(seed)
-    names = ("words", "sentence", "frozen_words", "frozen_sentence")
+    names = ("words", "sentence", "task_prior", "frozen_words", "frozen_sentence")
     scores = {name: source.integers(0, 6, (queries, videos)).astype(np.float32) / 7 for name in names}
     return {**scores, "best_frame": source.integers(0, 12, (queries, videos)).astype(np.uint8)}
 
@@ -46,8 +48,8 @@ def test_blocks_of_queries_give_every_number_of_the_whole(queries: int, videos: 
     scores = matrices(queries, videos, seed)
     owner = np.random.default_rng(seed).integers(0, videos, queries)
     came_with = [f"t{1 + v % 2:02d}" for v in range(videos)]
-    whole = rank([scores], owner, came_with, 0.3)
-    parts = rank(in_blocks(scores, size), owner, came_with, 0.3)
+    whole = rank([scores], owner, came_with, THIRD)
+    parts = rank(in_blocks(scores, size), owner, came_with, THIRD)
     assert whole.keys() == parts.keys()
     for name, values in whole.items():
         np.testing.assert_array_equal(parts[name], values, err_msg=name)
@@ -55,27 +57,27 @@ def test_blocks_of_queries_give_every_number_of_the_whole(queries: int, videos: 
 
 def test_rows_taken_one_at_a_time_and_columns_on_disk_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, owner, came_with = matrices(30, 7), np.arange(30) % 5, ["t01"] * 4 + ["t02"] * 3
-    whole = rank([scores], owner, came_with, 0.5)
+    whole = rank([scores], owner, came_with, HALF)
     monkeypatch.setattr(ranking, "AT_ONCE", 1)
     monkeypatch.setattr(ranking, "IN_MEMORY", 1)
     monkeypatch.setattr(metrics, "AT_ONCE", 1)
-    for name, values in rank([scores], owner, came_with, 0.5).items():
+    for name, values in rank([scores], owner, came_with, HALF).items():
         np.testing.assert_array_equal(values, whole[name], err_msg=name)
 
 
 def test_ranks_are_those_of_the_fused_matrix() -> None:
     scores, owner = matrices(20, 8), np.arange(20) % 8
-    found = rank([scores], owner, ["t01"] * 8, 0.3)
-    for system, prefix in (("method", ""), ("zero_shot", "frozen_")):
-        fused = fuse(scores[f"{prefix}words"], scores[f"{prefix}sentence"], 0.3)
+    found = rank([scores], owner, ["t01"] * 8, THIRD)
+    for system, prefix, bonus in (("method", "", 0.1 * scores["task_prior"]), ("zero_shot", "frozen_", 0.0)):
+        fused = fuse(scores[f"{prefix}words"], scores[f"{prefix}sentence"], 0.3, bonus)
         assert found[f"{system}_text"].tolist() == text_to_video_ranks(fused, owner).tolist()
         assert found[f"{system}_video"].tolist() == video_to_text_ranks(fused, owner)[1].tolist()
 
 
 def test_the_first_five_keep_the_order_of_columns_among_equals() -> None:
     scores, owner = matrices(20, 30), np.arange(20)
-    fused = fuse(scores["words"], scores["sentence"], 0.3)
-    found = rank([scores], owner, ["t01"] * 30, 0.3)
+    fused = fuse(scores["words"], scores["sentence"], 0.3, 0.1 * scores["task_prior"])
+    found = rank([scores], owner, ["t01"] * 30, THIRD)
     assert found["top"].tolist() == np.argsort(-fused, axis=1, kind="stable")[:, :5].tolist()
 
 
@@ -83,22 +85,39 @@ def test_a_score_that_is_not_a_number_is_named_with_its_query() -> None:
     scores = matrices(6, 3)
     scores["words"][4, 1] = np.nan
     with pytest.raises(UserError, match="the score of query 4 and video 0 is not a number"):
-        rank(in_blocks(scores, 2), np.zeros(6, dtype=np.int64), ["t01"] * 3, 0.5)
+        rank(in_blocks(scores, 2), np.zeros(6, dtype=np.int64), ["t01"] * 3, HALF)
 
 
 def test_ranks_come_back_for_the_beta_they_hold_for(tmp_path: Path) -> None:
-    ranks = rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, 0.3)
-    write_ranks(tmp_path / "ranks", ranks, 0.3)
-    for name, values in read_ranks(tmp_path / "ranks", 0.3).items():
+    ranks = rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, THIRD)
+    write_ranks(tmp_path / "ranks", ranks, THIRD)
+    for name, values in read_ranks(tmp_path / "ranks", THIRD).items():
         np.testing.assert_array_equal(values, ranks[name], err_msg=name)
 
 
 def test_ranks_of_another_beta_are_refused_with_the_command_that_makes_them(tmp_path: Path) -> None:
     file = tmp_path / "t03/test.ranks.safetensors"
     file.parent.mkdir()
-    write_ranks(file, rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, 0.3), 0.3)
+    write_ranks(file, rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, THIRD), THIRD)
     with pytest.raises(UserError, match=r"`ranking\.beta` = 0\.3.*`dvc repro -f -s embed@t03` ranks them for 0\.5"):
-        read_ranks(file, 0.5)
+        read_ranks(file, HALF)
+
+
+def test_ranks_of_another_task_prior_are_refused(tmp_path: Path) -> None:
+    write_ranks(tmp_path / "ranks", {}, HALF)
+    with pytest.raises(UserError, match=r"`ranking\.task_prior` = 0\.1.* ranks them for 0\.0"):
+        read_ranks(tmp_path / "ranks", Ranking(beta=0.5, task_prior=0))
+
+
+def test_a_task_prior_moves_whole_tasks_and_no_video_within_one() -> None:
+    scores, owner, came_with = matrices(40, 12), np.arange(40) % 12, ["t01"] * 5 + ["t02"] * 7
+    scores["task_prior"] = np.repeat(random_scores(40, 2), [5, 7], axis=1)
+    without = rank([scores], owner, came_with, Ranking(beta=1, task_prior=0))
+    much = rank([scores], owner, came_with, Ranking(beta=1, task_prior=1e6))
+    assert much["method_task"].tolist() == without["method_task"].tolist()
+    right = (scores["task_prior"].argmax(axis=1) < 5) == (owner < 5)
+    first = np.where(right, 0, np.where(owner < 5, 7, 5))  # the videos of the other task, where that is preferred
+    assert much["method_text"].tolist() == (first + without["method_task"]).tolist()
 
 
 def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:

@@ -13,13 +13,17 @@ from stages import evaluate
 from structalign.errors import UserError
 from structalign.model.checkpoint import Config
 from structalign.retrieval.gallery import QUERIES, Gallery
+from structalign.retrieval.prior import TaskPrior
 from structalign.retrieval.scoring import keep_scores, queries_at_once, score_galleries
+from structalign.sections.ranking import Ranking
 from structalign.store import write_json
 
 TASKS, VIDEOS, ASKED = ("t01", "t02"), 40, 3 * QUERIES - 20
 DIM = 24
 CAME_WITH = [task for task in TASKS for _ in range(VIDEOS)]
 OWNER = [7 * q % len(CAME_WITH) for q in range(ASKED)]
+RANKING = Ranking(beta=0.3, task_prior=0.1)
+PRIOR = TaskPrior(noise(DIM, 3).double(), noise(3).double(), torch.tensor([1, 1, 2]))
 
 Evaluated = Callable[[int], tuple[str, set[str]]]
 
@@ -43,7 +47,9 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
         folder = root / "work/scores/t02"
         folder.mkdir(parents=True)
         monkeypatch.chdir(root)
-        (root / "params.yaml").write_text("ranking: {beta: 0.3}\nexpected: {zero_shot: 14.0, categories: 1}")
+        (root / "params.yaml").write_text(
+            "ranking: {beta: 0.3, task_prior: 0.1}\nexpected: {zero_shot: 14.0, categories: 1}"
+        )
         rows = [{"id": f"v{v}", "file": f"v{v}.mp4", "task": task, "category": v} for v, task in enumerate(CAME_WITH)]
         queries = [
             {"text": f"q{q}", "video": f"v{v}", "task": CAME_WITH[v], "category": v} for q, v in enumerate(OWNER)
@@ -53,8 +59,8 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
         owners = [CAME_WITH[v] for v in OWNER]
         words = tokens(*captions)
         with torch.inference_mode():
-            blocks = score_galleries(model.clip, model, config, words, owners, galleries, CPU, "score", at_once)
-            keep_scores(folder, "test", blocks, OWNER, CAME_WITH, 0.3 if at_once < ASKED else None)
+            blocks = score_galleries(model.clip, model, PRIOR, config, words, owners, galleries, CPU, "score", at_once)
+            keep_scores(folder, "test", blocks, OWNER, CAME_WITH, RANKING if at_once < ASKED else None)
         evaluate.main("t02")
         return (root / "reports/eval/t02.json").read_text(), {file.name for file in folder.iterdir()}
 
@@ -75,7 +81,7 @@ def test_a_querys_scores_do_not_depend_on_its_block(galleries: list[Gallery], tm
     owners = [CAME_WITH[v] for v in OWNER]
     with torch.inference_mode():
         whole, parts = (
-            list(score_galleries(model.clip, model, config, captions, owners, galleries, CPU, "score", size))
+            list(score_galleries(model.clip, model, PRIOR, config, captions, owners, galleries, CPU, "score", size))
             for size in (ASKED, QUERIES)
         )
     assert len(parts) == 3
@@ -88,7 +94,7 @@ def test_matrices_that_are_kept_have_a_row_a_query(evaluated: Evaluated, tmp_pat
     evaluated(ASKED)
     scores = load_file(tmp_path / str(ASKED) / "work/scores/t02/test.safetensors")
     assert {name: tuple(x.shape) for name, x in scores.items()} == dict.fromkeys(
-        ("words", "sentence", "frozen_words", "frozen_sentence", "best_frame"), (ASKED, len(CAME_WITH))
+        ("words", "sentence", "task_prior", "frozen_words", "frozen_sentence", "best_frame"), (ASKED, len(CAME_WITH))
     )
 
 
@@ -98,7 +104,7 @@ def test_what_fits_is_scored_at_once() -> None:
 
 def test_what_does_not_fit_is_scored_in_blocks_of_whole_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_SCORES_MIB", "1")
-    assert queries_at_once(1000, 300) == 3 * QUERIES
+    assert queries_at_once(1000, 300) == 2 * QUERIES
     assert queries_at_once(1000, 10**6) == QUERIES
 
 

@@ -10,6 +10,7 @@ from structalign.model.video_text import TextEmbeddings
 from structalign.retrieval.gallery import score, write_gallery, write_index
 from structalign.retrieval.retriever import Retriever
 from structalign.retrieval.search import Hit, rank_gallery
+from structalign.sections.ranking import Ranking
 from structalign.store import write_json
 
 NORTH, EAST = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
@@ -19,6 +20,12 @@ class Compass:
     """A retriever whose only word is north routed as task 1 and east routed as task 2."""
 
     config = SimpleNamespace(tasks=["t01", "t02"])
+
+    def __init__(self, log_prior: torch.Tensor | None = None):
+        self.log_prior = log_prior
+
+    def log_task_prior(self, texts: list[str]) -> torch.Tensor | None:
+        return self.log_prior
 
     def encode_text(self, texts: list[str], task: int) -> TextEmbeddings:
         word = NORTH if task == 1 else EAST
@@ -49,13 +56,21 @@ def index(tmp_path: Path) -> Path:
     return tmp_path / "t02.json"
 
 
-def find(index: Path) -> list[Hit]:
-    return rank_gallery(cast(Retriever, Compass()), index, "north", 0.5)
+def find(index: Path, log_prior: torch.Tensor | None = None) -> list[Hit]:
+    return rank_gallery(cast(Retriever, Compass(log_prior)), index, "north", Ranking(beta=0.5, task_prior=0.1))
 
 
 def test_the_best_video_comes_first(index: Path) -> None:
     # Word-frame: half ½(1 + ½) = ¾, east 0, south (routed as task 2: east) ½(0 − √½ / 2) < 0.
     assert [hit.file for hit in find(index)] == ["half", "east", "south"]
+
+
+def test_the_task_prior_adds_its_weight_to_the_videos_of_its_task(index: Path) -> None:
+    plain = {hit.file: hit.score for hit in find(index)}
+    found = find(index, torch.tensor([[-50.0, -1.0]]))
+    assert [hit.file for hit in found] == ["south", "half", "east"]
+    gained = {hit.file: hit.score - plain[hit.file] for hit in found}
+    assert gained == pytest.approx({"half": -5.0, "east": -5.0, "south": -0.1})
 
 
 def test_a_hit_shows_the_part_of_its_best_frame(index: Path) -> None:
