@@ -28,16 +28,20 @@ def nothing(task: Task, categories: int) -> Memory:
 
 
 def prototypes(task: Task, categories: int) -> Memory:
-    """Mean and radius of each of the task's `categories`, for pseudo-features; of captions, also what the task prior
-    is told by."""
+    """Mean and radius of each of the task's `categories`, for pseudo-features."""
     text = encode_queries(task.model, task.captions.tokens, task.number, task.device)
     video = task.encode_videos(CENTRE).mean(dim=1)
     first = torch.tensor([int((task.captions.video == v).nonzero()[0, 0]) for v in range(len(task.features))])
     words, category = masked_mean(text.words, text.mask), task.captions.category
-    memory = remember(task.memory, words, category, video, category[first], categories)
-    new = moments(caption_vectors(task.frozen_captions()), category - task.memory.learned, task.number)
-    seen = joined(remembered(memory.tensors()), new)
-    return replace(memory, **{f"caption_{name}": value for name, value in vars(seen).items()})
+    return remember(task.memory, words, category, video, category[first], categories)
+
+
+def with_captions(task: Task, memory: Memory) -> Memory:
+    """`memory` with what the task prior is told by: sums over the task's captions, beside those of the tasks before."""
+    before = remembered(memory.tensors())
+    learned = 0 if before is None else len(before.count)
+    new = moments(caption_vectors(task.frozen_captions()), task.captions.category - learned, task.number)
+    return replace(memory, **{f"caption_{name}": value for name, value in vars(joined(before, new)).items()})
 
 
 def video_vectors(task: Task, categories: int) -> Memory:

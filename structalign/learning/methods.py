@@ -17,6 +17,7 @@ from structalign.learning.memory import Memory
 from structalign.learning.task import Scale, Task
 from structalign.learning.terms import Term
 from structalign.model.video_text import VideoText
+from structalign.sections.method import MethodName
 from structalign.sections.optim import Phase, Shared
 
 
@@ -48,7 +49,8 @@ class Method:
     comparison: what a video is stored as and how it is scored, a row of `retrieval.comparison`.
     scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
     optimiser: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
-    keeps: what the checkpoint remembers of a task.
+    keeps: what the checkpoint remembers of a task. task_prior: whether the task prior helps to rank, for which it
+    remembers sums over captions, too.
     after_step: called before the first step and after each one. after_task: called after the last one.
     """
 
@@ -62,6 +64,7 @@ class Method:
     rate: Callable[[int, int, float], float] = moving.schedule
     batches: Callable[[Pairs, int], Iterator[Pairs]] = cutting.batches
     keeps: Callable[[Task, int], Memory] = keeping.nothing
+    task_prior: bool = False
     after_step: Callable[[Task, int, int], None] = hooks.no_step
     after_task: Callable[[Task], None] = hooks.no_end
 
@@ -85,6 +88,7 @@ METHODS = {
         trains=("fusion", "alpha", "lora", "router", "task_prototypes", "head"),
         terms=STRUCTALIGN,
         keeps=keeping.prototypes,
+        task_prior=True,
     ),
     "structalign_released": Method(
         trains=("fusion", "alpha", "lora", "router", "task_prototypes", "head"),
@@ -100,7 +104,12 @@ METHODS = {
     "finetune": Method(),
     "zero_shot": Method(builds=(), trains=(), terms=()),
     "head_only": Method(
-        builds=("maps",), trains=("maps", "head"), reads="embeddings", terms=STRUCTALIGN, keeps=keeping.prototypes
+        builds=("maps",),
+        trains=("maps", "head"),
+        reads="embeddings",
+        terms=STRUCTALIGN,
+        keeps=keeping.prototypes,
+        task_prior=True,
     ),
     "clip4clip": tuned(),
     "lwf": tuned(Term("lwf", terms.lwf, since=2, teacher=terms.previous)),
@@ -133,3 +142,9 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         raise UserError(f"`method.name` = {name!r} is no method: choose one of {', '.join(METHODS)}.")
     return METHODS[name]
+
+
+def chosen(section: MethodName) -> Method:
+    """The row that params.yaml names, with the task prior where it asks for it."""
+    row = method_named(section.name)
+    return replace(row, task_prior=row.task_prior or section.task_prior == "all")

@@ -34,21 +34,27 @@ def fuse(
     words: NDArray[np.floating] | None,
     sentence: NDArray[np.floating],
     beta: float,
-    bonus: NDArray[np.floating] | float = 0.0,
+    bonus: NDArray[np.floating] | None = None,
 ) -> Floats:
     """Ranking score (Q, V) = beta · z(words) + (1 − beta) · z(sentence) + bonus over the gallery given (paper §3; the
     bonus is ours).
 
-    A method without word similarity (`words` is None) ranks by its one cosine as it is.
+    A method without word similarity (`words` is None) ranks by its one cosine as it is, or by z of it and the bonus.
 
     >>> fuse(np.array([[1.0, 3.0]]), np.array([[5.0, 4.0]]), beta=0.75).tolist()
     [[-0.5, 0.5]]
     """
     if words is None:
-        return sentence.astype(np.float64) + bonus
+        return sentence.astype(np.float64) if bonus is None else zscores(sentence) + bonus
     if words.shape != sentence.shape:
         raise UserError(f"word scores {words.shape} and sentence scores {sentence.shape} differ in shape: embed again.")
-    return beta * zscores(words) + (1 - beta) * zscores(sentence) + bonus
+    fused = beta * zscores(words) + (1 - beta) * zscores(sentence)
+    return fused if bonus is None else fused + bonus
+
+
+def weighed(prior: NDArray[np.floating] | None, weight: float) -> NDArray[np.floating] | None:
+    """The bonus of a task prior; None without one, or where it weighs nothing."""
+    return None if prior is None or weight == 0 else weight * prior
 
 
 def text_to_video_ranks(scores: NDArray[np.floating], owner: Ints, first: int = 0) -> Ints:

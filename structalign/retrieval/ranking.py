@@ -17,7 +17,15 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from structalign.errors import UserError
-from structalign.retrieval.metrics import Floats, Ints, fuse, summarise, text_to_video_ranks, video_to_text_ranks
+from structalign.retrieval.metrics import (
+    Floats,
+    Ints,
+    fuse,
+    summarise,
+    text_to_video_ranks,
+    video_to_text_ranks,
+    weighed,
+)
 from structalign.sections.ranking import Ranking
 
 Array = NDArray[Any]
@@ -59,8 +67,8 @@ def rank(
                 if sentence not in block:
                     continue
                 w, s = block[words][rows] if words in block else None, block[sentence][rows]
-                bonus = ranking.task_prior * block[prior][rows] if prior and prior in block else 0.0
-                fused = fuse(w, s, ranking.beta, bonus)
+                told = block[prior][rows] if prior and prior in block else None
+                fused = fuse(w, s, ranking.beta, weighed(told, ranking.task_prior))
                 _add(found, f"{system}_text", text_to_video_ranks(fused, mine, here.start))
                 _add(found, f"{system}_task", _ranks_in_task(w, s, mine, of_video, ranking.beta))
                 if system not in columns:

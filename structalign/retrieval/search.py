@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from structalign.errors import UserError
 from structalign.retrieval.gallery import read_galleries, side_by_side
-from structalign.retrieval.metrics import fuse
+from structalign.retrieval.metrics import fuse, weighed
 from structalign.retrieval.prior import of_task
 from structalign.retrieval.retriever import Retriever
 from structalign.sections.ranking import Ranking
@@ -37,7 +35,7 @@ def rank_gallery(retriever: Retriever, index: Path, sentence: str, ranking: Rank
         found = retriever.compare(retriever.encode_text([sentence], number), gallery.frames)
         blocks.append(found | of_task(log_prior, number, len(gallery.rows)))
     scores = {name: matrix.numpy() for name, matrix in side_by_side(blocks).items()}
-    bonus = ranking.task_prior * scores.get("task_prior", np.zeros(1))
+    bonus = weighed(scores.get("task_prior"), ranking.task_prior)
     fused, frame = fuse(scores.get("words"), scores["sentence"], ranking.beta, bonus)[0], scores["best_frame"][0]
     kept = galleries[0].frames.shape[1]
     rows = [row for gallery in galleries for row in gallery.rows]

@@ -12,6 +12,7 @@ from structalign.retrieval.metrics import (
     summarise,
     text_to_video_ranks,
     video_to_text_ranks,
+    weighed,
     zscores,
 )
 
@@ -151,6 +152,24 @@ def test_recalls_agree_with_ranx_in_both_directions() -> None:
 
 
 MATRICES = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 8)), elements=st.integers(-5, 5).map(float))
+
+
+def test_a_bonus_is_added_to_the_fused_score() -> None:
+    words, sentence, bonus = np.random.default_rng(0).normal(size=(3, 4, 5))
+    np.testing.assert_allclose(fuse(words, sentence, 0.3, bonus), fuse(words, sentence, 0.3) + bonus)
+
+
+def test_one_cosine_is_standardised_where_a_bonus_is_added_to_it() -> None:
+    cosine, bonus = np.random.default_rng(0).normal(size=(2, 4, 5))
+    np.testing.assert_array_equal(fuse(None, cosine, 0.3), cosine)
+    np.testing.assert_allclose(fuse(None, cosine, 0.3, bonus), zscores(cosine) + bonus)
+
+
+def test_a_prior_without_weight_is_no_bonus() -> None:
+    prior = np.ones((2, 2))
+    assert weighed(prior, 0) is None
+    assert weighed(None, 0.1) is None
+    np.testing.assert_allclose(np.asarray(weighed(prior, 0.1)), 0.1 * prior)
 
 
 @given(scores=MATRICES, data=st.data())

@@ -68,7 +68,7 @@ def test_rows_taken_one_at_a_time_and_columns_on_disk_change_nothing(monkeypatch
 def test_ranks_are_those_of_the_fused_matrix() -> None:
     scores, owner = matrices(20, 8), np.arange(20) % 8
     found = rank([scores], owner, ["t01"] * 8, THIRD)
-    for system, prefix, bonus in (("method", "", 0.1 * scores["task_prior"]), ("zero_shot", "frozen_", 0.0)):
+    for system, prefix, bonus in (("method", "", 0.1 * scores["task_prior"]), ("zero_shot", "frozen_", None)):
         fused = fuse(scores[f"{prefix}words"], scores[f"{prefix}sentence"], 0.3, bonus)
         assert found[f"{system}_text"].tolist() == text_to_video_ranks(fused, owner).tolist()
         assert found[f"{system}_video"].tolist() == video_to_text_ranks(fused, owner)[1].tolist()
