@@ -145,6 +145,6 @@ def method_named(name: str) -> Method:
 
 
 def chosen(section: MethodName) -> Method:
-    """The row that params.yaml names, with the task prior where it asks for it."""
+    """The row that params.yaml names, with the task prior where it asks for it and there is something to train."""
     row = method_named(section.name)
-    return replace(row, task_prior=row.task_prior or section.task_prior == "all")
+    return replace(row, task_prior=row.task_prior or (section.task_prior == "all" and bool(row.trains)))

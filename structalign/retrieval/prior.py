@@ -16,14 +16,11 @@ from torch import Tensor
 from structalign.model.video_text import TextEmbeddings
 from structalign.retrieval.similarity import caption_vectors
 
-LEAST_VARIANCE = 1e-9  # added to each dimension: where no category has two different captions, the nearest one wins
-
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the training captions of C categories, in float32: `mean` [C, D] of each category, its `count` and
-    number of `task` [C] (from 1), and over all captions x, with r = x - mean: `scatter` [D, D] = sum r r^T and
-    `fourth` [1] = sum |r|^4."""
+    """What is kept of the training captions of C categories: `mean` [C, D] of each, `count` and number of `task` [C]
+    (from 1); and over all captions x, with r = x - mean, `scatter` [D, D] = sum r r^T and `fourth` [1] = sum |r|^4."""
 
     mean: Tensor
     count: Tensor
@@ -55,18 +52,23 @@ def joined(old: Moments | None, new: Moments) -> Moments:
     )
 
 
-def ledoit_wolf(scatter: Tensor, fourth: Tensor, count: int) -> Tensor:
-    """The covariance [D, D] of `count` centred samples, shrunk to a multiple of I by as much as their number asks for.
+def ledoit_wolf(scatter: Tensor, fourth: Tensor, count: int, centres: int) -> Tensor:
+    """The covariance [D, D] of `count` samples around `centres` means of their own, shrunk to a multiple of I by as
+    much as their number asks for.
 
-    (1 - s) S + s m I with S = scatter / n, m = tr S / D, s = min(b / d, 1), d = |S - m I|^2_F and
-    b = (fourth / n - |S|^2_F) / n (Ledoit and Wolf, J. Multivariate Analysis 88, 2004).
+    (1 - s) S + s m I with f = n - C degrees of freedom, S = scatter / f, m = tr S / D, s = min(b / d, 1),
+    d = |S - m I|^2_F and b = (n fourth / f^2 - |S|^2_F) / f (Ledoit and Wolf, J. Multivariate Analysis 88, 2004, where
+    f = n). I / D, which tells hardly anything apart, where no centre has two different samples.
     """
-    found, unit = scatter.double() / count, torch.eye(len(scatter), dtype=torch.float64)
+    freedom, unit = count - centres, torch.eye(len(scatter), dtype=torch.float64)
+    if freedom < 1 or not scatter.any():
+        return unit / len(scatter)
+    found = scatter.double() / freedom
     target = found.trace() / len(found) * unit
     distance = (found - target).square().sum()
-    noise = (float(fourth) / count - found.square().sum()).clamp(min=0) / count
+    noise = (count * float(fourth) / freedom**2 - found.square().sum()).clamp(min=0) / freedom
     share = (noise / distance.clamp(min=torch.finfo(torch.float64).tiny)).clamp(max=1)
-    return (1 - share) * found + share * target + LEAST_VARIANCE * unit
+    return (1 - share) * found + share * target
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def task_prior(memory: Mapping[str, Tensor]) -> TaskPrior | None:
     if found is None:
         return None
     mean = found.mean.double()
-    weight = torch.linalg.solve(ledoit_wolf(found.scatter, found.fourth, int(found.count.sum())), mean.T)
+    covariance = ledoit_wolf(found.scatter, found.fourth, int(found.count.sum()), len(mean))
+    weight = torch.linalg.solve(covariance, mean.T)
     return TaskPrior(weight, -(weight * mean.T).sum(dim=0) / 2, found.task)
 
 

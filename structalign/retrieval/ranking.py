@@ -163,9 +163,9 @@ def read_ranks(file: Path, ranking: Ranking) -> dict[str, Array]:
     with safe_open(file, framework="numpy") as stored:
         kept = stored.metadata()
         for name, value in ranking:
-            if kept[name] != repr(value):
+            if (held := kept.get(name, "none")) != repr(value):
                 raise UserError(
-                    f"{file} holds ranks for `ranking.{name}` = {kept[name]}, the scores were too large to keep: "
+                    f"{file} holds ranks for `ranking.{name}` = {held}, the scores were too large to keep: "
                     f"`dvc repro -f -s embed@{file.parent.name}` ranks them for {value}."
                 )
         return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict

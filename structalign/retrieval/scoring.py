@@ -109,8 +109,8 @@ def keep_scores(
     """Store what `score_galleries` yields and return the captions' vectors [Q, D].
 
     The matrices of one block are kept as they are, in <split>.safetensors; with `ranking`, only what
-    `retrieval.ranking.rank` finds in all blocks, in <split>.ranks.safetensors. owner: [Q] the
-    column of each query's video.
+    `retrieval.ranking.rank` finds in all blocks, in <split>.ranks.safetensors. owner: [Q] the column of each query's
+    video.
     """
     captions: list[Tensor] = []
 

@@ -24,5 +24,5 @@ class MethodName(Section):
         "structalign_released",
     ] = Field(description="a row of the methods table", json_schema_extra={"paper": "structalign"})
     task_prior: Literal["own", "all"] = Field(
-        description="whose ranking the task prior helps: structalign and head_only, or any row that trains"
+        description="whose ranking the task prior helps: structalign and head_only, or any row that trains task by task"
     )

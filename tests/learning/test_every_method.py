@@ -8,6 +8,7 @@ import torch
 from tiny import CPU, begin_task, finish_task, second_task_of, settings, tiny_clip, write_features
 from torch import Tensor
 
+from structalign.errors import UserError
 from structalign.learning.memory import Memory
 from structalign.learning.methods import METHODS
 from structalign.learning.optimiser import optimiser
@@ -156,6 +157,19 @@ def test_the_task_prior_of_any_row_is_told_by_frozen_clips_captions_of_every_tas
     for category in (2, 3):
         own = frozen[trainer.captions.category == category]
         torch.testing.assert_close(second["caption_mean"][category], own.mean(dim=0))
+
+
+def test_a_chain_whose_first_task_remembers_no_captions_cannot_take_the_task_prior_later(tmp_path: Path) -> None:
+    trainer = second_task_of(tmp_path, "finetune")
+    trainer.method = replace(trainer.method, task_prior=True)
+    with pytest.raises(UserError, match="the checkpoint before task 2 remembers captions up to task 0 alone"):
+        trainer.remember(2)
+
+
+def test_a_row_without_the_task_prior_passes_no_captions_on(tmp_path: Path) -> None:
+    trainer = second_task_of(tmp_path, "structalign")
+    trainer.method = replace(trainer.method, task_prior=False)
+    assert not CAPTIONS & set(trainer.remember(2).tensors())
 
 
 def remembered(folder: Path, method: str) -> tuple[Memory, Memory]:

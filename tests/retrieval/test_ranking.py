@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from structalign.errors import UserError
 from structalign.retrieval import metrics, ranking
@@ -107,6 +108,12 @@ def test_ranks_of_another_task_prior_are_refused(tmp_path: Path) -> None:
     write_ranks(tmp_path / "ranks", {}, HALF)
     with pytest.raises(UserError, match=r"`ranking\.task_prior` = 0\.1.* ranks them for 0\.0"):
         read_ranks(tmp_path / "ranks", Ranking(beta=0.5, task_prior=0))
+
+
+def test_ranks_of_before_there_was_a_task_prior_are_refused(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "ranks", {"beta": "0.5"})
+    with pytest.raises(UserError, match=r"`ranking\.task_prior` = none"):
+        read_ranks(tmp_path / "ranks", HALF)
 
 
 def test_a_task_prior_moves_whole_tasks_and_no_video_within_one() -> None:
