@@ -135,7 +135,9 @@ def _label(run: Run, groups: Sequence[Sequence[Run]]) -> str:
     for key in sorted({key for params in same for key in params}):
         values = [json.dumps(params.get(key)) for params in same]
         # what most of them share goes without saying: of many ablations each row names its own
-        if 2 * values.count(json.dumps(run.params.get(key))) <= len(values):
+        shared = 2 * values.count(json.dumps(run.params.get(key))) > len(values)
+        # but a row that ranks by more than its own means is never taken for the row as published
+        if not shared or (key, run.params.get(key)) == ("method.task_prior", "all"):
             told.append(f"{key}={run.params.get(key)}")
     return ", ".join([run.method, *told])
 

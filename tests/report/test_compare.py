@@ -57,6 +57,14 @@ def test_runs_are_grouped_by_everything_but_the_seed() -> None:
     assert notes == []
 
 
+def test_a_row_that_ranks_by_a_task_prior_not_its_own_says_so_even_alone() -> None:
+    helped = run("vr_lwf", 0, 39.0)
+    helped = replace(helped, params={**helped.params, "method.task_prior": "all"})
+    own = [replace(r, params={**r.params, "method.task_prior": "own"}) for r in RUNS]
+    labels = [group.label for group in group_runs([*own, helped])[0]]
+    assert labels == ["structalign", "finetune", "vr_lwf, method.task_prior=all"]
+
+
 def test_runs_of_other_tasks_are_another_group() -> None:
     groups, notes = group_runs([*RUNS, run("structalign", 0, 20.0, tasks="10 (b)")])
     assert [(g.label, len(g.runs)) for g in groups] == [
