@@ -9,7 +9,7 @@ from structalign.console import command
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
 from structalign.errors import UserError
-from structalign.learning.methods import chosen, method_named
+from structalign.learning.methods import method_named
 from structalign.learning.processes import of_first, processes
 from structalign.learning.settings import Settings, read_settings
 from structalign.learning.start import backbone, begin
@@ -98,7 +98,7 @@ def learn(config: Config, settings: Settings, views: Views, previous: Path, log:
     """Train the task, a row a step into `log`; progress is in `kept`."""
     task, number = config.tasks[-1], len(config.tasks)
     clip, device = backbone(BACKBONE)
-    method, features = chosen(read("method", MethodName)), Features(Path("work/features", task, "train"))
+    method, features = method_named(str(config.method)), Features(Path("work/features", task, "train"))
     model, memory = begin(clip, previous, method, settings, number, frames=features.states(0).shape[0])
     decoded = FrameSplit(Path("work/frames", task, "train"))
     videos = videos_for(model, features, decoded, pixel_statistics(BACKBONE), device, views.flip, views.seed)

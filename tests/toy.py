@@ -24,7 +24,7 @@ SMALL = {
     "seed": 0,
     "crp": {"weight": 10},
     "ranking": {"beta": 0.5, "task_prior": 0.1},
-    "method": {"name": "structalign", "task_prior": "own"},
+    "method": {"name": "structalign"},
     "frames": {"per_video": 2, "size": 32},
     "backbone": {"name": "data/clip", "vision_frozen": 0, "precision": "fp32"},
     "features": {"train_views": 1},

@@ -3,21 +3,18 @@
 All read centre views and the task's own captions, as the model that learned them encodes them.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from structalign.errors import UserError
-from structalign.learning.memory import NOTHING, Memory, remember
+from structalign.learning.memory import Memory, remember
 from structalign.learning.task import Task
 from structalign.learning.terms import masked_mean
 from structalign.model.adapters import generator
 from structalign.model.features import CENTRE
 from structalign.model.queries import encode_queries
-from structalign.retrieval.prior import Moments, joined, moments, remembered
-from structalign.retrieval.similarity import caption_vectors
 
 MOST_VIDEOS = 8192  # vectors of past videos that StableFusion keeps, 16 MiB at D = 512: past that, a random choice
 PAIRS_PER_CATEGORY = 2  # that replay keeps
@@ -35,24 +32,6 @@ def prototypes(task: Task, categories: int) -> Memory:
     first = torch.tensor([int((task.captions.video == v).nonzero()[0, 0]) for v in range(len(task.features))])
     words, category = masked_mean(text.words, text.mask), task.captions.category
     return remember(task.memory, words, category, video, category[first], categories)
-
-
-def with_captions(task: Task, memory: Memory) -> Memory:
-    """`memory` with what the task prior is told by: sums over the task's captions, beside those of the tasks before."""
-    before = remembered(memory.tensors())
-    learned, last = (0, 0) if before is None else (len(before.count), int(before.task[-1]))
-    if last != task.number - 1:
-        raise UserError(
-            f"the checkpoint before task {task.number} remembers captions up to task {last} alone, too few for the "
-            "task prior: `dvc repro` learns the tasks before anew."
-        )
-    new = moments(caption_vectors(task.frozen_captions()), task.captions.category - learned, task.number)
-    return replace(memory, **{f"caption_{name}": value for name, value in vars(joined(before, new)).items()})
-
-
-def without_captions(memory: Memory) -> Memory:
-    """`memory` without those sums: no task prior ranks."""
-    return replace(memory, **{f"caption_{field.name}": NOTHING for field in fields(Moments)})
 
 
 def video_vectors(task: Task, categories: int) -> Memory:

@@ -1,9 +1,8 @@
 """What a checkpoint remembers of learned tasks: bounded and carried forward. A method fills what it needs.
 
 structalign: per learned category, mean and radius of its text and video embeddings (pseudo-features, method section 5),
-and the ETF vertices, which are stored and never made again; and sums over captions, which give the task prior of its
-ranking (`retrieval.prior.Moments`). stablefusion: one vector a past training video. replay: a few past pairs. Letters:
-C categories, D embedding, d ETF space, M remembered videos or pairs, N frames, L tokens.
+and the ETF vertices, which are stored and never made again. stablefusion: one vector a past training video. replay: a
+few past pairs. Letters: C categories, D embedding, d ETF space, M remembered videos or pairs, N frames, L tokens.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -19,9 +18,8 @@ NOTHING = torch.empty(0)
 class Memory:
     """vertices: [capacity, d]; text_mean, video_mean: [C, D]; text_radius, video_radius: [C]; category ids are rows.
 
-    text_count, video_count: [C] samples behind each mean. caption_…: those of `retrieval.prior.Moments`. videos:
-    [M, D] unit vectors. Of M pairs: pair_states [M, N, T, W] float16, pair_ids [M, L], pair_eot [M], pair_task [M]
-    from 1. What a method does not remember is empty.
+    text_count, video_count: [C] samples behind each mean. videos: [M, D] unit vectors. Of M pairs: pair_states
+    [M, N, T, W] float16, pair_ids [M, L], pair_eot [M], pair_task [M] from 1. What a method does not remember is empty.
     """
 
     vertices: Tensor = NOTHING
@@ -31,11 +29,6 @@ class Memory:
     video_mean: Tensor = NOTHING
     video_radius: Tensor = NOTHING
     video_count: Tensor = NOTHING
-    caption_mean: Tensor = NOTHING
-    caption_count: Tensor = NOTHING
-    caption_task: Tensor = NOTHING
-    caption_scatter: Tensor = NOTHING
-    caption_fourth: Tensor = NOTHING
     videos: Tensor = NOTHING
     pair_states: Tensor = NOTHING
     pair_ids: Tensor = NOTHING

@@ -17,7 +17,6 @@ from structalign.learning.memory import Memory
 from structalign.learning.task import Scale, Task
 from structalign.learning.terms import Term
 from structalign.model.video_text import VideoText
-from structalign.sections.method import MethodName
 from structalign.sections.optim import Phase, Shared
 
 
@@ -49,8 +48,7 @@ class Method:
     comparison: what a video is stored as and how it is scored, a row of `retrieval.comparison`.
     scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
     optimiser: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
-    keeps: what the checkpoint remembers of a task. task_prior: whether the task prior helps to rank, for which it
-    remembers sums over captions, too.
+    keeps: what the checkpoint remembers of a task.
     after_step: called before the first step and after each one. after_task: called after the last one.
     """
 
@@ -64,7 +62,6 @@ class Method:
     rate: Callable[[int, int, float], float] = moving.schedule
     batches: Callable[[Pairs, int], Iterator[Pairs]] = cutting.batches
     keeps: Callable[[Task, int], Memory] = keeping.nothing
-    task_prior: bool = False
     after_step: Callable[[Task, int, int], None] = hooks.no_step
     after_task: Callable[[Task], None] = hooks.no_end
 
@@ -88,7 +85,6 @@ METHODS = {
         trains=("fusion", "alpha", "lora", "router", "task_prototypes", "head"),
         terms=STRUCTALIGN,
         keeps=keeping.prototypes,
-        task_prior=True,
     ),
     "structalign_released": Method(
         trains=("fusion", "alpha", "lora", "router", "task_prototypes", "head"),
@@ -109,7 +105,6 @@ METHODS = {
         reads="embeddings",
         terms=STRUCTALIGN,
         keeps=keeping.prototypes,
-        task_prior=True,
     ),
     "clip4clip": tuned(),
     "lwf": tuned(Term("lwf", terms.lwf, since=2, teacher=terms.previous)),
@@ -142,9 +137,3 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         raise UserError(f"`method.name` = {name!r} is no method: choose one of {', '.join(METHODS)}.")
     return METHODS[name]
-
-
-def chosen(section: MethodName) -> Method:
-    """The row that params.yaml names, with the task prior where it asks for it and there is something to train."""
-    row = method_named(section.name)
-    return replace(row, task_prior=row.task_prior or (section.task_prior == "all" and bool(row.trains)))

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from structalign.console import track
 from structalign.errors import UserError
 from structalign.learning.batches import Pairs
-from structalign.learning.keeping import with_captions, without_captions
 from structalign.learning.memory import Memory
 from structalign.learning.methods import Method
 from structalign.learning.processes import counted, process_number, settle, several
@@ -132,5 +131,4 @@ class TaskTrainer(Task):
     def remember(self, categories: int) -> Memory:
         """The memory after this task, which brought `categories` new ones."""
         self.model.eval()
-        memory = self.method.keeps(self, categories)
-        return with_captions(self, memory) if self.method.task_prior else without_captions(memory)
+        return self.method.keeps(self, categories)

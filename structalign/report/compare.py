@@ -136,8 +136,8 @@ def _label(run: Run, groups: Sequence[Sequence[Run]]) -> str:
         values = [json.dumps(params.get(key)) for params in same]
         # what most of them share goes without saying: of many ablations each row names its own
         shared = 2 * values.count(json.dumps(run.params.get(key))) > len(values)
-        # but a row that ranks by more than its own means is never taken for the row as published
-        if not shared or (key, run.params.get(key)) == ("method.task_prior", "all"):
+        # but a method that ranks with the task prior is never taken for the method as published
+        if not shared or (key == "ranking.task_prior" and run.params.get(key)):
             told.append(f"{key}={run.params.get(key)}")
     return ", ".join([run.method, *told])
 

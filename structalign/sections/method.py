@@ -1,4 +1,4 @@
-"""`method`: which row of the methods table is trained, and whether the task prior helps it to rank."""
+"""`method`: which row of the methods table is trained."""
 
 from typing import Literal
 
@@ -23,6 +23,3 @@ class MethodName(Section):
         "replay",
         "structalign_released",
     ] = Field(description="a row of the methods table", json_schema_extra={"paper": "structalign"})
-    task_prior: Literal["own", "all"] = Field(
-        description="whose ranking the task prior helps: structalign and head_only, or any row that trains task by task"
-    )

@@ -8,17 +8,15 @@ import torch
 from tiny import CPU, begin_task, finish_task, second_task_of, settings, tiny_clip, write_features
 from torch import Tensor
 
-from structalign.errors import UserError
 from structalign.learning.memory import Memory
 from structalign.learning.methods import METHODS
 from structalign.learning.optimiser import optimiser
 from structalign.learning.training import TaskTrainer
 from structalign.model.checkpoint import build_model, load_memory, read_config
-from structalign.model.queries import encode_frozen, encode_queries
+from structalign.model.queries import encode_queries
 from structalign.model.video_text import VideoText
 from structalign.retrieval.comparison import COMPARISONS
 from structalign.retrieval.gallery import score
-from structalign.retrieval.similarity import caption_vectors
 
 LEARN = [name for name, method in METHODS.items() if method.trains]
 REMEMBERED = {
@@ -29,8 +27,6 @@ REMEMBERED = {
     "stablefusion": {"videos"},
     "replay": {"pair_states", "pair_ids", "pair_eot", "pair_task"},
 }
-CAPTIONS = {f"caption_{name}" for name in ("mean", "count", "task", "scatter", "fourth")}
-HAVE_TASK_PRIOR = {"structalign", "head_only"}
 every_method = pytest.mark.parametrize("method", LEARN)
 
 
@@ -141,35 +137,7 @@ def test_a_checkpoint_remembers_what_its_method_needs_and_the_simplex(tmp_path: 
     held = set(load_memory(tmp_path / "1")) - {"vertices"}
     wanted = REMEMBERED.get(method, set())
     sides = wanted | {name.replace("text_", "video_") for name in wanted}
-    assert held == sides | (CAPTIONS if method in HAVE_TASK_PRIOR else set())
-
-
-@every_method
-def test_the_task_prior_of_any_row_is_told_by_frozen_clips_captions_of_every_task(tmp_path: Path, method: str) -> None:
-    for number in (1, 2):
-        trainer = begin_task(tmp_path, method, number)
-        trainer.method = replace(trainer.method, task_prior=True)
-        finish_task(tmp_path, trainer)
-    first, second = (load_memory(tmp_path / number) for number in "12")
-    assert second["caption_task"].tolist() == [1, 1, 2, 2]
-    assert torch.equal(second["caption_mean"][:2], first["caption_mean"])
-    frozen = caption_vectors(encode_frozen(tiny_clip(), None, trainer.captions.tokens, CPU))
-    for category in (2, 3):
-        own = frozen[trainer.captions.category == category]
-        torch.testing.assert_close(second["caption_mean"][category], own.mean(dim=0))
-
-
-def test_a_chain_whose_first_task_remembers_no_captions_cannot_take_the_task_prior_later(tmp_path: Path) -> None:
-    trainer = second_task_of(tmp_path, "finetune")
-    trainer.method = replace(trainer.method, task_prior=True)
-    with pytest.raises(UserError, match="the checkpoint before task 2 remembers captions up to task 0 alone"):
-        trainer.remember(2)
-
-
-def test_a_row_without_the_task_prior_passes_no_captions_on(tmp_path: Path) -> None:
-    trainer = second_task_of(tmp_path, "structalign")
-    trainer.method = replace(trainer.method, task_prior=False)
-    assert not CAPTIONS & set(trainer.remember(2).tensors())
+    assert held == sides
 
 
 def remembered(folder: Path, method: str) -> tuple[Memory, Memory]:

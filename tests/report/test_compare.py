@@ -57,12 +57,12 @@ def test_runs_are_grouped_by_everything_but_the_seed() -> None:
     assert notes == []
 
 
-def test_a_row_that_ranks_by_a_task_prior_not_its_own_says_so_even_alone() -> None:
+def test_a_method_that_ranks_with_the_task_prior_says_so_even_alone() -> None:
     helped = run("vr_lwf", 0, 39.0)
-    helped = replace(helped, params={**helped.params, "method.task_prior": "all"})
-    own = [replace(r, params={**r.params, "method.task_prior": "own"}) for r in RUNS]
-    labels = [group.label for group in group_runs([*own, helped])[0]]
-    assert labels == ["structalign", "finetune", "vr_lwf, method.task_prior=all"]
+    helped = replace(helped, params={**helped.params, "ranking.task_prior": 0.1})
+    without = [replace(r, params={**r.params, "ranking.task_prior": 0}) for r in RUNS]
+    labels = [group.label for group in group_runs([*without, helped])[0]]
+    assert labels == ["structalign", "finetune", "vr_lwf, ranking.task_prior=0.1"]
 
 
 def test_runs_of_other_tasks_are_another_group() -> None:
