@@ -1,6 +1,9 @@
-"""The pipeline's stages. One that DVC started ends with it on Linux, else it would write into the next run's outputs.
+"""The pipeline's stages, and what watches over one that DVC started.
 
-This stands here, in no stage's list of code, because it acts before the seconds of imports and changes no result.
+It ends with DVC on Linux, else it would write into the next run's outputs. It refuses to run code that `check` has not
+seen, else DVC would record the results under the code from before.
+
+This stands here, in no stage's digest of code, because it acts before the seconds of imports and changes no result.
 """
 
 import importlib.util
@@ -36,8 +39,35 @@ def end_with(process: int) -> None:
     Thread(target=wait, daemon=True).start()
 
 
+def refuse_unseen_code(target: str) -> None:
+    """Exit with one sentence if the code of DVC's `target` (`train@t02`) is not what work/code says."""
+    from structalign.code_digest import LOADED_BY_NAME, Code, stage_digest
+    from structalign.errors import UserError
+
+    stage = target.rpartition(":")[2].partition("@")[0]
+    seen, code = Path("work/code", stage), Code()
+    if stage == "check" or code.file(f"stages.{stage}") is None:  # or a stage of someone's own that runs one of ours
+        return
+    params = {}
+    if stage in LOADED_BY_NAME:
+        from structalign.params import PARAMS, load_yaml
+
+        params = load_yaml(PARAMS)
+    try:
+        now = stage_digest(code, stage, params)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    if not seen.is_file() or seen.read_text(encoding="utf-8").strip() != now:
+        sys.exit(
+            f"error: {seen} is not the digest of the code of {stage}, which was edited after `check` ran: run "
+            f"`dvc repro`, or for this stage alone `dvc repro -s check {target}`."
+        )
+
+
 if importlib.util.find_spec("typer") is None:  # a `python` on PATH that is not the environment's
     sys.exit("error: this python lacks the project's packages: activate the environment, `source .venv/bin/activate`.")
 if sys.platform == "linux" and "DVC_STAGE" in os.environ:
     with suppress(OSError):  # a kernel without it, or a process of someone else's
         end_with(dvc_above())
+if "DVC_STAGE" in os.environ:
+    refuse_unseen_code(os.environ["DVC_STAGE"])
