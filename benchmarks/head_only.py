@@ -19,19 +19,21 @@ from torch.nn import functional as F
 from benchmarks import made
 from benchmarks.options import OUT, TINY
 from benchmarks.timing import MIB, Memory, keep
+from structalign.evaluation.ranks import measure, rank
+from structalign.evaluation.score_files import queries_at_once
 from structalign.learning.memory import Memory as Remembered
 from structalign.learning.methods import method_named
 from structalign.learning.start import build
 from structalign.learning.training import TaskTrainer
 from structalign.model.backbone import Clip, Tokens
-from structalign.model.checkpoint import Config
 from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions
 from structalign.model.video_text import VideoText
-from structalign.retrieval.gallery import Gallery
-from structalign.retrieval.prior import task_prior
-from structalign.retrieval.ranking import measure, rank
-from structalign.retrieval.scoring import embed_videos, queries_at_once, score_galleries
+from structalign.search.encoder import Encoder
+from structalign.search.heads import HEADS
+from structalign.search.index import Gallery
+from structalign.search.scoring import score_in_blocks
+from structalign.search.signal import Left, leave, states
 from structalign.sections.ranking import Ranking
 
 TASKS, EPOCHS, VIDEOS, EACH, SHOWN, BATCH = 10, 20, 320, 20, 2990, 32  # MSRVTT-10
@@ -65,6 +67,7 @@ class Run:
     size: made.Size
     device: torch.device
     galleries: list[Gallery] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)  # for the signals, of each task
     steps: int = 0
     cells: int = 0
     step_seconds: float = 0.0
@@ -135,7 +138,7 @@ def chain(
         memory = learn(run, model, memory, number, epochs, torch.randn(videos, frames, size.dim, generator=source))
         begun = time.perf_counter()
         add_gallery(run, model, number, torch.randn(shown, frames, size.dim, generator=source))
-        rank_all(run, model, memory, Tokens(spoken.ids[: number * shown], spoken.eot[: number * shown]))
+        rank_all(run, model, Tokens(spoken.ids[: number * shown], spoken.eot[: number * shown]))
         run.ranking_seconds += time.perf_counter() - begun
         typer.echo(f"task {number}: {run.steps} steps, {run.step_seconds:.1f} + {run.ranking_seconds:.1f} s so far")
     return run
@@ -156,6 +159,7 @@ def learn(run: Run, model: VideoText, memory: Remembered, number: int, epochs: i
     run.steps += len(rows)
     run.step_seconds += spent
     remembered = trainer.remember(made.CATEGORIES)
+    run.left.append(leave(encoder_of(run, model).zero_shot(spoken.tokens), spoken.category, number))
     run.task_seconds += time.perf_counter() - begun - spent
     return remembered
 
@@ -164,23 +168,27 @@ def learn(run: Run, model: VideoText, memory: Remembered, number: int, epochs: i
 def add_gallery(run: Run, model: VideoText, number: int, seen: Tensor) -> None:
     """Embed a task's gallery videos and store them."""
     silent = Captions(made.captions(run.size, 1), torch.zeros(1), torch.zeros(1))
-    frames = embed_videos(model, Held(seen, silent), run.device, "embed")
+    frames = encoder_of(run, model).videos(Held(seen, silent), "embed")
     times = list(range(seen.shape[1]))
     rows = [{"id": f"{number}-{v}", "task": f"t{number}", "times": times} for v in range(len(seen))]
-    run.galleries.append(Gallery(f"t{number}", rows, F.normalize(frames, dim=-1), F.normalize(seen, dim=-1)))
+    run.galleries.append(
+        Gallery(f"t{number}", number, number, rows, F.normalize(frames, dim=-1), F.normalize(seen, dim=-1))
+    )
+
+
+def encoder_of(run: Run, model: VideoText) -> Encoder:
+    return Encoder(run.clip, model, HEADS[method_named(METHOD).comparison], run.device)
 
 
 @torch.no_grad()
-def rank_all(run: Run, model: VideoText, memory: Remembered, tokens: Tokens) -> None:
+def rank_all(run: Run, model: VideoText, tokens: Tokens) -> None:
     """Score and rank the queries of all tasks seen, one a video, against all galleries."""
-    came_with = [row["task"] for part in run.galleries for row in part.rows]
-    names = [part.task for part in run.galleries]
-    owner, config = np.arange(len(came_with)), Config("random", METHOD, tasks=names)
-    at_once = queries_at_once(len(owner), len(owner))
-    prior, device = task_prior(memory.tensors()), run.device
-    blocks = score_galleries(run.clip, model, prior, config, tokens, came_with, run.galleries, device, "rank", at_once)
+    video_tasks = [row["task"] for part in run.galleries for row in part.rows]
+    owner, at_once = np.arange(len(video_tasks)), queries_at_once(len(video_tasks), len(video_tasks))
+    galleries, encoder = run.galleries, encoder_of(run, model)
+    blocks = score_in_blocks(encoder, tokens, video_tasks, galleries, states(run.left), "rank", at_once)
     arrays = ({name: x.numpy() for name, x in found.items()} for found, _ in blocks)
-    ranks = rank(arrays, owner, came_with, Ranking(beta=0.5, task_prior=0.1))
+    ranks = rank(arrays, owner, video_tasks, Ranking(beta=0.5, task_prior=0.1))
     for system in ("method", "zero_shot"):
-        measure(ranks, system, owner, came_with, names)
+        measure(ranks, system, owner, video_tasks, [part.task for part in galleries])
     run.cells += len(owner) ** 2

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from benchmarks.timing import Memory
+from structalign.evaluation.ranks import measure, rank
+from structalign.evaluation.score_files import BYTES_A_PAIR, queries_at_once
 from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.gallery import Gallery, read_galleries, score, side_by_side, write_index
-from structalign.retrieval.ranking import measure, rank
-from structalign.retrieval.scoring import BYTES_A_PAIR, queries_at_once
+from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
+from structalign.search.scoring import score, side_by_side
+from structalign.search.signal import Comparison, leave
 from structalign.sections.ranking import Ranking
 from structalign.store import write_json
 
@@ -44,7 +44,7 @@ def scale(
     """Queries ranked against a gallery larger than memory."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         index = lay(Path(place), videos, frames, dim)
-        galleries = read_galleries(index, "test")
+        galleries = Index(index).galleries("test")
         with Memory() as memory:
             start, begun = time.perf_counter(), time.process_time()
             found = ranked(galleries, videos, queries, dim)
@@ -82,10 +82,10 @@ def lay(folder: Path, videos: int, frames: int, dim: int) -> Path:
     for number, part in enumerate(np.array_split(np.arange(videos), TASKS), start=1):
         task, source = f"t{number:02d}", torch.Generator().manual_seed(number)
         (folder / task).mkdir()
-        unit = [F.normalize(torch.randn(len(part), frames, dim, generator=source), dim=-1) for _ in range(2)]
-        save_file(dict(zip(("frames", "frozen"), unit, strict=True)), folder / task / "test.safetensors")
+        stored, zero_shot = (torch.randn(len(part), frames, dim, generator=source) for _ in range(2))
         rows = [{"id": str(video), "task": task} for video in part.tolist()]
-        write_json(folder / task / "test.json", {"videos": rows})
+        write_gallery(folder / task, "test", rows, stored, zero_shot)
+        write_signals(folder / task, leave(captions(2, dim, number), torch.tensor([0, 1]), number))
         write_index(index := folder / f"{task}.json", previous, task, folder / task, "random")
         previous = index
     return index
@@ -100,9 +100,11 @@ def ranked(galleries: list[Gallery], videos: int, queries: int, dim: int) -> dic
     def blocks() -> Iterator[dict[str, NDArray[Any]]]:
         for start in range(0, queries, at_once):
             text = captions(min(at_once, queries - start), dim, start)
-            method = side_by_side([score(text, part.frames) for part in galleries])
-            frozen = side_by_side([score(text, part.frozen) for part in galleries])
-            scores = method | {f"frozen_{name}": frozen[name] for name in ("words", "sentence")}
+            method = side_by_side([score(Comparison(text, text, part.frames), {}) for part in galleries])
+            plain = side_by_side([score(Comparison(text, text, part.zero_shot), {}) for part in galleries])
+            scores = {"best_frame": method["best_frame"]}
+            for name in ("words", "sentence"):
+                scores |= {f"method.{name}": method[name], f"zero_shot.{name}": plain[name]}
             yield {name: values.numpy() for name, values in scores.items()}
 
     ranks = rank(blocks(), owner, came_with, ranking=Ranking(beta=0.5, task_prior=0))

@@ -1,6 +1,6 @@
 """Word-frame similarity of a training batch, forward and backward, and a block of an evaluation's scores.
 
-Ours: `word_frame`, and `gallery.score`, which also finds the best frame. Plain: loops over
+Ours: `word_frame`, and `search.scoring.score`, which also finds the best frame. Plain: loops over
 pairs, whose unit vectors are made once or, in training also, for each pair anew.
 """
 
@@ -17,8 +17,9 @@ from benchmarks.options import OUT, REPEATS, TINY
 from benchmarks.timing import compare, keep, show
 from structalign.model.device import prepare_device
 from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.gallery import score
-from structalign.retrieval.similarity import word_frame
+from structalign.search.scoring import score
+from structalign.search.signal import Comparison
+from structalign.search.similarity import word_frame
 
 TRAINING_GOAL, EVALUATION_GOAL = 18.0, 2.6
 
@@ -62,7 +63,7 @@ def similarity(
     rows.append(
         compare(
             f"evaluation, {queries} x {videos} x {frames}",
-            lambda: score(asked, stored),
+            lambda: score(Comparison(asked, asked, stored), {}),
             lambda: (plain.word_frame(spoken, stored), plain.sentence_video(asked.sentence, stored)),
             EVALUATION_GOAL,
             repeats,

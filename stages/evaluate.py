@@ -10,11 +10,11 @@ from safetensors.numpy import load_file
 
 from structalign.console import command
 from structalign.errors import UserError
+from structalign.evaluation.metrics import recall_per_category, summarise
+from structalign.evaluation.qualitative import examples
+from structalign.evaluation.ranks import SYSTEMS, measure, rank, read_ranks
 from structalign.params import read
 from structalign.report.yardstick import verdict
-from structalign.retrieval.examples import examples
-from structalign.retrieval.metrics import recall_per_category, summarise
-from structalign.retrieval.ranking import SYSTEMS, measure, rank, read_ranks
 from structalign.sections.expected import Expected
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json, write_json
@@ -62,7 +62,7 @@ def ranks_of(
     if (kept := folder / f"{split}.ranks.safetensors").exists():
         return read_ranks(kept, ranking)
     scores = load_file(folder / f"{split}.safetensors")
-    if scores["sentence"].shape != (len(owner), len(came_with)):
+    if scores["best_frame"].shape != (len(owner), len(came_with)):
         raise UserError(
             f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{folder.name}` makes them."
         )

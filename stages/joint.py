@@ -11,22 +11,24 @@ from structalign.console import command
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
 from structalign.data.tasks import category_ids, read_tasks
+from structalign.evaluation.ranks import measure
+from structalign.evaluation.ranks import rank as rank_queries
 from structalign.learning.methods import METHODS
 from structalign.learning.settings import read_settings
 from structalign.learning.start import backbone, build
 from structalign.learning.training import TaskTrainer
 from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import Config, save_checkpoint
-from structalign.model.features import Features, JoinedFeatures
+from structalign.model.features import Features, JoinedFeatures, read_captions
 from structalign.model.inputs import videos_for
-from structalign.model.queries import encode_queries
 from structalign.model.video_text import VideoText
 from structalign.params import read
-from structalign.retrieval.gallery import score
-from structalign.retrieval.ranking import measure
-from structalign.retrieval.ranking import rank as rank_queries
-from structalign.retrieval.scoring import embed_videos
 from structalign.scratch import scratch
+from structalign.search.encoder import Encoder
+from structalign.search.heads import HEADS
+from structalign.search.index import Gallery
+from structalign.search.scoring import score_queries
+from structalign.search.signal import leave, states
 from structalign.sections.features import Features as Views
 from structalign.sections.optim import Phase
 from structalign.sections.ranking import Ranking
@@ -81,19 +83,27 @@ def main() -> None:
 @torch.inference_mode()
 def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -> dict[str, Any]:
     """Every metric of a split, all videos encoded by the one model; empty where the split has no queries."""
-    parts = {task: Features(FEATURES / task / split) for task in tasks}
-    videos = [(row["id"], task) for task, part in parts.items() for row in part.rows]
-    column = {video: i for i, (video, _) in enumerate(videos)}
+    encoder = Encoder(model.clip, model, HEADS["fused"], device)
+    galleries, left = [], []
+    for number, task in enumerate(tasks, start=1):
+        part, captions = Features(FEATURES / task / split), read_captions(FEATURES / task / "train")
+        left.append(leave(encoder.zero_shot(captions.tokens), captions.category, number))
+        if len(part):
+            frames = encoder.head.store(encoder.videos(part, f"embed joint {task} {split}"))
+            rows = [{**row, "task": task} for row in part.rows]
+            galleries.append(Gallery(task, number, 1, rows, frames, part.frozen_frames()))
+    videos = [row for gallery in galleries for row in gallery.rows]
+    column = {row["id"]: i for i, row in enumerate(videos)}
     queries = read_json(Path("work/manifest", tasks[-1], "seen.json"))["queries"]
     asked = [query for query in queries if query["split"] == split and query["video"] in column]
     if not asked:
         return {"t2v": {}, "v2t": {}}
-    stored = embed_videos(model, JoinedFeatures(list(parts.values())), device, f"embed joint {split}")
-    found = score(encode_queries(model, Tokeniser(BACKBONE)([query["text"] for query in asked]), 1, device), stored)
-    owner, came_with = np.array([column[query["video"]] for query in asked]), [task for _, task in videos]
-    scores = {name: found[name].numpy() for name in ("words", "sentence")}
-    ranks = rank_queries([scores], owner, came_with, read("ranking", Ranking))
-    return dict(measure(ranks, "method", owner, came_with, tasks))
+    tokens = Tokeniser(BACKBONE)([query["text"] for query in asked])
+    found = score_queries(encoder, tokens, galleries, states(left), f"score joint {split}")
+    owner, video_tasks = np.array([column[query["video"]] for query in asked]), [row["task"] for row in videos]
+    scores = {name: matrix.numpy() for name, matrix in found.items()}
+    ranks = rank_queries([scores], owner, video_tasks, read("ranking", Ranking))
+    return dict(measure(ranks, "method", owner, video_tasks, tasks))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from structalign.retrieval.retriever import load
+    from structalign.search.retriever import load
 
 __all__ = ["load"]
 
@@ -15,7 +15,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     """Import the model only when it is asked for: stages without a model start without torch."""
     if name == "load":
-        from structalign.retrieval.retriever import load
+        from structalign.search.retriever import load
 
         return load
     raise AttributeError(f"module 'structalign' has no attribute {name!r}")

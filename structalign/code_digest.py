@@ -22,9 +22,12 @@ from structalign.errors import UserError
 PACKAGES = ("structalign", "stages")
 UNCOUNTED = "stages"
 
-# Modules that a stage imports by a name in params.yaml: stage -> dotted name with places for the values of params.yaml,
-# as `{"train": "structalign.learning.methods.{method[name]}"}`.
-LOADED_BY_NAME: Mapping[str, str] = {}
+# Modules that a stage imports by name: dotted names with places for the values of params.yaml, as
+# `structalign.learning.methods.{method[name]}`; `package.*` is every module of a package.
+LOADED_BY_NAME: Mapping[str, Sequence[str]] = {
+    "embed": ["structalign.search.signals.*"],
+    "joint": ["structalign.search.signals.*"],
+}
 
 Import = ast.Import | ast.ImportFrom
 # what these fields say, follows from the rest of the tree or has no effect
@@ -43,8 +46,8 @@ class Imported:
 
 def stage_digest(code: "Code", stage: str, params: Mapping[str, Any]) -> str:
     """The digest of a stage's code; `params` is the tree of params.yaml, which may name modules to load."""
-    named = LOADED_BY_NAME.get(stage)
-    return code.digest(f"stages.{stage}", () if named is None else [named.format_map(params)])
+    named = [name.format_map(params) for name in LOADED_BY_NAME.get(stage, ())]
+    return code.digest(f"stages.{stage}", [module for name in named for module in code.matching(name)])
 
 
 class Code:
@@ -66,6 +69,13 @@ class Code:
             for package, folder in self._packages.items()
             for file in folder.rglob("*.py")
         )
+
+    def matching(self, name: str) -> list[str]:
+        """The module of that name, or of `package.*` all modules that the package holds itself."""
+        package, _, last = name.rpartition(".")
+        if last != "*":
+            return [name]
+        return [module for module in self.modules() if module.rpartition(".")[0] == package]
 
     def file(self, module: str) -> Path | None:
         """Where a module of our own is, or None if there is no such one."""

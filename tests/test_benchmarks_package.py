@@ -14,8 +14,9 @@ from benchmarks.__main__ import app
 from benchmarks.similarity import embedded, list_of_words
 from benchmarks.step import Sides
 from structalign.model.queries import encode_queries
-from structalign.retrieval.gallery import score
-from structalign.retrieval.similarity import word_frame
+from structalign.search.scoring import score
+from structalign.search.signal import Comparison
+from structalign.search.similarity import word_frame
 
 CPU, SIZE = torch.device("cpu"), made.TINY
 
@@ -49,7 +50,7 @@ def test_both_similarities_are_those_of_loops() -> None:
     words = list_of_words(text.words, text.mask)
     assert torch.allclose(word_frame(text.words, text.mask, frames), plain.word_frame(words, frames), atol=1e-6)
     assert torch.allclose(plain.word_frame_by_pair(words, frames), plain.word_frame(words, frames), atol=1e-6)
-    found = score(text, frames)
+    found = score(Comparison(text, text, frames), {})
     assert torch.allclose(found["words"], plain.word_frame(words, frames), atol=1e-6)
     assert torch.allclose(found["sentence"], plain.sentence_video(text.sentence, frames), atol=1e-6)
 

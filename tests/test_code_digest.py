@@ -298,7 +298,7 @@ def test_an_unknown_module_is_named(toy: Toy) -> None:
 
 
 def test_a_module_loaded_by_name_counts_for_the_stage_that_loads_it(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code_digest, "LOADED_BY_NAME", {"train": "toy.methods.{method[name]}"})
+    monkeypatch.setattr(code_digest, "LOADED_BY_NAME", {"train": ["toy.methods.{method[name]}"]})
     files = {"stages/train.py": "import toy.below", "stages/other.py": "import toy.below", **TOY}
     files |= {"toy.methods.lwf": "import toy.deeper", "toy.deeper": "x = 1", "toy.methods.zscl": "x = 2"}
 
@@ -312,6 +312,23 @@ def test_a_module_loaded_by_name_counts_for_the_stage_that_loads_it(toy: Toy, mo
     for after in (digests("zscl"), digests("lwf", toy_deeper="x = 3")):
         assert after["train"] != before["train"]
         assert after["other"] == before["other"]
+
+
+def test_a_whole_package_loaded_by_name_counts_with_each_of_its_modules(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_digest, "LOADED_BY_NAME", {"embed": ["toy.signals.*"]})
+    files = {"stages/embed.py": "", "stages/train.py": "", "toy.signals.words": "x = 1"}
+
+    def digests(more: dict[str, str]) -> list[str]:
+        toy.code(files | more)
+        code = Code({"toy": toy.root / "toy", "stages": toy.root / "stages"})
+        return [stage_digest(code, stage, {}) for stage in ("embed", "train")]
+
+    before, edited = digests({}), digests({"toy.signals.words": "x = 2"})
+    added = digests({"toy.signals.words": "x = 1", "toy.signals.prior": "x = 1"})
+    assert before[0] != edited[0] != added[0] != before[0]
+    assert before[1] == edited[1] == added[1]
 
 
 VERSIONS = r'''

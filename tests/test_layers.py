@@ -20,11 +20,12 @@ MAY_SEE = {
     "ground": {"ground"},
     "data": {"ground", "data"},
     "model": {"ground", "model"},
-    "retrieval": {"ground", "data", "model", "retrieval"},
-    "learning": {"ground", "data", "model", "retrieval", "learning"},
+    "search": {"ground", "data", "model", "search"},
+    "learning": {"ground", "data", "model", "search", "learning"},
+    "evaluation": {"ground", "data", "model", "search", "evaluation"},
     "report": {"ground", "report"},
-    "cli": {"ground", "data", "model", "retrieval", "learning", "report", "cli"},
-    "stages": {"ground", "data", "model", "retrieval", "learning", "report"},
+    "cli": {"ground", "data", "model", "search", "learning", "evaluation", "report", "cli"},
+    "stages": {"ground", "data", "model", "search", "learning", "evaluation", "report"},
 }
 DOORS = {
     "transformers": "structalign.model.backbone",

@@ -18,7 +18,7 @@ from codemap import CODE, ROOT, calls, closure, imported, modules
 
 from stages.check import main as check
 from structalign.cli.params import params_of
-from structalign.code_digest import LOADED_BY_NAME, PACKAGES
+from structalign.code_digest import LOADED_BY_NAME, PACKAGES, stage_digest
 from structalign.data.tasks import deal
 
 STAGES: dict[str, Any] = {
@@ -51,7 +51,8 @@ def test_the_check_depends_on_all_code_and_writes_a_digest_for_every_stage(
     monkeypatch.chdir(tmp_path)
     check()
     written = {file.name: file.read_text(encoding="utf-8").strip() for file in Path("work/code").iterdir()}
-    assert written == {stage: CODE.digest(f"stages.{stage}") for stage in set(STAGES) - {"check"}}
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    assert written == {stage: stage_digest(CODE, stage, params) for stage in set(STAGES) - {"check"}}
 
 
 def test_dvc_does_not_take_compiled_code_for_code() -> None:

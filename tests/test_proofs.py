@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import yaml
 from safetensors.torch import load_file
+from torch import Tensor
 from toy import Project, categories, clips, executed, make_clip, make_project, quick_python, write_captions
 
 from structalign import load
 from structalign.data.tasks import deal, write_tasks
-from structalign.retrieval.gallery import score
+from structalign.model.video_text import TextEmbeddings
+from structalign.search.scoring import score
+from structalign.search.signal import Comparison
 
 pytestmark = pytest.mark.slow
 
@@ -95,15 +98,19 @@ def test_stored_videos_keep_every_byte_when_later_tasks_change(project: Project)
 
 def test_a_tasks_videos_are_scored_by_queries_routed_as_that_task(project: Project) -> None:
     last, rows = f"t{TASKS:02d}", json.loads((project.root / f"work/scores/t{TASKS:02d}/test.json").read_text())
-    scores = load_file(project.root / f"work/scores/{last}/test.safetensors")["words"]
+    scores = load_file(project.root / f"work/scores/{last}/test.safetensors")["method.words"]
     retriever = load(project.root / "checkpoints" / last)
     texts = [query["text"] for query in rows["queries"]]
     for number in range(1, TASKS + 1):
         columns = [i for i, video in enumerate(rows["videos"]) if video["task"] == f"t{number:02d}"]
         frames = load_file(project.root / f"work/gallery/t{number:02d}/test.safetensors")["frames"]
-        as_task = [score(retriever.encode_text(texts, task), frames)["words"] for task in range(1, TASKS + 1)]
+        as_task = [word_scores(retriever.encode_text(texts, task), frames) for task in range(1, TASKS + 1)]
         gaps = [float((scores[:, columns] - given).abs().max()) for given in as_task]
         assert gaps[number - 1] < 1e-5 < min(gap for task, gap in enumerate(gaps, start=1) if task != number)
+
+
+def word_scores(text: TextEmbeddings, frames: Tensor) -> Tensor:
+    return score(Comparison(text, text, frames), {})["words"]
 
 
 def test_more_frozen_layers_than_the_backbone_has_are_refused(project: Project) -> None:

@@ -16,7 +16,7 @@ from structalign.sections.ranking import Ranking
 from structalign.store import read_json
 
 if TYPE_CHECKING:
-    from structalign.retrieval.search import Hit
+    from structalign.search.searcher import Hit
 
 app = typer.Typer(add_completion=False)
 
@@ -34,13 +34,14 @@ def search(
     key = last_learned(tasks, after)
 
     from structalign.model.checkpoint import fingerprint
-    from structalign.retrieval.retriever import load
-    from structalign.retrieval.search import rank_gallery
+    from structalign.search.index import Index, newest_encoder
+    from structalign.search.retriever import load
+    from structalign.search.searcher import Searcher
 
     checkpoint, index = config_of(key).parent, Path("work/index", f"{key}.json")
-    if read_json(index)["galleries"][-1].get("encoder") != fingerprint(checkpoint):
+    if newest_encoder(index) != fingerprint(checkpoint):
         raise UserError(f"{index} holds videos that another model than {checkpoint} encoded: run `dvc repro`.")
-    found = rank_gallery(load(checkpoint), index, sentence, read("ranking", Ranking))
+    found = Searcher(load(checkpoint), Index(index), read("ranking", Ranking)).search(sentence)
     names = {number: name for name, number in category_ids(tasks).items()}
     terminal().print(table(found[:top], names))
 

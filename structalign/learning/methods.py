@@ -45,7 +45,7 @@ class Method:
     builds: parts around CLIP (`model.video_text`); queries are routed per task where a part routes.
     trains: groups of parameters that learn.
     reads: what a video comes as, and so from which depth the vision tower runs.
-    comparison: what a video is stored as and how it is scored, a row of `retrieval.comparison`.
+    comparison: what a video is stored as and how it is scored, a row of `search.heads`.
     scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
     optimiser: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
     keeps: what the checkpoint remembers of a task.

@@ -45,7 +45,7 @@ from structalign.model.device import prepare_device
 from structalign.model.features import Features
 from structalign.model.queries import encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.retrieval.similarity import sentence_video, word_frame
+from structalign.search.similarity import sentence_video, word_frame
 from structalign.sections.optim import Phase, Shared
 from structalign.store import read_json, write_json
 from structalign.wording import counted
@@ -280,7 +280,7 @@ def main(last: str, beta: float = 0.5) -> None:
                 model.encode_frames(features.states(i).to(device)[None]).cpu() for i in range(len(features))
             ])  # fmt: skip
             text = encode_queries(model, tokeniser([rows["queries"][row]["text"] for row in asked]), number, device)
-            words, sentence = scores["words"][asked], scores["sentence"][asked]
+            words, sentence = scores["method.words"][asked], scores["method.sentence"][asked]
             words[:, own] = word_frame(text.words, text.mask, frames)
             sentence[:, own] = sentence_video(text.sentence, frames)
             owner = torch.tensor([column[rows["queries"][row]["video"]] for row in asked])

@@ -23,7 +23,7 @@ from structalign.model.features import Videos, view_name
 from structalign.model.inputs import together
 from structalign.model.queries import encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.retrieval.comparison import Comparison
+from structalign.search.heads import SimilarityHead
 
 VIDEOS_AT_A_TIME = 8
 
@@ -75,7 +75,7 @@ class Task:
         number: int,
         settings: Settings,
         device: torch.device,
-        comparison: Comparison,
+        comparison: SimilarityHead,
         scale: Scale,
     ):
         self.model = model.to(device)
@@ -263,8 +263,8 @@ class Task:
         return text.to(self.device), video.to(self.device), category.to(self.device)
 
     def logits(self, text: TextEmbeddings, frames: Tensor) -> list[Tensor]:
-        """[B, B'] logits of each similarity that is trained (`Comparison.trained`): that of sentences beside word-frame
-        similarity only where `contrastive.sentence_weight` is above 0."""
+        """[B, B'] logits of each similarity that is trained (`SimilarityHead.trained`): that of sentences beside
+        word-frame similarity only where `contrastive.sentence_weight` is above 0."""
         scale, both = self.temperature(), self.settings.contrastive.sentence_weight > 0
         return [scale * kind for kind in self.comparison.trained(self.model, text, frames, both)]
 

@@ -15,7 +15,7 @@ from structalign.learning.task import Batch, Task, Teacher
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.comparison import unit_mean
+from structalign.search.heads import unit_mean
 
 TEMPERATURE = 2.0  # T of LwF, VR-LwF and ZSCL, as published (Hinton's T; ZSCL, section 4)
 VOCABULARY, LENGTH = 512, 8  # random captions of VR-LwF, and the tokens of each

@@ -23,7 +23,7 @@ from structalign.learning.task import Batch, Task
 from structalign.model.device import asked
 from structalign.model.features import Videos
 from structalign.model.video_text import VideoText
-from structalign.retrieval.comparison import COMPARISONS
+from structalign.search.heads import HEADS
 from structalign.seeds import seed_of
 
 
@@ -40,7 +40,7 @@ class TaskTrainer(Task):
         settings: Settings,
         device: torch.device,
     ):
-        comparison = COMPARISONS[method.comparison]
+        comparison = HEADS[method.comparison]
         super().__init__(model, features, memory, number, settings, device, comparison, method.scale)
         self.method = method
         self.experts = self.model.experts()  # once: to walk through all modules takes longer than a layer

@@ -19,7 +19,7 @@ from structalign.store import digest, read_json, write_json
 @dataclass(frozen=True)
 class Config:
     """backbone: its name in params.yaml; tasks: keys learned so far; categories: global id by name; comparison:
-    how captions and videos are compared, a row of `retrieval.comparison`."""
+    how captions and videos are compared, a row of `search.heads`."""
 
     backbone: str
     method: str | None = None

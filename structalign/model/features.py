@@ -76,9 +76,7 @@ class Features:
         return load_tensor(self.folder / f"{CENTRE}.safetensors", "frames")
 
     def captions(self) -> Captions:
-        tensors = load_file(self.folder / "captions.safetensors")
-        tokens = Tokens(tensors["ids"], tensors["eot"])
-        return Captions(tokens, tensors["video"], tensors["category"])
+        return read_captions(self.folder)
 
 
 class JoinedFeatures:
@@ -132,6 +130,12 @@ def write_captions(folder: Path, captions: Captions) -> None:
         {"ids": tokens.ids, "eot": tokens.eot, "video": captions.video, "category": captions.category},
         folder / "captions.safetensors",
     )
+
+
+def read_captions(folder: Path) -> Captions:
+    """The training captions of a split."""
+    tensors = load_file(folder / "captions.safetensors")
+    return Captions(Tokens(tensors["ids"], tensors["eot"]), tensors["video"], tensors["category"])
 
 
 def write_index(folder: Path, rows: list[dict[str, Any]], views: int, cut: int) -> None:

@@ -15,8 +15,9 @@ from structalign.learning.training import TaskTrainer
 from structalign.model.checkpoint import build_model, load_memory, read_config
 from structalign.model.queries import encode_queries
 from structalign.model.video_text import VideoText
-from structalign.retrieval.comparison import COMPARISONS
-from structalign.retrieval.gallery import score
+from structalign.search.heads import HEADS
+from structalign.search.scoring import score
+from structalign.search.signal import Comparison
 
 LEARN = [name for name, method in METHODS.items() if method.trains]
 REMEMBERED = {
@@ -34,9 +35,10 @@ def similarities(model: VideoText, trainer: TaskTrainer) -> dict[str, Tensor]:
     """All captions against all videos of the trainer's task, as retrieval stores and scores them."""
     with torch.inference_mode():
         states = [trainer.features.states(i) for i in range(len(trainer.features))]
-        comparison = COMPARISONS[trainer.method.comparison]
-        stored = comparison.store(torch.cat([model.encode_frames(state[None]) for state in states]))
-        return score(encode_queries(model, trainer.captions.tokens, trainer.number, CPU), stored, comparison, model)
+        head = HEADS[trainer.method.comparison]
+        stored = head.store(torch.cat([model.encode_frames(state[None]) for state in states]))
+        text = encode_queries(model, trainer.captions.tokens, trainer.number, CPU)
+        return score(Comparison(text, text, stored, head, model), {})
 
 
 @every_method

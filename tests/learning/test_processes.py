@@ -19,12 +19,13 @@ from tiny import CPU, begin_task, finish_task, settings
 from torch import Tensor
 from toy import Project, make_project
 
+from structalign.evaluation.ranks import rank
 from structalign.learning.processes import counted, of_first, process_number, processes, settle, shared
 from structalign.model import adapters, moe
 from structalign.model.features import CENTRE
 from structalign.model.queries import encode_queries
-from structalign.retrieval.gallery import score
-from structalign.retrieval.ranking import rank
+from structalign.search.scoring import score
+from structalign.search.signal import Comparison
 from structalign.sections.ranking import Ranking
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,8 @@ def train(folder: Path, case: str) -> None:
     found |= {f"count {name}": x.double() for name, x in trainer.model.counters().items()}
     found["losses"] = torch.tensor([row["loss"] for row in rows], dtype=torch.float64)
     text = encode_queries(trainer.model, trainer.captions.tokens, 2, CPU)
-    scores = {name: x.numpy() for name, x in score(text, trainer.encode_videos(CENTRE)).items()}
+    similarities = score(Comparison(text, text, trainer.encode_videos(CENTRE)), {})
+    scores = {f"method.{name}": x.numpy() for name, x in similarities.items()}
     owner, came_with = trainer.captions.video.numpy().astype(np.int64), ["t02"] * len(trainer.features)
     ranks = rank([scores], owner, came_with, Ranking(beta=0.5, task_prior=0))
     found |= {f"ranks {name}": torch.from_numpy(ranks[name]) for name in ("method_text", "method_video")}

@@ -36,7 +36,7 @@ from structalign.learning.training import TaskTrainer
 from structalign.model.features import CENTRE, Captions, Features, view_name
 from structalign.model.queries import encode_queries
 from structalign.model.video_text import VideoText
-from structalign.retrieval.similarity import sentence_video, word_frame
+from structalign.search.similarity import sentence_video, word_frame
 
 METHOD = method_named("structalign")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")

@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 VIDEOS, FRAMES = 12, 4
 NAMES = ["cat", "dog", "owl", "eel", "bee", "ant", "fig", "pea", "pie", "tea", "oak", "bus"]
 SIGNAL = {
-    "words": (2.4, -0.35),
-    "sentence": (2.0, -0.3),
-    "frozen_words": (1.4, 0.0),
-    "frozen_sentence": (1.4, 0.0),
+    "method.words": (2.4, -0.35),
+    "method.sentence": (2.0, -0.3),
+    "zero_shot.words": (1.4, 0.0),
+    "zero_shot.sentence": (1.4, 0.0),
 }
 
 

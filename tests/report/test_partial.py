@@ -103,7 +103,7 @@ def test_evaluate_compares_frozen_clip_by_the_sentence_once_all_categories_are_s
     text = params.read_text().replace("zero_shot: none", "zero_shot: 99.5")
     params.write_text(text.replace("categories: none", "categories: 4"))
     finishing(root)
-    sentence = load_file(root / "work/scores/t02/test.safetensors")["frozen_sentence"]
+    sentence = load_file(root / "work/scores/t02/test.safetensors")["zero_shot.sentence"]
     right = np.argmax(sentence, axis=1) == np.repeat(np.arange(sentence.shape[1]), 2)
     said = f"zero-shot {100 * right.mean():.2f}, published 99.50: off by more than 1 point"
     assert capsys.readouterr().out.count(said) == 1

@@ -12,7 +12,7 @@ from structalign.report.compare import Run, group_runs
 from structalign.report.sheets import rich_table, sheets
 from structalign.report.tables import headline_table
 from structalign.report.terminal import terminal
-from structalign.retrieval.search import Hit
+from structalign.search.searcher import Hit
 
 METRICS = ("R@1", "R@5", "R@10", "MedR", "MeanR", "v2t_R@1", "BWF_seen", "BWF_task")
 HEADLINE = [{"row": "structalign", **dict.fromkeys(METRICS, 100.0)}]

@@ -1,6 +1,5 @@
 """`structalign.load`: three lines from a checkpoint to scores, from any folder."""
 
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from toy import write_clip
 
 import structalign
@@ -16,11 +14,8 @@ from structalign.errors import UserError
 from structalign.learning.methods import METHODS
 from structalign.model.backbone import load_clip
 from structalign.model.checkpoint import Config, save_checkpoint
-from structalign.model.queries import encode_frozen
 from structalign.model.video_text import Shape, VideoText
-from structalign.retrieval.prior import joined, moments, task_prior
-from structalign.retrieval.retriever import Retriever
-from structalign.retrieval.similarity import caption_vectors
+from structalign.search.retriever import Retriever
 
 SHAPE = Shape(frames=2, vision_frozen=1, rank=2, alpha=4.0, experts=2, dropout=0.1, etf_dim=16)
 
@@ -66,27 +61,6 @@ def test_the_newest_task_routes_a_text_if_none_is_named(retriever: Retriever) ->
 
 def test_another_task_reads_a_text_in_another_way(retriever: Retriever) -> None:
     assert not torch.equal(retriever.encode_text(["a b"], task=1).words, retriever.encode_text(["a b"], task=2).words)
-
-
-def test_the_task_prior_is_told_by_frozen_clips_words_whatever_the_adapters_do(checkpoint: Path) -> None:
-    clip, texts = load_clip(checkpoint.parents[1] / "data/clip"), ["a", "b c", "d", "e f", "a b c"]
-    known = structalign.load(checkpoint)
-    frozen = encode_frozen(clip, None, known.tokeniser(texts), torch.device("cpu"))
-    seen = caption_vectors(frozen)
-    found = joined(moments(seen[:2], torch.tensor([0, 0]), 1), moments(seen[2:], torch.tensor([0, 1, 1]), 2))
-    memory = {f"caption_{name}": value for name, value in vars(found).items()}
-    folder = checkpoint.parents[1] / "checkpoints/told"
-    shutil.copytree(checkpoint, folder)
-    save_file(memory, folder / "memory.safetensors")
-    prior = task_prior(memory)
-    assert prior is not None
-    logs = structalign.load(folder).log_task_prior(texts)
-    assert logs is not None
-    torch.testing.assert_close(logs, prior.log(frozen))
-
-
-def test_a_checkpoint_that_remembers_no_captions_has_no_task_prior(retriever: Retriever) -> None:
-    assert retriever.log_task_prior(["a"]) is None
 
 
 def test_a_video_is_sampled_at_the_models_number_of_frames(retriever: Retriever) -> None:

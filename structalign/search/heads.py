@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.retrieval.similarity import sentence_mean, sentence_video, word_frame
+from structalign.search.similarity import sentence_mean, sentence_video, word_frame
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SimilarityHead:
     """store: raw frames [V, N, D] -> the unit vectors [V, M, D] that are kept of them.
 
     sentence: the similarity [Q, V] of sentences [Q, D] and raw or stored frames; only learned pooling asks the model.
@@ -63,10 +63,10 @@ def _pooled(model: VideoText | None, sentences: Tensor, frames: Tensor) -> Tenso
     return model.pool.similarity(sentences.to(device), frames.to(device)).to(sentences.device)
 
 
-FUSED = Comparison(unit_frames, _mean, words=True)
-COMPARISONS = {
+FUSED = SimilarityHead(unit_frames, _mean, words=True)
+HEADS = {
     "fused": FUSED,
-    "mean": Comparison(mean_of_units, _mean),
-    "raw_mean": Comparison(unit_mean, _raw_mean),
-    "pooled": Comparison(unit_frames, _pooled),
+    "mean": SimilarityHead(mean_of_units, _mean),
+    "raw_mean": SimilarityHead(unit_mean, _raw_mean),
+    "pooled": SimilarityHead(unit_frames, _pooled),
 }

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from structalign.learning.etf import simplex_etf
-from structalign.retrieval.geometry import (
+from structalign.evaluation.geometry import (
     angle_spectra,
     geometry_over_time,
     misalignment,
@@ -13,6 +12,7 @@ from structalign.retrieval.geometry import (
     neural_collapse,
     text_drift,
 )
+from structalign.learning.etf import simplex_etf
 
 Floats = NDArray[np.float64]
 C, DIM, EACH = 5, 9, 4

@@ -17,22 +17,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from structalign.errors import UserError
-from structalign.retrieval.metrics import (
-    Floats,
-    Ints,
-    fuse,
-    summarise,
-    text_to_video_ranks,
-    video_to_text_ranks,
-    weighed,
-)
+from structalign.evaluation.metrics import Floats, Ints, summarise, text_to_video_ranks, video_to_text_ranks
+from structalign.search.fusion import SIMILARITIES, fuse, of_system
 from structalign.sections.ranking import Ranking
 
 Array = NDArray[Any]
-SYSTEMS = {
-    "method": ("words", "sentence", "task_prior"),
-    "zero_shot": ("frozen_words", "frozen_sentence", None),
-}
+SYSTEMS = ("method", "zero_shot")
 TOP = 5  # videos shown of a query
 AT_ONCE = 1 << 23  # scores fused at a time: 64 MiB of float64
 IN_MEMORY = 1 << 27  # scores of videos that have a query, 1 GiB; more of them go through a temporary file
@@ -41,18 +31,19 @@ IN_MEMORY = 1 << 27  # scores of videos that have a query, 1 GiB; more of them g
 def rank(
     blocks: Iterable[Mapping[str, Array]], owner: Ints, video_tasks: Sequence[str], ranking: Ranking
 ) -> dict[str, Array]:
-    """Rank all queries from consecutive blocks of rows [R, V] of `words` (absent for a method that ranks by one
-    cosine), `sentence`, `task_prior` (absent for a method that has none), `frozen_words`, `frozen_sentence` and
-    `best_frame`; what is absent with `sentence` is left out.
+    """Rank all queries from consecutive blocks of rows [R, V].
 
-    Of each system of SYSTEMS: `<system>_text` [Q], the rank of the query's own video among all; `<system>_task` [Q],
-    the same with ranks and z-scores among the videos of its task alone; `<system>_video` [W], the rank of a video's
-    best own caption. Of the method: `top`, `top_score`, `top_frame` [Q, 5], the columns found first with fused score
-    and matching frame, and `own_score`, `own_frame` [Q] of the query's own video. `zero_shot_sentence` [Q] is the rank
-    by frozen CLIP's sentence similarity alone, as published. video_tasks: [V] the task of each
-    video. Beside a block it holds the fused scores of all queries and the W videos.
+    A block holds, as `search.scoring` names them, the matrices of the signals of each system of SYSTEMS, shared ones,
+    and `best_frame`. A system of which a block has no similarity is left out.
+
+    Of each system: `<system>_text` [Q], the rank of the query's own video among all; `<system>_task` [Q], the same with
+    ranks and z-scores among the videos of its task alone; `<system>_video` [W], the rank of a video's best own caption.
+    Of the method: `top`, `top_score`, `top_frame` [Q, 5], the columns found first with fused score and matching frame,
+    and `own_score`, `own_frame` [Q] of the query's own video. `zero_shot_sentence` [Q] is the rank by zero-shot CLIP's
+    sentence similarity alone, as published. video_tasks: [V] the task of each video. Beside a block it holds the fused
+    scores of all queries and the W videos.
     """
-    of_video = np.array(video_tasks)
+    of_video, weights = np.array(video_tasks), ranking.weights()
     asked = np.unique(owner)
     found: dict[str, list[Array]] = {}
     columns: dict[str, Floats] = {}
@@ -63,22 +54,21 @@ def rank(
             rows = slice(first, first + step)
             here = slice(start + first, start + min(first + step, count))
             mine = owner[here]
-            for system, (words, sentence, prior) in SYSTEMS.items():
-                if sentence not in block:
+            for system in SYSTEMS:
+                signals = {name: matrix[rows] for name, matrix in of_system(block, system, weights).items()}
+                if not any(name in signals for name in SIMILARITIES):
                     continue
-                w, s = block[words][rows] if words in block else None, block[sentence][rows]
-                told = block[prior][rows] if prior and prior in block else None
-                fused = fuse(w, s, ranking.beta, weighed(told, ranking.task_prior))
+                fused = fuse(signals, weights)
                 _add(found, f"{system}_text", text_to_video_ranks(fused, mine, here.start))
-                _add(found, f"{system}_task", _ranks_in_task(w, s, mine, of_video, ranking.beta))
+                _add(found, f"{system}_task", _ranks_in_task(signals, weights, mine, of_video))
                 if system not in columns:
                     columns[system] = _room(len(owner), len(asked))
                 columns[system][here] = fused[:, asked]
                 if system == "method" and "best_frame" in block:
                     for name, values in _shown(fused, block["best_frame"][rows], mine).items():
                         _add(found, name, values)
-            if "frozen_sentence" in block:
-                plain = block["frozen_sentence"][rows]
+            if "zero_shot.sentence" in block:
+                plain = block["zero_shot.sentence"][rows]
                 _add(found, "zero_shot_sentence", text_to_video_ranks(plain, mine, here.start))
         start += count
     for system, scores in columns.items():
@@ -98,13 +88,12 @@ def _room(queries: int, videos: int) -> Floats:
         return np.memmap(file, dtype=np.float64, shape=(queries, videos))
 
 
-def _ranks_in_task(words: Array | None, sentence: Array, owner: Ints, of_video: Array, beta: float) -> Ints:
-    """[R] rank of each query's own video among the videos of its task, of which a task prior tells nothing."""
+def _ranks_in_task(scores: Mapping[str, Array], weights: Mapping[str, float], owner: Ints, of_video: Array) -> Ints:
+    """[R] rank of each query's own video among the videos of its task."""
     ranks = np.zeros(len(owner), dtype=np.int64)
     for task in np.unique(of_video[owner]):
         rows, columns = np.flatnonzero(of_video[owner] == task), np.flatnonzero(of_video == task)
-        part = np.ix_(rows, columns)
-        fused = fuse(None if words is None else words[part], sentence[part], beta)
+        fused = fuse({name: matrix[np.ix_(rows, columns)] for name, matrix in scores.items()}, weights)
         ranks[rows] = text_to_video_ranks(fused, np.searchsorted(columns, owner[rows]))
     return ranks
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from structalign.retrieval.forgetting import backward_forgetting, headline, over_time
+from structalign.evaluation.continual import backward_forgetting, headline, over_time
 
 ACC = {
     "t01": {"t01": 50.0},

@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,14 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from structalign.errors import UserError
-from structalign.retrieval.metrics import (
-    fuse,
-    summarise,
-    text_to_video_ranks,
-    video_to_text_ranks,
-    weighed,
-    zscores,
-)
+from structalign.evaluation.metrics import summarise, text_to_video_ranks, video_to_text_ranks
 
 # Three queries, three videos, one caption each: ranks 1, 2 and 3 can be read off row by row.
 SCORES = np.array(
@@ -79,38 +70,6 @@ def test_a_score_that_is_no_number_is_an_error_that_says_where() -> None:
         video_to_text_ranks(scores, DIAGONAL)
 
 
-def test_an_infinite_similarity_is_an_error_once_fused() -> None:
-    words = SCORES.copy()
-    words[0, 0] = np.inf
-    with np.errstate(invalid="ignore"), pytest.raises(UserError, match="not a number"):
-        text_to_video_ranks(fuse(words, SCORES, 0.5), DIAGONAL)
-
-
-def test_z_scores_use_the_population_deviation() -> None:
-    row = zscores(np.array([[0.0, 2.0, 4.0]]))[0]
-    assert row == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
-
-
-def test_a_flat_row_is_not_blown_up() -> None:
-    row = zscores(np.array([[1.0, 1.0 + 1e-9]]))[0]
-    assert np.abs(row).max() == pytest.approx(5e-4, rel=1e-3)
-
-
-def test_fusion_is_the_weighted_sum_of_z_scores() -> None:
-    words, sentence = random_scores(4, 6), random_scores(4, 6, seed=1)
-    by_hand = np.empty((4, 6))
-    for q, v in itertools.product(range(4), range(6)):
-        z_words = (words[q, v] - words[q].mean()) / np.sqrt(np.mean((words[q] - words[q].mean()) ** 2))
-        z_sentence = (sentence[q, v] - sentence[q].mean()) / np.sqrt(np.mean((sentence[q] - sentence[q].mean()) ** 2))
-        by_hand[q, v] = 0.3 * z_words + 0.7 * z_sentence
-    assert fuse(words, sentence, 0.3) == pytest.approx(by_hand)
-
-
-def test_matrices_of_different_shape_are_refused() -> None:
-    with pytest.raises(UserError, match="differ in shape"):
-        fuse(np.zeros((2, 3)), np.zeros((2, 4)), 0.5)
-
-
 def test_recalls_agree_with_torchmetrics() -> None:
     torch = pytest.importorskip("torch")
     from torchmetrics.retrieval import RetrievalHitRate
@@ -154,24 +113,6 @@ def test_recalls_agree_with_ranx_in_both_directions() -> None:
 MATRICES = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 8)), elements=st.integers(-5, 5).map(float))
 
 
-def test_a_bonus_is_added_to_the_fused_score() -> None:
-    words, sentence, bonus = np.random.default_rng(0).normal(size=(3, 4, 5))
-    np.testing.assert_allclose(fuse(words, sentence, 0.3, bonus), fuse(words, sentence, 0.3) + bonus)
-
-
-def test_one_cosine_is_standardised_where_a_bonus_is_added_to_it() -> None:
-    cosine, bonus = np.random.default_rng(0).normal(size=(2, 4, 5))
-    np.testing.assert_array_equal(fuse(None, cosine, 0.3), cosine)
-    np.testing.assert_allclose(fuse(None, cosine, 0.3, bonus), zscores(cosine) + bonus)
-
-
-def test_a_prior_without_weight_is_no_bonus() -> None:
-    prior = np.ones((2, 2))
-    assert weighed(prior, 0) is None
-    assert weighed(None, 0.1) is None
-    np.testing.assert_allclose(np.asarray(weighed(prior, 0.1)), 0.1 * prior)
-
-
 @given(scores=MATRICES, data=st.data())
 @settings(deadline=None, max_examples=60)
 def test_ranks_equal_the_slow_definition(scores: np.ndarray, data: st.DataObject) -> None:
@@ -194,12 +135,6 @@ def test_the_order_of_the_gallery_never_matters(scores: np.ndarray, data: st.Dat
     order = np.array(data.draw(st.permutations(range(videos))))
     moved = np.argsort(order)[owner]
     assert text_to_video_ranks(scores[:, order], moved).tolist() == text_to_video_ranks(scores, owner).tolist()
-
-
-@given(scores=MATRICES, shift=st.integers(-50, 50), scale=st.sampled_from([0.25, 2.0, 8.0]))
-@settings(deadline=None, max_examples=40)
-def test_z_scores_ignore_shift_and_scale(scores: np.ndarray, shift: int, scale: float) -> None:
-    assert zscores(scores * scale + shift) == pytest.approx(zscores(scores), abs=1e-9)
 
 
 @given(ranks=st.lists(st.integers(1, 50), min_size=1, max_size=30))

@@ -1,15 +1,21 @@
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
+from tiny import tokens
+from torch import Tensor
 
 from structalign.errors import UserError
+from structalign.model.backbone import Tokens
 from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.gallery import score, write_gallery, write_index
-from structalign.retrieval.retriever import Retriever
-from structalign.retrieval.search import Hit, rank_gallery
+from structalign.search.heads import HEADS
+from structalign.search.index import Index, write_gallery, write_index, write_signals
+from structalign.search.retriever import Retriever
+from structalign.search.searcher import Hit, Searcher
+from structalign.search.signal import leave
 from structalign.sections.ranking import Ranking
 from structalign.store import write_json
 
@@ -17,22 +23,29 @@ NORTH, EAST = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
 
 
 class Compass:
-    """A retriever whose only word is north routed as task 1 and east routed as task 2."""
+    """An encoder whose only word is north encoded as task 1 and east encoded as task 2."""
 
-    config = SimpleNamespace(tasks=["t01", "t02"])
+    model, head = None, HEADS["fused"]
 
-    def __init__(self, log_prior: torch.Tensor | None = None):
-        self.log_prior = log_prior
+    def zero_shot(self, tokens: Tokens) -> TextEmbeddings:
+        return says(NORTH)
 
-    def log_task_prior(self, texts: list[str]) -> torch.Tensor | None:
-        return self.log_prior
+    def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> Iterator[TextEmbeddings]:
+        yield from (says(NORTH if task == 1 else EAST) for task in tasks)
 
-    def encode_text(self, texts: list[str], task: int) -> TextEmbeddings:
-        word = NORTH if task == 1 else EAST
-        return TextEmbeddings(word[None, None], torch.ones(1, 1, dtype=torch.bool), word[None])
 
-    def compare(self, text: TextEmbeddings, frames: torch.Tensor) -> dict[str, torch.Tensor]:
-        return score(text, frames)
+def says(word: Tensor) -> TextEmbeddings:
+    return TextEmbeddings(word[None, None], torch.ones(1, 1, dtype=torch.bool), word[None])
+
+
+class Known:
+    """A task prior that is given."""
+
+    def __init__(self, logs: Tensor):
+        self.logs = logs
+
+    def log(self, zero_shot: TextEmbeddings) -> Tensor:
+        return self.logs
 
 
 def row(name: str, task: str) -> dict[str, Any]:
@@ -52,12 +65,16 @@ def index(tmp_path: Path) -> Path:
         folder.mkdir()
         frames = torch.stack(list(videos.values()))
         write_gallery(folder, "test", [row(name, task) for name in videos], frames, frames)
+        write_signals(folder, leave(says(NORTH), torch.tensor([0]), int(task[1:])))
         write_index(tmp_path / f"{task}.json", tmp_path / f"{before}.json", task, folder, "0")
     return tmp_path / "t02.json"
 
 
-def find(index: Path, log_prior: torch.Tensor | None = None) -> list[Hit]:
-    return rank_gallery(cast(Retriever, Compass(log_prior)), index, "north", Ranking(beta=0.5, task_prior=0.1))
+def find(index: Path, log_prior: Tensor | None = None) -> list[Hit]:
+    opened = Index(index)
+    opened.states["task_prior"] = Known(torch.zeros(1, 2) if log_prior is None else log_prior)
+    compass = cast(Retriever, SimpleNamespace(encoder=Compass(), tokeniser=lambda texts: tokens([1])))
+    return Searcher(compass, opened, Ranking(beta=0.5, task_prior=0.1)).search("north")
 
 
 def test_the_best_video_comes_first(index: Path) -> None:

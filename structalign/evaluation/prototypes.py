@@ -12,9 +12,9 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from structalign.evaluation.geometry import neural_collapse, prototypes
 from structalign.model.video_text import VideoText
-from structalign.retrieval.gallery import Gallery
-from structalign.retrieval.geometry import neural_collapse, prototypes
+from structalign.search.index import Gallery
 
 
 def video_vectors(frames: Tensor) -> Tensor:

@@ -11,10 +11,12 @@ from tiny import CPU, FRAMES, noise, shaken, tiny_model, tokens
 
 from stages import evaluate
 from structalign.errors import UserError
-from structalign.model.checkpoint import Config
-from structalign.retrieval.gallery import QUERIES, Gallery
-from structalign.retrieval.prior import TaskPrior
-from structalign.retrieval.scoring import keep_scores, queries_at_once, score_galleries
+from structalign.evaluation.score_files import keep_scores, queries_at_once
+from structalign.search.encoder import Encoder
+from structalign.search.heads import HEADS
+from structalign.search.index import Gallery
+from structalign.search.scoring import QUERIES, score_in_blocks
+from structalign.search.signals.task_prior import TaskPrior
 from structalign.sections.ranking import Ranking
 from structalign.store import write_json
 
@@ -23,16 +25,21 @@ DIM = 24
 CAME_WITH = [task for task in TASKS for _ in range(VIDEOS)]
 OWNER = [7 * q % len(CAME_WITH) for q in range(ASKED)]
 RANKING = Ranking(beta=0.3, task_prior=0.1)
-PRIOR = TaskPrior(noise(DIM, 3).double(), noise(3).double(), torch.tensor([1, 1, 2]))
+STATES = {"task_prior": TaskPrior(noise(DIM, 3).double(), noise(3).double(), torch.tensor([1, 1, 2]))}
 
 Evaluated = Callable[[int], tuple[str, set[str]]]
+
+
+def shaken_encoder() -> Encoder:
+    model = shaken(tiny_model(tasks=2))
+    return Encoder(model.clip, model, HEADS["fused"], CPU)
 
 
 @pytest.fixture(scope="module")
 def galleries() -> list[Gallery]:
     unit = [torch.nn.functional.normalize(noise(VIDEOS, FRAMES, DIM, seed=seed), dim=-1) for seed in range(4)]
     rows = [[{"id": f"{task}-{v}", "times": [0] * FRAMES} for v in range(VIDEOS)] for task in TASKS]
-    return [Gallery(task, rows[i], unit[i], unit[2 + i]) for i, task in enumerate(TASKS)]
+    return [Gallery(task, i + 1, i + 1, rows[i], unit[i], unit[2 + i]) for i, task in enumerate(TASKS)]
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
     """Score and evaluate, so many queries at a time: the report, and the files of the scores."""
     source = torch.Generator().manual_seed(0)
     captions = [torch.randint(38, (1 + q % 6,), generator=source).tolist() for q in range(ASKED)]
-    model, config = shaken(tiny_model(tasks=2)), Config(backbone="tiny", tasks=list(TASKS))
+    encoder = shaken_encoder()
 
     def run(at_once: int) -> tuple[str, set[str]]:
         root = tmp_path / str(at_once)
@@ -59,7 +66,7 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
         owners = [CAME_WITH[v] for v in OWNER]
         words = tokens(*captions)
         with torch.inference_mode():
-            blocks = score_galleries(model.clip, model, PRIOR, config, words, owners, galleries, CPU, "score", at_once)
+            blocks = score_in_blocks(encoder, words, owners, galleries, STATES, "score", at_once)
             keep_scores(folder, "test", blocks, OWNER, CAME_WITH, RANKING if at_once < ASKED else None)
         evaluate.main("t02")
         return (root / "reports/eval/t02.json").read_text(), {file.name for file in folder.iterdir()}
@@ -76,12 +83,11 @@ def test_what_is_ranked_block_by_block_is_reported_as_what_was_kept(evaluated: E
 
 
 def test_a_querys_scores_do_not_depend_on_its_block(galleries: list[Gallery], tmp_path: Path) -> None:
-    model, config = shaken(tiny_model(tasks=2)), Config(backbone="tiny", tasks=list(TASKS))
-    captions = tokens(*[[1 + q % 30] * (1 + q % 5) for q in range(ASKED)])
+    encoder, captions = shaken_encoder(), tokens(*[[1 + q % 30] * (1 + q % 5) for q in range(ASKED)])
     owners = [CAME_WITH[v] for v in OWNER]
     with torch.inference_mode():
         whole, parts = (
-            list(score_galleries(model.clip, model, PRIOR, config, captions, owners, galleries, CPU, "score", size))
+            list(score_in_blocks(encoder, captions, owners, galleries, STATES, "score", size))
             for size in (ASKED, QUERIES)
         )
     assert len(parts) == 3
@@ -94,7 +100,8 @@ def test_matrices_that_are_kept_have_a_row_a_query(evaluated: Evaluated, tmp_pat
     evaluated(ASKED)
     scores = load_file(tmp_path / str(ASKED) / "work/scores/t02/test.safetensors")
     assert {name: tuple(x.shape) for name, x in scores.items()} == dict.fromkeys(
-        ("words", "sentence", "task_prior", "frozen_words", "frozen_sentence", "best_frame"), (ASKED, len(CAME_WITH))
+        ("method.words", "method.sentence", "task_prior", "zero_shot.words", "zero_shot.sentence", "best_frame"),
+        (ASKED, len(CAME_WITH)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The task prior: by which task a caption's video probably came, told from frozen CLIP's words of the caption alone.
+"""The task prior: log p(task | caption), by zero-shot CLIP's words of the caption alone. Ours, not the paper's.
 
 A Gaussian for each category with one covariance for all (linear discriminant analysis, as streamed by Hayes and Kanan,
 arXiv 1909.01520) of caption vectors x = n(mean_l n(w_l)). What it needs of the training captions are sums, and frozen
@@ -7,14 +7,15 @@ CLIP never moves: a task adds its own, and whatever comes later, those of an old
 Letters: R captions, C categories, T tasks, D embedding.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from structalign.model.video_text import TextEmbeddings
-from structalign.retrieval.similarity import caption_vectors
+from structalign.search.signal import Comparison, Left, Signal
+from structalign.search.similarity import caption_vectors
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,14 @@ class Moments:
 
 
 def moments(vectors: Tensor, category: Tensor, task: int) -> Moments:
-    """Those of one task's caption `vectors` [R, D], of the categories 0 to C - 1 [R], none of them empty."""
-    points, count = vectors.double(), torch.bincount(category)
-    mean = torch.zeros(len(count), points.shape[1], dtype=torch.float64).index_add_(0, category, points)
+    """Those of one task's caption `vectors` [R, D], of the categories [R] that they have, in the order of their ids."""
+    _, own, count = torch.unique(category, return_inverse=True, return_counts=True)
+    points = vectors.double()
+    mean = torch.zeros(len(count), points.shape[1], dtype=torch.float64).index_add_(0, own, points)
     mean /= count[:, None]
-    rest = points - mean[category]
+    rest = points - mean[own]
     scatter, fourth = rest.T @ rest, rest.square().sum(dim=1).square().sum()
     return Moments(mean.float(), count, torch.full_like(count, task), scatter.float(), fourth.float()[None])
-
-
-def joined(old: Moments | None, new: Moments) -> Moments:
-    """Those of the categories of `old`, followed by those of `new`."""
-    if old is None:
-        return new
-    return Moments(
-        torch.cat([old.mean, new.mean]),
-        torch.cat([old.count, new.count]),
-        torch.cat([old.task, new.task]),
-        old.scatter + new.scatter,
-        old.fourth + new.fourth,
-    )
 
 
 def ledoit_wolf(scatter: Tensor, fourth: Tensor, count: int, centres: int) -> Tensor:
@@ -87,24 +76,31 @@ class TaskPrior:
         return torch.stack([categories[:, self.task == t].logsumexp(dim=1) for t in tasks], dim=1).float()
 
 
-def of_task(log_prior: Tensor | None, number: int, videos: int) -> dict[str, Tensor]:
-    """The `task_prior` [R, videos] of a task's stored videos, its column of `TaskPrior.log`; nothing without one."""
-    return {} if log_prior is None else {"task_prior": log_prior[:, number - 1 : number].expand(-1, videos)}
+def leave(captions: TextEmbeddings, category: Tensor, number: int) -> Left:
+    """The moments of a task's training captions."""
+    return vars(moments(caption_vectors(captions), category, number))
 
 
-def task_prior(memory: Mapping[str, Tensor]) -> TaskPrior | None:
-    """The classifier of the categories that a checkpoint remembers, by their means and their one covariance."""
-    found = remembered(memory)
-    if found is None:
+def state(left: Sequence[Left]) -> TaskPrior | None:
+    """The classifier of all tasks' categories, by their means and their one covariance; None before the first task."""
+    if not left:
         return None
-    mean = found.mean.double()
-    covariance = ledoit_wolf(found.scatter, found.fourth, int(found.count.sum()), len(mean))
-    weight = torch.linalg.solve(covariance, mean.T)
-    return TaskPrior(weight, -(weight * mean.T).sum(dim=0) / 2, found.task)
+    parts = [Moments(**task) for task in left]
+    mean, count = torch.cat([part.mean for part in parts]).double(), torch.cat([part.count for part in parts])
+    scatter, fourth = sum_of([part.scatter for part in parts]), sum_of([part.fourth for part in parts])
+    weight = torch.linalg.solve(ledoit_wolf(scatter, fourth, int(count.sum()), len(mean)), mean.T)
+    return TaskPrior(weight, -(weight * mean.T).sum(dim=0) / 2, torch.cat([part.task for part in parts]))
 
 
-def remembered(memory: Mapping[str, Tensor]) -> Moments | None:
-    """The moments that a checkpoint's memory holds as `caption_…`; None if it holds none: no task prior ranks."""
-    if "caption_mean" not in memory:
-        return None
-    return Moments(**{field.name: memory[f"caption_{field.name}"] for field in fields(Moments)})
+def sum_of(parts: Sequence[Tensor]) -> Tensor:
+    """In the order of tasks."""
+    return torch.stack(list(parts)).sum(dim=0)
+
+
+def score(comparison: Comparison, prior: TaskPrior) -> Tensor:
+    """log p(the videos' task | caption): [R, V], one number a caption."""
+    logs = prior.log(comparison.zero_shot)[:, comparison.number - 1 : comparison.number]
+    return logs.expand(-1, len(comparison.videos))
+
+
+SIGNAL = Signal(score, leave, state, shared=True)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tiny import noise
 from torch import Tensor
 
-from structalign.retrieval.similarity import best_frame, best_words, cosines, sentence_video, word_frame
+from structalign.search.similarity import best_frame, best_words, cosines, sentence_video, word_frame
 
 lengths = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 

@@ -16,47 +16,6 @@ RECALLS = (1, 5, 10)
 AT_ONCE = 1 << 23  # scores of videos that are looked at together: 64 MiB of float64
 
 
-def zscores(scores: NDArray[np.floating]) -> Floats:
-    """Standardise each query's row: subtract its mean, divide by its population std (at least 1e-6).
-
-    >>> zscores(np.array([[1.0, 3.0], [2.0, 2.0]])).tolist()
-    [[-1.0, 1.0], [0.0, 0.0]]
-    """
-    if scores.size == 0:
-        return np.zeros(scores.shape)
-    exact = scores.astype(np.float64)
-    mean, deviation = exact.mean(axis=1, keepdims=True), exact.std(axis=1, keepdims=True)
-    standardised: Floats = (exact - mean) / np.maximum(deviation, 1e-6)
-    return standardised
-
-
-def fuse(
-    words: NDArray[np.floating] | None,
-    sentence: NDArray[np.floating],
-    beta: float,
-    bonus: NDArray[np.floating] | None = None,
-) -> Floats:
-    """Ranking score (Q, V) = beta · z(words) + (1 − beta) · z(sentence) + bonus over the gallery given (paper §3; the
-    bonus is ours).
-
-    A method without word similarity (`words` is None) ranks by its one cosine as it is, or by z of it and the bonus.
-
-    >>> fuse(np.array([[1.0, 3.0]]), np.array([[5.0, 4.0]]), beta=0.75).tolist()
-    [[-0.5, 0.5]]
-    """
-    if words is None:
-        return sentence.astype(np.float64) if bonus is None else zscores(sentence) + bonus
-    if words.shape != sentence.shape:
-        raise UserError(f"word scores {words.shape} and sentence scores {sentence.shape} differ in shape: embed again.")
-    fused = beta * zscores(words) + (1 - beta) * zscores(sentence)
-    return fused if bonus is None else fused + bonus
-
-
-def weighed(prior: NDArray[np.floating] | None, weight: float) -> NDArray[np.floating] | None:
-    """The bonus of a task prior; None without one, or where it weighs nothing."""
-    return None if prior is None or weight == 0 else weight * prior
-
-
 def text_to_video_ranks(scores: NDArray[np.floating], owner: Ints, first: int = 0) -> Ints:
     """Rank (Q,) of each query's own video; a tie counts against us, so a collapsed model comes last.
 

@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 
-from structalign.retrieval.examples import examples
-from structalign.retrieval.ranking import rank
+from structalign.evaluation.qualitative import examples
+from structalign.evaluation.ranks import rank
 from structalign.sections.ranking import Ranking
 
 VIDEOS: list[dict[str, Any]] = [{"id": f"v{i}", "file": f"v{i}.mp4", "task": "t01", "category": i} for i in range(6)]
@@ -26,7 +26,7 @@ def ranked(owner: list[int], ranks: list[int]) -> np.ndarray:
 def shown(owner: list[int], ours: list[int], frozen: list[int]) -> dict[str, list[dict[str, Any]]]:
     frames = np.arange(len(owner) * 6, dtype=np.uint8).reshape(-1, 6)
     index = np.array(owner, dtype=np.int64)
-    scores = {"sentence": ranked(owner, ours), "frozen_sentence": ranked(owner, frozen), "best_frame": frames}
+    scores = {"method.sentence": ranked(owner, ours), "zero_shot.sentence": ranked(owner, frozen), "best_frame": frames}
     found = rank([scores], index, [video["task"] for video in VIDEOS], Ranking(beta=0.5, task_prior=0))
     return examples(found, index, asked(owner), VIDEOS)
 

@@ -12,36 +12,32 @@ from torch import Tensor
 from structalign.data.pretrained import resolve
 from structalign.data.video import BrokenVideo, decode
 from structalign.errors import UserError
-from structalign.model.backbone import Clip, Tokeniser, load_clip, pixel_statistics
-from structalign.model.checkpoint import Config, build_model, load_memory, read_config
+from structalign.model.backbone import Tokeniser, pixel_statistics
+from structalign.model.checkpoint import Config, read_config
 from structalign.model.device import prepare_device
-from structalign.model.queries import encode_frozen, encode_queries
-from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.model.video_text import TextEmbeddings
 from structalign.model.views import normalised_view
-from structalign.retrieval.comparison import COMPARISONS
-from structalign.retrieval.gallery import score
-from structalign.retrieval.prior import TaskPrior, task_prior
+from structalign.search.encoder import Encoder, load_encoder
+from structalign.search.scoring import score
+from structalign.search.signal import Comparison
 
 SECONDS_PER_VIDEO = 60.0
-FROZEN_FRAMES = 8  # what a checkpoint without adapters samples: frozen CLIP has no number of its own
+ZERO_SHOT_FRAMES = 8  # what a checkpoint without adapters samples: CLIP has no number of its own
 
 
 @dataclass(frozen=True)
 class Retriever:
-    """A checkpoint, ready to use. `clip` alone answers where the checkpoint has no adapters."""
+    """A checkpoint, ready to use."""
 
     config: Config
-    clip: Clip
-    model: VideoText | None
-    prior: TaskPrior | None
+    encoder: Encoder
     tokeniser: Tokeniser
     pixels: tuple[Tensor, Tensor]
-    device: torch.device
 
     @property
     def frames(self) -> int:
         """Frames N that a video is sampled at."""
-        return self.model.shape.frames if self.model is not None else FROZEN_FRAMES
+        return self.encoder.model.shape.frames if self.encoder.model is not None else ZERO_SHOT_FRAMES
 
     def encode_text(self, texts: Sequence[str], task: int | None = None) -> TextEmbeddings:
         """Words [R, L, D], mask [R, L] and sentences [R, D]; `task` (1-based, the newest if None) routes them.
@@ -53,17 +49,7 @@ class Retriever:
         learned = len(self.config.tasks)
         if task is not None and not 1 <= task <= learned:
             raise UserError(f"task {task} was not learned: this checkpoint has tasks 1 to {learned}.")
-        tokens = self.tokeniser(list(texts))
-        if self.model is None:
-            return encode_frozen(self.clip, None, tokens, self.device)
-        return encode_queries(self.model, tokens, task or learned, self.device)
-
-    @torch.inference_mode()
-    def log_task_prior(self, texts: Sequence[str]) -> Tensor | None:
-        """log p(task | text) [R, T], tasks in their order; None where the method has no task prior."""
-        if self.prior is None:
-            return None
-        return self.prior.log(encode_frozen(self.clip, self.model, self.tokeniser(list(texts)), self.device))
+        return self.encoder.captions(self.tokeniser(list(texts)), task or learned)
 
     @torch.inference_mode()
     def encode_video(self, video: str | Path | NDArray[np.uint8]) -> Tensor:
@@ -71,26 +57,23 @@ class Retriever:
 
         Raises `UserError` where the file cannot be decoded, or the frames are none.
         """
+        clip, model = self.encoder.clip, self.encoder.model
         if isinstance(video, (str, Path)):
             try:
-                video = decode(Path(video), self.frames, self.clip.image_size, timeout=SECONDS_PER_VIDEO).frames
+                video = decode(Path(video), self.frames, clip.image_size, timeout=SECONDS_PER_VIDEO).frames
             except BrokenVideo as reason:
                 raise UserError(f"{video} cannot be encoded: {reason}.") from None
         if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3 or not len(video):
             what = f"{video.dtype} of shape {list(video.shape)}"
             raise UserError(f"an array of {what} is no video: give uint8 [frames, height, width, 3].")
         chosen = ((np.arange(self.frames) + 0.5) / self.frames * len(video)).astype(int)
-        mean, std = (x.to(self.device) for x in self.pixels)
-        pixels = normalised_view(video[chosen], self.clip.image_size, (mean, std))
-        if self.model is None:
-            return self.clip.vision_suffix(self.clip.vision_prefix(pixels, 0), 0).cpu()
-        return self.model.encode_frames(self.model.inputs(pixels)[None])[0].cpu()
+        mean, std = (x.to(self.encoder.device) for x in self.pixels)
+        pixels = normalised_view(video[chosen], clip.image_size, (mean, std))
+        if model is None:
+            return clip.vision_suffix(clip.vision_prefix(pixels, 0), 0).cpu()
+        return model.encode_frames(model.inputs(pixels)[None])[0].cpu()
 
     @torch.inference_mode()
-    def compare(self, text: TextEmbeddings, frames: Tensor) -> dict[str, Tensor]:
-        """The method's similarities and `best_frame`, each [texts, videos]; frames: [V, M, D] raw or as stored."""
-        return score(text, frames, COMPARISONS[self.config.comparison], self.model)
-
     def score(
         self, texts: Sequence[str], videos: Sequence[str | Path | NDArray[np.uint8]], task: int | None = None
     ) -> Tensor:
@@ -102,7 +85,8 @@ class Retriever:
         if not len(videos) or isinstance(videos, (str, Path)):
             raise UserError(f"{videos!r} is no list of videos: give at least one, as ['clip.mp4'].")
         frames = torch.stack([self.encode_video(video) for video in videos])
-        found = self.compare(self.encode_text(texts, task), frames)
+        text, encoder = self.encode_text(texts, task), self.encoder
+        found = score(Comparison(text, text, frames, encoder.head, encoder.model), states={})
         return (found.get("words", found["sentence"]) + found["sentence"]) / 2
 
 
@@ -115,12 +99,8 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
     folder = Path(checkpoint)
     config = read_config(folder)
     source = _backbone(folder.resolve().parents[1], config.backbone) if backbone is None else resolve(str(backbone))
-    device = prepare_device()
-    clip = load_clip(source, device)
-    model = build_model(clip, config, folder)
-    (clip if model is None else model).to(device)
-    prior = task_prior(load_memory(folder))
-    return Retriever(config, clip, model, prior, Tokeniser(source), pixel_statistics(source), device)
+    encoder, config = load_encoder(folder, source, prepare_device())
+    return Retriever(config, encoder, Tokeniser(source), pixel_statistics(source))
 
 
 def _backbone(project: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from structalign.retrieval.metrics import Ints
+from structalign.evaluation.metrics import Ints
 
 
 def examples(
@@ -19,7 +19,7 @@ def examples(
     """Up to `count` queries each, with the first five videos found and the frame that matched best.
 
     `won` are ranked first where frozen CLIP ranked them worst; `lost` are those ranked worst; one query
-    a video. `found` is what `ranking.rank` found. Equal ranks keep the order of the queries, so that two runs show the
+    a video. `found` is what `ranks.rank` found. Equal ranks keep the order of the queries, so that two runs show the
     same page.
     """
     ranks, frozen_ranks = found["method_text"], found["zero_shot_text"]

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from structalign.errors import UserError
-from structalign.retrieval import metrics, ranking
-from structalign.retrieval.metrics import fuse, summarise, text_to_video_ranks, video_to_text_ranks
-from structalign.retrieval.ranking import measure, rank, read_ranks, write_ranks
+from structalign.evaluation import metrics
+from structalign.evaluation import ranks as module
+from structalign.evaluation.metrics import summarise, text_to_video_ranks, video_to_text_ranks
+from structalign.evaluation.ranks import measure, rank, read_ranks, write_ranks
+from structalign.search.fusion import fuse, of_system
 from structalign.sections.ranking import Ranking
 
 HALF, THIRD = Ranking(beta=0.5, task_prior=0.1), Ranking(beta=0.3, task_prior=0.1)
@@ -27,20 +29,24 @@ def random_scores(queries: int, videos: int, seed: int = 0) -> Matrix:
 def measured(
     words: Matrix, sentence: Matrix, owner: Matrix, video_tasks: Sequence[str], tasks: Sequence[str]
 ) -> dict[str, Any]:
-    ranks = rank([{"words": words, "sentence": sentence}], owner, video_tasks, HALF)
+    ranks = rank([{"method.words": words, "method.sentence": sentence}], owner, video_tasks, HALF)
     return measure(ranks, "method", owner, video_tasks, tasks)
 
 
 def matrices(queries: int, videos: int, seed: int = 0) -> dict[str, Matrix]:
     """Scores of few different values, so that there are ties, and frames."""
     source = np.random.default_rng(seed)
-    names = ("words", "sentence", "task_prior", "frozen_words", "frozen_sentence")
+    names = ("method.words", "method.sentence", "task_prior", "zero_shot.words", "zero_shot.sentence")
     scores = {name: source.integers(0, 6, (queries, videos)).astype(np.float32) / 7 for name in names}
     return {**scores, "best_frame": source.integers(0, 12, (queries, videos)).astype(np.uint8)}
 
 
+def fused_of(scores: dict[str, Matrix], ranking: Ranking, system: str = "method") -> Matrix:
+    return fuse(of_system(scores, system, ranking.weights()), ranking.weights())
+
+
 def in_blocks(scores: dict[str, Matrix], size: int) -> list[dict[str, Matrix]]:
-    count = len(scores["sentence"])
+    count = len(scores["best_frame"])
     return [{name: x[start : start + size] for name, x in scores.items()} for start in range(0, count, size)]
 
 
@@ -59,8 +65,8 @@ def test_blocks_of_queries_give_every_number_of_the_whole(queries: int, videos: 
 def test_rows_taken_one_at_a_time_and_columns_on_disk_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, owner, came_with = matrices(30, 7), np.arange(30) % 5, ["t01"] * 4 + ["t02"] * 3
     whole = rank([scores], owner, came_with, HALF)
-    monkeypatch.setattr(ranking, "AT_ONCE", 1)
-    monkeypatch.setattr(ranking, "IN_MEMORY", 1)
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    monkeypatch.setattr(module, "IN_MEMORY", 1)
     monkeypatch.setattr(metrics, "AT_ONCE", 1)
     for name, values in rank([scores], owner, came_with, HALF).items():
         np.testing.assert_array_equal(values, whole[name], err_msg=name)
@@ -69,22 +75,22 @@ def test_rows_taken_one_at_a_time_and_columns_on_disk_change_nothing(monkeypatch
 def test_ranks_are_those_of_the_fused_matrix() -> None:
     scores, owner = matrices(20, 8), np.arange(20) % 8
     found = rank([scores], owner, ["t01"] * 8, THIRD)
-    for system, prefix, bonus in (("method", "", 0.1 * scores["task_prior"]), ("zero_shot", "frozen_", None)):
-        fused = fuse(scores[f"{prefix}words"], scores[f"{prefix}sentence"], 0.3, bonus)
+    for system in ("method", "zero_shot"):
+        fused = fused_of(scores, THIRD, system)
         assert found[f"{system}_text"].tolist() == text_to_video_ranks(fused, owner).tolist()
         assert found[f"{system}_video"].tolist() == video_to_text_ranks(fused, owner)[1].tolist()
 
 
 def test_the_first_five_keep_the_order_of_columns_among_equals() -> None:
     scores, owner = matrices(20, 30), np.arange(20)
-    fused = fuse(scores["words"], scores["sentence"], 0.3, 0.1 * scores["task_prior"])
+    fused = fused_of(scores, THIRD)
     found = rank([scores], owner, ["t01"] * 30, THIRD)
     assert found["top"].tolist() == np.argsort(-fused, axis=1, kind="stable")[:, :5].tolist()
 
 
 def test_a_score_that_is_not_a_number_is_named_with_its_query() -> None:
     scores = matrices(6, 3)
-    scores["words"][4, 1] = np.nan
+    scores["method.words"][4, 1] = np.nan
     with pytest.raises(UserError, match="the score of query 4 and video 0 is not a number"):
         rank(in_blocks(scores, 2), np.zeros(6, dtype=np.int64), ["t01"] * 3, HALF)
 
@@ -116,6 +122,16 @@ def test_ranks_of_before_there_was_a_task_prior_are_refused(tmp_path: Path) -> N
         read_ranks(tmp_path / "ranks", HALF)
 
 
+def test_the_task_prior_ranks_for_zero_shot_clip_too() -> None:
+    scores, owner = matrices(20, 8), np.arange(20) % 8
+    scores["task_prior"] = np.repeat(random_scores(20, 2), 4, axis=1)
+    tasks = ["t01"] * 4 + ["t02"] * 4
+    found = rank([scores], owner, tasks, Ranking(beta=0.5, task_prior=1e3))
+    assert (found["zero_shot_text"] <= 4).tolist() == (
+        (scores["task_prior"].argmax(axis=1) < 4) == (owner < 4)
+    ).tolist()
+
+
 def test_a_task_prior_moves_whole_tasks_and_no_video_within_one() -> None:
     scores, owner, came_with = matrices(40, 12), np.arange(40) % 12, ["t01"] * 5 + ["t02"] * 7
     scores["task_prior"] = np.repeat(random_scores(40, 2), [5, 7], axis=1)
@@ -133,7 +149,8 @@ def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:
     video_tasks = ["t01", "t02", "t01", "t02", "t01"]
     found = measured(words, sentence, owner, video_tasks, ["t01", "t02"])
     rows, columns = [0, 1, 2], [0, 2, 4]
-    alone = fuse(words[np.ix_(rows, columns)], sentence[np.ix_(rows, columns)], 0.5)
+    own = np.ix_(rows, columns)
+    alone = fuse({"words": words[own], "sentence": sentence[own]}, HALF.weights())
     assert found["acc_task"]["t01"] == summarise(text_to_video_ranks(alone, np.array([0, 1, 2])))["R@1"]
 
 

@@ -1,0 +1,62 @@
+"""The scores of a split on disk: the matrices, or, where they are too large, the ranks that they give.
+
+Letters: Q queries, R captions of a block, V videos, D embedding.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from structalign.errors import UserError
+from structalign.evaluation.ranks import rank, write_ranks
+from structalign.search.scoring import QUERIES, Matrices
+from structalign.sections.ranking import Ranking
+
+SCORES_MIB = 1024
+BYTES_A_PAIR = 21  # five float32 scores and a frame's number
+
+
+def queries_at_once(queries: int, videos: int) -> int:
+    """How many queries' scores are held: all, if they fit into STRUCTALIGN_SCORES_MIB, else a multiple of QUERIES."""
+    told = os.environ.get("STRUCTALIGN_SCORES_MIB") or str(SCORES_MIB)
+    if not told.isdecimal() or int(told) < 1:
+        raise UserError(f"STRUCTALIGN_SCORES_MIB={told} is no number of MiB: set it to 1 or more, or unset it.")
+    fitting = int(told) * 2**20 // (BYTES_A_PAIR * max(1, videos))
+    return queries if fitting >= queries else max(1, fitting // QUERIES) * QUERIES
+
+
+def keep_scores(
+    folder: Path,
+    split: str,
+    blocks: Iterable[tuple[Matrices, Tensor]],
+    owner: Sequence[int],
+    video_tasks: Sequence[str],
+    ranking: Ranking | None,
+) -> Tensor:
+    """Store what `search.scoring.score_in_blocks` yields and return the captions' vectors [Q, D].
+
+    The matrices of one block are kept as they are, in <split>.safetensors; with `ranking`, only what
+    `rank` finds in all blocks, in <split>.ranks.safetensors. owner: [Q] the column of each query's
+    video.
+    """
+    captions: list[Tensor] = []
+
+    def arrays() -> Iterator[dict[str, NDArray[Any]]]:
+        for scores, vectors in blocks:
+            captions.append(vectors)
+            yield {name: values.numpy() for name, values in scores.items()}
+
+    if ranking is None:
+        (whole,) = arrays()
+        save_file(whole, folder / f"{split}.safetensors")
+    else:
+        ranks = rank(arrays(), np.array(owner), video_tasks, ranking)
+        write_ranks(folder / f"{split}.ranks.safetensors", ranks, ranking)
+    return torch.cat(captions)

@@ -1,0 +1,60 @@
+"""A checkpoint as a reader of captions, beside zero-shot CLIP."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from structalign.console import track
+from structalign.model.backbone import Clip, Tokens, load_clip
+from structalign.model.checkpoint import Config, build_model, read_config
+from structalign.model.features import Videos
+from structalign.model.queries import encode_frozen, encode_queries
+from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.search.heads import HEADS, SimilarityHead
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """`model` is None where a checkpoint has no adapters: then zero-shot CLIP answers."""
+
+    clip: Clip
+    model: VideoText | None
+    head: SimilarityHead
+    device: torch.device
+
+    def captions(self, tokens: Tokens, task: int) -> TextEmbeddings:
+        """Captions as task `task` (from 1): words [R, L, D] on the CPU."""
+        if self.model is None:
+            return self.zero_shot(tokens)
+        return encode_queries(self.model, tokens, task, self.device)
+
+    def zero_shot(self, tokens: Tokens) -> TextEmbeddings:
+        """Captions by zero-shot CLIP: words [R, L, D] on the CPU."""
+        return encode_frozen(self.clip, self.model, tokens, self.device)
+
+    def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> Iterator[TextEmbeddings]:
+        """`captions` as each of `tasks`, encoded anew only where tasks route them; `zero_shot`: the same captions."""
+        text = zero_shot
+        for position, task in enumerate(tasks):
+            if self.model is not None and (position == 0 or self.model.routed):
+                text = self.captions(tokens, task)
+            yield text
+
+    def videos(self, videos: Videos, label: str) -> Tensor:
+        """[V, N, D] raw frame embeddings, one video at a time: a video's numbers do not depend on the others."""
+        assert self.model is not None
+        return torch.cat([
+            self.model.encode_frames(videos.states(i).to(self.device)[None]).cpu()
+            for i in track(range(len(videos)), label)
+        ])  # fmt: skip
+
+
+def load_encoder(checkpoint: Path, backbone: Path, device: torch.device) -> tuple[Encoder, Config]:
+    """The encoder of a checkpoint folder around the CLIP in `backbone`, and the checkpoint's config."""
+    config, clip = read_config(checkpoint), load_clip(backbone, device)
+    model = build_model(clip, config, checkpoint)
+    (clip if model is None else model).to(device)
+    return Encoder(clip, model, HEADS[config.comparison], device), config

@@ -1,0 +1,63 @@
+"""The fused score of a gallery, from the matrices of its signals. NumPy alone, so that evaluation starts without torch.
+
+Q queries are rows, V videos are columns.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structalign.errors import UserError
+
+Floats = NDArray[np.float64]
+M = TypeVar("M")
+
+SIMILARITIES = ("words", "sentence")
+
+
+def zscores(scores: NDArray[np.floating]) -> Floats:
+    """Standardise each query's row: subtract its mean, divide by its population std (at least 1e-6).
+
+    >>> zscores(np.array([[1.0, 3.0], [2.0, 2.0]])).tolist()
+    [[-1.0, 1.0], [0.0, 0.0]]
+    """
+    if scores.size == 0:
+        return np.zeros(scores.shape)
+    exact = scores.astype(np.float64)
+    mean, deviation = exact.mean(axis=1, keepdims=True), exact.std(axis=1, keepdims=True)
+    standardised: Floats = (exact - mean) / np.maximum(deviation, 1e-6)
+    return standardised
+
+
+def fuse(scores: Mapping[str, NDArray[np.floating]], weights: Mapping[str, float]) -> Floats:
+    """Ranking score [Q, V] = sum of weight · z(similarity) + sum of weight · signal, over the gallery given.
+
+    scores: a matrix [Q, V] for each signal that there is. The two similarities are standardised (method, section 3);
+    where there is one, its weight is 1. Further signals are added as they are; one of weight 0 takes no part. A
+    similarity that ranks alone is the score as it is.
+
+    >>> two = {"words": np.array([[1.0, 3.0]]), "sentence": np.array([[5.0, 4.0]])}
+    >>> fuse(two, {"words": 0.75, "sentence": 0.25}).tolist()
+    [[-0.5, 0.5]]
+    """
+    shapes = {name: matrix.shape for name, matrix in scores.items()}
+    if len(set(shapes.values())) > 1:
+        raise UserError(f"the score matrices differ in shape ({shapes}): embed again.")
+    similar = {name: scores[name] for name in SIMILARITIES if name in scores}
+    added = {name: matrix for name, matrix in scores.items() if name not in similar and weights[name]}
+    if len(similar) == 1:
+        (only,) = similar.values()
+        fused = zscores(only) if added else only.astype(np.float64)
+    else:
+        fused = sum((weights[name] * zscores(matrix) for name, matrix in similar.items()), np.zeros(()))
+    for name, matrix in added.items():
+        fused = fused + weights[name] * matrix
+    return fused
+
+
+def of_system(matrices: Mapping[str, M], system: str, signals: Iterable[str]) -> dict[str, M]:
+    """The matrices that rank for a system, by signal: its own `<system>.<signal>`, and `<signal>`, which all share."""
+    found = {name: matrices.get(f"{system}.{name}", matrices.get(name)) for name in signals}
+    return {name: matrix for name, matrix in found.items() if matrix is not None}

@@ -1,0 +1,92 @@
+"""Stored video embeddings: written once, after the task that brought the videos, and never recomputed.
+
+A task's gallery is `work/gallery/<task>/<split>.safetensors` with `frames` [V, M, D] float32, what the method stores
+of a video after that task (its M = N frames n(f_n), or one vector), and `zero_shot` [V, N, D] of zero-shot CLIP, beside
+`<split>.json` with a row a video. `signals.safetensors` is what the task leaves for the signals of the ranking.
+`work/index/<task>.json` lists the galleries of all tasks up to it with their hashes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from structalign.errors import UserError
+from structalign.search.signal import states
+from structalign.store import digest, read_json, write_json
+
+SIGNALS = "signals.safetensors"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The stored videos of task `number` (from 1), whose queries are encoded as task `encoded_as`.
+
+    rows: a dict a video; frames: [V, M, D] and zero_shot: [V, N, D] unit vectors.
+    """
+
+    task: str
+    number: int
+    encoded_as: int
+    rows: list[dict[str, Any]]
+    frames: Tensor
+    zero_shot: Tensor
+
+
+def write_gallery(folder: Path, split: str, rows: list[dict[str, Any]], frames: Tensor, zero_shot: Tensor) -> None:
+    """Store the method's vectors [V, M, D] and zero-shot CLIP's raw frames [V, N, D] as unit vectors."""
+    tensors = {"frames": F.normalize(frames, dim=-1), "zero_shot": F.normalize(zero_shot, dim=-1)} if rows else {}
+    save_file(tensors, folder / f"{split}.safetensors")
+    write_json(folder / f"{split}.json", {"videos": rows})
+
+
+def write_signals(folder: Path, left: Mapping[str, Tensor]) -> None:
+    """Store what the task leaves for the signals (`search.signal.leave`)."""
+    save_file(dict(left), folder / SIGNALS)
+
+
+def write_index(path: Path, previous: Path, task: str, folder: Path, encoder: str) -> None:
+    """The previous index and one more entry: the hashes of a task's gallery files, and of the checkpoint that encoded
+    them (`model.checkpoint.fingerprint`)."""
+    files = {file.name: digest(file) for file in sorted(folder.iterdir())}
+    entry = {"task": task, "folder": folder.as_posix(), "files": files, "encoder": encoder}
+    write_json(path, {"galleries": [*read_json(previous)["galleries"], entry]})
+
+
+def newest_encoder(path: Path) -> str | None:
+    """The fingerprint of the checkpoint that encoded the last gallery of an index; None if it has none."""
+    return next((str(entry.get("encoder")) for entry in reversed(read_json(path)["galleries"])), None)
+
+
+class Index:
+    """The galleries of all tasks up to one. Every file is checked against its hash when the index is opened.
+
+    states: of each signal, from what all tasks left.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.entries: list[dict[str, Any]] = read_json(path)["galleries"]
+        for entry in self.entries:
+            for name, expected in entry["files"].items():
+                file = Path(entry["folder"], name)
+                if not file.exists() or digest(file) != expected:
+                    raise UserError(
+                        f"{file} is missing or not what {path} names: "
+                        f"`dvc checkout {file.parent}` (or `dvc pull {file.parent}`) brings it back."
+                    )
+        self.states = states([load_file(Path(entry["folder"], SIGNALS)) for entry in self.entries])
+
+    def galleries(self, split: str) -> list[Gallery]:
+        """Those that hold videos of the split, in the order of tasks."""
+        found = []
+        for number, entry in enumerate(self.entries, start=1):
+            folder = Path(entry["folder"])
+            if rows := read_json(folder / f"{split}.json")["videos"]:
+                tensors = load_file(folder / f"{split}.safetensors")
+                found.append(Gallery(entry["task"], number, number, rows, tensors["frames"], tensors["zero_shot"]))
+        return found

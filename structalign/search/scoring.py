@@ -1,0 +1,109 @@
+"""Captions against stored videos: the one way from a caption to the matrices that are fused.
+
+Evaluation, search and the joint reference all come through here. Matrices are named `method.<signal>` and
+`zero_shot.<signal>` by who encoded captions and videos, and `<signal>` where all encoders share it; `best_frame` is the
+method's.
+Letters: Q queries, R captions of a block, V videos, M stored vectors of a video, D embedding.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from structalign.console import track
+from structalign.model.backbone import Tokens
+from structalign.model.video_text import TextEmbeddings
+from structalign.search.encoder import Encoder
+from structalign.search.index import Gallery
+from structalign.search.signal import Comparison, signals
+from structalign.search.similarity import best_frame, caption_vectors
+
+# a tile: with captions of 32 tokens its word-frame cosines are 64 MiB of float32
+QUERIES = 64
+VECTORS = 8192  # stored vectors of videos
+
+Matrices = dict[str, Tensor]
+
+
+def score(comparison: Comparison, states: Mapping[str, Any], shared: bool = True) -> Matrices:
+    """The matrices [R, V] of all signals by their names, without those that all encoders share if not `shared`, and
+    `best_frame`.
+
+    Tiles are of one size: a caption's scores are the same, to the bit, among any multiple of QUERIES others.
+    """
+    rows = [
+        side_by_side([_tile(tile, states, shared) for tile in tiles]) for tiles in comparison.tiles(QUERIES, VECTORS)
+    ]
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+
+def _tile(tile: Comparison, states: Mapping[str, Any], shared: bool) -> Matrices:
+    found = {
+        name: signal.score(tile, states.get(name))
+        for name, signal in signals().items()
+        if not signal.shared or (shared and states.get(name) is not None)
+    }
+    matrices = {name: matrix for name, matrix in found.items() if matrix is not None}
+    return matrices | {"best_frame": best_frame(tile.best_words).to(torch.uint8)}
+
+
+def score_galleries(
+    encoder: Encoder, tokens: Tokens, galleries: Sequence[Gallery], states: Mapping[str, Any], label: str
+) -> Iterator[tuple[Gallery, TextEmbeddings, Matrices]]:
+    """Of each gallery the captions as its task's encoder reads them, and the named matrices of its columns."""
+    zero_shot = encoder.zero_shot(tokens)
+    texts = encoder.as_each(tokens, [gallery.encoded_as for gallery in galleries], zero_shot)
+    for gallery, text in zip(track(galleries, label), texts, strict=True):
+        number = gallery.number
+        own = score(Comparison(text, zero_shot, gallery.frames, encoder.head, encoder.model, number), states)
+        plain = score(Comparison(zero_shot, zero_shot, gallery.zero_shot, number=number), states, shared=False)
+        plain.pop("best_frame")
+        yield gallery, text, _named(own, gallery) | {f"zero_shot.{name}": matrix for name, matrix in plain.items()}
+
+
+def _named(found: Matrices, gallery: Gallery) -> Matrices:
+    """The method's matrices as they are kept. A video stored as one vector is shown by its middle frame."""
+    shared = [name for name, signal in signals().items() if signal.shared]
+    middle = [(len(row["times"]) - gallery.frames.shape[1]) // 2 for row in gallery.rows]
+    shown = found.pop("best_frame") + torch.tensor(middle, dtype=torch.uint8)
+    return {name if name in shared else f"method.{name}": x for name, x in found.items()} | {"best_frame": shown}
+
+
+def side_by_side(blocks: Sequence[Matrices]) -> Matrices:
+    """Join blocks of columns by name: [R, V_p] each -> [R, V]."""
+    return {name: torch.cat([block[name] for block in blocks], dim=1) for name in blocks[0]}
+
+
+def score_queries(
+    encoder: Encoder, tokens: Tokens, galleries: Sequence[Gallery], states: Mapping[str, Any], label: str
+) -> Matrices:
+    """The named matrices [Q, V] of all galleries' videos, side by side."""
+    return side_by_side([matrices for _, _, matrices in score_galleries(encoder, tokens, galleries, states, label)])
+
+
+def score_in_blocks(
+    encoder: Encoder,
+    tokens: Tokens,
+    own_task: Sequence[str],
+    galleries: Sequence[Gallery],
+    states: Mapping[str, Any],
+    label: str,
+    at_once: int,
+) -> Iterator[tuple[Matrices, Tensor]]:
+    """`score_queries` of R = `at_once` captions at a time, and each caption's vector [R, D] as geometry takes it.
+
+    The numbers are those of all captions at once. A caption's vector is encoded as the task `own_task` [Q] that brought
+    its video.
+    """
+    for start in range(0, len(own_task), at_once):
+        here = slice(start, start + at_once)
+        block = Tokens(tokens.ids[here], tokens.eot[here])  # as wide as all captions: equal shapes, equal bits
+        vectors, blocks = torch.empty(len(block.eot), encoder.clip.embedding_dim), []
+        name = label if start == 0 else f"{label}, from query {start}"
+        for gallery, text, matrices in score_galleries(encoder, block, galleries, states, name):
+            own = torch.tensor([task == gallery.task for task in own_task[here]])
+            vectors[own] = caption_vectors(text[own], encoder.head.words)
+            blocks.append(matrices)
+        yield side_by_side(blocks), vectors

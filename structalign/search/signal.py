@@ -1,0 +1,109 @@
+"""What a ranking signal is: how captions and stored videos are scored, and what each task leaves for that.
+
+A signal is a file of `search.signals` with one `SIGNAL`, and its weight is a key of `ranking` (`params.ranking`).
+Letters: R captions, V videos, M stored vectors of a video, L words, D embedding.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.search.heads import FUSED, SimilarityHead
+from structalign.search.similarity import best_words, cosines
+from structalign.sections.ranking import SIGNALS
+
+Left = dict[str, Tensor]  # what one task leaves for one signal
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """R captions against V stored videos of one task, by one encoder: what a signal scores.
+
+    text: the captions as the encoder reads them for this task; zero_shot: by zero-shot CLIP. videos: [V, M, D] unit
+    vectors, as stored. head, model: how both are compared. number: the task's, from 1.
+    """
+
+    text: TextEmbeddings
+    zero_shot: TextEmbeddings
+    videos: Tensor
+    head: SimilarityHead = FUSED
+    model: VideoText | None = None
+    number: int = 1
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """Of every word and stored vector: [R, L, V, M]."""
+        return cosines(self.text.words, self.text.mask, self.videos)
+
+    @cached_property
+    def best_words(self) -> Tensor:
+        """The largest cosine of any word with each stored vector: [R, V, M]."""
+        return best_words(self.cosines)
+
+    def tiles(self, queries: int, vectors: int) -> Iterator[list["Comparison"]]:
+        """The same in parts of bounded memory: a row of tiles for every `queries` captions, each of as many videos as
+        have `vectors` stored vectors. Columns that hold no word of a tile's captions are left out."""
+        parts = torch.split(self.videos, max(1, vectors // max(1, self.videos.shape[1])))
+        for start in range(0, len(self.text.mask), queries):
+            here = slice(start, start + queries)
+            text = self.text[here]
+            used = text.mask.any(dim=0)
+            used[0] = True  # a caption may have no word at all
+            text = TextEmbeddings(text.words[:, used], text.mask[:, used], text.sentence)
+            yield [replace(self, text=text, zero_shot=self.zero_shot[here], videos=part) for part in parts]
+
+
+def nothing_left(captions: TextEmbeddings, category: Tensor, number: int) -> Left:
+    """A signal that needs nothing of the tasks."""
+    return {}
+
+
+def no_state(left: Sequence[Left]) -> None:
+    """A signal that needs nothing of the tasks."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One addend of the ranking.
+
+    score: a comparison and the signal's state -> [R, V]; None where it does not apply (a head without words, say).
+    leave: a task's training captions by zero-shot CLIP, their category [R] and the task's number -> what is kept.
+    state: what all tasks left, in their order -> what `score` needs.
+    shared: one matrix for every encoder, since the signal reads zero-shot CLIP's captions alone.
+    """
+
+    score: Callable[[Comparison, Any], Tensor | None]
+    leave: Callable[[TextEmbeddings, Tensor, int], Left] = nothing_left
+    state: Callable[[Sequence[Left]], Any] = no_state
+    shared: bool = False
+
+
+@cache
+def signals() -> dict[str, Signal]:
+    """Every signal that `ranking` has a weight for."""
+    return {name: import_module(f"structalign.search.signals.{name}").SIGNAL for name in SIGNALS}
+
+
+def leave(captions: TextEmbeddings, category: Tensor, number: int) -> Left:
+    """What a task leaves for all signals: tensors named <signal>.<tensor>."""
+    return {
+        f"{name}.{key}": tensor.contiguous()
+        for name, signal in signals().items()
+        for key, tensor in signal.leave(captions, category, number).items()
+    }
+
+
+def states(left: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Each signal's state, from what `leave` gave for each task."""
+    return {
+        name: signal.state([
+            {key.removeprefix(f"{name}."): x for key, x in task.items() if key.startswith(f"{name}.")} for task in left
+        ])
+        for name, signal in signals().items()
+    }  # fmt: skip

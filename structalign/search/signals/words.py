@@ -1,0 +1,16 @@
+"""Word-frame similarity s (method, section 3)."""
+
+from torch import Tensor
+
+from structalign.search.signal import Comparison, Signal
+from structalign.search.similarity import mean_of_best
+
+
+def score(comparison: Comparison, state: None) -> Tensor | None:
+    """s [R, V]; None where the head ranks by one cosine."""
+    if not comparison.head.words:
+        return None
+    return mean_of_best(comparison.cosines, comparison.best_words, comparison.text.mask)
+
+
+SIGNAL = Signal(score)

@@ -1,0 +1,84 @@
+"""From captions to named matrices: tiles, systems, and one encoding a task."""
+
+import pytest
+import torch
+from tiny import CPU, FRAMES, noise, shaken, tiny_model, tokens
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from structalign.model.video_text import TextEmbeddings
+from structalign.search import scoring
+from structalign.search.encoder import Encoder
+from structalign.search.heads import HEADS
+from structalign.search.index import Gallery
+from structalign.search.scoring import score, score_queries, side_by_side
+from structalign.search.signal import Comparison, leave, states
+
+DIM = 24
+
+
+def gallery(number: int, videos: int = 3) -> Gallery:
+    frames, zero_shot = (normalize(noise(videos, FRAMES, DIM, seed=10 * number + i), dim=-1) for i in (0, 1))
+    rows = [{"id": f"{number}-{v}", "times": [0] * FRAMES} for v in range(videos)]
+    return Gallery(f"t{number:02d}", number, number, rows, frames, zero_shot)
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    model = shaken(tiny_model(tasks=2))
+    return Encoder(model.clip, model, HEADS["fused"], CPU)
+
+
+CAPTIONS = tokens([1, 2], [3], [4, 5, 6], [7, 8])
+
+
+def test_small_tiles_give_the_scores_of_one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
+    text = TextEmbeddings(noise(3, 3, 6), mask, noise(3, 6))
+    comparison = Comparison(text, text, noise(2, 4, 6, seed=1))
+    whole = score(comparison, {})["words"]
+    monkeypatch.setattr(scoring, "QUERIES", 2)
+    monkeypatch.setattr(scoring, "VECTORS", 4)
+    torch.testing.assert_close(score(comparison, {})["words"], whole)
+
+
+def test_blocks_of_columns_stand_side_by_side() -> None:
+    joined = side_by_side([{"words": torch.zeros(2, 1)}, {"words": torch.ones(2, 3)}])["words"]
+    assert joined.tolist() == [[0, 1, 1, 1]] * 2
+
+
+def columns(encoder: Encoder, name: str, encoded_as: int) -> Tensor:
+    """The matrix of one signal where both galleries' captions are encoded as one task."""
+    with torch.inference_mode():
+        text, zero_shot = encoder.captions(CAPTIONS, encoded_as), encoder.zero_shot(CAPTIONS)
+        return torch.cat([score(Comparison(text, zero_shot, gallery(n).frames), {})[name] for n in (1, 2)], dim=1)
+
+
+@pytest.mark.parametrize("name", ["words", "sentence"])
+def test_a_tasks_videos_are_scored_by_captions_encoded_as_that_task(encoder: Encoder, name: str) -> None:
+    with torch.inference_mode():
+        found = score_queries(encoder, CAPTIONS, [gallery(1), gallery(2)], {}, "score")[f"method.{name}"]
+    assert torch.equal(found[:, :3], columns(encoder, name, 1)[:, :3])
+    assert torch.equal(found[:, 3:], columns(encoder, name, 2)[:, 3:])
+    assert not torch.allclose(found[:, 3:], columns(encoder, name, 1)[:, 3:])
+
+
+def test_zero_shot_clip_scores_its_own_stored_videos(encoder: Encoder) -> None:
+    with torch.inference_mode():
+        found = score_queries(encoder, CAPTIONS, [gallery(1)], {}, "score")
+        text = encoder.zero_shot(CAPTIONS)
+        plain = score(Comparison(text, text, gallery(1).zero_shot), {})
+    for name in ("words", "sentence"):
+        assert torch.equal(found[f"zero_shot.{name}"], plain[name])
+
+
+def test_the_task_prior_is_the_same_whatever_the_adapters_do(encoder: Encoder) -> None:
+    plain = Encoder(tiny_model().clip, None, HEADS["fused"], CPU)
+    found = []
+    for one in (encoder, plain):
+        with torch.inference_mode():
+            zero_shot = one.zero_shot(CAPTIONS)
+            left = [leave(zero_shot[:2], torch.tensor([0, 1]), 1), leave(zero_shot[2:], torch.tensor([2, 3]), 2)]
+            found.append(score_queries(one, CAPTIONS, [gallery(1), gallery(2)], states(left), "score")["task_prior"])
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0].shape == (4, 6)
