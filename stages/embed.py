@@ -16,6 +16,17 @@ from structalign.model.device import prepare_device
 from structalign.model.features import Features, read_captions
 from structalign.model.inputs import videos_for
 from structalign.params import read
+from structalign.paths import (
+    BACKBONE,
+    CHECKPOINTS,
+    FEATURES,
+    FRAMES,
+    GALLERIES,
+    GEOMETRY,
+    MANIFEST,
+    SCORES,
+    index_of,
+)
 from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score_in_blocks
@@ -23,26 +34,25 @@ from structalign.search.signal import leave
 from structalign.sections.ranking import Ranking
 from structalign.store import folder_bytes, read_json, whole_folder, write_json
 
-BACKBONE = Path("work/backbone")
 SPLITS = ("val", "test")
 
 
 @torch.inference_mode()
 def main(task: str, prev: str) -> None:
     """Write work/gallery, work/index, work/scores and work/geometry of TASK; PREV is the task before."""
-    checkpoint, gallery, index = Path("checkpoints", task), Path("work/gallery", task), Path(f"work/index/{task}.json")
+    checkpoint, gallery, index = CHECKPOINTS / task, GALLERIES / task, index_of(task)
     with measured("embed", task) as cost:
         encoder, config = load_encoder(checkpoint, BACKBONE, prepare_device())
         with whole_folder(gallery) as folder:
             stored_bytes = store_videos(encoder, task, folder)
-            captions = read_captions(Path("work/features", task, "train"))
+            captions = read_captions(FEATURES / task / "train")
             number = config.tasks.index(task) + 1
             write_signals(folder, leave(encoder.zero_shot(captions.tokens), captions.category, number))
-        write_index(index, Path("work/index", f"{prev}.json"), task, gallery, fingerprint(checkpoint))
+        write_index(index, index_of(prev), task, gallery, fingerprint(checkpoint))
 
         opened, measures, vertices = Index(index), dict[str, Any](), load_memory(checkpoint).get("vertices")
-        queries = read_json(Path("work/manifest", task, "seen.json"))["queries"]
-        with whole_folder(Path("work/scores", task)) as folder, whole_folder(Path("work/geometry", task)) as geometry:
+        queries = read_json(MANIFEST / task / "seen.json")["queries"]
+        with whole_folder(SCORES / task) as folder, whole_folder(GEOMETRY / task) as geometry:
             for split in SPLITS:
                 galleries = opened.galleries(split)
                 rows = [row for part in galleries for row in part.rows]
@@ -57,17 +67,17 @@ def main(task: str, prev: str) -> None:
             write_json(geometry / "collapse.json", measures)
         cost["stored_bytes_per_video"] = stored_bytes
         cost["bytes_gallery"] = folder_bytes(gallery)
-        cost["bytes_scores"] = folder_bytes(Path("work/scores", task))
+        cost["bytes_scores"] = folder_bytes(SCORES / task)
 
 
 def store_videos(encoder: Encoder, task: str, folder: Path) -> int:
     """Write the gallery of each split; returns the bytes that a stored video has."""
     for split in SPLITS:
-        features = Features(Path("work/features", task, split))
+        features = Features(FEATURES / task / split)
         zero_shot = features.frozen_frames() if len(features) else torch.empty(0, 1, encoder.clip.embedding_dim)
         frames = zero_shot
         if encoder.model is not None and len(features):
-            decoded = FrameSplit(Path("work/frames", task, split))
+            decoded = FrameSplit(FRAMES / task / split)
             videos = videos_for(encoder.model, features, decoded, pixel_statistics(BACKBONE), encoder.device)
             frames = encoder.videos(videos, f"embed {task} {split}")
         frames = encoder.head.store(frames)

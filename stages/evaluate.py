@@ -14,6 +14,7 @@ from structalign.evaluation.metrics import recall_per_category, summarise
 from structalign.evaluation.qualitative import examples
 from structalign.evaluation.ranks import SYSTEMS, measure, rank, read_ranks
 from structalign.params import read
+from structalign.paths import REPORTS, SCORES
 from structalign.report.yardstick import verdict
 from structalign.sections.expected import Expected
 from structalign.sections.ranking import Ranking
@@ -23,7 +24,7 @@ from structalign.store import read_json, write_json
 def main(task: str) -> None:
     """Measure both splits after TASK; write reports/eval/<task>.json."""
     ranking = read("ranking", Ranking)
-    folder = Path("work/scores") / task
+    folder = SCORES / task
     splits: dict[str, Any] = {}
     shown: dict[str, Any] = {"won": [], "lost": []}
     judged = ""
@@ -48,7 +49,7 @@ def main(task: str) -> None:
             plain = summarise(ranks["zero_shot_sentence"])["R@1"]
             judged = verdict(plain, len(set(category.tolist())), read("expected", Expected))
     write_json(
-        Path("reports/eval") / f"{task}.json",
+        REPORTS / "eval" / f"{task}.json",
         {"task": task, "tasks": tasks, "splits": splits, "examples": shown, "yardstick": judged},
     )
     if judged:

@@ -19,24 +19,23 @@ from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
 from structalign.model.prefix import Recipe, encode_view
 from structalign.params import read
+from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST
 from structalign.scratch import scratch
 from structalign.sections.backbone import Backbone
 from structalign.sections.features import Features
 from structalign.store import folder_bytes, read_json, whole, whole_folder
 
-BACKBONE = Path("work/backbone")
-
 
 def main(task: str) -> None:
     """Write work/features/<TASK>/{train,val,test} from its frames and training captions."""
     backbone, section = read("backbone", Backbone), read("features", Features)
-    out = Path("work/features", task)
-    inputs = [BACKBONE, Path("work/frames", task)]
+    out = FEATURES / task
+    inputs = [BACKBONE, FRAMES / task]
     with measured("features", task) as cost, scratch("features", task, (backbone, section), inputs) as done:
         prepare_device()
         recipe = Recipe(BACKBONE, backbone, section, torch.get_num_threads())
         for split in ("train", "val", "test"):
-            place = Path("work/frames", task, split)
+            place = FRAMES / task / split
             source = FrameSplit(place)
             views = section.train_views if split == "train" else 0
             precision = backbone.precision if split == "train" else "fp32"
@@ -81,7 +80,7 @@ def once(file: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tens
 def write_training_captions(task: str, source: FrameSplit, folder: Path) -> int:
     """Token ids of the training captions whose video could be decoded; returns how many were cut."""
     position = {row["id"]: i for i, row in enumerate(source.rows)}
-    rows = read_json(Path("work/manifest", task, "train_captions.json"))["captions"]
+    rows = read_json(MANIFEST / task / "train_captions.json")["captions"]
     rows = [row for row in rows if row["video"] in position]
     tokeniser = Tokeniser(BACKBONE)
     tokens = tokeniser([row["text"] for row in rows])

@@ -8,19 +8,18 @@ from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.frames import Pixels, write_split
 from structalign.data.kept import keep, kept, place
-from structalign.data.manifest import DATA, MANIFEST, SPLITS, Video, read_videos
+from structalign.data.manifest import SPLITS, Video, read_videos
 from structalign.data.parallel import in_order
 from structalign.data.shards import Row
 from structalign.data.thumbs import encode, write_thumbs
 from structalign.data.video import BrokenVideo, DecodedClip, decode
 from structalign.errors import UserError
 from structalign.params import read
+from structalign.paths import DATA, FRAMES, MANIFEST, QUARANTINE, THUMBNAILS
 from structalign.scratch import scratch
 from structalign.sections.data import Data
 from structalign.sections.frames import Frames as Sampling
 from structalign.store import digest, folder_bytes, read_json, write_json
-
-WORK = Path("work")
 
 
 def main(task: str) -> None:
@@ -33,13 +32,13 @@ def main(task: str) -> None:
         for split in SPLITS:
             mine = [video for video in videos if video.split == split]
             items = _decoded(mine, f"frames {task} {split}", data, sampling, folder, quarantine, thumbs)
-            write_split(WORK / "frames" / task / split, items)
+            write_split(FRAMES / task / split, items)
             if split != "val":
                 refuse_lost(task, mine, quarantine)
-        write_thumbs(WORK / "thumbs" / task, thumbs)
-        write_json(WORK / "quarantine" / f"{task}.json", {"videos": quarantine})
+        write_thumbs(THUMBNAILS / task, thumbs)
+        write_json(QUARANTINE / f"{task}.json", {"videos": quarantine})
         costs["videos"] = len(videos) - len(quarantine)
-        costs["bytes"] = folder_bytes(WORK / "frames" / task)
+        costs["bytes"] = folder_bytes(FRAMES / task)
 
 
 def _decoded(

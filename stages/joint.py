@@ -1,7 +1,6 @@
 """The reference row `joint`: `finetune`'s model and L_con on the pairs of all tasks at once, routed as task 1."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from structalign.model.features import Features, JoinedFeatures, read_captions
 from structalign.model.inputs import videos_for
 from structalign.model.video_text import VideoText
 from structalign.params import read
+from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST, REPORTS, WORK
 from structalign.scratch import scratch
 from structalign.search.encoder import Encoder
 from structalign.search.heads import HEADS
@@ -34,7 +34,7 @@ from structalign.sections.optim import Phase
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json, whole_folder, write_json
 
-BACKBONE, FEATURES, REPORTS = Path("work/backbone"), Path("work/features"), Path("reports/joint")
+JOINT = REPORTS / "joint"
 
 
 def main() -> None:
@@ -43,11 +43,11 @@ def main() -> None:
     It trains for `optim.first.epochs`: each video is visited as often as in its own task.
     """
     tasks, settings = read_tasks(), read_settings(read("optim.first", Phase))
-    folders, decoded = ([Path("work", kind, task, "train") for task in tasks] for kind in ("features", "frames"))
+    folders, decoded = ([kind / task / "train" for task in tasks] for kind in (FEATURES, FRAMES))
     views = read("features", Views)
     used = [list(tasks), settings, views]
     with (
-        measured("joint", "all", REPORTS / "costs.json") as cost,
+        measured("joint", "all", JOINT / "costs.json") as cost,
         scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as kept,
     ):
         method, features = METHODS["finetune"], [*map(Features, folders)]
@@ -72,11 +72,11 @@ def main() -> None:
             shape=asdict(model.shape),
             trained_parameters=trainer.trained_parameters,
         )
-        with whole_folder(Path("work/joint")) as out:
+        with whole_folder(WORK / "joint") as out:
             save_checkpoint(out, config, model.adapter_state(), {})
         test, val = (rank(model, list(tasks), split, device) for split in ("test", "val"))
     write_json(
-        REPORTS / "metrics.json", {**test["t2v"], "v2t_R@1": test["v2t"].get("R@1"), "val_R@1": val["t2v"].get("R@1")}
+        JOINT / "metrics.json", {**test["t2v"], "v2t_R@1": test["v2t"].get("R@1"), "val_R@1": val["t2v"].get("R@1")}
     )
 
 
@@ -94,7 +94,7 @@ def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -
             galleries.append(Gallery(task, number, 1, rows, frames, part.frozen_frames()))
     videos = [row for gallery in galleries for row in gallery.rows]
     column = {row["id"]: i for i, row in enumerate(videos)}
-    queries = read_json(Path("work/manifest", tasks[-1], "seen.json"))["queries"]
+    queries = read_json(MANIFEST / tasks[-1] / "seen.json")["queries"]
     asked = [query for query in queries if query["split"] == split and query["video"] in column]
     if not asked:
         return {"t2v": {}, "v2t": {}}

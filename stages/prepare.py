@@ -1,15 +1,13 @@
 """Deal the captions table to the tasks, hash the videos, bring the backbone: no later one needs a network."""
 
-from pathlib import Path
-
 from structalign.console import command
 from structalign.data.datasets import against_tasks, read_captions
 from structalign.data.dealing import hash_files, refuse_shared, same_content, write_manifest
-from structalign.data.manifest import DATA, MANIFEST
 from structalign.data.pretrained import gather, refuse_sample_clip
 from structalign.data.tasks import read_tasks
 from structalign.errors import UserError
 from structalign.params import read
+from structalign.paths import CHECKPOINTS, DATA, MANIFEST, index_of
 from structalign.sections.data import Data
 from structalign.store import whole_folder, write_json
 from structalign.wording import counted
@@ -39,8 +37,8 @@ def main() -> None:
     if missing:
         gone, all_files = len({row.video for row in missing}), len({row.video for row in rows})
         print(f"files missing, so left out: {gone} of {all_files}; {MANIFEST / 'report.json'} lists them")
-    write_json(Path("checkpoints/t00/config.json"), {"backbone": name, "tasks": [], "method": None})
-    write_json(Path("work/index/t00.json"), {"galleries": []})
+    write_json(CHECKPOINTS / "t00" / "config.json", {"backbone": name, "tasks": [], "method": None})
+    write_json(index_of("t00"), {"galleries": []})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
@@ -14,6 +13,7 @@ from structalign.data.thumbs import Thumbs
 from structalign.evaluation.continual import head_and_tail, headline, over_time
 from structalign.evaluation.geometry import geometry_over_time
 from structalign.params import read
+from structalign.paths import GEOMETRY, LOGS, MANIFEST, QUARANTINE, REPORTS, THUMBNAILS
 from structalign.report.coverage import coverage, mark
 from structalign.report.page import render
 from structalign.report.plots import read_losses, write_plots
@@ -22,8 +22,6 @@ from structalign.report.tables import headline_rows, headline_table, write_csv
 from structalign.report.terminal import terminal
 from structalign.sections.method import MethodName
 from structalign.store import read_json, whole, write_json
-
-REPORTS = Path("reports")
 
 
 def main() -> None:
@@ -39,12 +37,12 @@ def main() -> None:
                 table[split][row].setdefault("head_tail", {})[evaluation["task"]] = found
     ids = category_ids(tasks)
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
-    losses = read_losses({task: Path("work/logs") / f"{task}.jsonl" for task in tasks})
+    losses = read_losses({task: LOGS / f"{task}.jsonl" for task in tasks})
     costs = gather_costs(tasks)
-    dealt = read_json(Path("work/manifest/report.json"))
-    quarantine = {task: read_json(Path("work/quarantine") / f"{task}.json")["videos"] for task in tasks}
+    dealt = read_json(MANIFEST / "report.json")
+    quarantine = {task: read_json(QUARANTINE / f"{task}.json")["videos"] for task in tasks}
     videos = coverage(dealt["named"], dealt["there"], quarantine)
-    thumbs = cache(lambda task: Thumbs(Path("work/thumbs") / task))
+    thumbs = cache(lambda task: Thumbs(THUMBNAILS / task))
 
     write_json(REPORTS / "metrics.json", headline(table) | ({"partial": True} if videos["partial"] else {}))
     write_json(REPORTS / "per_task.json", table | {"videos": videos})
@@ -82,7 +80,7 @@ def left_out(missing: list[dict[str, Any]], broken: Mapping[str, list[dict[str, 
 
 def training_videos(tasks: list[str]) -> dict[int, int]:
     """How many training videos every category has, whether or not they could be decoded."""
-    videos = (row for task in tasks for row in read_json(Path("work/manifest", task, "videos.json"))["videos"])
+    videos = (row for task in tasks for row in read_json(MANIFEST / task / "videos.json")["videos"])
     return dict(Counter(row["category"] for row in videos if row["split"] == "train"))
 
 
@@ -90,9 +88,9 @@ def read_geometry(tasks: list[str], task_of: Mapping[int, str]) -> dict[str, Any
     """Both splits' geometry after each task, from what embed left; a time without queries is left out."""
     found = {}
     for split in ("test", "val"):
-        collapse = {task: read_json(Path("work/geometry", task, "collapse.json")).get(split) for task in tasks}
+        collapse = {task: read_json(GEOMETRY / task / "collapse.json").get(split) for task in tasks}
         there = [task for task in tasks if collapse[task] is not None]
-        stored = {task: load_file(Path("work/geometry", task, f"{split}.safetensors")) for task in there}
+        stored = {task: load_file(GEOMETRY / task / f"{split}.safetensors") for task in there}
         found[split] = geometry_over_time(stored, collapse, task_of)
     return found
 

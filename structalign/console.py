@@ -12,10 +12,24 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with a progress bar on standard error: rate and time left where it is a terminal."""
-    from tqdm import tqdm
+    """Iterate with a progress bar on standard error: count, time and time left; none where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    yield from tqdm(items, desc=label, total=total, disable=None, leave=False, file=sys.stderr)
+    label_column = TextColumn("{task.description}", markup=False)  # a file's name may hold brackets
+    columns = label_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(items, total=total, description=label)
 
 
 def command(function: Callable[..., Any]) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from structalign.machine import cores
+from structalign.paths import COSTS
 from structalign.store import write_json
-
-COSTS = Path("work/costs")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import pytest
 from codemap import closure, graph, imported, modules
 
 GROUND = {
+    "paths",
     "code_digest",
     "errors",
     "machine",
@@ -23,7 +24,7 @@ MAY_SEE = {
     "search": {"ground", "data", "model", "search"},
     "learning": {"ground", "data", "model", "search", "learning"},
     "evaluation": {"ground", "data", "model", "search", "evaluation"},
-    "report": {"ground", "report"},
+    "report": {"ground", "evaluation", "report"},
     "cli": {"ground", "data", "model", "search", "learning", "evaluation", "report", "cli"},
     "stages": {"ground", "data", "model", "search", "learning", "evaluation", "report"},
 }

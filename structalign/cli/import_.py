@@ -15,9 +15,9 @@ from structalign.cli.preset import PRESETS
 from structalign.data import benchmarks
 from structalign.data.benchmarks import Benchmark
 from structalign.data.datasets import write_captions
-from structalign.data.manifest import DATA
 from structalign.data.tasks import category_ids, write_tasks
 from structalign.errors import UserError
+from structalign.paths import DATA
 from structalign.store import whole_folder
 from structalign.wording import counted
 

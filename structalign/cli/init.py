@@ -16,11 +16,11 @@ from ruamel.yaml import YAML
 
 from structalign.console import track
 from structalign.data.datasets import CaptionRow, categories, read_captions
-from structalign.data.manifest import DATA
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import TASKS, deal, read_tasks, write_tasks
 from structalign.errors import UserError
 from structalign.params import PARAMS, load_yaml, read
+from structalign.paths import DATA
 from structalign.sections.all import leaves, written
 from structalign.store import whole, whole_folder
 from structalign.wording import counted

@@ -11,6 +11,7 @@ from rich.table import Table
 from structalign.data.tasks import TASKS, Task, category_ids, read_tasks
 from structalign.errors import UserError
 from structalign.params import read
+from structalign.paths import CHECKPOINTS, index_of
 from structalign.report.terminal import terminal
 from structalign.sections.ranking import Ranking
 from structalign.store import read_json
@@ -38,7 +39,7 @@ def search(
     from structalign.search.retriever import load
     from structalign.search.searcher import Searcher
 
-    checkpoint, index = config_of(key).parent, Path("work/index", f"{key}.json")
+    checkpoint, index = config_of(key).parent, index_of(key)
     if newest_encoder(index) != fingerprint(checkpoint):
         raise UserError(f"{index} holds videos that another model than {checkpoint} encoded: run `dvc repro`.")
     found = Searcher(load(checkpoint), Index(index), read("ranking", Ranking)).search(sentence)
@@ -50,7 +51,7 @@ def last_learned(tasks: dict[str, Task], after: str | None = None) -> str:
     """The last task that is learned, or `after` if that is; `UserError` if what lies here is of another tasks.yaml."""
     if after and after not in tasks:
         raise UserError(f"{TASKS} has no task {after}: choose one of {', '.join(tasks)}.")
-    there = [key for key in tasks if config_of(key).exists() and Path("work/index", f"{key}.json").exists()]
+    there = [key for key in tasks if config_of(key).exists() and index_of(key).exists()]
     learned = list(takewhile(lambda key: key in there and is_of(key, tasks), tasks))
     if learned and after in (None, *learned):
         return after or learned[-1]
@@ -69,7 +70,7 @@ def is_of(key: str, tasks: dict[str, Task]) -> bool:
 
 def config_of(key: str) -> Path:
     """Where a task's checkpoint says what it learned."""
-    return Path("checkpoints", key, "config.json")
+    return CHECKPOINTS / key / "config.json"
 
 
 def table(hits: Sequence["Hit"], names: Mapping[int, str]) -> Table:

@@ -3,9 +3,9 @@
 import typer
 
 from structalign.data.datasets import read_table
-from structalign.data.manifest import DATA
 from structalign.data.tasks import TASKS, Task, category_ids, key, read_tasks, write_tasks
 from structalign.errors import UserError
+from structalign.paths import DATA
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from structalign.data.manifest import DATA, SPLITS, Split
+from structalign.data.manifest import SPLITS, Split
 from structalign.data.tasks import Task
 from structalign.errors import UserError
+from structalign.paths import DATA
 from structalign.wording import counted
 
 REQUIRED = ("video", "caption", "category", "split")

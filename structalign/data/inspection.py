@@ -8,12 +8,12 @@ from pathlib import Path
 from structalign.console import track
 from structalign.data.datasets import CaptionRow, Problem, against_tasks, read_table
 from structalign.data.dealing import hash_files, same_content
-from structalign.data.manifest import DATA
 from structalign.data.parallel import in_order
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import Task
 from structalign.data.video import BrokenVideo, clip_length
 from structalign.errors import UserError
+from structalign.paths import DATA
 from structalign.sections.data import Data
 
 Cell = tuple[str, str]  # (task, split)

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from structalign.params import Section
+from structalign.paths import MANIFEST
 from structalign.store import read_json
 
-DATA = Path("data")
-MANIFEST = Path("work/manifest")
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from structalign.data.datasets import CaptionRow
 from structalign.errors import UserError
+from structalign.paths import BACKBONE
 from structalign.store import read_json, whole_folder
 
-BACKBONE = Path("work/backbone")
 SAMPLE = "structalign_sample"  # in config.json of the sample's CLIP: every word of the captions that it is made for
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
 WEIGHTS = (".safetensors", ".bin")  # the first kind that a model has

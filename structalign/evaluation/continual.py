@@ -6,6 +6,8 @@ An accuracy matrix is a mapping `acc[t][i]`, in order of time: R@1 (percent) of 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from structalign.evaluation.metrics import METRICS
+
 Accuracy = Mapping[str, Mapping[str, float]]
 
 
@@ -54,7 +56,7 @@ def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
     test, frozen, val = table["test"]["method"], table["test"]["zero_shot"], table["val"]["method"]
     last = list(test["t2v"])[-1]
     recalls = [measures["R@1"] for measures in test["t2v"].values() if measures]
-    numbers = {key: test["t2v"][last].get(key) for key in ("R@1", "R@5", "R@10", "MedR", "MeanR")}
+    numbers = {key: test["t2v"][last].get(key) for key in METRICS}
     numbers |= {
         "R@1_avg": sum(recalls) / len(recalls) if recalls else None,
         "v2t_R@1": test["v2t"][last].get("R@1"),

@@ -4,6 +4,8 @@ starts without torch.
 Q queries are rows, V videos are columns; `owner[q]` is the column of the video that query q describes.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,6 @@ from structalign.errors import UserError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-RECALLS = (1, 5, 10)
 AT_ONCE = 1 << 23  # scores of videos that are looked at together: 64 MiB of float64
 
 
@@ -53,16 +54,36 @@ def video_to_text_ranks(scores: NDArray[np.floating], owner: Ints) -> tuple[Ints
     return videos, np.concatenate(ranks)
 
 
+def recall(k: int) -> Callable[[Ints], float]:
+    """R@k: the share of ranks up to k, in percent."""
+    return lambda ranks: 100.0 * int(np.count_nonzero(ranks <= k)) / len(ranks)
+
+
+def median_rank(ranks: Ints) -> float:
+    return float(np.median(ranks))
+
+
+def mean_rank(ranks: Ints) -> float:
+    return float(ranks.mean())
+
+
+# Every metric of a list of ranks [Q], by the name that metrics.json, tables and page give it.
+METRICS: dict[str, Callable[[Ints], float]] = {
+    "R@1": recall(1),
+    "R@5": recall(5),
+    "R@10": recall(10),
+    "MedR": median_rank,
+    "MeanR": mean_rank,
+}
+
+
 def summarise(ranks: Ints) -> dict[str, float]:
-    """R@1, R@5, R@10 in percent, median and mean rank; an empty list of ranks has no metrics.
+    """All of `METRICS`; an empty list of ranks has none.
 
     >>> summarise(np.array([1, 2, 7, 30]))
     {'R@1': 25.0, 'R@5': 50.0, 'R@10': 75.0, 'MedR': 4.5, 'MeanR': 10.0}
     """
-    if len(ranks) == 0:
-        return {}
-    recalls = {f"R@{k}": 100.0 * int(np.count_nonzero(ranks <= k)) / len(ranks) for k in RECALLS}
-    return recalls | {"MedR": float(np.median(ranks)), "MeanR": float(ranks.mean())}
+    return {name: metric(ranks) for name, metric in METRICS.items()} if len(ranks) else {}
 
 
 def recall_per_category(ranks: Ints, category: Ints) -> dict[str, dict[str, float]]:
@@ -74,7 +95,7 @@ def recall_per_category(ranks: Ints, category: Ints) -> dict[str, dict[str, floa
     rows = {}
     for c in np.unique(category).tolist():
         own = ranks[category == c]
-        rows[str(c)] = {"queries": len(own), "R@1": 100.0 * int(np.count_nonzero(own == 1)) / len(own)}
+        rows[str(c)] = {"queries": len(own), "R@1": METRICS["R@1"](own)}
     return rows
 
 

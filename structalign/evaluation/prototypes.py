@@ -15,11 +15,7 @@ from torch.nn import functional as F
 from structalign.evaluation.geometry import neural_collapse, prototypes
 from structalign.model.video_text import VideoText
 from structalign.search.index import Gallery
-
-
-def video_vectors(frames: Tensor) -> Tensor:
-    """n(mean_n n(f_n)) of every video: [V, N, D] -> [V, D]."""
-    return F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
+from structalign.search.similarity import video_vectors
 
 
 def write_prototypes(path: Path, text: Tensor, text_category: Tensor, video: Tensor, video_category: Tensor) -> None:

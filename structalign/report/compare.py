@@ -15,9 +15,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from structalign.errors import UserError
+from structalign.evaluation.metrics import METRICS
+from structalign.paths import MANIFEST
 from structalign.sections.all import leaves
 
-METRICS = ("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
+COLUMNS = (*METRICS, "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
 PAIRED = ("R@1", "BWF_seen", "BWF_task")
 COST_COLUMNS = ("trained_parameters", "stored_bytes_per_video", "seconds")
 WORKSPACE = "workspace"
@@ -234,7 +236,7 @@ def _read(revision: str) -> list[Run]:
     seed = int(flat.pop("seed"))
     runs = [Run(revision, seed, flat, metrics, spent(record("reports/costs.json") or {}))]
     joint, its_lock = record("reports/joint/metrics.json"), _yaml(content("joint/dvc.lock"))
-    manifest = {"work/manifest": recorded(lock, "report", "work/manifest")}
+    manifest = {str(MANIFEST): recorded(lock, "report", str(MANIFEST))}
     if joint and not (outdated(params, its_lock, list(tasks)) or made_of_other(manifest, its_lock, "joint")):
         row, joint = flat | {"method.name": "joint"}, joint | {"partial": metrics.get("partial")}
         runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))

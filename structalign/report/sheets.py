@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader
 from rich.table import Table
 
-from structalign.report.compare import COST_COLUMNS, METRICS, PAIRED, Difference, Group, difference
+from structalign.report.compare import COLUMNS, COST_COLUMNS, PAIRED, Difference, Group, difference
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Sheet:
 
 def sheets(groups: Sequence[Group], baseline: Group) -> list[Sheet]:
     """Two tables: metrics (mean ± std), and paired differences to the baseline beside costs."""
-    metrics = [[group.name, str(len(group.runs)), *(_spread(group.spread(key)) for key in METRICS)] for group in groups]
+    metrics = [[group.name, str(len(group.runs)), *(_spread(group.spread(key)) for key in COLUMNS)] for group in groups]
     others = []
     for group in groups:
         gaps = [None if group is baseline else difference(group, baseline, key) for key in PAIRED]
@@ -30,7 +30,7 @@ def sheets(groups: Sequence[Group], baseline: Group) -> list[Sheet]:
         costs = [_cost(group.cost(key)) for key in COST_COLUMNS]
         others.append([group.name, shared, *map(_difference, gaps), *costs])
     return [
-        Sheet("Mean ± std over seeds", ["", "n", *(_words(key) for key in METRICS)], metrics),
+        Sheet("Mean ± std over seeds", ["", "n", *(_words(key) for key in COLUMNS)], metrics),
         Sheet(
             f"Paired difference to {baseline.name} [95 % interval], and cost",
             [
@@ -71,14 +71,14 @@ def html(tables: Sequence[Sheet]) -> str:
 def csv_text(groups: Sequence[Group], baseline: Group) -> str:
     """One line a group with plain numbers: mean, std, and for some metrics difference, low and high."""
     header = ["group", "method", "n"]
-    header += [f"{key}_{part}" for key in METRICS for part in ("mean", "std")]
+    header += [f"{key}_{part}" for key in COLUMNS for part in ("mean", "std")]
     header += [f"{key}_{part}" for key in PAIRED for part in ("difference", "low", "high")]
     with io.StringIO() as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*header, *COST_COLUMNS])
         for group in groups:
             row: list[object] = [group.name, group.runs[0].method, len(group.runs)]
-            for key in METRICS:
+            for key in COLUMNS:
                 row += group.spread(key) or (None, None)
             for key in PAIRED:
                 gap = None if group is baseline else difference(group, baseline, key)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from structalign.costs import COSTS
+from structalign.paths import COSTS
 from structalign.store import read_json
 
 STAGES = ("frames", "features", "train", "embed")

@@ -8,6 +8,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
+from structalign.evaluation.metrics import METRICS
 from structalign.store import whole
 
 COLUMNS = ("split", "row", "gallery", "direction", "after", "task", "metric", "value", "partial")
@@ -44,7 +45,7 @@ def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]
         last = list(found["t2v"])[-1]
         rows.append(
             {"row": name}
-            | {metric: found["t2v"][last].get(metric) for metric in ("R@1", "R@5", "R@10", "MedR", "MeanR")}
+            | {metric: found["t2v"][last].get(metric) for metric in METRICS}
             | {"v2t_R@1": found["v2t"][last].get("R@1")}
             | {"BWF_seen": found["bwf_seen"][last], "BWF_task": found["bwf_task"][last]}
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.search.similarity import sentence_mean, sentence_video, word_frame
+from structalign.search.similarity import sentence_mean, sentence_video, video_vectors, word_frame
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def unit_frames(frames: Tensor) -> Tensor:
 
 def mean_of_units(frames: Tensor) -> Tensor:
     """n(mean_n n(f_n)): [V, 1, D]."""
-    return F.normalize(F.normalize(frames, dim=-1).mean(dim=1, keepdim=True), dim=-1)
+    return video_vectors(frames)[:, None]
 
 
 def unit_mean(frames: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from structalign.model.checkpoint import Config, read_config
 from structalign.model.device import prepare_device
 from structalign.model.video_text import TextEmbeddings
 from structalign.model.views import normalised_view
+from structalign.paths import BACKBONE
 from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
@@ -106,6 +107,6 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
 def _backbone(project: Path, name: str) -> Path:
     """The pipeline's copy, if it is of the backbone `name`; else the folder of that name in the project, or the hub."""
     first = project / "checkpoints" / "t00"
-    if (project / "work" / "backbone").exists() and first.exists() and read_config(first).backbone == name:
-        return project / "work" / "backbone"
+    if (project / BACKBONE).exists() and first.exists() and read_config(first).backbone == name:
+        return project / BACKBONE
     return project / name if (project / name).is_dir() else resolve(name)

@@ -48,10 +48,14 @@ def mean_of_best(cosine: Tensor, best: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask.any(dim=1)[:, None], (over_words + best.mean(dim=2)) / 2, 0)
 
 
+def video_vectors(frames: Tensor) -> Tensor:
+    """One vector a video, n(mean_n n(f_n)): [V, N, D] -> [V, D]."""
+    return F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
+
+
 def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
     """g = <n(sentence), n(mean_n n(f_n))>. sentences: [Q, D]; frames: [V, N, D]. Returns [Q, V] in [-1, 1]."""
-    videos = F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
-    return F.normalize(sentences, dim=-1) @ videos.T
+    return F.normalize(sentences, dim=-1) @ video_vectors(frames).T
 
 
 def sentence_mean(sentences: Tensor, frames: Tensor) -> Tensor:

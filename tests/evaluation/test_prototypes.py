@@ -5,10 +5,10 @@ import torch
 from safetensors.numpy import load_file
 from tiny import noise
 
-from structalign.evaluation.prototypes import collapse, video_vectors, write_prototypes
+from structalign.evaluation.prototypes import collapse, write_prototypes
 from structalign.learning.etf import simplex_etf
 from structalign.model.video_text import TextEmbeddings
-from structalign.search.similarity import caption_vectors
+from structalign.search.similarity import caption_vectors, video_vectors
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:

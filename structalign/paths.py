@@ -1,0 +1,27 @@
+"""Where the pipeline keeps what: one folder or file a stage and task, relative to the project's root."""
+
+from pathlib import Path
+
+DATA = Path("data")
+CHECKPOINTS = Path("checkpoints")
+REPORTS = Path("reports")
+WORK = Path("work")
+
+BACKBONE = WORK / "backbone"
+CODE = WORK / "code"
+COSTS = WORK / "costs"
+FEATURES = WORK / "features"
+FRAMES = WORK / "frames"
+GALLERIES = WORK / "gallery"
+GEOMETRY = WORK / "geometry"
+INDEXES = WORK / "index"
+LOGS = WORK / "logs"
+MANIFEST = WORK / "manifest"
+QUARANTINE = WORK / "quarantine"
+SCORES = WORK / "scores"
+THUMBNAILS = WORK / "thumbs"
+
+
+def index_of(task: str) -> Path:
+    """The index of the galleries up to a task."""
+    return INDEXES / f"{task}.json"
