@@ -1,11 +1,11 @@
-"""What code a stage runs, as one digest of its module and of all that this imports: dvc.yaml depends on it.
+"""The digest of a stage's code: of its module and of all modules of our own that this imports.
 
-The digest is of syntax trees: comments, docstrings and layout leave it alone, and so do the places of our own modules,
-each of which enters by what it holds. It is the same under every Python that the project supports.
+Only the syntax tree counts, so comments, docstrings and layout do not. An imported module of our own counts by its
+digest, not by its name, so it may move. Python 3.11, 3.12 and 3.13 give the same digest.
 
-What Python runs on the way to a module, the `__init__` of its packages, belongs to it, apart from a `__getattr__`
-there, which waits until it is asked. The `__init__` of `stages` is left out: it watches over the process and changes
-no result. A template counts with the module beside it that names it.
+Python runs the `__init__` of a package before its modules, so it counts. Its `__getattr__` counts only for a module
+that imports a name from the package. The `__init__` of `stages` does not count: it watches the process and changes no
+result. A template counts with the module beside it that names it.
 """
 
 import ast
@@ -30,7 +30,7 @@ LOADED_BY_NAME: Mapping[str, Sequence[str]] = {
 }
 
 Import = ast.Import | ast.ImportFrom
-# what these fields say, follows from the rest of the tree or has no effect
+# fields of syntax trees that have no effect, or follow from the rest of the tree
 SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
 TEMPLATE = ".j2"
 

@@ -1,16 +1,19 @@
 """A digest of code changes with what the code does, not with how it is written or where it is."""
 
 import ast
+import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from codemap import CODE, ROOT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structalign import code_digest
@@ -24,6 +27,7 @@ PLAIN = dedent(
     """A module."""
 
     import os
+    from math import pi
     from toy.below import one, two
 
     SIZE = {"a": 1.5}
@@ -101,6 +105,8 @@ def test_how_code_is_written_leaves_the_digest_alone(toy: Toy, old: str, new: st
         ("factor", "other"),
         ("import os", "import sys"),
         ("import os", "import os as sys"),
+        ("from math", "from numpy"),
+        ("import pi", "import tau"),
         ("import one, two", "import one"),
         ("import one, two", "import one, one as two"),
         ("import one, two", "import one as two, two as one"),
@@ -113,6 +119,7 @@ def test_what_code_does_changes_the_digest(toy: Toy, old: str, new: str) -> None
     assert toy.digest(TOY | {"toy.main": PLAIN.replace(old, new)}) != toy.digest(TOY)
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_comments_and_blank_lines_anywhere_leave_the_digest_alone(
     tmp_path_factory: pytest.TempPathFactory, draw: random.Random
@@ -135,6 +142,8 @@ WAYS = {  # to import `value` of a module: {0} its package, {1} its own name
     "star": "from {0}.{1} import *\nprint(value)",
     "in a function": "def f():\n    from {0}.{1} import value\n    return value",
     "in a branch": "try:\n    from {0}.{1} import value\nexcept ImportError:\n    value = 1",
+    "in a handler": "try:\n    import fast\nexcept ImportError:\n    from {0}.{1} import value",
+    "in a case": "match 1:\n    case 1:\n        from {0}.{1} import value",
     "in a lambda's neighbour": "f = lambda: 1\nif f():\n    pass\nelse:\n    from {0}.{1} import value",
     "unless checking types": (
         "from typing import TYPE_CHECKING\nif not TYPE_CHECKING:\n    from {0}.{1} import value\nelse:\n    value = 1"
@@ -184,6 +193,7 @@ def graphs(draw: st.DrawFn) -> list[set[int]]:
     return [draw(st.sets(st.integers(at + 1, size - 1))) if at + 1 < size else set() for at in range(size)]
 
 
+@settings(deadline=None)  # some hundred files are written and read
 @given(graphs(), st.data())
 def test_an_edit_changes_the_digests_of_those_who_import_it_and_no_others(
     tmp_path_factory: pytest.TempPathFactory, imports: list[set[int]], data: st.DataObject
@@ -268,10 +278,12 @@ def test_what_a_package_runs_on_the_way_counts_and_what_it_offers_does_not(toy: 
     assert digest(asks, offered="2") != digest(asks) != digest(asks, value=2)
 
 
-def test_a_package_may_gather_its_modules(toy: Toy) -> None:
+@pytest.mark.parametrize("package", ["toy.low", ""], ids=["absolute", "relative"])
+def test_a_package_may_gather_its_modules(toy: Toy, package: str) -> None:
     def digest(value: int) -> str:
         code = toy.code({"toy.main": "from toy.low.a import x", "toy.low.a": "x = 1", "toy.low.b": f"y = {value}"})
-        (toy.root / "toy/low/__init__.py").write_text("from toy.low.a import x\nfrom toy.low.b import y\n", "utf-8")
+        gathers = f"from {package}.a import x\nfrom {package}.b import y\n"
+        (toy.root / "toy/low/__init__.py").write_text(gathers, encoding="utf-8")
         return code.digest("toy.main")
 
     assert digest(1) == digest(1) != digest(2)
@@ -382,6 +394,17 @@ def test_a_real_module_moved_has_the_same_digests(tmp_path: Path, stages: dict[s
         text = file.read_text(encoding="utf-8")
         file.write_text(re.sub(r"\bstructalign\.store\b", "structalign.ground.disk.files", text), encoding="utf-8")
     assert _real(copy) == stages
+
+
+def test_an_installed_library_has_the_digests_of_the_source(tmp_path: Path) -> None:
+    _copied(tmp_path)
+    shutil.rmtree(tmp_path / "stages")
+    program = "from structalign.code_digest import Code; print(Code().digest('structalign.report.page'))"
+    installed = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], env=installed, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == CODE.digest("structalign.report.page")
 
 
 def _copied(folder: Path) -> Code:

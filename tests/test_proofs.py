@@ -4,6 +4,7 @@ One project serves all rows. After each, the change is taken back and the run ca
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ def project(run_once: Project) -> Iterator[Project]:
     """The project as it was after the first run, and again so afterwards."""
     before = run_once.results()
     yield run_once
+    for experiment in run_once.experiments():
+        run_once.run("git", "update-ref", "-d", experiment)
     restored = run_once.results() == before
     run_once.run("git", "checkout", "-q", ".")
     run_once.run("git", "clean", "-fdq")
@@ -86,6 +89,89 @@ def test_a_parameter_runs_its_row_and_the_run_cache_takes_it_back(
     # the report's small files lie in git, which DVC's run cache does not restore
     assert project.repro() == {"report"}
     assert project.results() == before
+
+
+def every(stage: str) -> set[str]:
+    """The stages of a name, one a task."""
+    return {f"{stage}@t{task:02d}" for task in range(1, TASKS + 1)}
+
+
+def edit(project: Project, file: str, addition: str = "EDITED = True") -> None:
+    """Add a line to a file of the project's code."""
+    path = project.root / file
+    path.write_text(f"{path.read_text(encoding='utf-8')}\n{addition}\n", encoding="utf-8")
+
+
+def test_a_comment_runs_the_check_alone(project: Project) -> None:
+    edit(project, "structalign/store.py", "# every stage imports this")
+    edit(project, "stages/train.py", "# a stage")
+    assert project.repro() == {"check"}
+    assert project.repro() == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "addition", "row"),
+    [
+        # what they write is as before, apart from the seconds that the report shows
+        ("structalign/model/prefix.py", "EDITED = True", every("features") | {"report"}),
+        ("structalign/learning/losses.py", "EDITED = True", every("train") | {"report"}),
+        ("structalign/report/page.html.j2", "<!-- edited -->", {"report"}),
+        ("structalign/report/compare.html.j2", "<!-- no stage uses it -->", set()),
+        ("structalign/cli/search.py", "EDITED = True", set()),
+    ],
+)
+def test_edited_code_runs_the_stages_that_use_it(project: Project, file: str, addition: str, row: set[str]) -> None:
+    edit(project, file, addition)
+    assert project.repro() == row | {"check"}
+
+
+def test_a_moved_module_runs_the_check_alone(project: Project) -> None:
+    code = project.root / "structalign"
+    (code / "ground").mkdir()
+    (code / "ground/__init__.py").touch()
+    (code / "store.py").rename(code / "ground/disk.py")
+    for file in [*code.rglob("*.py"), *(project.root / "stages").glob("*.py")]:
+        text = file.read_text(encoding="utf-8")
+        file.write_text(re.sub(r"\bstructalign\.store\b", "structalign.ground.disk", text), encoding="utf-8")
+    assert project.repro() == {"check"}
+
+
+def edit_evaluation(project: Project, how: str) -> None:
+    """Edit a module that evaluate alone imports; an edit of another test would come from the run cache."""
+    edit(project, "structalign/report/yardstick.py", f"EDITED = {how!r}")
+
+
+def test_edited_code_runs_with_a_target(project: Project) -> None:
+    edit_evaluation(project, "target")
+    assert project.repro("evaluate@t02") == {"check", "evaluate@t02"}
+
+
+def test_a_stage_without_its_check_never_runs_edited_code(project: Project) -> None:
+    edit_evaluation(project, "single")
+    lock = (project.root / "dvc.lock").read_bytes()
+    assert project.repro("-s", "evaluate@t02") == set()
+    for way in ("-s", "--downstream"):
+        refused = project.run("dvc", "repro", way, "-f", "evaluate@t02", check=False)
+        assert refused.returncode != 0
+        assert "`dvc repro -s check evaluate@t02`" in refused.stderr
+        assert (project.root / "dvc.lock").read_bytes() == lock
+    assert project.repro("-s", "check", "evaluate@t02") == {"check", "evaluate@t02"}
+
+
+def test_edited_code_runs_in_a_folder_apart(project: Project) -> None:
+    edit_evaluation(project, "temp")
+    before = project.results()
+    assert executed(project.run("dvc", "exp", "run", "--temp")) == {"check"} | every("evaluate")
+    assert project.results() == before
+    assert len(project.experiments()) == 1
+
+
+def test_a_queued_run_keeps_the_code_that_it_was_queued_with(project: Project) -> None:
+    edit_evaluation(project, "queue")
+    project.run("dvc", "exp", "run", "--queue", "-n", "edited")
+    project.run("git", "checkout", "-q", "structalign")
+    project.run("dvc", "exp", "run", "--run-all")
+    assert executed(project.run("dvc", "queue", "logs", "edited")) == {"check"} | every("evaluate")
 
 
 def test_stored_videos_keep_every_byte_when_later_tasks_change(project: Project) -> None:
@@ -197,13 +283,25 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(
     assert project.run("git", "show", "HEAD:params.yaml").stdout == (project.root / "params.yaml").read_text()
 
 
-def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp_path: Path) -> None:
-    remote = tmp_path / "remote"
-    project.run("dvc", "remote", "add", "-q", "--local", "-d", "full", str(remote))
+def clone_of(project: Project, folder: Path) -> Project:
+    """A fresh clone of the project, and a remote that holds all its results."""
+    remote = folder / "remote"
+    project.run("dvc", "remote", "add", "-q", "--local", "-f", "-d", "full", str(remote))
     project.run("dvc", "push", "-q")
-    project.run("git", "clone", "-q", str(project.root), str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone", project.python)
+    project.run("git", "clone", "-q", str(project.root), str(folder / "clone"))
+    clone = Project(folder / "clone", project.python)
     clone.run("dvc", "remote", "add", "-q", "--local", "-d", "full", str(remote))
+    return clone
+
+
+def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp_path: Path) -> None:
+    clone = clone_of(project, tmp_path)
     done = clone.run("dvc", "exp", "run", "--pull", "-S", "crp.weight=0.5")
     assert executed(done) - {"check"} == lane("train", since=2)
     assert len(clone.experiments()) == 1
+
+
+def test_a_fresh_clone_pulls_what_edited_code_leaves_alone(project: Project, tmp_path: Path) -> None:
+    clone = clone_of(project, tmp_path)
+    edit_evaluation(clone, "pull")
+    assert executed(clone.run("dvc", "exp", "run", "--pull")) == {"check"} | every("evaluate")
