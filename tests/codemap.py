@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from structalign.code_digest import PACKAGES, Code
+from structalign.code_digest import Code
+from structalign.code_map import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 

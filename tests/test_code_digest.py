@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structalign import code_digest
-from structalign.code_digest import PACKAGES, Code, stage_digest
+from structalign.code_digest import Code, stage_digest
+from structalign.code_map import PACKAGES
 from structalign.errors import UserError
 
 Files = dict[str, str]

@@ -6,6 +6,7 @@ from codemap import closure, graph, imported, modules
 GROUND = {
     "paths",
     "code_digest",
+    "code_map",
     "errors",
     "machine",
     "params",

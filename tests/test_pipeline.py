@@ -18,7 +18,8 @@ from codemap import CODE, ROOT, calls, closure, imported, modules
 
 from stages.check import main as check
 from structalign.cli.params import params_of
-from structalign.code_digest import LOADED_BY_NAME, PACKAGES, stage_digest
+from structalign.code_digest import LOADED_BY_NAME, stage_digest
+from structalign.code_map import PACKAGES
 from structalign.data.tasks import deal
 
 STAGES: dict[str, Any] = {
