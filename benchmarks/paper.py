@@ -20,7 +20,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-import yaml
 
 from structalign.data.datasets import CaptionRow
 from structalign.data.dealing import write_manifest
@@ -30,6 +29,7 @@ from structalign.data.tasks import deal, write_tasks
 from structalign.errors import UserError
 from structalign.sections.all import overlay
 from structalign.store import read_json, write_json
+from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
 ROOT = Path(__file__).parents[1]
 WORDS = (
@@ -96,7 +96,7 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, t
     if folder.exists():
         raise UserError(f"{folder} is there already: name a folder that is not, with --folder.")
     folder.mkdir(parents=True)
-    params = preset(setting, yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+    params = preset(setting, load_yaml(ROOT / "params.yaml"))
     count = params.pop("tasks")
     for text in turned:
         key, _, value = text.partition("=")
@@ -104,8 +104,8 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, t
         tree = params
         for section in sections:
             tree = tree[section]
-        tree[last] = yaml.safe_load(value)
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+        tree[last] = parse_yaml(value, key)
+    (folder / "params.yaml").write_text(dump_yaml(params), encoding="utf-8")
     dealt = deal([f"category {number}" for number in range(categories)], count)
     write_tasks(dealt, folder / "tasks.yaml")
     rows = list(table(categories, round(share * train), captions, round(share * test)))
@@ -122,7 +122,7 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, t
 
 def preset(name: str, params: dict[str, Any]) -> dict[str, Any]:
     """The parameters with a preset over them, and those that it stands on."""
-    layer = yaml.safe_load((ROOT / f"presets/{name}.yaml").read_text(encoding="utf-8"))
+    layer = load_yaml(ROOT / f"presets/{name}.yaml")
     for base in layer.pop("presets", []):
         params = preset(base, params)
     overlay(params, layer)

@@ -10,9 +10,10 @@ from structalign.code_digest import Code, stage_digest
 from structalign.console import command
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS, load_yaml
+from structalign.params import PARAMS
 from structalign.sections.all import refuse_too_many, validate
 from structalign.store import whole_folder
+from structalign.strict_yaml import load_yaml
 
 CODE = Path("work/code")
 

@@ -5,34 +5,23 @@ declares for it, and an unknown key is an error, never ignored.
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from structalign.errors import UserError
+from structalign.strict_yaml import load_yaml
 
 PARAMS = Path("params.yaml")
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys, NaN and infinity are refused, values are read-only."""
+    """Base of every section: unknown keys, NaN, infinity and a text for a number are refused, values are read-only."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 M = TypeVar("M")
-
-
-def load_yaml(path: Path) -> Any:
-    """Read a YAML file; a missing or malformed one is a `UserError` that names it."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: run from the project's root.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise UserError(f"{path} is not valid YAML ({line}): mend it, or `git checkout {path}`.") from None
 
 
 def read(key: str, kind: type[M], path: Path = PARAMS) -> M:
@@ -43,7 +32,7 @@ def read(key: str, kind: type[M], path: Path = PARAMS) -> M:
             raise UserError(f"{path} lacks `{key}`: `git checkout {path}` puts the file back.")
         value = value[part]
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(key, error)}") from None
 

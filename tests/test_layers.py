@@ -16,6 +16,7 @@ GROUND = {
     "seeds",
     "scratch",
     "sections",
+    "strict_yaml",
     "wording",
 }
 MAY_SEE = {

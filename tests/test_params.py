@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from codemap import ROOT
 from dvc.utils.serialize import modify_yaml
 
@@ -16,15 +15,16 @@ from structalign.errors import UserError
 from structalign.params import read
 from structalign.sections.all import keys, leaves, refuse_too_many, validate
 from structalign.sections.optim import Phase
+from structalign.strict_yaml import load_yaml, parse_yaml
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+PIPELINE: dict[str, Any] = load_yaml(ROOT / "dvc.yaml")
 TASKS = deal(["a", "b", "c"], 3)
 
 
 def edited(key: str, value: Any) -> dict[str, Any]:
     """The tree of params.yaml with one dotted key set."""
-    tree: dict[str, Any] = copy.deepcopy(yaml.safe_load(TEXT))
+    tree: dict[str, Any] = copy.deepcopy(parse_yaml(TEXT, "params.yaml"))
     node = tree
     *path, last = key.split(".")
     for part in path:
@@ -48,7 +48,7 @@ def promised() -> dict[str, str]:
 
 
 def test_the_params_in_git_are_valid() -> None:
-    validate(yaml.safe_load(TEXT))
+    validate(parse_yaml(TEXT, "params.yaml"))
 
 
 def test_every_key_has_a_comment_with_its_first_stage() -> None:
@@ -119,7 +119,7 @@ def test_a_wrong_value_is_refused_with_the_way_out(key: str, value: Any, said: s
 
 @pytest.mark.parametrize("key", keys())
 def test_a_missing_key_is_refused(key: str) -> None:
-    tree = yaml.safe_load(TEXT)
+    tree = parse_yaml(TEXT, "params.yaml")
     *path, last = key.split(".")
     node = tree
     for part in path:
@@ -147,13 +147,26 @@ def test_a_capacity_below_the_categories_is_refused() -> None:
         refuse_too_many(validate(edited("etf.capacity", 3)), 4)
 
 
-def test_a_number_that_yaml_1_1_reads_as_text_is_a_number(tmp_path: Path) -> None:
-    """`dvc exp run -S optim.first.lr=1e-5` writes 1e-05, which PyYAML reads as text."""
+def test_a_number_that_dvc_writes_without_a_point_is_read(tmp_path: Path) -> None:
+    """`dvc exp run -S optim.first.lr=1e-5` writes 1e-05."""
     file = tmp_path / "params.yaml"
     file.write_text(re.sub(r"\n    lr: \S+", "\n    lr: 1e-05", TEXT), encoding="utf-8")
-    assert yaml.safe_load(file.read_text(encoding="utf-8"))["optim"]["first"]["lr"] == "1e-05"
     assert read("optim.first", Phase, file).lr == 1e-5
-    assert validate(yaml.safe_load(file.read_text(encoding="utf-8"))).optim.later.lr == 1e-5
+    assert validate(load_yaml(file)).optim.later.lr == 1e-5
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", "7"), ("crp.weight", "1e-3"), ("features.flip", "true")])
+def test_a_text_is_no_number_and_no_truth_value(key: str, value: str) -> None:
+    """DVC's lock would have the text."""
+    with pytest.raises(UserError, match=f"`{key}` = {value} must be"):
+        validate(edited(key, value))
+
+
+def test_a_single_value_that_is_a_text_is_no_number(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("seed: '7'\n", encoding="utf-8")
+    with pytest.raises(UserError, match="`seed` = '7'"):
+        read("seed", int, file)
 
 
 def test_dvc_changes_the_line_of_the_number_that_is_turned_and_no_other(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from codemap import CODE, ROOT, calls, closure, imported, modules
 
 from stages.check import main as check
@@ -21,11 +20,10 @@ from structalign.cli.params import params_of
 from structalign.code_digest import LOADED_BY_NAME, stage_digest
 from structalign.code_map import PACKAGES
 from structalign.data.tasks import deal
+from structalign.strict_yaml import load_yaml
 
 STAGES: dict[str, Any] = {
-    name: stage
-    for file in ("dvc.yaml", "joint/dvc.yaml")
-    for name, stage in yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["stages"].items()
+    name: stage for file in ("dvc.yaml", "joint/dvc.yaml") for name, stage in load_yaml(ROOT / file)["stages"].items()
 }
 TASKS = deal(["first", "later"], 2)  # one row of each kind
 
@@ -52,7 +50,7 @@ def test_the_check_depends_on_all_code_and_writes_a_digest_for_every_stage(
     monkeypatch.chdir(tmp_path)
     check()
     written = {file.name: file.read_text(encoding="utf-8").strip() for file in Path("work/code").iterdir()}
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml(Path("params.yaml"))
     assert written == {stage: stage_digest(CODE, stage, params) for stage in set(STAGES) - {"check"}}
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from codemap import ROOT
 
 from structalign.cli.preset import preset
 from structalign.data.tasks import deal, read_tasks, write_tasks
 from structalign.errors import UserError
 from structalign.sections.all import leaves, validate
+from structalign.strict_yaml import load_yaml
 
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 
@@ -42,20 +42,20 @@ def _changed() -> str:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_gives_valid_params(project: Path, name: str) -> None:
     preset([name])
-    validate(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")))
+    validate(load_yaml(Path("params.yaml")))
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_changes_the_keys_it_names_and_no_other(project: Path, name: str) -> None:
-    before = dict(leaves(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))))
+    before = dict(leaves(load_yaml(Path("params.yaml"))))
     preset([name])
-    after = dict(leaves(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))))
+    after = dict(leaves(load_yaml(Path("params.yaml"))))
     assert after == {**before, **_named(name)}
 
 
 def _named(name: str) -> dict[str, Any]:
     """The keys that a preset sets, those of the presets that it stands on included."""
-    tree = yaml.safe_load(Path(f"presets/{name}.yaml").read_text(encoding="utf-8"))
+    tree = load_yaml(Path(f"presets/{name}.yaml"))
     tree.pop("tasks", None)
     below = [_named(base) for base in tree.pop("presets", [])]
     return {key: value for keys in [*below, dict(leaves(tree))] for key, value in keys.items()}
@@ -74,7 +74,7 @@ def test_a_benchmark_s_preset_holds_what_was_published(
     project: Path, name: str, tasks: int, frames: int, experts: int, lr: float, zero_shot: float
 ) -> None:
     preset([name])
-    params = validate(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")))
+    params = validate(load_yaml(Path("params.yaml")))
     assert len(read_tasks()) == tasks
     assert (params.frames.per_video, params.adapters.experts, params.optim.later.lr) == (frames, experts, lr)
     assert (params.optim.first.lr, params.optim.shared.batch, params.crp.weight) == (2e-5, 32, 10)
@@ -85,7 +85,7 @@ def test_a_preset_stands_on_others_and_wins_over_them(project: Path) -> None:
     Path("presets/one.yaml").write_text("crp: {weight: 1}\nseed: 7\n", encoding="utf-8")
     Path("presets/two.yaml").write_text("presets: [one]\ncrp: {weight: 2}\n", encoding="utf-8")
     preset(["two"])
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml(Path("params.yaml"))
     assert (params["crp"]["weight"], params["seed"]) == (2, 7)
 
 
@@ -111,6 +111,19 @@ def test_comments_stay(project: Path) -> None:
     assert comments() == before
 
 
+def test_a_text_in_quotes_stays_a_text(project: Path) -> None:
+    Path("presets/mine.yaml").write_text("backbone: {name: 'no'}\n", encoding="utf-8")
+    preset(["mine"])
+    assert load_yaml(Path("params.yaml"))["backbone"]["name"] == "no"
+
+
+def test_a_preset_is_read_strictly(project: Path) -> None:
+    Path("presets/mine.yaml").write_text("crp:\n  weight: 1\nseed: 010\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"presets/mine.yaml, line 3: `seed` = 010 .* write 10"):
+        preset(["mine"])
+    assert _changed() == "?? presets/mine.yaml\n"
+
+
 def test_ten_tasks_hold_two_categories_each_in_the_old_order(project: Path) -> None:
     before = [name for task in read_tasks().values() for name in task.categories]
     preset(["tasks-10"])
@@ -123,7 +136,7 @@ def test_a_later_preset_wins(project: Path) -> None:
     Path("presets/one.yaml").write_text("crp: {weight: 1}\nseed: 7\n", encoding="utf-8")
     Path("presets/two.yaml").write_text("crp: {weight: 2}\n", encoding="utf-8")
     preset(["one", "two"])
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml(Path("params.yaml"))
     assert (params["crp"]["weight"], params["seed"]) == (2, 7)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 from toy import Project, categories, clips, executed, make_clip, make_project, quick_python, write_captions
@@ -21,6 +20,7 @@ from structalign.data.tasks import deal, write_tasks
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
+from structalign.strict_yaml import load_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def test_a_parameter_runs_its_row_and_the_run_cache_takes_it_back(
     project: Project, key: str, value: Any, row: set[str]
 ) -> None:
     before = project.results()
-    old = yaml.safe_load((project.root / "params.yaml").read_text(encoding="utf-8"))
+    old = load_yaml(project.root / "params.yaml")
     project.set(key, value)
     assert project.repro() - {"check"} == row
     for part in key.split("."):

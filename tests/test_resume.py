@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from codemap import ROOT
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -23,6 +22,7 @@ from toy import Project, make_project, quick_python
 from structalign.cli.params import params_of
 from structalign.data.tasks import deal
 from structalign.sections.all import Params
+from structalign.strict_yaml import load_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -238,8 +238,8 @@ def test_what_is_kept_is_keyed_by_all_parameters_of_the_stage(
     monkeypatch.setattr(module, "scratch", record)
     with pytest.raises(KeyboardInterrupt):
         module.main("t02")
-    params = Params.model_validate(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")))
-    described = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    params = Params.model_validate(load_yaml(Path("params.yaml")))
+    described = load_yaml(ROOT / "dvc.yaml")["stages"][stage]
     *_, listed = params_of(described, deal(["first", "later"], 2))
     for key in listed - exempt:
         value: Any = params

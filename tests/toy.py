@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import imageio_ffmpeg
-import yaml
 from codemap import ROOT
 
 from structalign.data.tasks import deal, write_tasks
+from structalign.strict_yaml import dump_yaml, load_yaml
 
 # small numbers, and a fixed start for every key that a proof changes, whatever params.yaml's defaults become
 SMALL = {
@@ -72,13 +72,13 @@ class Project:
     def set(self, key: str, value: Any) -> None:
         """Write one dotted key of params.yaml."""
         file = self.root / "params.yaml"
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = load_yaml(file)
         node = tree
         *path, last = key.split(".")
         for part in path:
             node = node[part]
         node[last] = value
-        file.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+        file.write_text(dump_yaml(tree), encoding="utf-8")
 
     def experiments(self) -> list[str]:
         """The git references of the recorded experiments (`dvc exp list`, without its second of start)."""

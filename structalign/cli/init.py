@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from ruamel.yaml import YAML
 
+from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.console import track
 from structalign.data.datasets import CaptionRow, categories, read_captions
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import TASKS, deal, read_tasks, write_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS, load_yaml, read
+from structalign.params import PARAMS, read
 from structalign.paths import DATA
 from structalign.sections.all import leaves, written
-from structalign.store import whole, whole_folder
+from structalign.store import whole_folder
+from structalign.strict_yaml import load_yaml, parse_yaml
 from structalign.wording import counted
 
 # `dvc add` keeps what was edited in data/ since: `dvc checkout` stops half-way where something would be lost
@@ -117,10 +118,14 @@ def refuse_uncommitted_tasks() -> None:
 
 def refuse_turned() -> None:
     """`UserError` if params.yaml has numbers that are not committed: the new project would start from them unawares."""
-    shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True, check=False)
+    command = ["git", "show", f"HEAD:./{PARAMS}"]
+    shown = subprocess.run(command, capture_output=True, check=False)
     if shown.returncode:  # nothing is committed yet
         return
-    committed = dict(leaves(YAML(typ="safe", pure=True).load(shown.stdout)))
+    try:
+        committed = dict(leaves(parse_yaml(shown.stdout, f"HEAD:{PARAMS}") or {}))
+    except UserError as error:
+        raise UserError(f"{str(error)[:-1]} and commit {PARAMS}: the last commit is read, too.") from None
     turned = [
         f"{key} {written(committed.get(key))} -> {written(value)}"
         for key, value in leaves(load_yaml(PARAMS))
@@ -136,14 +141,11 @@ def refuse_turned() -> None:
 
 def set_params(values: Mapping[str, Mapping[str, Any]]) -> None:
     """Write values into sections of params.yaml; its comments stay."""
-    yaml = YAML()
-    yaml.width = 4096
-    params = yaml.load(PARAMS)
+    params = load_with_comments(PARAMS)
     if any(params[section] != {**params[section], **new} for section, new in values.items()):
         for section, new in values.items():
             params[section].update(new)
-        with whole(PARAMS) as part:
-            yaml.dump(params, part)
+        dump_with_comments(params, PARAMS)
 
 
 def dvc_add() -> None:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ruamel.yaml import YAML
 
+from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.data.tasks import TASKS, category_ids, deal, read_tasks, write_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS, load_yaml
+from structalign.params import PARAMS
 from structalign.sections.all import leaves, overlay, refuse_too_many, refuse_unknown, validate, written
-from structalign.store import whole
 
 PRESETS = Path("presets")
 
@@ -30,13 +29,11 @@ def preset(
     diff: Annotated[bool, typer.Option("--diff", help="Show what would change, and change nothing.")] = False,
 ) -> None:
     """Overlay presets on params.yaml; comments stay, uncommitted edits are never overwritten."""
-    yaml = YAML()  # YAML 1.2; comments and the writing of untouched numbers survive
-    yaml.width = 4096
-    validate(load_yaml(PARAMS))
-    params, tasks = yaml.load(PARAMS), read_tasks()
+    params, tasks = load_with_comments(PARAMS), read_tasks()
+    validate(params)
     before, tasks_before = dict(leaves(params)), tasks
     categories = list(category_ids(tasks))
-    for differences in (layer for name in names for layer in read_layers(yaml, name)):
+    for differences in (layer for name in names for layer in read_layers(name)):
         if "tasks" in differences:
             tasks = deal(categories, differences.pop("tasks"))
         overlay(params, differences)
@@ -51,31 +48,30 @@ def preset(
     for path in [PARAMS] * bool(changes) + [TASKS] * bool(dealt):
         refuse_uncommitted(path)
     if changes:
-        with whole(PARAMS) as temporary:
-            yaml.dump(params, temporary)
+        dump_with_comments(params, PARAMS)
     if dealt:
         write_tasks(tasks)
 
 
-def read_layers(yaml: YAML, name: str, above: tuple[str, ...] = ()) -> Iterator[MutableMapping[str, Any]]:
+def read_layers(name: str, above: tuple[str, ...] = ()) -> Iterator[MutableMapping[str, Any]]:
     """The differences of the presets that `name` stands on, in order, then its own."""
     if name in above:
         raise UserError(f"{PRESETS / name}.yaml stands on itself ({' -> '.join([*above, name])}): mend its `presets`.")
-    differences = read_preset(yaml, name)
+    differences = read_preset(name)
     for base in differences.pop("presets", []):
-        yield from read_layers(yaml, base, (*above, name))
+        yield from read_layers(base, (*above, name))
     yield differences
 
 
-def read_preset(yaml: YAML, name: str) -> MutableMapping[str, Any]:
+def read_preset(name: str) -> MutableMapping[str, Any]:
     """The differences that presets/<name>.yaml holds; a `UserError` if there are none, or a key is unknown."""
     path = PRESETS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
         raise UserError(f"{path} does not exist; there are the presets {known or '(none)'}.")
-    if not isinstance(load_yaml(path), dict):
+    tree = load_with_comments(path)
+    if not isinstance(tree, MutableMapping):
         raise UserError(f"{path} holds no parameters: write those that differ from {PARAMS}, or delete the file.")
-    tree: MutableMapping[str, Any] = yaml.load(path)
     parameters = {key: value for key, value in tree.items() if key not in ("presets", "tasks")}
     refuse_unknown(parameters, str(path), "mend the preset")
     if not isinstance(tree.get("presets", []), list):

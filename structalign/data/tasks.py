@@ -9,12 +9,12 @@ A category's global id, its ETF vertex and its prototype follow the order of thi
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from structalign.errors import UserError
-from structalign.params import Section, explain, load_yaml
+from structalign.params import Section, explain
 from structalign.store import whole
+from structalign.strict_yaml import dump_yaml, load_yaml
 from structalign.wording import counted
 
 TASKS = Path("tasks.yaml")
@@ -95,9 +95,8 @@ def _verify(tasks: dict[str, Task], path: Path) -> None:
 def write_tasks(tasks: dict[str, Task], path: Path = TASKS) -> None:
     """Write tasks.yaml whole."""
     rows = {"tasks": {name: task.model_dump() for name, task in tasks.items()}}
-    text = yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, default_flow_style=None, width=10_000)
     with whole(path) as temporary:
-        temporary.write_text(HEADER + text, encoding="utf-8")
+        temporary.write_text(HEADER + dump_yaml(rows), encoding="utf-8")
 
 
 def category_ids(tasks: dict[str, Task]) -> dict[str, int]:

@@ -12,12 +12,11 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
 from structalign.paths import MANIFEST
 from structalign.sections.all import leaves
+from structalign.strict_yaml import parse_yaml
 
 COLUMNS = (*METRICS, "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
 PAIRED = ("R@1", "BWF_seen", "BWF_task")
@@ -200,6 +199,8 @@ def _read(revision: str) -> list[Run]:
     """The pipeline's run at a revision and, where one was made, the joint lane's."""
     from dvc.api import DVCFileSystem
     from dvc.scm import RevError, resolve_rev
+    from dvc.utils.serialize import YAMLFileCorruptedError
+    from dvc.utils.serialize import parse_yaml as parse_dvc_file
 
     with _repository() as repository:
         try:
@@ -218,13 +219,26 @@ def _read(revision: str) -> list[Run]:
         found = content(path)
         return json.loads(found) if found else None
 
-    params = _yaml(content("params.yaml"))
+    def written(path: str) -> Any:
+        """What a user wrote."""
+        found = content(path)
+        return parse_yaml(found, f"{revision}:{path}") if found else None
+
+    def recorded_by_dvc(path: str) -> Any:
+        """What DVC wrote, which may hold what `parse_yaml` wants in quotes."""
+        found = content(path)
+        try:
+            return parse_dvc_file(found, path) if found else None
+        except YAMLFileCorruptedError:
+            raise UserError(f"{revision}:{path} is damaged: `git checkout {path}` puts the file back.") from None
+
+    params = written("params.yaml")
     metrics = record("reports/metrics.json")
     if not params or not metrics:
         raise UserError(f"{revision} has no reports/metrics.json: `dvc repro` makes it.")
     listed = content("tasks.yaml")
-    tasks, lock = (_yaml(listed) or {}).get("tasks", {}), _yaml(content("dvc.lock"))
-    kept = (_yaml(content("data.dvc")) or {}).get("outs", [{}])[0].get("md5", "none")
+    tasks, lock = (written("tasks.yaml") or {}).get("tasks", {}), recorded_by_dvc("dvc.lock")
+    kept = (recorded_by_dvc("data.dvc") or {}).get("outs", [{}])[0].get("md5", "none")
     now = {"tasks.yaml": hashlib.md5(listed or b"", usedforsecurity=False).hexdigest(), "data": kept}
     if changed := made_of_other(now, lock, "prepare"):
         raise UserError(f"{revision} has another {changed} than its results are of: `dvc repro` mends it.")
@@ -235,17 +249,12 @@ def _read(revision: str) -> list[Run]:
     flat = collection | dict(leaves(params))
     seed = int(flat.pop("seed"))
     runs = [Run(revision, seed, flat, metrics, spent(record("reports/costs.json") or {}))]
-    joint, its_lock = record("reports/joint/metrics.json"), _yaml(content("joint/dvc.lock"))
+    joint, its_lock = record("reports/joint/metrics.json"), recorded_by_dvc("joint/dvc.lock")
     manifest = {str(MANIFEST): recorded(lock, "report", str(MANIFEST))}
     if joint and not (outdated(params, its_lock, list(tasks)) or made_of_other(manifest, its_lock, "joint")):
         row, joint = flat | {"method.name": "joint"}, joint | {"partial": metrics.get("partial")}
         runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))
     return runs
-
-
-def _yaml(content: bytes | None) -> Any:
-    # YAML 1.2, as DVC reads it: `1e-05` is a number.
-    return YAML(typ="safe", pure=True).load(content.decode()) if content else None
 
 
 def spent(costs: Mapping[str, Any]) -> dict[str, Any]:

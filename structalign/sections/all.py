@@ -152,9 +152,6 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
     for key, about in keys().items():
         if key not in given:
             raise UserError(f"{source} lacks `{key}` ({about.allowed}: {about.meaning}); {way_out}.")
-        # pydantic takes `true` for the number 1
-        if isinstance(given[key], bool) and about.allowed != in_words({"type": "boolean"}):
-            raise UserError(f"{source}: `{key}` = {written(given[key])} must be {about.allowed}; {way_out}.")
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 from codemap import ROOT
 from command import begin_project, structalign
 
 from structalign.data.datasets import read_captions
 from structalign.data.tasks import read_tasks
+from structalign.strict_yaml import load_yaml
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_benchmark_becomes_a_project_and_its_own_files_stay_as_they_are(
     assert "20 training videos, 20 test videos, 40 captions, 20 categories, 10 tasks" in said
     assert "missing videos: 1 (t10 1); numbers of a run will be marked partial" in said
     assert len(read_captions(Path("data"), read_tasks())) == 40
-    assert yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["nfiles"] == 40
+    assert load_yaml(Path("data.dvc"))["outs"][0]["nfiles"] == 40
     mine = (own / "videos/video0.mp4").stat()
     assert (mine.st_nlink, bool(mine.st_mode & 0o200)) == (1, True)
 
@@ -81,7 +81,7 @@ def test_the_preset_that_it_names_fits(own: Path, project: Path) -> None:
     said = imported(own)[1]
     assert "structalign preset msrvtt-10\n" in said
     assert structalign("preset", "msrvtt-10")[0] == 0
-    assert yaml.safe_load(Path("params.yaml").read_text())["expected"]["zero_shot"] == 22.14
+    assert load_yaml(Path("params.yaml"))["expected"]["zero_shot"] == 22.14
 
 
 def test_data_that_dvc_does_not_keep_are_not_replaced(own: Path, project: Path) -> None:

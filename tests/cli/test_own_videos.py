@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from command import begin_project, structalign
+from dvc.utils.serialize import load_yaml as load_dvc_file
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from structalign.cli.init import set_params
 from structalign.data.inspection import inspect
 from structalign.data.tasks import category_ids, deal, read_tasks, write_tasks
 from structalign.sections.data import Data
+from structalign.strict_yaml import load_yaml
 
 REAL = "openai/clip-vit-base-patch32"
 SKIP = Data(on_broken="skip", timeout=60)
@@ -57,7 +59,7 @@ def test_init_makes_a_project_of_a_folder(own: Path, project: Path) -> None:
     assert [b for a, b in zip(before, after, strict=True) if a != b] == [
         f"  name: {REAL} # a CLIP folder or a name on the hub; paper {REAL} -> prepare"
     ]
-    assert yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["nfiles"] == 9
+    assert load_yaml(Path("data.dvc"))["outs"][0]["nfiles"] == 9
     assert not Path("data/notes.txt").exists()
     assert (own / "videos/clip 0.mkv").stat().st_nlink == 1
     assert structalign("data", "check")[0] == 0
@@ -102,6 +104,33 @@ def test_init_does_not_start_from_numbers_that_are_not_committed(own: Path, proj
     code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
     assert (code, "(adapters.rank 8 -> 4): commit them" in said) == (1, True)
     assert not Path("data").exists()
+
+
+def test_init_reads_the_committed_numbers_as_those_in_the_file(own: Path, project: Path) -> None:
+    """`dvc exp run -S optim.first.lr=1e-5` writes 1e-05, which YAML 1.1 takes for a text."""
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(re.sub(r"( lr:) \S+", r"\1 1e-05", text, count=1), encoding="utf-8")
+    commit(project)
+    assert structalign("init", str(own), "--tasks", "2", "--backbone", REAL)[0] == 0
+    assert load_yaml(Path("params.yaml"))["optim"]["first"]["lr"] == 1e-5
+
+
+def test_init_says_that_the_committed_numbers_can_t_be_read(own: Path, project: Path) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("\nseed: 0", "\nseed: 010"), encoding="utf-8")
+    commit(project)
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
+    assert (code, "HEAD:params.yaml, line 3: `seed` = 010" in said, "commit params.yaml" in said) == (1, True, True)
+    commit(project)
+    assert structalign("init", str(own), "--tasks", "2", "--backbone", REAL)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["no", "010", "1:30", "null", "2024-01-01", "org/clip: # small"])
+def test_a_name_that_yaml_takes_for_something_else_is_written_as_text(project: Path, name: str) -> None:
+    set_params({"backbone": {"name": name}})
+    assert load_yaml(Path("params.yaml"))["backbone"]["name"] == name
+    assert load_dvc_file("params.yaml")["backbone"]["name"] == name
 
 
 def test_a_second_init_goes_over_what_the_first_one_dealt(own: Path, project: Path) -> None:

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-import yaml
-from hypothesis import given
+from dvc.utils.serialize import load_yaml as load_dvc_file
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from structalign.data.tasks import category_ids, deal, read_tasks, write_tasks
 from structalign.errors import UserError
+from structalign.strict_yaml import dump_yaml, load_yaml
 
 
 @given(st.integers(1, 150), st.data())
@@ -33,6 +34,37 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read_tasks(tmp_path / "tasks.yaml") == tasks
 
 
+# Names that YAML 1.1 or 1.2 takes for something else, and characters that end a line for one of them
+WORDS = [
+    "no",
+    "on",
+    "y",
+    "null",
+    "~",
+    "010",
+    "1:30",
+    "1e5",
+    "1_000",
+    "2024-01-01",
+    "0x1F",
+    "=",
+    "<<",
+    "a\u2028b",
+    "\x07",
+]
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(min_size=1)).map(str.strip), min_size=1, unique=True))
+@example(WORDS)
+@example(["a name, " * 1500 + "long"])
+def test_every_name_is_read_back_here_and_by_dvc(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    names = [name for name in names if name and "${" not in name] or ["a"]
+    path = tmp_path_factory.mktemp("tasks") / "tasks.yaml"
+    write_tasks(deal(names, 1), path)
+    assert list(category_ids(read_tasks(path))) == names
+    assert load_dvc_file(str(path))["tasks"]["t01"]["categories"] == names
+
+
 def test_only_the_first_task_reads_what_acts_first() -> None:
     first, second = deal(["a", "b"], 2).values()
     assert (first.prev, first.phase, first.crp, first.pseudo) == ("t00", "first", "contrastive", "contrastive")
@@ -55,9 +87,9 @@ def test_only_the_first_task_reads_what_acts_first() -> None:
 def test_a_wrong_row_is_refused(tmp_path: Path, field: str, value: object, says: str) -> None:
     path = tmp_path / "tasks.yaml"
     write_tasks(deal(["a", "b"], 2), path)
-    tree = yaml.safe_load(path.read_text())
+    tree = load_yaml(path)
     tree["tasks"]["t02"][field] = value
-    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    path.write_text(dump_yaml(tree))
     with pytest.raises(UserError) as error:
         read_tasks(path)
     assert says in str(error.value)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from codemap import ROOT
 from oracle import Given, Plan, Training
-from ruamel.yaml import YAML
 from tiny import CPU, DIM, ETF_DIM, FRAMES, IMAGE, WIDTH, noise, settings, shaken, tiny_clip, tokens, write_features
 from torch import Tensor
 
@@ -29,6 +28,7 @@ from structalign.model.features import Features
 from structalign.model.released_names import to_released
 from structalign.model.video_text import Shape, VideoText
 from structalign.sections.all import leaves, overlay
+from structalign.strict_yaml import load_yaml
 
 PLAN = Plan(heads=4, patch=16, fused=1, scale=4.0)
 LIKE = Shape(FRAMES, 1, 2, 8.0, 3, 0.0, ETF_DIM, head="frozen_random", words="with_padding")
@@ -382,9 +382,8 @@ def test_the_preset_makes_every_choice_of_the_release_on_top_of_a_datasets(
     dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    yaml = YAML()
-    params = yaml.load(ROOT / "params.yaml")
-    for layer in (*read_layers(yaml, dataset), *read_layers(yaml, "released")):
+    params = load_yaml(ROOT / "params.yaml")
+    for layer in (*read_layers(dataset), *read_layers("released")):
         overlay(params, layer)
     found = dict(leaves(params))
     assert {key: found[key] for key in CHOICES} == CHOICES

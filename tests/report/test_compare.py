@@ -283,6 +283,11 @@ def test_experiments_are_read_through_dvc(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(notes) == 1
     assert "another `seed`" in notes[0]
 
+    Path("params.yaml").write_text("seed: 010\nmethod:\n  name: finetune\n")
+    with pytest.raises(UserError, match=r"workspace:params\.yaml, line 1: `seed` = 010"):
+        read_runs(["workspace"])
+    Path("params.yaml").write_text("seed: 2\nmethod:\n  name: finetune\n")
+
     printed = CliRunner().invoke(app, ["tuned", "other-seed", "--csv"])
     rows = list(csv.DictReader(io.StringIO(printed.stdout)))
     assert [(row["group"], row["n"], row["R@1_mean"]) for row in rows] == [("finetune", "2", "27.5")]
