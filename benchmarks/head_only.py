@@ -21,8 +21,8 @@ from benchmarks.options import OUT, TINY
 from benchmarks.timing import MIB, Memory, keep
 from structalign.evaluation.ranks import measure, rank
 from structalign.evaluation.score_files import queries_at_once
+from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory as Remembered
-from structalign.learning.methods import method_named
 from structalign.learning.start import build
 from structalign.learning.training import TaskTrainer
 from structalign.model.backbone import Clip, Tokens
@@ -132,7 +132,7 @@ def chain(
     """Learn and rank task after task; videos, shown: of a task."""
     run = Run(clip.to(device), size, device)
     spoken = made.captions(size, tasks * shown, seed=1)
-    model, memory = build(clip, method_named(METHOD), made.settings(size, 1, BATCH, "fp32"), frames)
+    model, memory = build(clip, load_method(METHOD), made.settings(size, 1, BATCH, "fp32"), frames)
     for number in range(1, tasks + 1):
         source = torch.Generator().manual_seed(number)
         memory = learn(run, model, memory, number, epochs, torch.randn(videos, frames, size.dim, generator=source))
@@ -151,7 +151,7 @@ def learn(run: Run, model: VideoText, memory: Remembered, number: int, epochs: i
     first = made.CATEGORIES * (number - 1)
     spoken = Captions(made.captions(run.size, len(video), number), video, first + video % made.CATEGORIES)
     acts = made.settings(run.size, number, BATCH, "fp32", epochs)
-    trainer = TaskTrainer(model, method_named(METHOD), Held(seen, spoken), memory, number, acts, run.device)
+    trainer = TaskTrainer(model, load_method(METHOD), Held(seen, spoken), memory, number, acts, run.device)
     rows: list[object] = []
     start = time.perf_counter()
     trainer.fit(rows.append)
@@ -177,7 +177,7 @@ def add_gallery(run: Run, model: VideoText, number: int, seen: Tensor) -> None:
 
 
 def encoder_of(run: Run, model: VideoText) -> Encoder:
-    return Encoder(run.clip, model, HEADS[method_named(METHOD).comparison], run.device)
+    return Encoder(run.clip, model, HEADS[load_method(METHOD).comparison], run.device)
 
 
 @torch.no_grad()

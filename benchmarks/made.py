@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.plain import Plan
+from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, remember
-from structalign.learning.methods import method_named
 from structalign.learning.settings import Settings
 from structalign.learning.start import build
 from structalign.learning.training import TaskTrainer
@@ -133,7 +133,7 @@ def settings(size: Size, task: int, batch: int, precision: str, epochs: int = 20
 
 def model_for(clip: Clip, size: Size, method: str, acts: Settings, task: int, frames: int) -> tuple[VideoText, Memory]:
     """A model that begins `task`, everything that learns a little away from its start, and what it remembers."""
-    model, memory = build(clip, method_named(method), acts, frames)
+    model, memory = build(clip, load_method(method), acts, frames)
     for number in range(2, task + 1):
         model.add_task("benchmark", number)
     shake(model)
@@ -216,4 +216,4 @@ def trainer_for(
 ) -> TaskTrainer:
     """Task `task` as the train stage begins it."""
     model, memory = model_for(clip, size, method, acts, task, frames)
-    return TaskTrainer(model, method_named(method), videos, memory, task, acts, device)
+    return TaskTrainer(model, load_method(method), videos, memory, task, acts, device)

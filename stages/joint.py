@@ -12,7 +12,7 @@ from structalign.data.frames import FrameSplit
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.evaluation.ranks import measure
 from structalign.evaluation.ranks import rank as rank_queries
-from structalign.learning.methods import METHODS
+from structalign.learning.methods.finetune import METHOD
 from structalign.learning.settings import read_settings
 from structalign.learning.start import backbone, build
 from structalign.learning.training import TaskTrainer
@@ -50,16 +50,16 @@ def main() -> None:
         measured("joint", "all", JOINT / "costs.json") as cost,
         scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as kept,
     ):
-        method, features = METHODS["finetune"], [*map(Features, folders)]
+        features = [*map(Features, folders)]
         frames = JoinedFeatures(features).states(0).shape[0]
         clip, device = backbone(BACKBONE)
-        model, memory = build(clip, method, settings, frames)
+        model, memory = build(clip, METHOD, settings, frames)
         pixels = pixel_statistics(BACKBONE)
         videos = [
             videos_for(model, part, FrameSplit(folder), pixels, device, views.flip, views.seed)
             for part, folder in zip(features, decoded, strict=True)
         ]
-        trainer = TaskTrainer(model, method, JoinedFeatures(videos), memory, 1, settings, device)
+        trainer = TaskTrainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)
         trainer.fit(lambda row: None, kept)
         cost["trained_parameters"] = trainer.trained_parameters
         cost["stored_bytes_per_video"] = 4 * model.shape.frames * model.clip.embedding_dim

@@ -9,7 +9,7 @@ from structalign.console import command
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
 from structalign.errors import UserError
-from structalign.learning.methods import method_named
+from structalign.learning.loading import load_method
 from structalign.learning.processes import of_first, processes
 from structalign.learning.settings import Settings, read_settings
 from structalign.learning.start import backbone, begin
@@ -22,7 +22,6 @@ from structalign.params import read
 from structalign.scratch import scratch
 from structalign.sections.crp import Crp
 from structalign.sections.features import Features as Views
-from structalign.sections.method import MethodName
 from structalign.sections.optim import Phase
 from structalign.sections.pseudo import Pseudo
 from structalign.store import folder_bytes, read_json, whole, whole_folder
@@ -47,7 +46,7 @@ def lead(task: str) -> None:
             whole(Path("work/logs", f"{task}.jsonl")) as log,
             whole_folder(out) as folder,
         ):
-            if method_named(str(config.method)).trains:
+            if load_method(str(config.method)).trains:
                 trainer = learn(config, settings, views, previous, log, of_first(kept))
                 config = save(config, trainer, previous, folder)
             else:
@@ -61,14 +60,14 @@ def lead(task: str) -> None:
 def follow(task: str) -> None:
     """Learn the task beside the first process; nothing is written."""
     config, settings, views, previous = plan(task)
-    if method_named(str(config.method)).trains:
+    if load_method(str(config.method)).trains:
         learn(config, settings, views, previous, Path(os.devnull), of_first(Path()))
 
 
 def plan(task: str) -> tuple[Config, Settings, Views, Path]:
     """The task's config before it is trained, what acts in it, how its views are made, and the checkpoint before."""
     row = read_json(Path("work/manifest", task, "task.json"))
-    name, previous = read("method", MethodName).name, Path("checkpoints", row["prev"])
+    name, previous = read("method.name", str), Path("checkpoints", row["prev"])
     settings = settings_of(row["number"])
     before = read_config(previous)
     if min(row["categories"].values()) != len(before.categories):
@@ -81,7 +80,7 @@ def plan(task: str) -> tuple[Config, Settings, Views, Path]:
         method=name,
         seed=settings.seed,
         tasks=[*before.tasks, task],
-        comparison=method_named(name).comparison,
+        comparison=load_method(name).comparison,
         categories=before.categories | row["categories"],
     )
     return config, settings, read("features", Views), previous
@@ -98,7 +97,7 @@ def learn(config: Config, settings: Settings, views: Views, previous: Path, log:
     """Train the task, a row a step into `log`; progress is in `kept`."""
     task, number = config.tasks[-1], len(config.tasks)
     clip, device = backbone(BACKBONE)
-    method, features = method_named(str(config.method)), Features(Path("work/features", task, "train"))
+    method, features = load_method(str(config.method)), Features(Path("work/features", task, "train"))
     model, memory = begin(clip, previous, method, settings, number, frames=features.states(0).shape[0])
     decoded = FrameSplit(Path("work/frames", task, "train"))
     videos = videos_for(model, features, decoded, pixel_statistics(BACKBONE), device, views.flip, views.seed)

@@ -23,6 +23,7 @@ from structalign.errors import UserError
 LOADED_BY_NAME: Mapping[str, Sequence[str]] = {
     "embed": ["structalign.search.signals.*"],
     "joint": ["structalign.search.signals.*"],
+    "train": ["structalign.learning.methods.{method[name]}"],
 }
 
 # fields of syntax trees that have no effect, or follow from the rest of the tree

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from structalign.learning.etf import etf_head_init, simplex_etf
+from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, empty_memory
-from structalign.learning.methods import method_named
 from structalign.learning.settings import Settings
 from structalign.learning.start import begin
 from structalign.learning.training import TaskTrainer
@@ -146,12 +146,12 @@ def begin_task(folder: Path, method: str, number: int, act: Settings | None = No
     if number == 1 and not (folder / "0").exists():
         (folder / "0").mkdir(parents=True)
         save_checkpoint(folder / "0", Config("tiny"), {}, {})
-    held, row, act = folder / f"features{number}", method_named(method), act or settings(number)
+    held, chosen, act = folder / f"features{number}", load_method(method), act or settings(number)
     features = Features(held) if held.exists() else write_features(held, first=2 * (number - 1))
-    model, memory = begin(tiny_clip(), folder / str(number - 1), row, act, number, FRAMES)
+    model, memory = begin(tiny_clip(), folder / str(number - 1), chosen, act, number, FRAMES)
     statistics = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
     videos = videos_for(model, features, NoiseFrames(number), statistics, CPU)
-    return TaskTrainer(model, row, videos, memory, number, act, CPU)
+    return TaskTrainer(model, chosen, videos, memory, number, act, CPU)
 
 
 def finish_task(folder: Path, trainer: TaskTrainer) -> TaskTrainer:

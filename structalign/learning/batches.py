@@ -74,3 +74,8 @@ def batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
         part = slice(start, start + size)
         if len(pairs.caption[part]) >= 2:
             yield Pairs(pairs.caption[part], pairs.video[part], pairs.view[part])
+
+
+def cyclic_rows(count: int, size: int, step: int) -> Tensor:
+    """[size] rows of `count` that are due in a step: consecutive ones, and from the start again."""
+    return (step * size + torch.arange(min(size, count))) % count

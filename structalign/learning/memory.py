@@ -1,11 +1,13 @@
 """What a checkpoint remembers of learned tasks: bounded and carried forward. A method fills what it needs.
 
-structalign: per learned category, mean and radius of its text and video embeddings (pseudo-features, method section 5),
-and the ETF vertices, which are stored and never made again. stablefusion: one vector a past training video. replay: a
-few past pairs. Letters: C categories, D embedding, d ETF space, M remembered videos or pairs, N frames, L tokens.
+The ETF vertices, which are stored and never made again; of each learned category, mean and radius of its text and video
+embeddings (pseudo-features, method section 5); and what one method alone remembers. Letters: C categories, D embedding,
+d ETF space.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +20,8 @@ NOTHING = torch.empty(0)
 class Memory:
     """vertices: [capacity, d]; text_mean, video_mean: [C, D]; text_radius, video_radius: [C]; category ids are rows.
 
-    text_count, video_count: [C] samples behind each mean. videos: [M, D] unit vectors. Of M pairs: pair_states
-    [M, N, T, W] float16, pair_ids [M, L], pair_eot [M], pair_task [M] from 1. What a method does not remember is empty.
+    text_count, video_count: [C] samples behind each mean. extra: by name, what its method alone knows. What a method
+    does not remember is empty.
     """
 
     vertices: Tensor = NOTHING
@@ -29,11 +31,7 @@ class Memory:
     video_mean: Tensor = NOTHING
     video_radius: Tensor = NOTHING
     video_count: Tensor = NOTHING
-    videos: Tensor = NOTHING
-    pair_states: Tensor = NOTHING
-    pair_ids: Tensor = NOTHING
-    pair_eot: Tensor = NOTHING
-    pair_task: Tensor = NOTHING
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def learned(self) -> int:
@@ -42,8 +40,18 @@ class Memory:
 
     def tensors(self) -> dict[str, Tensor]:
         """What is not empty, by name."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        held = {name: value for name, value in vars(self).items() if name != "extra"} | dict(self.extra)
         return {name: tensor.contiguous() for name, tensor in held.items() if tensor.numel()}
+
+    def with_extra(self, **tensors: Tensor) -> "Memory":
+        """The same memory with these tensors of a method instead of those of the same names."""
+        return replace(self, extra={**self.extra, **tensors})
+
+
+def memory_of(tensors: Mapping[str, Tensor]) -> Memory:
+    """The memory whose `tensors` these are."""
+    own = {name: tensor for name, tensor in tensors.items() if name in vars(Memory())}
+    return Memory(**own, extra={name: tensor for name, tensor in tensors.items() if name not in own})
 
 
 def empty_memory(vertices: Tensor, dim: int) -> Memory:
@@ -70,7 +78,8 @@ def remember(
     new = range(memory.learned, memory.learned + count)
     sides = {"text": _prototypes(text, text_category, new), "video": _prototypes(video, video_category, new)}
     found = {f"{side}_{part}": value for side, parts in sides.items() for part, value in parts.items()}
-    return replace(memory, **{name: torch.cat([getattr(memory, name), value]) for name, value in found.items()})
+    joined: dict[str, Any] = {name: torch.cat([getattr(memory, name), value]) for name, value in found.items()}
+    return replace(memory, **joined)
 
 
 def _prototypes(samples: Tensor, category: Tensor, new: range) -> dict[str, Tensor]:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from structalign.learning.batches import Pairs
+from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
-from structalign.learning.methods import method_named
 from structalign.learning.resume import Row
 from structalign.learning.settings import Settings
 from structalign.learning.training import TaskTrainer
@@ -135,16 +135,16 @@ def train(
     steps: Sequence[Step],
     updates: int,
 ) -> Trained:
-    """The first `len(steps)` of `updates` steps of task `number` by a row of the methods table, as precise as `state`.
+    """The first `len(steps)` of `updates` steps of task `number` by a method, as precise as `state`.
 
     It begins with `state`: where task 2 begins, the first expert must have been copied into the others already.
     vertices: [C, d].
     """
     model, kept = model_of(state, clip, like)
     old = torch.zeros(int(number > 1), model.clip.embedding_dim)
-    row, videos = method_named(method), _Videos(model, steps)
+    how, videos = load_method(method), _Videos(model, steps)
     trainer = _Trainer(
-        model, row, videos, Memory(vertices=vertices, text_mean=old), number, settings, torch.device("cpu")
+        model, how, videos, Memory(vertices=vertices, text_mean=old), number, settings, torch.device("cpu")
     )
     trainer.steps = steps
     optimiser, first, rows = trainer.start(), 0, []
@@ -152,7 +152,7 @@ def train(
         own = torch.arange(first, first + len(step.video))
         first += len(step.video)
         model.routing.noise = step.noise
-        factor = row.rate(k, updates, settings.phase.warmup)
+        factor = how.rate(k, updates, settings.phase.warmup)
         rows.append(trainer.step(optimiser, factor, Pairs(own, step.video, own), settings.seed, number, k))
     names = {name: released_name(name, like.vision_frozen) for name, _ in model.named_parameters()}
     gradients = {names[name]: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

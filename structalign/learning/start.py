@@ -7,8 +7,8 @@ from torch import Tensor
 
 from structalign.errors import UserError
 from structalign.learning.etf import etf_head_init, random_head_init, vertices
-from structalign.learning.memory import Memory, empty_memory
-from structalign.learning.methods import Method
+from structalign.learning.memory import Memory, empty_memory, memory_of
+from structalign.learning.method import Method
 from structalign.learning.settings import Settings
 from structalign.model.backbone import Clip, load_clip
 from structalign.model.checkpoint import build_model, load_memory, read_config
@@ -38,7 +38,7 @@ def begin(
 
     The mixture's first expert, alone until then, is copied into the others when task 2 begins (method, section 2).
     """
-    model, memory = build_model(clip, read_config(previous), previous), Memory(**load_memory(previous))
+    model, memory = build_model(clip, read_config(previous), previous), memory_of(load_memory(previous))
     if model is None:
         return build(clip, method, settings, frames)
     if not len(memory.vertices):

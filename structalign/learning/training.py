@@ -15,7 +15,7 @@ from structalign.console import track
 from structalign.errors import UserError
 from structalign.learning.batches import Pairs
 from structalign.learning.memory import Memory
-from structalign.learning.methods import Method
+from structalign.learning.method import Method
 from structalign.learning.processes import counted, process_number, settle, several
 from structalign.learning.resume import Progress, Row
 from structalign.learning.settings import Settings
@@ -131,4 +131,4 @@ class TaskTrainer(Task):
     def remember(self, categories: int) -> Memory:
         """The memory after this task, which brought `categories` new ones."""
         self.model.eval()
-        return self.method.keeps(self, categories)
+        return self.method.update_memory(self, categories)

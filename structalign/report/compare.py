@@ -38,7 +38,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The row of the methods table that was trained."""
+        """The method that was trained."""
         return str(self.params["method.name"])
 
     @property

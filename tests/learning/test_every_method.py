@@ -1,4 +1,4 @@
-"""Every row of the methods table learns two tasks through the one loop, and its checkpoint holds all that it needs."""
+"""Every registered method learns two tasks through the one loop, and its checkpoint holds all that it needs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +8,8 @@ import torch
 from tiny import CPU, begin_task, finish_task, second_task_of, settings, tiny_clip, write_features
 from torch import Tensor
 
-from structalign.learning.memory import Memory
-from structalign.learning.methods import METHODS
+from structalign.learning.loading import load_method
+from structalign.learning.memory import Memory, memory_of
 from structalign.learning.optimiser import optimiser
 from structalign.learning.training import TaskTrainer
 from structalign.model.checkpoint import build_model, load_memory, read_config
@@ -18,8 +18,9 @@ from structalign.model.video_text import VideoText
 from structalign.search.heads import HEADS
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
+from structalign.sections.method import METHODS
 
-LEARN = [name for name, method in METHODS.items() if method.trains]
+LEARN = [name for name in METHODS if load_method(name).trains]
 REMEMBERED = {
     **{
         name: {"text_mean", "text_radius", "text_count"}
@@ -145,29 +146,29 @@ def test_a_checkpoint_remembers_what_its_method_needs_and_the_simplex(tmp_path: 
 def remembered(folder: Path, method: str) -> tuple[Memory, Memory]:
     """What is held after one task and after two."""
     finish_task(folder, second_task_of(folder, method))
-    first, second = (Memory(**load_memory(folder / number)) for number in "12")
+    first, second = (memory_of(load_memory(folder / number)) for number in "12")
     return first, second
 
 
 def test_stablefusion_keeps_one_unit_vector_of_every_training_video(tmp_path: Path) -> None:
     first, second = remembered(tmp_path, "stablefusion")
-    assert [len(memory.videos) for memory in (first, second)] == [6, 12]
-    assert torch.equal(second.videos[:6], first.videos)
-    torch.testing.assert_close(second.videos.norm(dim=1), torch.ones(12))
+    assert [len(memory.extra["videos"]) for memory in (first, second)] == [6, 12]
+    assert torch.equal(second.extra["videos"][:6], first.extra["videos"])
+    torch.testing.assert_close(second.extra["videos"].norm(dim=1), torch.ones(12))
 
 
 def test_replay_keeps_two_pairs_of_every_category_and_their_task(tmp_path: Path) -> None:
     first, second = remembered(tmp_path, "replay")
-    assert [len(memory.pair_states) for memory in (first, second)] == [4, 8]
-    assert second.pair_task.tolist() == [1] * 4 + [2] * 4
-    assert torch.equal(second.pair_states[:4], first.pair_states)
+    assert [len(memory.extra["pair_states"]) for memory in (first, second)] == [4, 8]
+    assert second.extra["pair_task"].tolist() == [1] * 4 + [2] * 4
+    assert torch.equal(second.extra["pair_states"][:4], first.extra["pair_states"])
 
 
 def test_a_kept_pair_is_a_video_of_the_task_with_a_caption_of_its_own(tmp_path: Path) -> None:
     trainer = finish_task(tmp_path, begin_task(tmp_path, "replay", 1))
-    memory, captions = Memory(**load_memory(tmp_path / "1")), trainer.captions
+    past, captions = load_memory(tmp_path / "1"), trainer.captions
     states = [trainer.features.states(v).half() for v in range(len(trainer.features))]
-    for held, ids, eot in zip(memory.pair_states, memory.pair_ids, memory.pair_eot, strict=True):
+    for held, ids, eot in zip(past["pair_states"], past["pair_ids"], past["pair_eot"], strict=True):
         (video,) = (v for v, state in enumerate(states) if torch.equal(state, held))
         own = captions.tokens.ids[captions.video == video]
         assert any(torch.equal(row[: int(eot) + 1], ids[: int(eot) + 1]) for row in own)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from structalign.cli.preset import read_layers
 from structalign.errors import UserError
-from structalign.learning import released
 from structalign.learning.batches import Pairs
 from structalign.learning.etf import gaussian_frame
+from structalign.learning.loading import load_method
 from structalign.learning.memory import empty_memory
-from structalign.learning.methods import METHODS
+from structalign.learning.methods import structalign_released as released
 from structalign.learning.pieces import Step, Trained, frame_embeddings, text_embeddings, train
 from structalign.learning.resume import Row
 from structalign.learning.settings import Settings
@@ -332,7 +332,7 @@ def first_task(folder: Path, epochs: int = 2) -> TaskTrainer:
     settled = replace(settled, phase=settled.phase.model_copy(update={"epochs": epochs}))
     features = write_features(folder / "t01") if not (folder / "t01").exists() else Features(folder / "t01")
     memory = empty_memory(gaussian_frame(ETF_DIM, CATEGORIES, 0), DIM)
-    return TaskTrainer(released_model(), METHODS["structalign_released"], features, memory, 1, settled, CPU)
+    return TaskTrainer(released_model(), load_method("structalign_released"), features, memory, 1, settled, CPU)
 
 
 def test_the_temperature_is_set_before_the_first_step(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_the_numbers_that_learn_are_counted_without_leftovers(tmp_path: Path) ->
     trainer = first_task(tmp_path)
     trainer.fit(lambda row: None)
     learning = trainer.model.learning(1)
-    named = METHODS["structalign_released"].trains
+    named = load_method("structalign_released").trains
     assert trainer.trained_parameters == sum(p.numel() for name in named for p in learning[name])
 
 

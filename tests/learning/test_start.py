@@ -9,8 +9,8 @@ from tiny import DIM, ETF_DIM, FRAMES, settings, tiny_clip, tiny_model
 
 from structalign.errors import UserError
 from structalign.learning.etf import gaussian_frame, simplex_etf
+from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
-from structalign.learning.methods import METHODS
 from structalign.learning.optimiser import optimiser
 from structalign.learning.settings import Settings
 from structalign.learning.start import begin, build
@@ -21,12 +21,12 @@ from structalign.model.video_text import VideoText
 def started(section: str, **options: object) -> tuple[VideoText, Memory]:
     act = settings(1)
     changed = getattr(act, section).model_copy(update=options)
-    return build(tiny_clip(), METHODS["structalign"], Settings(**{**vars(act), section: changed}), FRAMES)
+    return build(tiny_clip(), load_method("structalign"), Settings(**{**vars(act), section: changed}), FRAMES)
 
 
 def trained_heads(model: VideoText) -> list[str]:
     act = settings(1)
-    optimiser(model, METHODS["structalign"].trains, 1, act.shared, act.phase)
+    optimiser(model, load_method("structalign").trains, 1, act.shared, act.phase)
     return [name for name, p in model.head.named_parameters() if p.requires_grad]
 
 
@@ -75,7 +75,7 @@ def test_no_task_is_learned_on_top_of_a_checkpoint_without_memory(tmp_path: Path
     config = Config("tiny", "structalign_released", tasks=["t01"], shape=shape)
     save_checkpoint(tmp_path, config, tiny_model().adapter_state(), {})
     with pytest.raises(UserError, match="remembers no category and no vertex"):
-        begin(tiny_clip(), tmp_path, METHODS["structalign"], settings(2), 2, FRAMES)
+        begin(tiny_clip(), tmp_path, load_method("structalign"), settings(2), 2, FRAMES)
 
 
 def test_fusion_starts_as_the_identity_or_uniformly() -> None:

@@ -28,8 +28,8 @@ from torch import Tensor
 from structalign.errors import UserError
 from structalign.learning import losses
 from structalign.learning.batches import Pairs, balanced, batches, epoch_pairs
+from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
-from structalign.learning.methods import METHODS, method_named
 from structalign.learning.optimiser import optimiser, schedule
 from structalign.learning.settings import Settings
 from structalign.learning.training import TaskTrainer
@@ -38,7 +38,7 @@ from structalign.model.queries import encode_queries
 from structalign.model.video_text import VideoText
 from structalign.search.similarity import sentence_video, word_frame
 
-METHOD = method_named("structalign")
+METHOD = load_method("structalign")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 # --- the schedule ---
@@ -210,7 +210,7 @@ def names(model: VideoText, parameters: list[Tensor]) -> list[str]:
 
 def grouped(model: VideoText, task: int, method: str = "structalign") -> list[str]:
     act = settings(task)
-    adamw = optimiser(model, method_named(method).trains, task, act.shared, act.phase)
+    adamw = optimiser(model, load_method(method).trains, task, act.shared, act.phase)
     return names(model, [p for group in adamw.param_groups for p in group["params"]])
 
 
@@ -269,7 +269,7 @@ def trained_memory(folder: Path, act: Settings | None = None) -> tuple[VideoText
 def first_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> TaskTrainer:
     features = write_features(folder / "t01") if not (folder / "t01").exists() else Features(folder / "t01")
     model = tiny_model(tasks=1, dropout=0.1)
-    return TaskTrainer(model, method_named(method), features, fresh_memory(), 1, act or settings(1), CPU)
+    return TaskTrainer(model, load_method(method), features, fresh_memory(), 1, act or settings(1), CPU)
 
 
 def second_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> TaskTrainer:
@@ -277,7 +277,7 @@ def second_task(folder: Path, act: Settings | None = None, method: str = "struct
     model, memory = trained_memory(folder)
     features = write_features(folder / "t02", first=2)
     model.add_task_prototype(0, "task prototype", 2)
-    trainer = TaskTrainer(model, method_named(method), features, memory, 2, act or settings(2), CPU)
+    trainer = TaskTrainer(model, load_method(method), features, memory, 2, act or settings(2), CPU)
     for mixture in model.mixtures():
         mixture.spread_first_expert()
     return trainer
@@ -328,7 +328,7 @@ def one_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[VideoText, dict[
     features = write_features(tmp_path_factory.mktemp("one") / "t02", videos=2, each=1)
     model = shaken(tiny_model(tasks=2, experts=8))
     act = settings(2, epochs=1)
-    trainer = TaskTrainer(model, method_named("finetune"), features, fresh_memory(), 2, act, CPU)
+    trainer = TaskTrainer(model, load_method("finetune"), features, fresh_memory(), 2, act, CPU)
     before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
     trainer.fit(lambda row: None)
     return model, before
@@ -592,7 +592,7 @@ def test_a_model_is_in_eval_mode_after_training(tmp_path: Path) -> None:
 
 def test_a_task_of_one_pair_is_refused(tmp_path: Path) -> None:
     features = write_features(tmp_path / "t01", videos=1, each=1)
-    trainer = TaskTrainer(tiny_model(), METHODS["finetune"], features, fresh_memory(), 1, settings(1), CPU)
+    trainer = TaskTrainer(tiny_model(), load_method("finetune"), features, fresh_memory(), 1, settings(1), CPU)
     with pytest.raises(UserError, match="fewer than two training pairs"):
         trainer.fit(lambda row: None)
 

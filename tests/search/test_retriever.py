@@ -11,11 +11,12 @@ from toy import write_clip
 
 import structalign
 from structalign.errors import UserError
-from structalign.learning.methods import METHODS
+from structalign.learning.loading import load_method
 from structalign.model.backbone import load_clip
 from structalign.model.checkpoint import Config, save_checkpoint
 from structalign.model.video_text import Shape, VideoText
 from structalign.search.retriever import Retriever
+from structalign.sections.method import METHODS
 
 SHAPE = Shape(frames=2, vision_frozen=1, rank=2, alpha=4.0, experts=2, dropout=0.1, etf_dim=16)
 
@@ -123,7 +124,7 @@ def test_a_checkpoint_of_every_method_loads_and_scores(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The project's own folder is its backbone; the checkpoint is of one task and untrained."""
-    project, method = checkpoint.parents[1], METHODS[name]
+    project, method = checkpoint.parents[1], load_method(name)
     shape = replace(SHAPE, parts=method.builds, reads=method.reads) if method.trains else None
     config = Config("data/clip", name, 0, ["t01"], {"cats": 0}, asdict(shape) if shape else None, method.comparison)
     folder = project / "checkpoints" / name

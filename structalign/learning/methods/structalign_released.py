@@ -1,7 +1,7 @@
-"""Every quirk of the authors' released code that no ablation turns; their scientific choices are options.
+"""StructAlign as the authors' released code computes it: every quirk that no ablation turns.
 
-The file hangs on one row of the table in `methods` and on presets/released.yaml: without both it can go. What it does
-otherwise than the one loop (method, sections 5 and 6, "as released"):
+Their scientific choices are options (presets/released.yaml). What is otherwise than in `methods.structalign` (method,
+sections 5 and 6, "as released"):
 
 - logits are scaled by e^{4.60} / sqrt(B), L_pseudo's by e^{4.60}; 4.60 is a parameter in the graph, never trained;
 - the heads are swapped for pseudo-features: the video's on text, the text's on video;
@@ -12,7 +12,7 @@ otherwise than the one loop (method, sections 5 and 6, "as released"):
 - temperature, both projections of CLIP and frozen heads gather gradients that are never zeroed, count in the clip
   norm and are scaled with the others;
 - partial batches are dropped;
-- BWF encodes past videos again (`python -m structalign.learning.released t10`).
+- BWF encodes past videos again (`python -m structalign.learning.methods.structalign_released t10`).
 
 Two departures. Test data chooses nothing: the released code keeps the epoch, and the pseudo-features, of the best R@1
 on the test set; here it is the last epoch. And every category keeps its own number, where the released ActivityNet
@@ -34,11 +34,11 @@ from torch import Tensor
 from structalign.console import command
 from structalign.errors import UserError
 from structalign.learning import optimiser as ours
-from structalign.learning import terms
 from structalign.learning.batches import Pairs
 from structalign.learning.memory import Memory, remember
+from structalign.learning.method import CONTRASTIVE, Method, Term
+from structalign.learning.methods.structalign import TRAINS, crp, crp_teacher, etf_with, masked_mean, pseudo_at
 from structalign.learning.task import Batch, Task
-from structalign.learning.terms import Term
 from structalign.model.backbone import Tokeniser, Tokens, load_clip
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.device import prepare_device
@@ -74,20 +74,12 @@ def scale(task: Task) -> Tensor:
 
 def etf(task: Task, batch: Batch) -> Tensor:
     """lambda * L_ETF, pseudo-features through each other's head."""
-    return terms.etf_with(task, batch, task.model.head.video, task.model.head.text)
+    return etf_with(task, batch, task.model.head.video, task.model.head.text)
 
 
 def pseudo(task: Task, batch: Batch) -> Tensor:
     """pseudo.weight * L_pseudo, at e^{4.60}."""
-    return terms.pseudo_at(task, batch, logit_scale(task.model).exp())
-
-
-TERMS = (
-    Term("contrastive", terms.contrastive),
-    Term("crp", terms.crp, section="crp", since=2, teacher=terms.crp_teacher),
-    Term("etf", etf, section="etf"),
-    Term("pseudo", pseudo, section="pseudo", since=2),
-)
+    return pseudo_at(task, batch, logit_scale(task.model).exp())
 
 
 # --- steps ---
@@ -196,7 +188,7 @@ def pseudo_features(task: Task, categories: int) -> Memory:
     for part in full_batches(task.epoch(task.settings.phase.epochs), task.settings.shared.batch):
         text = encode_unrouted(task.model, task.captions.tokens[part.caption].to(task.device))
         states, shown = task.read(part)
-        texts.append(terms.masked_mean(text.words, text.mask).cpu())
+        texts.append(masked_mean(text.words, text.mask).cpu())
         videos.append(task.embed_frames(states)[shown].mean(dim=1).cpu())
         category.append(task.captions.category[part.caption])
     return released_memory(task.memory, torch.cat(texts), torch.cat(videos), torch.cat(category), categories)
@@ -251,10 +243,7 @@ def released_forgetting(acc: dict[str, dict[str, float]], categories: dict[str, 
 
 @torch.inference_mode()
 def main(last: str, beta: float = 0.5) -> None:
-    """Write reports/released.json: Acc(i, t) and BWF on the test split up to task LAST, videos encoded again.
-
-    It imports nothing that training does not: else a change in evaluation would re-run every train stage.
-    """
+    """Write reports/released.json: Acc(i, t) and BWF on the test split up to task LAST, videos encoded again."""
     device, backbone = prepare_device(), Path("work/backbone")
     tokeniser, tasks = Tokeniser(backbone), read_config(Path("checkpoints", last)).tasks
     acc: dict[str, dict[str, float]] = {}
@@ -290,6 +279,23 @@ def main(last: str, beta: float = 0.5) -> None:
         Path("reports/released.json"), {"BWF": {t: released_forgetting(acc, sizes, t) for t in tasks}, "acc": acc}
     )
 
+
+METHOD = Method(
+    trains=TRAINS,
+    scale=scale,
+    terms=(
+        CONTRASTIVE,
+        Term("crp", crp, section="crp", since=2, teacher=crp_teacher),
+        Term("etf", etf, section="etf"),
+        Term("pseudo", pseudo, section="pseudo", since=2),
+    ),
+    optimiser=optimiser,
+    rate=whole_cosine,
+    batches=full_batches,
+    update_memory=pseudo_features,
+    after_step=set_temperature,
+    after_task=forget_leftovers,
+)
 
 if __name__ == "__main__":
     command(main)

@@ -1,0 +1,20 @@
+"""Fine-tuning all of CLIP: what clip4clip, lwf, vr_lwf, zscl and xpool share."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from structalign.learning.method import CONTRASTIVE, Method, Term
+from structalign.learning.task import Task
+
+
+def clip_temperature(task: Task) -> Tensor:
+    """CLIP's own temperature, which learns where CLIP does."""
+    return task.model.clip.temperature
+
+
+def fine_tuned(*more: Term, **other: Any) -> Method:
+    """All of CLIP fine-tuned from pixels on mean-pooled frames, L_con and `more` terms; `other` fields replace its."""
+    method = Method(("tower",), ("tower",), "pixels", "mean", clip_temperature, (CONTRASTIVE, *more))
+    return replace(method, **other)

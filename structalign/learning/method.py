@@ -1,0 +1,96 @@
+"""What a method is: one value over the one training loop (method, sections 6 and 7; docs/methods.md).
+
+The defaults are those of `finetune`: the contrastive loss alone, and nothing remembered. The methods are in
+`learning.methods`, a file each.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from structalign.learning import losses
+from structalign.learning.batches import Pairs, batches
+from structalign.learning.memory import Memory
+from structalign.learning.optimiser import optimiser, schedule
+from structalign.learning.task import Batch, Scale, Task, Teacher
+from structalign.model.video_text import VideoText
+from structalign.sections.optim import Phase, Shared
+
+
+@dataclass(frozen=True)
+class Term:
+    """An addend `loss` that acts from task `since` on, unless the weight of its `section` in Settings is 0.
+
+    teacher: what is computed once, before the task's first step.
+    """
+
+    name: str
+    loss: Callable[[Task, Batch], Tensor]
+    section: str | None = None
+    since: int = 1
+    teacher: Callable[[Task], Teacher] | None = None
+
+    def acts(self, task: Task) -> bool:
+        if task.number < self.since:
+            return False
+        section = getattr(task.settings, self.section) if self.section else None
+        return self.section is None or (section is not None and section.weight > 0)
+
+
+def contrastive(task: Task, batch: Batch) -> Tensor:
+    """L_con on the batch, with the categories' prior where there is one."""
+    video, category = task.owners(batch.pairs.video), task.captions.category[batch.pairs.caption]
+    prior = None if task.prior is None else task.prior[category].to(task.device)
+    return task.weighed([losses.contrastive(logits, video, prior) for logits in batch.logits])
+
+
+CONTRASTIVE = Term("contrastive", contrastive)
+
+
+def configured_scale(task: Task) -> float:
+    """`contrastive.scale`."""
+    return task.settings.contrastive.scale
+
+
+def same_memory(task: Task, categories: int) -> Memory:
+    """What was remembered before: the task leaves nothing."""
+    return task.memory
+
+
+def no_step(task: Task, step: int, steps: int) -> None:
+    """Nothing after a step."""
+
+
+def no_end(task: Task) -> None:
+    """Nothing after the last step."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained, and how.
+
+    builds: parts around CLIP (`model.video_text`); queries are routed per task where a part routes.
+    trains: groups of parameters that learn.
+    reads: what a video comes as, and so from which depth the vision tower runs.
+    comparison: what a video is stored as and how it is scored, a row of `search.heads`.
+    scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
+    optimiser: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
+    update_memory: the memory after a task, which brought so many categories.
+    after_step: called before the first step and after each one, with how many are done and how many there are.
+    after_task: called after the last one. What both need from step to step is in `Task.state`.
+    """
+
+    builds: tuple[str, ...] = ("fusion", "lora")
+    trains: tuple[str, ...] = ("fusion", "alpha", "lora", "router", "task_prototypes")
+    reads: str = "states"
+    comparison: str = "fused"
+    scale: Scale = configured_scale
+    terms: tuple[Term, ...] = (CONTRASTIVE,)
+    optimiser: Callable[[VideoText, tuple[str, ...], int, Shared, Phase], Optimizer] = optimiser
+    rate: Callable[[int, int, float], float] = schedule
+    batches: Callable[[Pairs, int], Iterator[Pairs]] = batches
+    update_memory: Callable[[Task, int], Memory] = same_memory
+    after_step: Callable[[Task, int, int], None] = no_step
+    after_task: Callable[[Task], None] = no_end

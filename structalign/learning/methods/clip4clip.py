@@ -1,0 +1,8 @@
+"""CLIP4Clip with mean pooling: all of CLIP fine-tuned with L_con, down to its temperature.
+
+Luo et al., "CLIP4Clip: An Empirical Study of CLIP for End to End Video Clip Retrieval", arXiv 2104.08860.
+"""
+
+from structalign.learning.fine_tuning import fine_tuned
+
+METHOD = fine_tuned()

@@ -1,0 +1,15 @@
+"""Both towers frozen: one residual linear map a modality learns by StructAlign's losses.
+
+The light variant that the paper's discussion wishes for (arXiv 2601.20597). No tower runs in a training step.
+"""
+
+from structalign.learning.method import Method
+from structalign.learning.methods.structalign import TERMS, remember_prototypes
+
+METHOD = Method(
+    builds=("maps",),
+    trains=("maps", "head"),
+    reads="embeddings",
+    terms=TERMS,
+    update_memory=remember_prototypes,
+)

@@ -1,0 +1,64 @@
+"""Experience replay with a tiny memory: `finetune` on the batch and as many remembered pairs.
+
+Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", arXiv 1902.10486. It is a reference: it keeps old
+videos and captions, which the setting rules out.
+
+Of M pairs it remembers `pair_states` [M, N, T, W] float16, `pair_ids` [M, L], `pair_eot` [M] and, counted from 1,
+`pair_task` [M].
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from structalign.learning import losses
+from structalign.learning.memory import Memory
+from structalign.learning.method import Method, Term, contrastive
+from structalign.learning.task import Batch, Task
+from structalign.model.adapters import generator
+from structalign.model.backbone import Tokens
+from structalign.model.features import CENTRE
+
+PAIRS_PER_CATEGORY = 2  # that are kept
+
+
+def with_past(task: Task, batch: Batch) -> Tensor:
+    """L_con on the batch together with as many remembered pairs, drawn anew each step, each caption routed as its own
+    task."""
+    if task.number == 1:
+        return contrastive(task, batch)
+    past, pairs = task.memory.extra, batch.pairs
+    count = min(len(pairs.video), len(past["pair_task"]))
+    rows = torch.randperm(len(past["pair_task"]), generator=generator("past", *batch.key))[:count]
+    text = task.embed_text(Tokens(past["pair_ids"], past["pair_eot"])[rows], past["pair_task"][rows])
+    frames = task.embed_frames(past["pair_states"][rows].float())
+    video = task.owners(torch.cat([pairs.video, -1 - rows]))
+    logits = task.logits(batch.text.followed_by(text), torch.cat([batch.frames, frames]))
+    return task.weighed([losses.contrastive(x, video) for x in logits])
+
+
+def remember_pairs(task: Task, categories: int) -> Memory:
+    """`PAIRS_PER_CATEGORY` videos of each category, drawn at random, with their states and one caption each."""
+    captions, past = task.captions, task.memory.extra
+    order = torch.randperm(len(captions.video), generator=generator("past pairs", task.settings.seed, task.number))
+    chosen: list[int] = []
+    for category in torch.unique(captions.category).tolist():
+        by_video = {int(captions.video[i]): int(i) for i in order if captions.category[i] == category}
+        chosen += list(by_video.values())[:PAIRS_PER_CATEGORY]
+    rows = torch.tensor(chosen)
+    tokens = captions.tokens[rows]
+    pairs = {
+        "pair_states": torch.stack([task.features.states(int(v), CENTRE).half() for v in captions.video[rows]]),
+        "pair_ids": tokens.ids,
+        "pair_eot": tokens.eot,
+        "pair_task": torch.full((len(rows),), task.number),
+    }
+    if not past:
+        return task.memory.with_extra(**pairs)
+    length, end = max(past["pair_ids"].shape[1], tokens.ids.shape[1]), int(tokens.ids[0, tokens.eot[0]])
+    ids = [pad(x, (0, length - x.shape[1]), value=end) for x in (past["pair_ids"], tokens.ids)]
+    all_pairs = {name: torch.cat([past[name], new]) for name, new in pairs.items() if name != "pair_ids"}
+    return task.memory.with_extra(**all_pairs, pair_ids=torch.cat(ids))
+
+
+METHOD = Method(terms=(Term("contrastive", with_past),), update_memory=remember_pairs)

@@ -1,0 +1,57 @@
+"""StableFusion: StructAlign's model without its three losses, and a loss against stored videos of past tasks.
+
+Zhao et al., "Continual Text-to-Video Retrieval with Frame Fusion and Task-Aware Routing" (FrameFusionMoE), SIGIR 2025,
+arXiv 2503.10111. It remembers `videos` [M, D], a unit vector of each training video.
+"""
+
+import torch
+from torch import Tensor
+
+from structalign.learning import losses
+from structalign.learning.batches import cyclic_rows
+from structalign.learning.memory import Memory
+from structalign.learning.method import Method, Term, contrastive
+from structalign.learning.task import Batch, Task
+from structalign.model.adapters import generator
+from structalign.model.features import CENTRE
+from structalign.search.heads import unit_mean
+
+STORED_WEIGHT = 0.6  # w, as published
+MOST_VIDEOS = 8192  # past videos whose vectors are kept, 16 MiB at D = 512: past that, a random choice
+
+
+def published_scale(task: Task) -> float:
+    """e^4.60."""
+    return losses.PSEUDO_SCALE
+
+
+def softened(task: Task, batch: Batch) -> Tensor:
+    """L_con in task 1, later (1 - w) * L_con."""
+    return (1.0 if task.number == 1 else 1 - STORED_WEIGHT) * contrastive(task, batch)
+
+
+def against_stored(task: Task, batch: Batch) -> Tensor:
+    """w * CE of each caption over [the batch's videos ; one batch of stored past videos, in turn]."""
+    stored = task.memory.extra["videos"]
+    past = stored[cyclic_rows(len(stored), task.settings.shared.batch, batch.step)].to(task.device)
+    candidates = torch.cat([unit_mean(batch.frames)[:, 0], past])[:, None]
+    logits = task.logits(batch.text, candidates)[0]
+    return STORED_WEIGHT * losses.caption_to_video(logits, task.owners(batch.pairs.video))
+
+
+def remember_videos(task: Task, categories: int) -> Memory:
+    """The training videos' embeddings as retrieval would store them, beside those of the tasks before."""
+    new = task.comparison.store(task.encode_videos(CENTRE))[:, 0]
+    kept = torch.cat([task.memory.extra.get("videos", new[:0]), new])
+    if len(kept) > MOST_VIDEOS:
+        order = torch.randperm(len(kept), generator=generator("kept videos", task.settings.seed, task.number))
+        kept = kept[order[:MOST_VIDEOS].sort().values]
+    return task.memory.with_extra(videos=kept)
+
+
+METHOD = Method(
+    comparison="raw_mean",
+    scale=published_scale,
+    terms=(Term("contrastive", softened), Term("stored", against_stored, since=2)),
+    update_memory=remember_videos,
+)

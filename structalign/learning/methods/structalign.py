@@ -1,0 +1,107 @@
+"""StructAlign: categories aligned to a simplex, relations of the teacher preserved, pseudo-features of old categories.
+
+Wang et al., "StructAlign: Structured Cross-Modal Alignment for Continual Text-to-Video Retrieval", SIGIR 2026,
+arXiv 2601.20597. From task 2 on the loss is L_con + crp.weight L_CRP + lambda L_ETF + pseudo.weight L_pseudo (method,
+section 5).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from structalign.learning import losses
+from structalign.learning.distillation import pretrained_clip, previous_model, teacher_logits
+from structalign.learning.memory import Memory, remember
+from structalign.learning.method import CONTRASTIVE, Method, Term
+from structalign.learning.task import Batch, Task, Teacher
+from structalign.model.features import CENTRE
+from structalign.model.queries import encode_queries
+
+Map = Callable[[Tensor], Tensor]
+
+
+def crp_teacher(task: Task) -> Teacher:
+    """The model before this task, routed as the task before, or frozen CLIP."""
+    assert task.settings.crp is not None
+    return pretrained_clip(task) if task.settings.crp.teacher == "pretrained" else previous_model(task)
+
+
+def crp(task: Task, batch: Batch) -> Tensor:
+    """crp.weight * L_CRP."""
+    section = task.settings.crp
+    assert section is not None
+    relations = [
+        losses.relation(logits, target, section.temperature)
+        for logits, target in zip(batch.logits, teacher_logits(task, batch), strict=True)
+    ]
+    return section.weight * task.weighed(relations)
+
+
+def etf(task: Task, batch: Batch) -> Tensor:
+    """lambda * L_ETF: relative to the addends before it, and with pseudo-features once there are old categories, unless
+    `pseudo.weight` turns them off."""
+    return etf_with(task, batch, task.model.head.text, task.model.head.video)
+
+
+def etf_with(task: Task, batch: Batch, old_text_map: Map, old_video_map: Map) -> Tensor:
+    """`etf` with the maps of pseudo-features into ETF space given."""
+    vertices, head = task.memory.vertices.to(task.device), task.model.head
+    own = vertices[task.captions.category[batch.pairs.caption].to(task.device)]
+    text = batch.text
+    loss = losses.etf_alignment(text.words, text.mask, batch.frames, own, head.weight, head.weight_of_video)
+    if task.memory.learned and task.settings.pseudo is not None and task.settings.pseudo.weight > 0:
+        old_text, old_video, category = task.draw(2 * task.settings.shared.batch, "etf", *batch.key)
+        loss = loss + losses.vertex_distance(old_text_map(old_text), old_video_map(old_video), vertices[category])
+    base = sum(batch.addends.values(), torch.zeros((), device=task.device))
+    return losses.relative_weight(task.settings.etf.weight, base, loss) * loss
+
+
+def pseudo(task: Task, batch: Batch) -> Tensor:
+    """pseudo.weight * L_pseudo."""
+    return pseudo_at(task, batch, losses.PSEUDO_SCALE)
+
+
+def pseudo_at(task: Task, batch: Batch, scale: float | Tensor) -> Tensor:
+    """`pseudo` with cosines multiplied by `scale`."""
+    section = task.settings.pseudo
+    assert section is not None
+    old_text, old_video, category = task.draw(task.settings.shared.batch, "pseudo", *batch.key)
+    return section.weight * losses.pseudo_contrastive(
+        F.normalize(masked_mean(batch.text.words, batch.text.mask), dim=-1),
+        F.normalize(batch.frames.mean(dim=1), dim=-1),
+        task.owners(batch.pairs.video),
+        old_text,
+        old_video,
+        category,
+        section.mask_same_category,
+        scale,
+    )
+
+
+def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
+    """[R, L, D] -> [R, D]: mean over the words of each caption."""
+    return (words * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def remember_prototypes(task: Task, categories: int) -> Memory:
+    """Mean and radius of each of the task's `categories`, for pseudo-features.
+
+    Of centre views and the task's own captions, as the model that learned them encodes them.
+    """
+    text = encode_queries(task.model, task.captions.tokens, task.number, task.device)
+    video = task.encode_videos(CENTRE).mean(dim=1)
+    first = torch.tensor([int((task.captions.video == v).nonzero()[0, 0]) for v in range(len(task.features))])
+    words, category = masked_mean(text.words, text.mask), task.captions.category
+    return remember(task.memory, words, category, video, category[first], categories)
+
+
+TRAINS = ("fusion", "alpha", "lora", "router", "task_prototypes", "head")
+TERMS = (
+    CONTRASTIVE,
+    Term("crp", crp, section="crp", since=2, teacher=crp_teacher),
+    Term("etf", etf, section="etf"),
+    Term("pseudo", pseudo, section="pseudo", since=2),
+)
+METHOD = Method(trains=TRAINS, terms=TERMS, update_memory=remember_prototypes)

@@ -1,0 +1,53 @@
+"""ZSCL: distillation from frozen CLIP in feature space, an average of the weights in parameter space.
+
+Zheng et al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models", ICCV 2023,
+arXiv 2303.06628.
+"""
+
+import torch
+from torch import Tensor
+
+from structalign.learning import losses
+from structalign.learning.distillation import TEMPERATURE, pretrained_clip, teacher_embeddings
+from structalign.learning.fine_tuning import fine_tuned
+from structalign.learning.method import Term
+from structalign.learning.task import Batch, Task
+
+POINTS = 10  # of a task whose weights are averaged: every 100th of 1000 iterations, as published
+
+
+def zscl(task: Task, batch: Batch) -> Tensor:
+    """As LwF from frozen CLIP, one side a time: new videos against its texts, new texts against its videos."""
+    text, frames = teacher_embeddings(task, batch)
+    taught = task.logits(text, frames)[0]
+    videos, texts = task.logits(text, batch.frames)[0], task.logits(batch.text, frames)[0]
+    half = losses.distil(videos.T, taught.T.detach(), TEMPERATURE)
+    return (half + losses.distil(texts, taught.detach(), TEMPERATURE)) / 2
+
+
+@torch.no_grad()
+def average_weights(task: Task, step: int, steps: int) -> None:
+    """The weight ensemble: the plain mean of the weights at the task's start and at `POINTS` steps of it."""
+    if step % max(1, steps // POINTS):
+        return
+    learning = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
+    count = task.state.setdefault("points", torch.zeros((), dtype=torch.int64))
+    for name, p in learning.items():
+        mean = task.state.setdefault(f"mean.{name}", torch.zeros_like(p))
+        mean += (p - mean) / (count + 1)
+    count += 1
+
+
+@torch.no_grad()
+def take_average(task: Task) -> None:
+    """The task ends with the averaged weights."""
+    for name, p in task.model.named_parameters():
+        if p.requires_grad:
+            p.copy_(task.state[f"mean.{name}"])
+
+
+METHOD = fine_tuned(
+    Term("zscl", zscl, teacher=pretrained_clip),
+    after_step=average_weights,
+    after_task=take_average,
+)

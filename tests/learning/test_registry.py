@@ -1,0 +1,72 @@
+"""The registry of methods and the loader: a file a method, and only the chosen one's is imported."""
+
+import subprocess
+import sys
+
+import pytest
+from codemap import CODE, ROOT
+from pydantic import ValidationError
+
+from structalign.code_digest import LOADED_BY_NAME
+from structalign.errors import UserError
+from structalign.learning.loading import load_method
+from structalign.sections.method import METHODS, MethodName
+
+FILES = {file.stem for file in (ROOT / "structalign/learning/methods").glob("[!_]*.py")}
+PACKAGE = "structalign.learning.methods"
+BUILT_ON = {"head_only": {"structalign"}, "structalign_released": {"structalign"}}
+
+
+def methods_in(modules: set[str]) -> set[str]:
+    return {name.removeprefix(f"{PACKAGE}.") for name in modules if name.startswith(f"{PACKAGE}.")}
+
+
+def test_every_file_is_registered_and_every_registered_method_is_a_file() -> None:
+    assert set(METHODS) == FILES
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_docs_have_a_row_of_every_method(name: str) -> None:
+    assert f"\n| `{name}`" in (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+
+
+def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=f"'magic'.*{', '.join(sorted(METHODS))}"):
+        load_method("magic")
+    with pytest.raises(ValidationError, match="there are the methods structalign, finetune"):
+        MethodName(name="magic")
+
+
+@pytest.mark.parametrize("name", ["__init__", "structalign.py", "../loading", ""])
+def test_what_is_no_method_file_is_no_method(name: str) -> None:
+    with pytest.raises(UserError, match="is no method"):
+        load_method(name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_training_depends_on_the_code_of_its_own_method_alone(name: str) -> None:
+    loaded = [module.format_map({"method": {"name": name}}) for module in LOADED_BY_NAME["train"]]
+    assert methods_in(CODE.closure("stages.train", loaded)) == {name} | BUILT_ON.get(name, set())
+
+
+def test_joint_depends_on_finetune_alone() -> None:
+    assert methods_in(CODE.closure("stages.joint")) == {"finetune"}
+
+
+@pytest.mark.parametrize("stage", ["check", "embed", "evaluate", "report"])
+def test_no_other_stage_depends_on_a_method(stage: str) -> None:
+    assert not methods_in(CODE.closure(f"stages.{stage}"))
+
+
+def test_loading_a_method_imports_no_other() -> None:
+    look = "import sys; from structalign.learning.loading import load_method; load_method('lwf'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert methods_in(set(done.stdout.split())) == {"lwf"}
+
+
+def test_zero_shot_trains_nothing() -> None:
+    assert load_method("zero_shot").trains == ()
+
+
+def test_finetune_has_the_contrastive_loss_alone() -> None:
+    assert [term.name for term in load_method("finetune").terms] == ["contrastive"]
