@@ -33,11 +33,8 @@ from structalign.model.features import (
 from structalign.model.video_text import VideoText
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
-from structalign.sections.contrastive import Contrastive
-from structalign.sections.crp import Crp
-from structalign.sections.etf import Etf
+from structalign.sections.losses import Contrastive, Crp, Etf, Pseudo
 from structalign.sections.optim import Phase, Shared
-from structalign.sections.pseudo import Pseudo
 
 CATEGORIES = 2  # of a task, as in MSRVTT-10
 ROOM = 20  # categories of all tasks
@@ -111,6 +108,12 @@ def settings(size: Size, task: int, batch: int, precision: str, epochs: int = 20
         tower_lr=1e-7,
         warmup=0.1 if task == 1 else 0.0,
     )
+    losses = (
+        Contrastive(scale=17.6, prior=0, sentence_weight=0, mask_duplicates=True),
+        Etf(dim=size.dim, capacity=ROOM, weight=0.1, frame="exact", head="shared", seed=0),
+        Crp(weight=10, temperature=2, teacher="previous"),
+        Pseudo(weight=0.5, covariance="radius", mask_same_category=False),
+    )
     return Settings(
         seed=0,
         backbone=Backbone.model_validate({"name": "random", "vision_frozen": size.frozen, "precision": precision}),
@@ -122,10 +125,7 @@ def settings(size: Size, task: int, batch: int, precision: str, epochs: int = 20
             fusion_init="identity",
             words="strict",
         ),
-        contrastive=Contrastive(scale=17.6, prior=0, sentence_weight=0, mask_duplicates=True),
-        etf=Etf(dim=size.dim, capacity=ROOM, weight=0.1, frame="exact", head="shared", seed=0),
-        crp=Crp(weight=10, temperature=2, teacher="previous") if task > 1 else None,
-        pseudo=Pseudo(weight=0.5, covariance="radius", mask_same_category=False) if task > 1 else None,
+        losses=tuple(section for section in losses if section.since <= task),
         shared=Shared(batch=batch, epoch="captions", sampling="uniform", weight_decay=0.5, clip=1),
         phase=rates,
     )

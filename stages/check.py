@@ -1,28 +1,33 @@
-"""Refuse a wrong params.yaml or tasks.yaml before anything runs, and note what code each stage runs.
+"""Refuse a wrong params.yaml or tasks.yaml before anything runs; note what code each stage runs, and which losses act.
 
 Every stage depends on its own file of work/code: a valid edit re-runs nothing by it, a wrong one stops even a run with
-a target, and edited code re-runs the stages that import it. Torch-free, since it runs after every edit.
+a target, and edited code re-runs the stages that import it. Training depends on its task's file of work/losses.
+Torch-free, since it runs after every edit.
 """
 
+import sys
 from pathlib import Path
 
 from structalign.code_digest import Code, stage_digest
 from structalign.console import command
-from structalign.data.tasks import category_ids, read_tasks
+from structalign.data.tasks import category_ids, has_former_columns, read_tasks
 from structalign.errors import UserError
 from structalign.params import PARAMS
 from structalign.sections.all import refuse_too_many, validate
-from structalign.store import whole_folder
+from structalign.sections.losses import LOSSES, acting
+from structalign.store import whole_folder, write_json
 from structalign.strict_yaml import load_yaml
 
 CODE = Path("work/code")
 
 
 def main() -> None:
-    """Check params.yaml and tasks.yaml; write work/code/<stage> for every other stage if both are right."""
+    """Check params.yaml and tasks.yaml; if both are right, write work/code/<stage> for every other stage, and
+    work/losses/<task>.json."""
     try:
-        params = load_yaml(PARAMS)
-        refuse_too_many(validate(params), len(category_ids(read_tasks())))
+        params, tasks = load_yaml(PARAMS), read_tasks()
+        valid = validate(params)
+        refuse_too_many(valid, len(category_ids(tasks)))
     except UserError:
         # `dvc exp run -S` may leave git's index with the edited file's time: where the size is as before, git then
         # holds it for unchanged, and `git checkout params.yaml`, the way out, would do nothing
@@ -33,6 +38,15 @@ def main() -> None:
     with whole_folder(CODE) as folder:
         for stage in stages:
             (folder / stage).write_text(stage_digest(code, stage, params) + "\n", encoding="utf-8")
+    with whole_folder(LOSSES) as folder:
+        for number, task in enumerate(tasks, start=1):
+            write_json(folder / f"{task}.json", acting(valid, number))
+    if has_former_columns():
+        print(
+            "tasks.yaml has the columns `crp` and `pseudo` of an older version, which nothing reads any more: "
+            "`structalign migrate` removes them.",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

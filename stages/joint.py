@@ -9,7 +9,7 @@ import torch
 from structalign.console import command
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
-from structalign.data.tasks import category_ids, read_tasks
+from structalign.data.tasks import category_ids, key, read_tasks
 from structalign.evaluation.ranks import measure
 from structalign.evaluation.ranks import rank as rank_queries
 from structalign.learning.methods.finetune import METHOD
@@ -42,7 +42,7 @@ def main() -> None:
 
     It trains for `optim.first.epochs`: each video is visited as often as in its own task.
     """
-    tasks, settings = read_tasks(), read_settings(read("optim.first", Phase))
+    tasks, settings = read_tasks(), read_settings(key(1), read("optim.first", Phase))
     folders, decoded = ([kind / task / "train" for task in tasks] for kind in (FEATURES, FRAMES))
     views = read("features", Views)
     used = [list(tasks), settings, views]

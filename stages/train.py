@@ -20,10 +20,8 @@ from structalign.model.features import Features
 from structalign.model.inputs import videos_for
 from structalign.params import read
 from structalign.scratch import scratch
-from structalign.sections.crp import Crp
 from structalign.sections.features import Features as Views
 from structalign.sections.optim import Phase
-from structalign.sections.pseudo import Pseudo
 from structalign.store import folder_bytes, read_json, whole, whole_folder
 
 BACKBONE = Path("work/backbone")
@@ -68,7 +66,8 @@ def plan(task: str) -> tuple[Config, Settings, Views, Path]:
     """The task's config before it is trained, what acts in it, how its views are made, and the checkpoint before."""
     row = read_json(Path("work/manifest", task, "task.json"))
     name, previous = read("method.name", str), Path("checkpoints", row["prev"])
-    settings = settings_of(row["number"])
+    phase = read("optim.first", Phase) if row["number"] == 1 else read("optim.later", Phase)
+    settings = read_settings(task, phase)
     before = read_config(previous)
     if min(row["categories"].values()) != len(before.categories):
         raise UserError(
@@ -84,13 +83,6 @@ def plan(task: str) -> tuple[Config, Settings, Views, Path]:
         categories=before.categories | row["categories"],
     )
     return config, settings, read("features", Views), previous
-
-
-def settings_of(number: int) -> Settings:
-    """What acts in task `number`; some sections wait for the second."""
-    if number == 1:
-        return read_settings(read("optim.first", Phase))
-    return read_settings(read("optim.later", Phase), read("crp", Crp), read("pseudo", Pseudo))
 
 
 def learn(config: Config, settings: Settings, views: Views, previous: Path, log: Path, kept: Path) -> TaskTrainer:

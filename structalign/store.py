@@ -61,11 +61,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def json_text(value: Any) -> str:
+    """JSON with sorted keys and a final newline: equal values are equal text; NaN is refused."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys and a final newline: equal values are equal bytes; NaN is refused."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    """Write a value as `json_text`."""
     with whole(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(json_text(value), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -133,6 +133,14 @@ def key_pattern(key: ast.expr) -> str:
     return "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[a-z_]+" for part in key.values)
 
 
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "check"])
+def test_a_stage_depends_on_the_losses_of_its_task_if_it_reads_settings(stage: str) -> None:
+    listed = [dep for dep in described(stage)["deps"] if dep.startswith("work/losses")]
+    reads = "structalign.learning.settings" in closure(f"stages.{stage}")
+    assert len(listed) == reads
+    assert all(re.fullmatch(r"work/losses/(t01|\$\{key\})\.json", dep) for dep in listed)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_the_task_list_only_if_it_reads_it(stage: str) -> None:
     """Appending a task must not re-run the stages of the tasks before."""

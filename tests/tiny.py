@@ -1,7 +1,7 @@
 """A random three-layer CLIP, adapters that do something, and the features of a task, all made of nothing."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +31,8 @@ from structalign.model.inputs import videos_for
 from structalign.model.video_text import Shape, VideoText
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
-from structalign.sections.contrastive import Contrastive
-from structalign.sections.crp import Crp
-from structalign.sections.etf import Etf
+from structalign.sections.losses import Contrastive, Crp, Etf, LossSection, Pseudo
 from structalign.sections.optim import Phase, Shared
-from structalign.sections.pseudo import Pseudo
 
 LAYERS, WIDTH, DIM, IMAGE, PATCHES, FRAMES, ETF_DIM = 3, 32, 24, 32, 4, 3, 20
 BOS, EOT = 38, 39
@@ -112,6 +109,14 @@ def fresh_memory() -> Memory:
     return empty_memory(simplex_etf(ETF_DIM, 6, seed=0), DIM)
 
 
+LOSSES = (
+    Contrastive(scale=17.6, prior=0, sentence_weight=0, mask_duplicates=True),
+    Etf(dim=ETF_DIM, capacity=6, weight=0.1, frame="exact", head="shared", seed=0),
+    Crp(weight=10, temperature=2, teacher="previous"),
+    Pseudo(weight=0.5, covariance="radius", mask_same_category=False),
+)
+
+
 def settings(
     task: int, epochs: int = 2, batch: int = 3, lr: float = 1e-2, warmup: float = 0.0, epoch: str = "videos"
 ) -> Settings:
@@ -119,15 +124,17 @@ def settings(
         seed=0,
         backbone=Backbone(name="tiny", vision_frozen=1, precision="fp32"),
         adapters=Adapters(rank=2, alpha=8, experts=3, dropout=0.1, fusion_init="identity", words="strict"),
-        contrastive=Contrastive(scale=17.6, prior=0, sentence_weight=0, mask_duplicates=True),
-        etf=Etf(dim=ETF_DIM, capacity=6, weight=0.1, frame="exact", head="shared", seed=0),
-        crp=Crp(weight=10, temperature=2, teacher="previous") if task > 1 else None,
-        pseudo=Pseudo(weight=0.5, covariance="radius", mask_same_category=False) if task > 1 else None,
+        losses=tuple(section for section in LOSSES if section.since <= task),
         shared=Shared.model_validate(
             {"batch": batch, "epoch": epoch, "sampling": "uniform", "weight_decay": 0.5, "clip": 1}
         ),
         phase=Phase(epochs=epochs, lr=lr, alpha_lr=lr, head_lr=lr, tower_lr=lr, warmup=warmup),
     )
+
+
+def turned(act: Settings, kind: type[LossSection], **values: object) -> Settings:
+    """The same settings with other values in one loss section."""
+    return replace(act, losses=tuple(x.model_copy(update=values) if isinstance(x, kind) else x for x in act.losses))
 
 
 class NoiseFrames:

@@ -11,6 +11,7 @@ from structalign.data.tasks import Task, read_tasks
 from structalign.errors import UserError
 from structalign.params import PARAMS
 from structalign.sections.all import keys, leaves, validate, written
+from structalign.sections.losses import LOSSES, sections
 from structalign.strict_yaml import load_yaml
 
 app = typer.Typer(add_completion=False)
@@ -43,7 +44,8 @@ def params(
 def first_stage(key: str, pipeline: Mapping[str, Any], tasks: Mapping[str, Task]) -> str:
     """The first stage of dvc.yaml that a key's change re-runs: "train", "train (task 2 on)" or "none"."""
     for name, stage in pipeline["stages"].items():
-        acting = [_acts(key, listed) for listed in params_of(stage, tasks)]
+        listed = zip(params_of(stage, tasks), losses_of(stage, tasks), strict=True)
+        acting = [_acts(key, params | losses) for params, losses in listed]
         if any(acting):
             return f"{name} (task {acting.index(True) + 1} on)" if acting.index(True) else str(name)
     return "none"
@@ -57,6 +59,15 @@ def params_of(stage: Mapping[str, Any], tasks: Mapping[str, Task]) -> Iterator[s
         for name, value in row.items():
             listed = {entry.replace(f"${{item.{name}}}", str(value)) for entry in listed}
         yield listed
+
+
+def losses_of(stage: Mapping[str, Any], tasks: Mapping[str, Task]) -> Iterator[set[str]]:
+    """The loss sections that a stage of dvc.yaml depends on through `check`'s files, as `params_of`."""
+    files = [str(LOSSES / f"{task}.json") for task in tasks]
+    for task in tasks if "foreach" in stage else [""]:
+        deps = {dep.replace("${key}", task) for dep in stage.get("do", stage).get("deps", [])}
+        numbers = [number for number, file in enumerate(files, start=1) if file in deps]
+        yield {name for name, kind in sections().items() if any(kind.since <= number for number in numbers)}
 
 
 def _acts(key: str, listed: set[str]) -> bool:

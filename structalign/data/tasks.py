@@ -1,13 +1,12 @@
 """tasks.yaml: which categories arrive in which task, one row a task, append-only.
 
 DVC makes one lane of stages from each row, so a row also says what DVC cannot compute itself: the task before
-(`prev`), which optimiser section acts (`phase`), and which sections the losses of later tasks read (`crp`,
-`pseudo`; in the first task they do not act and name a section that is read anyway).
+(`prev`), and which optimiser section acts (`phase`).
 A category's global id, its ETF vertex and its prototype follow the order of this file (method.md §1).
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -18,6 +17,7 @@ from structalign.strict_yaml import dump_yaml, load_yaml
 from structalign.wording import counted
 
 TASKS = Path("tasks.yaml")
+FORMER_COLUMNS = ("crp", "pseudo")  # the sections of those losses in a row; `contrastive` in the first
 HEADER = "# One row a task, in the order they arrive; append only: `structalign task add NAME...`.\n"
 
 
@@ -26,17 +26,12 @@ class Task(Section):
 
     prev: str
     phase: Literal["first", "later"]
-    crp: Literal["contrastive", "crp"]
-    pseudo: Literal["contrastive", "pseudo"]
     categories: list[str] = Field(min_length=1)
 
     @classmethod
     def numbered(cls, number: int, categories: list[str]) -> "Task":
         """The row of task `number`, counted from 1, with its plumbing filled in."""
-        prev = key(number - 1)
-        if number == 1:
-            return cls(prev=prev, phase="first", crp="contrastive", pseudo="contrastive", categories=categories)
-        return cls(prev=prev, phase="later", crp="crp", pseudo="pseudo", categories=categories)
+        return cls(prev=key(number - 1), phase="first" if number == 1 else "later", categories=categories)
 
 
 def key(number: int) -> str:
@@ -60,16 +55,40 @@ def deal(categories: list[str], count: int) -> dict[str, Task]:
 
 
 def read_tasks(path: Path = TASKS) -> dict[str, Task]:
-    """Read tasks.yaml; a broken chain, a repeated category or an unknown key is a `UserError`."""
-    value = load_yaml(path)
-    if not isinstance(value, dict) or list(value) != ["tasks"] or not value["tasks"]:
-        raise UserError(f"{path} needs the one key `tasks` with a row a task: `structalign init` writes it.")
+    """Read tasks.yaml; a broken chain, a repeated category or an unknown key is a `UserError`.
+
+    Columns that an older version wrote are ignored, if they hold what it wrote.
+    """
+    rows = _read_rows(path)
     try:
-        tasks = TypeAdapter(dict[str, Task]).validate_python(value["tasks"])
+        tasks = TypeAdapter(dict[str, Task]).validate_python(_without_former_columns(rows, path))
     except ValidationError as error:
         raise UserError(f"{path}: {explain('tasks', error)}") from None
     _verify(tasks, path)
     return tasks
+
+
+def _read_rows(path: Path) -> Any:
+    value = load_yaml(path)
+    if not isinstance(value, dict) or list(value) != ["tasks"] or not value["tasks"]:
+        raise UserError(f"{path} needs the one key `tasks` with a row a task: `structalign init` writes it.")
+    return value["tasks"]
+
+
+def has_former_columns(path: Path = TASKS) -> bool:
+    """Whether a valid tasks.yaml has columns of an older version."""
+    return any(column in row for row in _read_rows(path).values() for column in FORMER_COLUMNS)
+
+
+def _without_former_columns(rows: Any, path: Path) -> Any:
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        return rows
+    for number, (name, row) in enumerate(rows.items(), start=1):
+        for column in FORMER_COLUMNS:
+            wrote = "contrastive" if number == 1 else column
+            if row.get(column, wrote) != wrote:
+                raise UserError(f"{path}: `tasks.{name}.{column}` = {row[column]!r}, it must be {wrote!r} or absent.")
+    return {name: {k: v for k, v in row.items() if k not in FORMER_COLUMNS} for name, row in rows.items()}
 
 
 def _verify(tasks: dict[str, Task], path: Path) -> None:
@@ -79,7 +98,7 @@ def _verify(tasks: dict[str, Task], path: Path) -> None:
         if name != key(number):
             raise UserError(f"{path}: row {number} is called `{name}`, it must be `{key(number)}`.")
         right = Task.numbered(number, task.categories)
-        for field in ("prev", "phase", "crp", "pseudo"):
+        for field in ("prev", "phase"):
             if getattr(task, field) != getattr(right, field):
                 is_, must = getattr(task, field), getattr(right, field)
                 raise UserError(f"{path}: `tasks.{name}.{field}` = {is_!r}, it must be {must!r}.")

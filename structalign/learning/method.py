@@ -16,27 +16,26 @@ from structalign.learning.memory import Memory
 from structalign.learning.optimiser import optimiser, schedule
 from structalign.learning.task import Batch, Scale, Task, Teacher
 from structalign.model.video_text import VideoText
+from structalign.sections.losses import Contrastive, WeightedLoss
 from structalign.sections.optim import Phase, Shared
 
 
 @dataclass(frozen=True)
 class Term:
-    """An addend `loss` that acts from task `since` on, unless the weight of its `section` in Settings is 0.
+    """An addend `loss` of a batch.
 
+    section: of params.yaml, whose `since` and weight say whether it acts; without one it acts from task `since` on.
     teacher: what is computed once, before the task's first step.
     """
 
     name: str
     loss: Callable[[Task, Batch], Tensor]
-    section: str | None = None
+    section: type[WeightedLoss] | None = None
     since: int = 1
     teacher: Callable[[Task], Teacher] | None = None
 
     def acts(self, task: Task) -> bool:
-        if task.number < self.since:
-            return False
-        section = getattr(task.settings, self.section) if self.section else None
-        return self.section is None or (section is not None and section.weight > 0)
+        return task.number >= self.since and (self.section is None or task.settings.acts(self.section))
 
 
 def contrastive(task: Task, batch: Batch) -> Tensor:
@@ -51,7 +50,7 @@ CONTRASTIVE = Term("contrastive", contrastive)
 
 def configured_scale(task: Task) -> float:
     """`contrastive.scale`."""
-    return task.settings.contrastive.scale
+    return task.settings[Contrastive].scale
 
 
 def same_memory(task: Task, categories: int) -> Memory:

@@ -1,42 +1,48 @@
 """The sections of params.yaml that act in a task, read once."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from structalign.params import read
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
-from structalign.sections.contrastive import Contrastive
-from structalign.sections.crp import Crp
-from structalign.sections.etf import Etf
+from structalign.sections.losses import LOSSES, LossSection, WeightedLoss, acting_sections
 from structalign.sections.optim import Phase, Shared
-from structalign.sections.pseudo import Pseudo
+from structalign.store import read_json
+
+L = TypeVar("L", bound=LossSection)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What acts in one task; `crp` and `pseudo` are None in the first."""
+    """What acts in one task. losses: the sections that do; `settings[Crp]` is one of them by its class."""
 
     seed: int
     backbone: Backbone
     adapters: Adapters
-    contrastive: Contrastive
-    etf: Etf
-    crp: Crp | None
-    pseudo: Pseudo | None
+    losses: tuple[LossSection, ...]
     shared: Shared
     phase: Phase
 
+    def __getitem__(self, kind: type[L]) -> L:
+        """The section of a class; a KeyError in a task in which it doesn't act."""
+        for section in self.losses:
+            if isinstance(section, kind):
+                return section
+        raise KeyError(kind.__name__)
 
-def read_settings(phase: Phase, crp: Crp | None = None, pseudo: Pseudo | None = None) -> Settings:
-    """The settings of a task: what acts in all tasks is read here, what waits for the second is given."""
+    def acts(self, kind: type[WeightedLoss]) -> bool:
+        """Whether a loss acts in the task, with a weight above 0."""
+        return any(isinstance(section, kind) and section.weight > 0 for section in self.losses)
+
+
+def read_settings(task: str, phase: Phase) -> Settings:
+    """The settings of a task (`t02`) whose phase is given."""
     return Settings(
         seed=read("seed", int),
         backbone=read("backbone", Backbone),
         adapters=read("adapters", Adapters),
-        contrastive=read("contrastive", Contrastive),
-        etf=read("etf", Etf),
-        crp=crp,
-        pseudo=pseudo,
+        losses=acting_sections(read_json(LOSSES / f"{task}.json")),
         shared=read("optim.shared", Shared),
         phase=phase,
     )

@@ -14,7 +14,7 @@ from structalign.model.backbone import Clip, load_clip
 from structalign.model.checkpoint import build_model, load_memory, read_config
 from structalign.model.device import asked, prepare_device
 from structalign.model.video_text import Shape, VideoText
-from structalign.sections.etf import Etf
+from structalign.sections.losses import Etf
 
 
 def backbone(folder: Path) -> tuple[Clip, torch.device]:
@@ -56,7 +56,7 @@ def begin(
 def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[VideoText, Memory]:
     """A fresh model of `method` for its first task, for videos of `frames` frames: parts seeded by `seed`, the head and
     the simplex by `etf.seed`. Diagnostics measure every method against the simplex."""
-    adapters, etf = settings.adapters, settings.etf
+    adapters, etf = settings.adapters, settings[Etf]
     shape = Shape(
         frames=frames,
         vision_frozen=settings.backbone.vision_frozen,

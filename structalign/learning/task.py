@@ -24,6 +24,7 @@ from structalign.model.inputs import together
 from structalign.model.queries import encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.search.heads import SimilarityHead
+from structalign.sections.losses import Contrastive, Pseudo
 
 VIDEOS_AT_A_TIME = 8
 
@@ -87,7 +88,7 @@ class Task:
         self.device = device
         self.comparison = comparison
         self.scale = scale
-        self.prior = self._category_prior() if settings.contrastive.prior > 0 else None
+        self.prior = self._category_prior() if settings[Contrastive].prior > 0 else None
         self.teacher: Teacher | None = None
         self._seers: list[VideoText] = []  # teachers that see each batch anew
         self.state: dict[str, Tensor] = {}
@@ -110,7 +111,7 @@ class Task:
     def _category_prior(self) -> Tensor:
         """`contrastive.prior` times the log of the share that each category, by id, has of an epoch's pairs."""
         count = torch.bincount(self.captions.category[self.epoch(0).caption])
-        return self.settings.contrastive.prior * (count / count.sum()).log()
+        return self.settings[Contrastive].prior * (count / count.sum()).log()
 
     def frozen_captions(self) -> TextEmbeddings:
         """All captions by frozen CLIP, at once where a model only maps embeddings: no text tower runs in its steps."""
@@ -250,27 +251,26 @@ class Task:
         return self.scale(self)
 
     def owners(self, video: Tensor) -> Tensor:
-        """Ids of the videos [B] by which captions of one video are known, so that they are no rivals; all different
-        where `contrastive.mask_duplicates` is off."""
-        known = video if self.settings.contrastive.mask_duplicates else torch.arange(len(video))
+        """Ids [B] of the pairs' videos: captions of one video are no negatives of each other. All are different where
+        `contrastive.mask_duplicates` is off."""
+        known = video if self.settings[Contrastive].mask_duplicates else torch.arange(len(video))
         return known.to(self.device)
 
     def draw(self, count: int, purpose: str, *key: str | int) -> tuple[Tensor, Tensor, Tensor]:
         """`count` pseudo pairs of old categories: text and video [count, D], category [count]."""
-        assert self.settings.pseudo is not None
         source = generator("draw", purpose, *key)
-        text, video, category = draw_pseudo(self.memory, count, source, self.settings.pseudo.covariance)
+        text, video, category = draw_pseudo(self.memory, count, source, self.settings[Pseudo].covariance)
         return text.to(self.device), video.to(self.device), category.to(self.device)
 
     def logits(self, text: TextEmbeddings, frames: Tensor) -> list[Tensor]:
         """[B, B'] logits of each similarity that is trained (`SimilarityHead.trained`): that of sentences beside
         word-frame similarity only where `contrastive.sentence_weight` is above 0."""
-        scale, both = self.temperature(), self.settings.contrastive.sentence_weight > 0
+        scale, both = self.temperature(), self.settings[Contrastive].sentence_weight > 0
         return [scale * kind for kind in self.comparison.trained(self.model, text, frames, both)]
 
     def weighed(self, values: list[Tensor]) -> Tensor:
         """A loss on the first similarity plus `contrastive.sentence_weight` times that on the second."""
         total = values[0]
         for value in values[1:]:
-            total = total + self.settings.contrastive.sentence_weight * value
+            total = total + self.settings[Contrastive].sentence_weight * value
         return total

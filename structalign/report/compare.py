@@ -12,10 +12,14 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import Any
 
+from pydantic import ValidationError
+
 from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
 from structalign.paths import MANIFEST
 from structalign.sections.all import leaves
+from structalign.sections.losses import LOSSES, Losses, acting, sections
+from structalign.store import json_text
 from structalign.strict_yaml import parse_yaml
 
 COLUMNS = (*METRICS, "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
@@ -245,13 +249,18 @@ def _read(revision: str) -> list[Run]:
     other = outdated(params, lock, list(tasks))
     if other:
         raise UserError(f"{revision} has another `{other}` in params.yaml than in its results: `dvc repro` mends it.")
+    if task := task_of_other_losses(params, lock, list(tasks)):
+        raise UserError(
+            f"{revision} has other losses of {task} in params.yaml than in its results: `dvc repro` mends it."
+        )
     collection = {"tasks": task_list([task["categories"] for task in tasks.values()]), "data": kept[:6]}
     flat = collection | dict(leaves(params))
     seed = int(flat.pop("seed"))
     runs = [Run(revision, seed, flat, metrics, spent(record("reports/costs.json") or {}))]
     joint, its_lock = record("reports/joint/metrics.json"), recorded_by_dvc("joint/dvc.lock")
     manifest = {str(MANIFEST): recorded(lock, "report", str(MANIFEST))}
-    if joint and not (outdated(params, its_lock, list(tasks)) or made_of_other(manifest, its_lock, "joint")):
+    stale = [outdated(params, its_lock, list(tasks)), task_of_other_losses(params, its_lock, list(tasks))]
+    if joint and not any([*stale, made_of_other(manifest, its_lock, "joint")]):
         row, joint = flat | {"method.name": "joint"}, joint | {"partial": metrics.get("partial")}
         runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))
     return runs
@@ -292,6 +301,23 @@ def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: S
             for key, value in leaves(used):
                 if now.get(key) != value:
                     return key
+    return None
+
+
+def task_of_other_losses(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
+    """The first task whose losses in params.yaml are not those that dvc.lock says its results were made with.
+
+    The lock has the hash of what `check` wrote for the task; params.yaml of another version tells nothing.
+    """
+    try:
+        losses = Losses.model_validate({name: params[name] for name in sections()})
+    except (KeyError, ValidationError):
+        return None
+    for number, task in enumerate(tasks, start=1):
+        now = hashlib.md5(json_text(acting(losses, number)).encode(), usedforsecurity=False).hexdigest()
+        for stage in (lock or {}).get("stages") or {}:
+            if made_of_other({str(LOSSES / f"{task}.json"): now}, lock, stage):
+                return task
     return None
 
 

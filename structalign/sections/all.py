@@ -16,16 +16,13 @@ from structalign.errors import UserError
 from structalign.params import Section
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
-from structalign.sections.contrastive import Contrastive
-from structalign.sections.crp import Crp
 from structalign.sections.data import Data
-from structalign.sections.etf import Etf
 from structalign.sections.expected import Expected
 from structalign.sections.features import Features
 from structalign.sections.frames import Frames
+from structalign.sections.losses import Losses
 from structalign.sections.method import MethodName
 from structalign.sections.optim import Phase, Shared
-from structalign.sections.pseudo import Pseudo
 from structalign.sections.ranking import Ranking
 
 
@@ -35,8 +32,8 @@ class Optim(Section):
     later: Phase
 
 
-class Params(Section):
-    """The whole of params.yaml."""
+class _Before(Section):
+    """What stands before the losses."""
 
     seed: int = Field(ge=0, description="seed of everything random in training")
     method: MethodName
@@ -45,13 +42,18 @@ class Params(Section):
     backbone: Backbone
     features: Features
     adapters: Adapters
-    contrastive: Contrastive
-    etf: Etf
-    crp: Crp
-    pseudo: Pseudo
+
+
+class _After(Section):
+    """What stands after the losses."""
+
     optim: Optim
     ranking: Ranking
     expected: Expected
+
+
+class Params(_After, Losses, _Before):
+    """The whole of params.yaml, in the file's order: pydantic takes the fields of the last base first."""
 
 
 @dataclass(frozen=True)

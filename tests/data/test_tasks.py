@@ -7,7 +7,7 @@ from dvc.utils.serialize import load_yaml as load_dvc_file
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from structalign.data.tasks import category_ids, deal, read_tasks, write_tasks
+from structalign.data.tasks import category_ids, deal, has_former_columns, read_tasks, write_tasks
 from structalign.errors import UserError
 from structalign.strict_yaml import dump_yaml, load_yaml
 
@@ -67,8 +67,22 @@ def test_every_name_is_read_back_here_and_by_dvc(tmp_path_factory: pytest.TempPa
 
 def test_only_the_first_task_reads_what_acts_first() -> None:
     first, second = deal(["a", "b"], 2).values()
-    assert (first.prev, first.phase, first.crp, first.pseudo) == ("t00", "first", "contrastive", "contrastive")
-    assert (second.prev, second.phase, second.crp, second.pseudo) == ("t01", "later", "crp", "pseudo")
+    assert (first.prev, first.phase) == ("t00", "first")
+    assert (second.prev, second.phase) == ("t01", "later")
+
+
+def test_columns_of_an_older_version_are_ignored_and_noticed(tmp_path: Path) -> None:
+    path, tasks = tmp_path / "tasks.yaml", deal(["a", "b"], 2)
+    write_tasks(tasks, path)
+    assert not has_former_columns(path)
+    tree = load_yaml(path)
+    tree["tasks"]["t01"] |= {"crp": "contrastive", "pseudo": "contrastive"}
+    tree["tasks"]["t02"] |= {"crp": "crp", "pseudo": "pseudo"}
+    path.write_text(dump_yaml(tree))
+    assert read_tasks(path) == tasks
+    assert has_former_columns(path)
+    write_tasks(read_tasks(path), path)
+    assert not has_former_columns(path)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +90,7 @@ def test_only_the_first_task_reads_what_acts_first() -> None:
     [
         ("prev", "t05", "`tasks.t02.prev` = 't05', it must be 't01'"),
         ("phase", "first", "`tasks.t02.phase` = 'first', it must be 'later'"),
-        ("crp", "contrastive", "`tasks.t02.crp` = 'contrastive', it must be 'crp'"),
+        ("crp", "contrastive", "`tasks.t02.crp` = 'contrastive', it must be 'crp' or absent"),
         ("categories", ["a"], "category `a` is in t01 and t02"),
         ("categories", [], "`tasks.t02.categories`"),
         ("categories", [3], "`tasks.t02.categories.0` = 3"),

@@ -1,6 +1,7 @@
 """The special term of each method against a slow, obvious formula of it (docs/methods.md)."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,7 +241,7 @@ def word_frame(words: Tensor, frames: Tensor) -> float:
 
 def act_of_experts(number: int, experts: int) -> Settings:
     act = settings(number, epochs=4, batch=2)
-    return Settings(**{**vars(act), "adapters": act.adapters.model_copy(update={"experts": experts})})
+    return replace(act, adapters=act.adapters.model_copy(update={"experts": experts}))
 
 
 def test_the_experts_a_task_used_most_learn_no_more(tmp_path: Path) -> None:

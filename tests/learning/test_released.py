@@ -9,7 +9,21 @@ import pytest
 import torch
 from codemap import ROOT
 from oracle import Given, Plan, Training
-from tiny import CPU, DIM, ETF_DIM, FRAMES, IMAGE, WIDTH, noise, settings, shaken, tiny_clip, tokens, write_features
+from tiny import (
+    CPU,
+    DIM,
+    ETF_DIM,
+    FRAMES,
+    IMAGE,
+    WIDTH,
+    noise,
+    settings,
+    shaken,
+    tiny_clip,
+    tokens,
+    turned,
+    write_features,
+)
 from torch import Tensor
 
 from structalign.cli.preset import read_layers
@@ -28,6 +42,7 @@ from structalign.model.features import Features
 from structalign.model.released_names import to_released
 from structalign.model.video_text import Shape, VideoText
 from structalign.sections.all import leaves, overlay
+from structalign.sections.losses import Contrastive, Crp
 from structalign.strict_yaml import load_yaml
 
 PLAN = Plan(heads=4, patch=16, fused=1, scale=4.0)
@@ -118,12 +133,8 @@ def act(task: int) -> Settings:
     """The preset's choices in small."""
     base = settings(task, batch=PAIRS, warmup=0.1 if task == 1 else 0.0)
     phase = base.phase.model_copy(update={"lr": RATES["lora"], "alpha_lr": RATES["alpha"]})
-    return replace(
-        base,
-        contrastive=base.contrastive.model_copy(update={"mask_duplicates": False}),
-        crp=base.crp and base.crp.model_copy(update={"teacher": "pretrained"}),
-        phase=phase,
-    )
+    chosen = turned(turned(base, Contrastive, mask_duplicates=False), Crp, teacher="pretrained")
+    return replace(chosen, phase=phase)
 
 
 @cache

@@ -1,11 +1,11 @@
 """The options of what a chain begins with: head, vertices, fusion projections."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import DIM, ETF_DIM, FRAMES, settings, tiny_clip, tiny_model
+from tiny import DIM, ETF_DIM, FRAMES, settings, tiny_clip, tiny_model, turned
 
 from structalign.errors import UserError
 from structalign.learning.etf import gaussian_frame, simplex_etf
@@ -16,12 +16,20 @@ from structalign.learning.settings import Settings
 from structalign.learning.start import begin, build
 from structalign.model.checkpoint import Config, save_checkpoint
 from structalign.model.video_text import VideoText
+from structalign.sections.losses import Etf
 
 
-def started(section: str, **options: object) -> tuple[VideoText, Memory]:
+def started(act: Settings) -> tuple[VideoText, Memory]:
+    return build(tiny_clip(), load_method("structalign"), act, FRAMES)
+
+
+def with_etf(**options: object) -> tuple[VideoText, Memory]:
+    return started(turned(settings(1), Etf, **options))
+
+
+def with_fusion(init: str) -> VideoText:
     act = settings(1)
-    changed = getattr(act, section).model_copy(update=options)
-    return build(tiny_clip(), load_method("structalign"), Settings(**{**vars(act), section: changed}), FRAMES)
+    return started(replace(act, adapters=act.adapters.model_copy(update={"fusion_init": init})))[0]
 
 
 def trained_heads(model: VideoText) -> list[str]:
@@ -31,19 +39,19 @@ def trained_heads(model: VideoText) -> list[str]:
 
 
 def test_the_vertices_are_a_simplex_or_a_gaussian_frame() -> None:
-    assert torch.equal(started("etf", frame="exact")[1].vertices, simplex_etf(ETF_DIM, 6, 0))
-    assert torch.equal(started("etf", frame="gaussian")[1].vertices, gaussian_frame(ETF_DIM, 6, 0))
+    assert torch.equal(with_etf(frame="exact")[1].vertices, simplex_etf(ETF_DIM, 6, 0))
+    assert torch.equal(with_etf(frame="gaussian")[1].vertices, gaussian_frame(ETF_DIM, 6, 0))
 
 
 def test_a_shared_head_is_one_trained_map() -> None:
-    model, _ = started("etf", head="shared")
+    model, _ = with_etf(head="shared")
     assert trained_heads(model) == ["weight"]
     x = torch.ones(2, DIM)
     assert torch.equal(model.head.text(x), model.head.video(x))
 
 
 def test_separate_heads_are_two_trained_maps_that_start_alike() -> None:
-    model, _ = started("etf", head="separate")
+    model, _ = with_etf(head="separate")
     assert trained_heads(model) == ["weight", "video_weight"]
     assert model.head.weight is not None
     assert model.head.video_weight is not None
@@ -51,14 +59,14 @@ def test_separate_heads_are_two_trained_maps_that_start_alike() -> None:
 
 
 def test_frozen_random_heads_are_two_maps_that_never_learn() -> None:
-    model, _ = started("etf", head="frozen_random")
+    model, _ = with_etf(head="frozen_random")
     assert trained_heads(model) == []
     x = torch.ones(2, DIM)
     assert not torch.allclose(model.head.text(x), model.head.video(x))
 
 
 def test_an_identity_head_maps_nothing() -> None:
-    model, _ = started("etf", head="identity", dim=DIM)
+    model, _ = with_etf(head="identity", dim=DIM)
     x = torch.ones(2, DIM)
     assert list(model.head.parameters()) == []
     assert torch.equal(model.head.text(x), x)
@@ -67,7 +75,7 @@ def test_an_identity_head_maps_nothing() -> None:
 
 def test_an_identity_head_of_another_dimension_is_refused() -> None:
     with pytest.raises(UserError, match=f"needs `etf.dim` = {DIM}, the backbone's, not {ETF_DIM}"):
-        started("etf", head="identity")
+        with_etf(head="identity")
 
 
 def test_no_task_is_learned_on_top_of_a_checkpoint_without_memory(tmp_path: Path) -> None:
@@ -79,7 +87,7 @@ def test_no_task_is_learned_on_top_of_a_checkpoint_without_memory(tmp_path: Path
 
 
 def test_fusion_starts_as_the_identity_or_uniformly() -> None:
-    identity, uniform = (started("adapters", fusion_init=how)[0].fusions()[0] for how in ("identity", "uniform"))
+    identity, uniform = (with_fusion(how).fusions()[0] for how in ("identity", "uniform"))
     width = len(identity.q_proj.weight)
     assert torch.equal(identity.q_proj.weight, torch.eye(width))
     assert 0.9 * width**-0.5 < float(uniform.q_proj.weight.detach().abs().max()) <= width**-0.5
@@ -88,5 +96,5 @@ def test_fusion_starts_as_the_identity_or_uniformly() -> None:
 
 
 def test_two_layers_start_with_unlike_uniform_projections() -> None:
-    first, second = started("adapters", fusion_init="uniform")[0].fusions()
+    first, second = with_fusion("uniform").fusions()
     assert not torch.equal(first.q_proj.weight, second.q_proj.weight)

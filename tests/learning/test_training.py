@@ -21,6 +21,7 @@ from tiny import (
     tiny_clip,
     tiny_model,
     tokens,
+    turned,
     write_features,
 )
 from torch import Tensor
@@ -37,6 +38,7 @@ from structalign.model.features import CENTRE, Captions, Features, view_name
 from structalign.model.queries import encode_queries
 from structalign.model.video_text import VideoText
 from structalign.search.similarity import sentence_video, word_frame
+from structalign.sections.losses import Contrastive, Crp, Pseudo
 
 METHOD = load_method("structalign")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -194,7 +196,7 @@ def test_repeats_of_a_video_draw_its_captions_anew() -> None:
 def test_balanced_sampling_reaches_the_training(tmp_path: Path) -> None:
     act = settings(1)
     shared = act.shared.model_copy(update={"sampling": "balanced"})
-    trainer = first_task(tmp_path, Settings(**{**vars(act), "shared": shared}))
+    trainer = first_task(tmp_path, replace(act, shared=shared))
     skewed = torch.where(trainer.captions.video > 0, 0, 1)
     trainer.captions = Captions(trainer.captions.tokens, trainer.captions.video, skewed)
     assert torch.bincount(skewed[trainer.epoch(0).caption]).tolist() == [3, 3]
@@ -406,10 +408,7 @@ def test_the_previous_teacher_sees_videos_as_the_model_before(tmp_path: Path) ->
 
 
 def test_the_pretrained_teacher_is_frozen_clip(tmp_path: Path) -> None:
-    act = settings(2)
-    assert act.crp is not None
-    crp = act.crp.model_copy(update={"teacher": "pretrained"})
-    trainer = second_task(tmp_path, Settings(**{**vars(act), "crp": crp}))
+    trainer = second_task(tmp_path, turned(settings(2), Crp, teacher="pretrained"))
     assert trainer.teacher is not None
     words = trainer.teacher.text(torch.tensor([0])).words[0, : int(trainer.captions.tokens.eot[0]) + 1]
     with torch.no_grad():
@@ -432,13 +431,10 @@ def test_with_fresh_crops_the_teacher_sees_the_students_as_the_model_before(tmp_
 
 @pytest.mark.parametrize("teacher", ["previous", "pretrained"])
 def test_where_padding_counts_the_teacher_reads_the_students_batch(tmp_path: Path, teacher: str) -> None:
-    act = settings(2)
-    assert act.crp is not None
-    changed = {"crp": act.crp.model_copy(update={"teacher": teacher})}
-    first = settings(1)
+    first, act = settings(1), turned(settings(2), Crp, teacher=teacher)
     adapters = first.adapters.model_copy(update={"words": "with_padding"})
-    finish_task(tmp_path, begin_task(tmp_path, "structalign", 1, Settings(**{**vars(first), "adapters": adapters})))
-    trainer = begin_task(tmp_path, "structalign", 2, Settings(**{**vars(act), **changed, "adapters": adapters}))
+    finish_task(tmp_path, begin_task(tmp_path, "structalign", 1, replace(first, adapters=adapters)))
+    trainer = begin_task(tmp_path, "structalign", 2, replace(act, adapters=adapters))
     rows = torch.tensor([4, 0, 2])
     tokens = trainer.captions.tokens[rows]
     with torch.no_grad(), trainer.model.frozen() if teacher == "pretrained" else nullcontext():
@@ -479,9 +475,8 @@ def test_the_etf_term_is_a_tenth_of_the_others(tmp_path: Path) -> None:
 
 
 def test_without_pseudo_features_the_etf_term_is_that_of_real_pairs(tmp_path: Path) -> None:
-    trainer, act = second_task_of(tmp_path, "structalign"), settings(2)
-    assert act.pseudo is not None
-    trainer.settings = replace(act, pseudo=act.pseudo.model_copy(update={"weight": 0.0}))
+    trainer = second_task_of(tmp_path, "structalign")
+    trainer.settings = turned(settings(2), Pseudo, weight=0.0)
     trainer.memory = replace(trainer.memory, text_mean=trainer.memory.text_mean * torch.nan)
     addends = trainer.losses(next(batches(trainer.epoch(0), 4)), 0, 2, 0)
     assert addends["etf"].isfinite()
@@ -542,9 +537,7 @@ def test_the_contrastive_term_is_that_of_each_caption_with_its_view(tmp_path: Pa
 
 
 def test_without_the_mask_captions_of_one_video_are_negatives(tmp_path: Path) -> None:
-    act = settings(1)
-    open_ = act.contrastive.model_copy(update={"mask_duplicates": False})
-    trainer = first_task(tmp_path, Settings(**{**vars(act), "contrastive": open_}))
+    trainer = first_task(tmp_path, turned(settings(1), Contrastive, mask_duplicates=False))
     rows = torch.tensor([0, 1, 2])
     pairs = Pairs(rows, trainer.captions.video[rows], torch.zeros(3, dtype=torch.int64))
     assert pairs.video.tolist() == [0, 0, 1]
@@ -557,10 +550,8 @@ def test_without_the_mask_captions_of_one_video_are_negatives(tmp_path: Path) ->
 
 
 def test_a_sentence_weight_adds_the_loss_on_sentence_similarity(tmp_path: Path) -> None:
-    act = settings(1)
-    weighed = act.contrastive.model_copy(update={"sentence_weight": 0.5})
-    plain = first_task(tmp_path / "plain", act)
-    both = first_task(tmp_path / "both", Settings(**{**vars(act), "contrastive": weighed}))
+    plain = first_task(tmp_path / "plain", settings(1))
+    both = first_task(tmp_path / "both", turned(settings(1), Contrastive, sentence_weight=0.5))
     pairs = pairs_of(plain)
     text, frames = plain.embed(pairs)
     added = 0.5 * losses.contrastive(17.6 * sentence_video(text.sentence, frames), pairs.video)
@@ -624,9 +615,7 @@ def test_a_text_category_is_remembered_from_its_words_alone(tmp_path: Path) -> N
 
 
 def with_prior(folder: Path, strength: float) -> TaskTrainer:
-    act = settings(1)
-    section = act.contrastive.model_copy(update={"prior": strength})
-    return first_task(folder, Settings(**{**vars(act), "contrastive": section}))
+    return first_task(folder, turned(settings(1), Contrastive, prior=strength))
 
 
 def test_a_prior_of_equal_categories_changes_nothing(tmp_path: Path) -> None:

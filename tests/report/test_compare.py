@@ -1,12 +1,16 @@
 import csv
+import hashlib
 import io
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from codemap import ROOT
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -23,8 +27,12 @@ from structalign.report.compare import (
     read_runs,
     spent,
     task_list,
+    task_of_other_losses,
 )
 from structalign.report.sheets import csv_text, html, markdown, sheets
+from structalign.sections.all import validate
+from structalign.sections.losses import Losses, acting
+from structalign.store import json_text
 
 
 def run(
@@ -191,6 +199,34 @@ def test_results_made_with_other_parameters_are_found_out() -> None:
     assert outdated({"seed": 0, "optim": {"first": {"lr": 0.1}}}, LOCK, ["t01"]) is None
     assert outdated({"seed": 0, "optim": {"first": {"lr": 0.2}}}, LOCK, ["t01"]) == "optim.first.lr"
     assert outdated({"seed": 0, "optim": {"first": {"lr": 0.1}}}, LOCK, ["t01", "t09"]) == "seed"
+
+
+def losses_lock(*tasks: str, of: Losses) -> dict[str, Any]:
+    """A lock whose training of each task is of the losses `of`."""
+    stages = {}
+    for number, task in enumerate(tasks, start=1):
+        md5 = hashlib.md5(json_text(acting(of, number)).encode(), usedforsecurity=False).hexdigest()
+        stages[f"train@{task}"] = {"deps": [{"path": f"work/losses/{task}.json", "md5": md5}]}
+    return {"stages": stages}
+
+
+def test_results_made_with_other_losses_are_found_out() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    lock = losses_lock("t01", "t02", of=validate(params))
+    assert task_of_other_losses(params, lock, ["t01", "t02"]) is None
+    params["crp"]["weight"] += 1
+    assert task_of_other_losses(params, lock, ["t01", "t02"]) == "t02"
+    assert task_of_other_losses(params, lock, ["t01"]) is None
+    params["etf"]["weight"] += 1
+    assert task_of_other_losses(params, lock, ["t01", "t02"]) == "t01"
+
+
+def test_params_or_a_lock_of_another_version_tell_nothing_of_losses() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    lock = losses_lock("t01", of=validate(params))
+    assert task_of_other_losses(params, LOCK, ["t01"]) is None
+    assert task_of_other_losses(params, None, ["t01"]) is None
+    assert task_of_other_losses({**params, "crp": {"weight": 2}}, lock, ["t01"]) is None
 
 
 def test_tables_say_the_same_in_every_format() -> None:

@@ -18,20 +18,19 @@ from structalign.learning.method import CONTRASTIVE, Method, Term
 from structalign.learning.task import Batch, Task, Teacher
 from structalign.model.features import CENTRE
 from structalign.model.queries import encode_queries
+from structalign.sections.losses import Crp, Etf, Pseudo
 
 Map = Callable[[Tensor], Tensor]
 
 
 def crp_teacher(task: Task) -> Teacher:
     """The model before this task, routed as the task before, or frozen CLIP."""
-    assert task.settings.crp is not None
-    return pretrained_clip(task) if task.settings.crp.teacher == "pretrained" else previous_model(task)
+    return pretrained_clip(task) if task.settings[Crp].teacher == "pretrained" else previous_model(task)
 
 
 def crp(task: Task, batch: Batch) -> Tensor:
     """crp.weight * L_CRP."""
-    section = task.settings.crp
-    assert section is not None
+    section = task.settings[Crp]
     relations = [
         losses.relation(logits, target, section.temperature)
         for logits, target in zip(batch.logits, teacher_logits(task, batch), strict=True)
@@ -51,11 +50,11 @@ def etf_with(task: Task, batch: Batch, old_text_map: Map, old_video_map: Map) ->
     own = vertices[task.captions.category[batch.pairs.caption].to(task.device)]
     text = batch.text
     loss = losses.etf_alignment(text.words, text.mask, batch.frames, own, head.weight, head.weight_of_video)
-    if task.memory.learned and task.settings.pseudo is not None and task.settings.pseudo.weight > 0:
+    if task.memory.learned and task.settings.acts(Pseudo):
         old_text, old_video, category = task.draw(2 * task.settings.shared.batch, "etf", *batch.key)
         loss = loss + losses.vertex_distance(old_text_map(old_text), old_video_map(old_video), vertices[category])
     base = sum(batch.addends.values(), torch.zeros((), device=task.device))
-    return losses.relative_weight(task.settings.etf.weight, base, loss) * loss
+    return losses.relative_weight(task.settings[Etf].weight, base, loss) * loss
 
 
 def pseudo(task: Task, batch: Batch) -> Tensor:
@@ -65,8 +64,7 @@ def pseudo(task: Task, batch: Batch) -> Tensor:
 
 def pseudo_at(task: Task, batch: Batch, scale: float | Tensor) -> Tensor:
     """`pseudo` with cosines multiplied by `scale`."""
-    section = task.settings.pseudo
-    assert section is not None
+    section = task.settings[Pseudo]
     old_text, old_video, category = task.draw(task.settings.shared.batch, "pseudo", *batch.key)
     return section.weight * losses.pseudo_contrastive(
         F.normalize(masked_mean(batch.text.words, batch.text.mask), dim=-1),
@@ -100,8 +98,8 @@ def remember_prototypes(task: Task, categories: int) -> Memory:
 TRAINS = ("fusion", "alpha", "lora", "router", "task_prototypes", "head")
 TERMS = (
     CONTRASTIVE,
-    Term("crp", crp, section="crp", since=2, teacher=crp_teacher),
-    Term("etf", etf, section="etf"),
-    Term("pseudo", pseudo, section="pseudo", since=2),
+    Term("crp", crp, Crp, teacher=crp_teacher),
+    Term("etf", etf, Etf),
+    Term("pseudo", pseudo, Pseudo),
 )
 METHOD = Method(trains=TRAINS, terms=TERMS, update_memory=remember_prototypes)

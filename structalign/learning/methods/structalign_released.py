@@ -46,6 +46,7 @@ from structalign.model.features import Features
 from structalign.model.queries import encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.search.similarity import sentence_video, word_frame
+from structalign.sections.losses import Crp, Etf, Pseudo
 from structalign.sections.optim import Phase, Shared
 from structalign.store import read_json, write_json
 from structalign.wording import counted
@@ -285,9 +286,9 @@ METHOD = Method(
     scale=scale,
     terms=(
         CONTRASTIVE,
-        Term("crp", crp, section="crp", since=2, teacher=crp_teacher),
-        Term("etf", etf, section="etf"),
-        Term("pseudo", pseudo, section="pseudo", since=2),
+        Term("crp", crp, Crp, teacher=crp_teacher),
+        Term("etf", etf, Etf),
+        Term("pseudo", pseudo, Pseudo),
     ),
     optimiser=optimiser,
     rate=whole_cosine,
