@@ -3,6 +3,8 @@
 One project serves all rows. After each, the change is taken back and the run cache restores every result.
 """
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -20,7 +22,7 @@ from structalign.data.tasks import deal, write_tasks
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
-from structalign.strict_yaml import load_yaml
+from structalign.strict_yaml import dump_yaml, load_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +117,8 @@ def test_a_comment_runs_the_check_alone(project: Project) -> None:
         # what they write is as before, apart from the seconds that the report shows
         ("structalign/model/prefix.py", "EDITED = True", every("features") | {"report"}),
         ("structalign/learning/losses.py", "EDITED = True", every("train") | {"report"}),
+        ("structalign/learning/methods/structalign.py", "EDITED = True", every("train") | {"report"}),
+        ("structalign/learning/methods/vr_lwf.py", "EDITED = True", set()),
         ("structalign/report/page.html.j2", "<!-- edited -->", {"report"}),
         ("structalign/report/compare.html.j2", "<!-- no stage uses it -->", set()),
         ("structalign/cli/search.py", "EDITED = True", set()),
@@ -172,6 +176,26 @@ def test_a_queued_run_keeps_the_code_that_it_was_queued_with(project: Project) -
     project.run("git", "checkout", "-q", "structalign")
     project.run("dvc", "exp", "run", "--run-all")
     assert executed(project.run("dvc", "queue", "logs", "edited")) == {"check"} | every("evaluate")
+
+
+def test_a_tasks_file_of_an_older_version_runs_no_training(project: Project) -> None:
+    file = project.root / "tasks.yaml"
+    tree = load_yaml(file)
+    for name, row in tree["tasks"].items():
+        row |= {column: "contrastive" if name == "t01" else column for column in ("crp", "pseudo")}
+    file.write_text(dump_yaml(tree), encoding="utf-8")
+    assert project.repro() == {"check", "prepare", "report"}
+
+
+def test_an_experiment_shows_the_weight_of_a_loss(project: Project) -> None:
+    """No stage declares it: training depends on what `check` makes of it."""
+    done = project.run("dvc", "exp", "run", "-n", "weaker", "-S", "crp.weight=0.7")
+    assert executed(done) - {"check"} == lane("train", since=2)
+    head, *rows = csv.reader(io.StringIO(project.run("dvc", "exp", "show", "--csv").stdout))
+    shown = [(row[head.index("Experiment")], float(row[head.index("crp.weight")])) for row in rows]
+    assert shown == [("", 0.7), ("", 10), ("weaker", 0.7)]  # the workspace, its commit, the experiment
+    assert "crp.weight" in project.run("dvc", "params", "diff").stdout
+    project.run("dvc", "exp", "remove", "weaker")
 
 
 def test_stored_videos_keep_every_byte_when_later_tasks_change(project: Project) -> None:

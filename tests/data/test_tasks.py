@@ -78,7 +78,7 @@ def test_columns_of_an_older_version_are_ignored_and_noticed(tmp_path: Path) -> 
     tree = load_yaml(path)
     tree["tasks"]["t01"] |= {"crp": "contrastive", "pseudo": "contrastive"}
     tree["tasks"]["t02"] |= {"crp": "crp", "pseudo": "pseudo"}
-    path.write_text(dump_yaml(tree))
+    path.write_text(dump_yaml(tree), encoding="utf-8")
     assert read_tasks(path) == tasks
     assert has_former_columns(path)
     write_tasks(read_tasks(path), path)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from codemap import ROOT
 from tiny import settings, turned
 
@@ -14,8 +13,9 @@ from structalign.sections.all import validate
 from structalign.sections.losses import Contrastive, Crp, Etf, Losses, Pseudo, acting, acting_sections, sections
 from structalign.sections.optim import Phase
 from structalign.store import json_text
+from structalign.strict_yaml import dump_yaml, load_yaml
 
-PARAMS = validate(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+PARAMS = validate(load_yaml(ROOT / "params.yaml"))
 
 
 def test_a_loss_that_waits_for_task_2_does_not_act_in_the_first() -> None:
@@ -56,11 +56,11 @@ def test_the_check_says_how_to_be_rid_of_columns_of_an_older_version(
     monkeypatch.chdir(tmp_path)
     for name in ("params.yaml", "tasks.yaml"):
         Path(name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
-    tree = yaml.safe_load(Path("tasks.yaml").read_text(encoding="utf-8"))
+    tree = load_yaml(Path("tasks.yaml"))
     tree["tasks"]["t02"]["crp"] = "crp"
     check()
     assert capsys.readouterr().err == ""
-    Path("tasks.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    Path("tasks.yaml").write_text(dump_yaml(tree), encoding="utf-8")
     check()
     assert "`structalign migrate`" in capsys.readouterr().err
 

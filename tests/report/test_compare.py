@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from codemap import ROOT
 from scipy import stats
 from typer.testing import CliRunner
@@ -33,6 +32,7 @@ from structalign.report.sheets import csv_text, html, markdown, sheets
 from structalign.sections.all import validate
 from structalign.sections.losses import Losses, acting
 from structalign.store import json_text
+from structalign.strict_yaml import load_yaml
 
 
 def run(
@@ -211,7 +211,7 @@ def losses_lock(*tasks: str, of: Losses) -> dict[str, Any]:
 
 
 def test_results_made_with_other_losses_are_found_out() -> None:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml(ROOT / "params.yaml")
     lock = losses_lock("t01", "t02", of=validate(params))
     assert task_of_other_losses(params, lock, ["t01", "t02"]) is None
     params["crp"]["weight"] += 1
@@ -222,7 +222,7 @@ def test_results_made_with_other_losses_are_found_out() -> None:
 
 
 def test_params_or_a_lock_of_another_version_tell_nothing_of_losses() -> None:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml(ROOT / "params.yaml")
     lock = losses_lock("t01", of=validate(params))
     assert task_of_other_losses(params, LOCK, ["t01"]) is None
     assert task_of_other_losses(params, None, ["t01"]) is None
