@@ -1,50 +1,33 @@
-"""Frames of a video, really decoded and chosen by presentation time: the only file that knows ffmpeg.
+"""The one door for video files: frames really decoded and chosen by presentation time, upright, in usual colours.
 
-A header's frame rate, count and duration may lie, so none is believed: every frame up to the end is decoded,
-and the timestamps that the decoder reports decide which one is on screen at a moment. Times are fractions, so
-that a moment that falls exactly between two frames is always given to the later one. The binary comes with
-imageio-ffmpeg (or from $STRUCTALIGN_FFMPEG); no ffprobe and no ffmpeg on PATH is needed.
+A header's frame rate, count and duration may lie, so none is believed: every frame up to the end is decoded, and the
+timestamps that the decoder reports decide which one is on screen at a moment. A declared length only tells beforehand
+which pictures to keep, so that one pass is enough where it is true. Times are fractions, so that a moment that falls
+exactly between two frames is always given to the later one.
 """
 
-import os
-import re
-import subprocess
-import sys
-import tempfile
-import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from signal import SIGKILL
-from threading import Thread, Timer
-from typing import IO, Any
+from typing import Any
 
-import ffmpeg
 import numpy as np
-from imageio_ffmpeg import get_ffmpeg_exe
 
-from structalign.errors import UserError
+from structalign.data.decoding.broken import BrokenVideo
+from structalign.data.decoding.command import LOOKAHEAD
+from structalign.data.decoding.formats import opened
+from structalign.data.decoding.header import Header
+from structalign.data.decoding.seen import Seen
+from structalign.data.decoding.selection import BUFFER, Selection, exactly, guess
+from structalign.data.decoding.source import Source, require_ffmpeg
 
-Images = list[np.ndarray[Any, np.dtype[np.uint8]]]
+__all__ = ["THUMB", "BrokenVideo", "DecodedClip", "choose", "clip_length", "decode", "measure", "require_ffmpeg"]
 
 THUMB = 96  # short side of a thumbnail, pixels
-STOPPED = "Exiting normally, received signal"  # Ctrl-C reaches ffmpeg too; what it gave until then is cut short
-BUFFER = 64 * 2**20  # bytes of scaled frames held before their choice is known; more are not kept
-LOOKAHEAD = 10  # seconds decoded behind a stretch: the next frame says how long its last one is shown
-STILL = Fraction(1, 25)  # seconds that a lone frame without a duration of its own is taken to be shown
-SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
-
-CONFIG = re.compile(r"^\[Parsed_showinfo\S* @ \S+\] \[info\] config in time_base: (\d+)/(\d+)", re.M)
-SHOWN = re.compile(
-    r"^\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .*?duration: *(-?\d+|NOPTS) ", re.M
-)
-COMPLAINT = re.compile(r"^(?:\[[^]]* @ \S+\] )?\[(?:error|fatal)\] (.+)$", re.M)
-
-
-class BrokenVideo(Exception):
-    """A video that can't be decoded; its text is the reason, without the file's name."""
+SLENDER = 64  # times that a picture may be as long as it is wide
+SAME_ASPECT = 0.02  # share by which the aspect may differ between frames: another resolution rounds it differently
 
 
 @dataclass(frozen=True)
@@ -55,6 +38,7 @@ class DecodedClip:
     times: N seconds from the start of the file: when each frame appears.
     start, duration: seconds; the stretch that the frames stand for.
     thumbnails: uint8 [N, h, w, 3], short side 96, or empty if not asked for.
+    damage: what shows that the file is damaged, or None.
     """
 
     frames: np.ndarray[Any, np.dtype[np.uint8]]
@@ -62,15 +46,15 @@ class DecodedClip:
     start: float
     duration: float
     thumbnails: np.ndarray[Any, np.dtype[np.uint8]]
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """One decoded frame: its stamp in the stream's own ticks, and when it appears and vanishes, seconds."""
+class Measured:
+    """What decoding without pictures tells of a clip: seconds, and what shows that the file is damaged, or None."""
 
-    stamp: int
-    begin: Fraction
-    length: Fraction
+    duration: float
+    damage: str | None
 
 
 def decode(
@@ -86,39 +70,43 @@ def decode(
 
     Frame i is the one shown at start + (i+½)/count · duration, repeated where a video has fewer. The video is
     decoded from its beginning, since seeking trusts the file's index. An image is a video of one frame.
-    Raises BrokenVideo, with a reason, for a file without a decodable frame in the stretch, or one that takes
-    longer than `timeout` seconds.
+    Raises BrokenVideo, with a reason, for a file without a decodable frame in the stretch, one that cannot be shown
+    as it is meant, or one that takes longer than `timeout` seconds, for each minute of a longer one.
     """
-    deadline = time.monotonic() + timeout
     sizes = [size, THUMB] if thumbnails else [size]
-    shown, images = _read(path, sizes, end, deadline, timeout)
-    if images is None:  # a long video: learn its times first, then take only the frames that they choose
-        shown, _ = _read(path, [], end, deadline, timeout)
-    first, last = _stretch(shown, start, end)
-    indexes = choose([frame.begin for frame in shown], first, last, count)
-    chosen = [shown[index] for index in indexes]
-    if images is None:
-        stamps = sorted({frame.stamp for frame in chosen})
-        again, images = _read(path, sizes, end, deadline, timeout, stamps)
-        position = {frame.stamp: index for index, frame in reversed(list(enumerate(again)))}
-        if images is None or not position.keys() >= set(stamps):
-            raise BrokenVideo("it decodes differently each time")
-        indexes = [position[frame.stamp] for frame in chosen]
-    picked = [np.stack([stream[index] for index in indexes]) for stream in images]
+    with opened(path) as file:
+        source = Source(path, file, end, timeout)
+        seen = source.glance(sizes) or source.read(sizes, _guess(source.header, sizes, count, start, end))
+        stretch = _stretch(seen, start, end, count)
+        if (pictures := seen.pictures(stretch.indexes)) is None:  # what the header declares was not true
+            again = source.read(sizes, exactly(seen.numbers(stretch.indexes)), limit=float("inf"))
+            if again.ticks != seen.ticks or (pictures := again.pictures(stretch.indexes)) is None:
+                raise BrokenVideo("it decodes differently each time")
+        damage = source.damage(seen)
     return DecodedClip(
-        frames=picked[0],
-        times=[float(frame.begin) for frame in chosen],
-        start=float(first),
-        duration=float(last - first),
-        thumbnails=picked[1] if thumbnails else np.zeros((0, 0, 0, 3), np.uint8),
+        frames=np.stack(pictures[0]),
+        times=[float(seen.begins[index]) for index in stretch.indexes],
+        start=float(stretch.first),
+        duration=float(stretch.last - stretch.first),
+        thumbnails=np.stack(pictures[1]) if thumbnails else np.zeros((0, 0, 0, 3), np.uint8),
+        damage=damage,
     )
+
+
+def measure(
+    path: Path, count: int = 1, start: float | None = None, end: float | None = None, timeout: float = 60
+) -> Measured:
+    """How long a video or a stretch of it really lasts, by decoding; raises BrokenVideo as `decode` would."""
+    with opened(path) as file:
+        source = Source(path, file, end, timeout)
+        seen = source.glance([]) or source.read([], None)
+        stretch = _stretch(seen, start, end, count)
+        return Measured(float(stretch.last - stretch.first), source.damage(seen))
 
 
 def clip_length(path: Path, start: float | None = None, end: float | None = None, timeout: float = 60) -> float:
     """Seconds that a video or a stretch of it really lasts, by decoding; raises BrokenVideo as `decode`."""
-    shown, _ = _read(path, [], end, time.monotonic() + timeout, timeout)
-    first, last = _stretch(shown, start, end)
-    return float(last - first)
+    return measure(path, 1, start, end, timeout).duration
 
 
 def choose(begins: Sequence[Fraction], start: Fraction, end: Fraction, count: int) -> list[int]:
@@ -127,13 +115,25 @@ def choose(begins: Sequence[Fraction], start: Fraction, end: Fraction, count: in
     >>> choose([Fraction(0), Fraction(1), Fraction(5)], Fraction(0), Fraction(6), 3)
     [1, 1, 2]
     """
-    moments = [start + Fraction(2 * i + 1, 2 * count) * (end - start) for i in range(count)]
-    return [max(bisect_right(begins, moment) - 1, 0) for moment in moments]
+    return [max(bisect_right(begins, moment) - 1, 0) for moment in _moments(start, end, count)]
 
 
-def _stretch(shown: list[_Shown], start: float | None, end: float | None) -> tuple[Fraction, Fraction]:
-    """The asked stretch cut to the decoded one, seconds."""
-    begin, finish = shown[0].begin, shown[-1].begin + shown[-1].length
+def _moments(start: Fraction, end: Fraction, count: int) -> list[Fraction]:
+    return [start + Fraction(2 * i + 1, 2 * count) * (end - start) for i in range(count)]
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """From `first` to `last`, seconds, and which frames stand for it."""
+
+    first: Fraction
+    last: Fraction
+    indexes: list[int]
+
+
+def _stretch(seen: Seen, start: float | None, end: float | None, count: int) -> _Stretch:
+    """The asked stretch cut to the decoded one; BrokenVideo where its frames cannot all be shown alike."""
+    begin, finish = seen.begins[0], seen.end
     first = begin if start is None else max(begin, Fraction(str(start)))  # 1.4 as written, not as a binary float
     last = finish if end is None else min(finish, Fraction(str(end)))
     if first >= last:
@@ -141,172 +141,27 @@ def _stretch(shown: list[_Shown], start: float | None, end: float | None) -> tup
         raise BrokenVideo(
             f"nothing is shown from {asked}: its frames last from {float(begin):.3f} to {float(finish):.3f} s"
         )
-    return first, last
+    indexes = choose(seen.begins, first, last, count)
+    aspects = [seen.aspects[0], *(seen.aspects[index] for index in indexes)]  # ffmpeg squashes all to the first's
+    if max(aspects) - min(aspects) > max(1, SAME_ASPECT * max(aspects)):
+        raise BrokenVideo("its picture changes its shape in the middle")
+    if not 1000 / SLENDER <= aspects[0] <= 1000 * SLENDER:
+        raise BrokenVideo(f"its picture is more than {SLENDER} times as long as wide")
+    return _Stretch(first, last, indexes)
 
 
-def _read(
-    path: Path,
-    sizes: list[int],
-    end: float | None,
-    deadline: float,
-    timeout: float,
-    stamps: list[int] | None = None,
-) -> tuple[list[_Shown], list[Images] | None]:
-    """Decode once: every frame's times, and its picture in each of `sizes`, in order of presentation.
-
-    With `stamps` only those frames. Where the pictures would not fit into BUFFER they are None, and the times
-    may be incomplete.
-    """
-    pipes = [os.pipe() for _ in sizes]
-    limit = BUFFER if stamps is None else sys.maxsize  # what is asked for by name was counted by the caller
-    streams = [_Stream(reader, limit) for reader, _ in pipes]
-    writers = [writer for _, writer in pipes]
-    with tempfile.TemporaryFile() as log:
-        try:
-            process = subprocess.Popen(
-                _command(path, sizes, writers, end, stamps),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                pass_fds=writers,
-            )
-        except OSError as error:
-            for stream in streams:
-                stream.close()
-            raise UserError(f"ffmpeg can't be started: {error.strerror}; mend STRUCTALIGN_FFMPEG.") from None
-        finally:
-            for writer in writers:
-                os.close(writer)
-        alarm = Timer(max(deadline - time.monotonic(), 0), process.kill)
-        alarm.start()
-        try:
-            for stream in streams:
-                stream.start()
-            process.wait()
-            for stream in streams:
-                stream.join()
-        finally:
-            alarm.cancel()
-            process.kill()
-        if time.monotonic() >= deadline:
-            raise BrokenVideo(f"it took longer than {timeout:g} s to decode (`data.timeout`)")
-        log.seek(0)
-        text = log.read().decode("utf-8", "replace")
-        if process.returncode == -SIGKILL or (process.returncode == 255 and STOPPED in text):
-            raise UserError(f"ffmpeg was stopped from outside while it decoded {path}: run again.")
-    shown = _shown(text)
-    if not shown:
-        raise BrokenVideo(_reason(text, path))
-    pictures = [stream.images for stream in streams]
-    whole = [images for images in pictures if images is not None and len(images) >= len(shown)]
-    order = sorted(range(len(shown)), key=lambda index: shown[index].begin)
-    images = [[stream[index] for index in order] for stream in whole] if len(whole) == len(sizes) else None
-    return [shown[index] for index in order], images
-
-
-def _command(
-    path: Path, sizes: list[int], writers: list[int], end: float | None, stamps: list[int] | None
-) -> list[str]:
-    """The command line: decode, upright; report each frame's times; write it as PPM once a size."""
-    options: dict[str, Any] = {"threads": 1, "protocol_whitelist": "file"}
-    if end is not None:
-        options["t"] = end + LOOKAHEAD
-    video = ffmpeg.input(f"file:{path}", **options)["V:0"]  # V: cover art of an audio file is no video
-    if stamps is not None:
-        video = video.filter("select", "+".join(f"eq(pts,{stamp})" for stamp in stamps))
-    video = video.filter("showinfo", checksum=0)
-    if sizes:
-        branches = video.split() if len(sizes) > 1 else [video]
-        outputs = [
-            ffmpeg.output(
-                _scaled(branches[index], size),
-                f"pipe:{writer}",
-                format="image2pipe",
-                vcodec="ppm",
-                fps_mode="passthrough",
-                threads=1,
-            )
-            for index, (size, writer) in enumerate(zip(sizes, writers, strict=True))
-        ]
-    else:
-        outputs = [ffmpeg.output(video, "-", format="null", fps_mode="passthrough")]
-    settings = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+info"]
-    command = ffmpeg.merge_outputs(*outputs).global_args(*settings, "-filter_complex_threads", "1")
-    return list(command.compile(cmd=os.environ.get("STRUCTALIGN_FFMPEG") or get_ffmpeg_exe()))
-
-
-def _scaled(video: Any, size: int) -> Any:
-    """Square pixels, short side `size`, the aspect kept."""
-    wide = "gte(iw*sar,ih)"
-    width = f"if({wide},max({size},round({size}*iw*sar/ih)),{size})"
-    height = f"if({wide},{size},max({size},round({size}*ih/(iw*sar))))"
-    return video.filter("scale", w=width, h=height, flags=SCALER).filter("format", "rgb24")
-
-
-class _Stream(Thread):
-    """Reads one pipe of PPM pictures, so that ffmpeg never waits; keeps them up to `limit` bytes."""
-
-    def __init__(self, reader: int, limit: int) -> None:
-        super().__init__(daemon=True)
-        self.images: Images | None = None  # until all are read, within the limit
-        self._limit = limit
-        self._pipe: IO[bytes] = os.fdopen(reader, "rb", buffering=2**16)
-
-    def run(self) -> None:
-        """Read to the end, or hang up when it gets too much, which ends ffmpeg."""
-        held, images = 0, Images()
-        with self._pipe:
-            while (picture := _picture(self._pipe)) is not None:
-                held += picture.nbytes
-                if held > self._limit:
-                    return
-                images.append(picture)
-        self.images = images
-
-    def close(self) -> None:
-        self._pipe.close()
-
-
-def _picture(pipe: IO[bytes]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
-    """The next PPM picture of a pipe, uint8 [H, W, 3]; None at its end or where it breaks off."""
-    if pipe.readline() != b"P6\n":
-        return None
-    width, height = (int(word) for word in pipe.readline().split())
-    pipe.readline()
-    data = pipe.read(width * height * 3)
-    return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
-
-
-def _shown(log: str) -> list[_Shown]:
-    """Every decoded frame's times, from what ffmpeg's showinfo said, in the order of decoding."""
-    base, shown, here = Fraction(1), list[_Shown](), 0
-    ends = Fraction(0)
-    configs = [(match.start(), Fraction(int(match[1]), int(match[2]))) for match in CONFIG.finditer(log)]
-    for match in SHOWN.finditer(log):
-        while here < len(configs) and configs[here][0] < match.start():
-            base = configs[here][1]
-            here += 1
-        length = max(Fraction(0), int(match[2]) * base) if match[2] != "NOPTS" else Fraction(0)
-        stamp = int(match[1]) if match[1] != "NOPTS" else int(ends / base)
-        begin = stamp * base
-        ends = begin + length
-        shown.append(_Shown(stamp, begin, length))
-    if shown and shown[-1].length == 0:
-        last = shown[-1]
-        before = last.begin - shown[-2].begin if len(shown) > 1 else Fraction(0)
-        shown[-1] = _Shown(last.stamp, last.begin, before if before > 0 else STILL)
-    return shown
-
-
-def _reason(log: str, path: Path) -> str:
-    """Why nothing was decoded, in one clause without the file's place on this machine."""
-    if not path.is_file():
-        return "there is no such file"
-    if path.stat().st_size == 0:
-        return "the file is empty"
-    if "matches no streams" in log:
-        return "it has no video stream"
-    complaints = [
-        line.replace(f"file:{path}", path.name).replace(str(path), path.name) for line in COMPLAINT.findall(log)
-    ]
-    return f"no frame can be decoded ({complaints[0].strip().rstrip('.')})" if complaints else "no frame can be decoded"
+def _guess(
+    header: Header, sizes: Sequence[int], count: int, start: float | None, end: float | None
+) -> Selection | None:
+    """Which pictures are likely to be needed, by what the header declares; None: all."""
+    wide, high = header.size or (2.0, 1.0)
+    slender = max(wide, high) / min(wide, high)
+    if slender > SLENDER:
+        return Selection("n", ())
+    frame_bytes = slender * sum(3 * size * size for size in sizes)
+    if header.still or header.length is None:
+        return None if header.still else guess([], None, header.rate, frame_bytes, BUFFER)
+    first, last = start or 0.0, header.length if end is None else min(header.length, end)
+    moments = [float(moment) for moment in _moments(Fraction(first), Fraction(max(first, last)), count)]
+    decoded = header.length if end is None else min(header.length, end + LOOKAHEAD)
+    return guess(moments, decoded, header.rate, frame_bytes, BUFFER)

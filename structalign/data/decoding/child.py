@@ -1,0 +1,166 @@
+"""Run a program that opens other people's files, and let nothing of it outlive its limit.
+
+The child leads a session of its own, so that a wrapper, its children and theirs end together. One loop in the
+calling thread reads all its pipes: a child that hangs, floods, or leaves a pipe open to someone else cannot hold it.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from structalign.errors import UserError
+
+Sink = Callable[[bytes], object]
+
+CHUNK = 2**20  # bytes read at once
+HEAD, TAIL = 2**20, 2**16  # bytes of the log that are kept: its beginning, and its end, which tells how it ended
+GRACE = 1.0  # seconds that pipes may stay open after the child itself has ended
+TICK = 0.05  # seconds between two looks at whether the child has ended
+MEMORY = 8 * 2**30  # bytes of address space
+MARK = "STRUCTALIGN_CHILD"  # in the environment of all that descends from a child
+
+_running: dict[str, "subprocess.Popen[bytes]"] = {}  # by mark
+_lock = Lock()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its exit status, what it wrote to standard error, whether its time was up, and whether it
+    left its pipes open to a process that lives on (which is then ended as well)."""
+
+    status: int
+    log: str
+    late: bool
+    left: bool
+
+
+def run(
+    command: Sequence[str],
+    deadline: float,
+    sinks: Mapping[int, tuple[int, Sink]],
+    keep: Sequence[int] = (),
+    output: bool = False,
+) -> Ended:
+    """Run `command` until it ends or `deadline` (of `time.monotonic`) passes.
+
+    `sinks` maps each pipe's read end to its write end, which the child inherits and this closes, and to what takes
+    its bytes; `keep` are other descriptors that the child inherits. With `output` its standard output is part of the
+    log. An error that a sink raises ends the child. `UserError` if the program cannot be started.
+    """
+    mark = uuid.uuid4().hex
+    log_reader, log_writer = os.pipe()
+    head, tail = bytearray(), bytearray()
+
+    def write_log(data: bytes) -> None:
+        room = HEAD - len(head)
+        head.extend(data[: max(room, 0)])
+        tail.extend(data[max(room, 0) :][-TAIL:])
+        del tail[:-TAIL]
+
+    takers: dict[int, Sink] = {reader: sink for reader, (_, sink) in sinks.items()} | {log_reader: write_log}
+    writers = [writer for writer, _ in sinks.values()]
+    try:
+        process = _start(command, mark, log_writer, output, [*writers, *keep], writers)
+    except BaseException:
+        for reader in takers:
+            os.close(reader)
+        raise
+    strays = True
+    try:
+        strays = _serve(process, takers, deadline)
+        late = process.poll() is None
+    finally:
+        _kill(process, mark if strays else None)
+        process.wait()
+        with _lock:
+            _running.pop(mark, None)
+    return Ended(process.returncode, (head + tail).decode("utf-8", "replace"), late, strays and not late)
+
+
+def stop_all() -> None:
+    """End every child that runs in this process, in whichever thread: Ctrl-C does not reach their sessions."""
+    with _lock:
+        running = dict(_running)
+    for mark, process in running.items():
+        _kill(process, mark)
+
+
+def _start(
+    command: Sequence[str], mark: str, log: int, output: bool, inherited: Sequence[int], writers: Sequence[int]
+) -> "subprocess.Popen[bytes]":
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log if output else subprocess.DEVNULL,
+            stderr=log,
+            pass_fds=inherited,
+            start_new_session=True,
+            env={**os.environ, MARK: mark},
+        )
+    except OSError as error:
+        raise UserError(f"ffmpeg can't be started: {error.strerror}; mend STRUCTALIGN_FFMPEG.") from None
+    finally:
+        for writer in (log, *writers):
+            os.close(writer)
+    with _lock:
+        _running[mark] = process
+    _limit_memory(process.pid)
+    return process
+
+
+def _limit_memory(pid: int) -> None:
+    """From outside, since code between fork and exec is not safe in a process with threads; Linux alone can."""
+    with suppress(ImportError, AttributeError, OSError):
+        import resource
+
+        resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def _serve(process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadline: float) -> bool:
+    """Hand each pipe's bytes to its sink until all are closed and the child has ended; False if it came to that."""
+    patience = deadline
+    with selectors.DefaultSelector() as selector:
+        for reader, sink in takers.items():
+            selector.register(reader, selectors.EVENT_READ, sink)
+        try:
+            while selector.get_map() or process.poll() is None:
+                now = time.monotonic()
+                if now >= patience:
+                    return True
+                if not selector.get_map():
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(patience - now)
+                    continue
+                for key, _ in selector.select(min(TICK, patience - now)):
+                    if data := os.read(key.fd, CHUNK):
+                        key.data(data)
+                    else:
+                        selector.unregister(key.fd)
+                if patience == deadline and process.poll() is not None:
+                    patience = min(deadline, time.monotonic() + GRACE)
+        finally:
+            for reader in takers:
+                os.close(reader)
+    return False
+
+
+def _kill(process: "subprocess.Popen[bytes]", mark: str | None) -> None:
+    """Kill the child's group and, given its mark, also what has left the group: Linux lists who inherited it."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if mark is None:
+        return
+    sought = f"{MARK}={mark}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if sought in entry.read_bytes():
+                os.kill(int(entry.parent.name), signal.SIGKILL)

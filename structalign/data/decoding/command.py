@@ -1,0 +1,172 @@
+"""ffmpeg's command lines: the only module that knows its options, and where the program is.
+
+The video is an open descriptor, `fd:`, and no other protocol than this and pipes is admitted: whatever a file
+names, ffmpeg cannot open it.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import ffmpeg
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from structalign.data.decoding.formats import ADMITTED
+from structalign.data.decoding.header import Colours, Header
+from structalign.data.decoding.selection import Selection
+from structalign.errors import UserError
+
+OLDEST = (6, 1)  # has `fd:` and `-enc_time_base filter`
+LOOKAHEAD = 10  # seconds decoded behind a stretch: the next frame says how long its last one is shown
+LONGEST = 1e9  # seconds; a later end is the file's own
+ONE_PICTURE = 0.02  # seconds; ffmpeg gives a picture 1/25
+MAX_PIXELS = 2**28  # of a decoded frame
+SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
+QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+info")
+WHITE = 203  # cd/m2 of diffuse white in a high dynamic range, by ITU-R BT.2408
+KNEE = 0.9  # linear light up to which such a picture is not compressed
+
+VERSION = re.compile(r"^ffmpeg version n?(\d+)\.(\d+)(\S*)", re.M)
+UNKNOWN_OPTION = re.compile(
+    r"Unrecognized option|Option \w+ not found|Protocol not found|No such filter|Unknown encoder"
+)
+
+
+def program() -> str:
+    """The binary: of $STRUCTALIGN_FFMPEG, or the one that came with imageio-ffmpeg."""
+    return os.environ.get("STRUCTALIGN_FFMPEG") or _bundled()
+
+
+@cache
+def _bundled() -> str:
+    return str(get_ffmpeg_exe())
+
+
+def refuse_old(log: str) -> None:
+    """`UserError` if the version that ffmpeg prints is older than `OLDEST`; another text is no version."""
+    if (found := VERSION.search(log)) and (int(found[1]), int(found[2])) < OLDEST:
+        raise UserError(
+            f"ffmpeg {found[1]}.{found[2]}{found[3]} ({program()}) is too old: {OLDEST[0]}.{OLDEST[1]} is needed. "
+            "Unset STRUCTALIGN_FFMPEG, or update imageio-ffmpeg."
+        )
+
+
+def refuse_unfit(log: str) -> None:
+    """`UserError` if ffmpeg does not know what every call of ours asks for: it is too old or lacks a part."""
+    if found := UNKNOWN_OPTION.search(log):
+        line = log[log.rfind("\n", 0, found.start()) + 1 :].split("\n", 1)[0]
+        raise UserError(
+            f"ffmpeg ({program()}) is too old or lacks a part ({line.strip()}): {OLDEST[0]}.{OLDEST[1]} is needed. "
+            "Unset STRUCTALIGN_FFMPEG, or update imageio-ffmpeg."
+        )
+
+
+def version() -> list[str]:
+    """Ask for the version."""
+    return [program(), "-version"]
+
+
+def opening(source: int) -> list[str]:
+    """Open the file and say what it is, no more; ffmpeg then complains that it has nothing to do."""
+    reading = ["-format_whitelist", ADMITTED, "-protocol_whitelist", "fd", "-fd", str(source)]
+    return [program(), *QUIET, *reading, "-i", "fd:"]
+
+
+def decoding(
+    source: int,
+    header: Header,
+    times: int,
+    end: float | None = None,
+    pictures: Sequence[tuple[int, int]] = (),
+    selected: tuple[Selection, int] | None = None,
+) -> list[str]:
+    """Decode the track up to `end`, seconds, upright.
+
+    To the pipe `times`: framecrc of all frames, where a frame's size in bytes is its display aspect in thousandths.
+    `pictures`: PPM of a short side, pixels, to a pipe. They are of all frames, or those of the selection in
+    `selected`, whose framecrc goes to the pipe beside it.
+    """
+    video = ffmpeg.input("fd:", **_reading(source, header, end))[header.track]
+    if not pictures:
+        return _compiled([_listing(video, times)])
+    every, shown = (video.split()[index] for index in range(2))
+    if selected:
+        shown = shown.filter("select", selected[0].expression())
+    copies = shown.split()
+    outputs = [_listing(every, times)]
+    outputs += [_pictures(copies[index], *each, header.colours) for index, each in enumerate(pictures)]
+    if selected:
+        outputs.append(_listing(copies[len(pictures)], selected[1]))
+    return _compiled(outputs)
+
+
+def _compiled(outputs: Sequence[Any]) -> list[str]:
+    command = ffmpeg.merge_outputs(*outputs).global_args(*QUIET, "-filter_complex_threads", "1")
+    return list(command.compile(cmd=program()))
+
+
+def packets(source: int, header: Header, times: int) -> list[str]:
+    """List the packets of all other tracks, without decoding: framecrc to the pipe `times`."""
+    reading = ["-format_whitelist", ADMITTED, "-protocol_whitelist", "fd", "-fd", str(source), "-i", "fd:"]
+    tracks = ["-map", "0:v?", "-map", "0:a?", "-map", "0:s?", "-map", "0:d?", "-map", f"-0:{header.track}"]
+    return [program(), *QUIET, *reading, *tracks, "-c", "copy", "-copy_unknown", "-f", "framecrc", f"pipe:{times}"]
+
+
+def _reading(source: int, header: Header, end: float | None) -> Mapping[str, Any]:
+    options: dict[str, Any] = {
+        "threads": 1,
+        "format_whitelist": ADMITTED,
+        "protocol_whitelist": "fd",
+        "max_pixels": MAX_PIXELS,
+        "fd": source,
+    }
+    if header.turn is not None:  # to the nearest quarter: ffmpeg would leave black corners
+        options["display_rotation"] = 90 * round(header.turn / 90)
+    if header.still:
+        options["t"] = ONE_PICTURE
+    elif end is not None and end < LONGEST:
+        options["t"] = f"{end + LOOKAHEAD:.6f}"
+    return options
+
+
+def _listing(video: Any, pipe: int) -> Any:
+    """framecrc of a picture one pixel high and as many wide as the aspect has thousandths."""
+    aspect = "max(1,min(65535,round(1000*iw*sar/ih)))"
+    line = video.filter("scale", w=aspect, h=1, flags="neighbor").filter("format", "gray")
+    return ffmpeg.output(
+        line,
+        f"pipe:{pipe}",
+        format="framecrc",
+        vcodec="rawvideo",
+        fps_mode="passthrough",
+        enc_time_base="filter",
+        noautoscale=None,
+    )
+
+
+def _pictures(video: Any, size: int, pipe: int, colours: Colours | None) -> Any:
+    """PPM: square pixels, short side `size`, the aspect kept; a high dynamic range brought to the usual one."""
+    wide = "gte(iw*sar,ih)"
+    width = f"if({wide},max({size},round({size}*iw*sar/ih)),{size})"
+    height = f"if({wide},{size},max({size},round({size}*ih/(iw*sar))))"
+    scaled = video.filter("scale", w=width, h=height, flags=SCALER)
+    if colours is not None:
+        scaled = _mapped(scaled, colours)
+    rgb = scaled.filter("format", "rgb24")
+    return ffmpeg.output(rgb, f"pipe:{pipe}", format="image2pipe", vcodec="ppm", fps_mode="passthrough", threads=1)
+
+
+def _mapped(video: Any, colours: Colours) -> Any:
+    """HLG or PQ to BT.709: to linear light in which diffuse white is 1, other primaries, highlights compressed."""
+    source = {"tin": colours.transfer, "pin": colours.primaries, "min": colours.matrix, "rin": colours.range}
+    return (
+        video.filter("format", "yuv444p16" if colours.matrix != "gbr" else "gbrp16")
+        .filter("zscale", **source, t="linear", npl=WHITE)
+        .filter("format", "gbrpf32le")
+        .filter("zscale", p="bt709")
+        .filter("tonemap", tonemap="mobius", param=KNEE, desat=0)
+        .filter("zscale", t="bt709", m="gbr", r="full")
+        .filter("format", "gbrp")
+    )

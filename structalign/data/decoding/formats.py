@@ -1,0 +1,68 @@
+"""Which kinds of file are opened: those that hold their pictures themselves.
+
+A playlist, a manifest or an image pattern names other files, and decoding it would show any video of the machine.
+The file is handed over as an open descriptor, so that even an admitted format can reach nothing else.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from structalign.data.decoding.broken import BrokenVideo
+
+# ffmpeg's names of demuxers that read one file and nothing else
+VIDEOS = (
+    "mov,mp4,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,vc1,vc1test,"
+    "cavsvideo,avs2,avs3,dirac,evc,ogg,mxf,gxf,nut,dv,rm,wtv,nsv,nuv,swf,flic,yuv4mpegpipe,mjpeg,mjpeg_2000,gif,apng,"
+    "webp_anim,jpegxl_anim"
+)
+PICTURES = (
+    "bmp_pipe,dds_pipe,dpx_pipe,exr_pipe,gif_pipe,hdr_pipe,j2k_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,pam_pipe,"
+    "pbm_pipe,pcx_pipe,pfm_pipe,pgm_pipe,png_pipe,ppm_pipe,qoi_pipe,sgi_pipe,tiff_pipe,webp_pipe"
+)
+ADMITTED = f"{VIDEOS},{PICTURES}"
+
+# What a file that is not admitted says of itself in its first bytes
+KINDS = (
+    (b"#extm3u", "an HLS playlist"),
+    (b"<mpd", "a DASH manifest"),
+    (b"ffconcat", "a list for ffmpeg's concat"),
+    (b"v=0", "an SDP description"),
+    (b"[playlist]", "a playlist"),
+    (b"[reference]", "a playlist"),
+    (b"<asx", "a playlist"),
+    (b"<smil", "a playlist"),
+    (b"<assetmap", "an IMF package"),
+    (b"<compositionplaylist", "an IMF package"),
+    (b"<svg", "a drawing (SVG)"),
+)
+SNIFFED = 4096  # bytes
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of the file, open for reading; BrokenVideo for what is no readable, regular, filled file."""
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BrokenVideo("there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise BrokenVideo(f"it can't be opened ({getattr(error, 'strerror', None) or error})") from None
+    try:
+        about = os.fstat(source)
+        if not stat.S_ISREG(about.st_mode):
+            raise BrokenVideo("it is no regular file")
+        if about.st_size == 0:
+            raise BrokenVideo("the file is empty")
+        yield source
+    finally:
+        os.close(source)
+
+
+def kind_of(source: int) -> str | None:
+    """What a text that names other files calls itself; None for anything else."""
+    head = os.pread(source, SNIFFED, 0).lower().replace(b"\0", b"")  # a text in UTF-16 is a text, too
+    text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
+    return next((kind for mark, kind in KINDS if text.startswith(mark) or (mark[:1] == b"<" and mark in text)), None)

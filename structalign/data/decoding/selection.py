@@ -1,0 +1,76 @@
+"""Which frames' pictures are asked of the decoder: by time, before their times are known, or by number, after."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Spans = tuple[tuple[float, float], ...]
+
+BUFFER = 64 * 2**20  # bytes of scaled frames held before their choice is known; more are not kept
+RATE = 25.0  # frames a second where the header has none
+SHORT = 300  # frames asked for where nothing is known of the length
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Frames whose number `n`, or time `t` in seconds, is in one of the spans; sorted, ends included."""
+
+    variable: Literal["n", "t"]
+    spans: Spans
+
+    def expression(self) -> str:
+        """For ffmpeg's select. A tree of halves, since its parser takes no sum of a few hundred terms."""
+        return _tree(self.variable, self.spans)
+
+
+def exactly(numbers: Iterable[int]) -> Selection:
+    """Just the frames of these numbers, from 0 in the order of decoding.
+
+    >>> exactly([4, 3, 7]).expression()
+    'if(lt(n,7),between(n,3,4),between(n,7,7))'
+    """
+    return Selection("n", _merged([(number, number) for number in sorted(set(numbers))], gap=1))
+
+
+def guess(
+    moments: Sequence[float], length: float | None, rate: float | None, frame_bytes: float, buffer: int
+) -> Selection | None:
+    """The frames that may be shown at the `moments`, seconds; None for all.
+
+    As many as fit into `buffer`, bytes: the more, the further the true times may be from the header's. An empty
+    selection where too few fit.
+    """
+    rate = rate or RATE
+    room = max(int(buffer // max(frame_bytes, 1)), 1)
+    if length is None:
+        return Selection("n", ((0, min(SHORT, room) - 1),))
+    if length * rate * 1.1 < room:
+        return None
+    reach = room / len(moments) / rate / 2
+    if reach * rate < 2:
+        return Selection("n", ())
+    return Selection("t", _merged([(moment - reach - 1 / rate, moment + reach) for moment in sorted(moments)]))
+
+
+def _merged(spans: Iterable[tuple[float, float]], gap: float = 0) -> Spans:
+    merged: list[tuple[float, float]] = []
+    for begin, end in spans:
+        if merged and begin <= merged[-1][1] + gap:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return tuple(merged)
+
+
+def _tree(variable: str, spans: Spans) -> str:
+    if not spans:
+        return "0"
+    if len(spans) == 1:
+        return f"between({variable},{_number(spans[0][0])},{_number(spans[0][1])})"
+    half = len(spans) // 2
+    left, right = _tree(variable, spans[:half]), _tree(variable, spans[half:])
+    return f"if(lt({variable},{_number(spans[half][0])}),{left},{right})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")

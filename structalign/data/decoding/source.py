@@ -1,0 +1,156 @@
+"""An open video file: what it says of itself, passes of decoding over it, and until when they must be done."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from signal import SIGKILL
+
+from structalign.data.decoding import child, command, damage, formats
+from structalign.data.decoding.broken import BrokenVideo
+from structalign.data.decoding.header import Header, parse
+from structalign.data.decoding.pipes import Pictures, Times
+from structalign.data.decoding.seen import Seen
+from structalign.data.decoding.selection import BUFFER, Selection
+from structalign.errors import UserError
+
+DAY = 86400.0  # seconds; no time limit is longer
+MINUTE = 60.0  # seconds of video that a time limit is for
+DENSE, SPARSE = 125_000, 2_000  # bytes a second: of a usual video, and below which no declared length is believed
+SMALL = MINUTE * SPARSE  # bytes of a file that gets the plain limit, whatever it declares
+PICTURE_STREAMS = (".mjpeg", ".mjpg")  # names of files in which pictures that follow each other are a video
+UNREAD = Header(format="", track="V:0")  # the first track that is no cover, in usual colours
+STOPPED = "Exiting normally, received signal"  # what ffmpeg gave until then is cut short
+PATIENCE = 10.0  # seconds for ffmpeg to tell its version
+SAID = 120  # characters of ffmpeg's that a reason repeats
+
+_answered: set[str] = set()  # the programs that have told their version to this process
+
+
+def require_ffmpeg(limit: float = PATIENCE) -> None:
+    """`UserError` if there is no ffmpeg, or one that is too old: said once, and not of every video.
+
+    One that does not answer within `limit` seconds is left to the limit of the first video.
+    """
+    program = command.program()
+    if program not in _answered:
+        ended = child.run(command.version(), time.monotonic() + min(limit, PATIENCE), {}, output=True)
+        command.refuse_old(ended.log)
+        if not ended.late:
+            _answered.add(program)
+
+
+class Source:
+    """A file that is open at the descriptor `file`, decoded up to `end` (seconds; None: its own).
+
+    All work on it must be done within `timeout` seconds, for each minute that it may plausibly last.
+    """
+
+    def __init__(self, path: Path, file: int, end: float | None, timeout: float) -> None:
+        self.end = end
+        self._path, self._file = path, file
+        self._begin, self._timeout = time.monotonic(), timeout
+        self._limit = min(timeout, DAY)
+        self._header: Header | None = None
+        require_ffmpeg(self._limit)
+
+    @property
+    def header(self) -> Header:
+        """What the file says of itself; BrokenVideo if ffmpeg can't open it, or it can't be shown as it is meant."""
+        if self._header is None:
+            ended = self._run(command.opening(self._file), {})
+            command.refuse_unfit(ended.log)
+            self._header = self._parse(ended.log)
+            if self._header is None:
+                raise BrokenVideo(self._reason(ended.log))
+            length, size = self._header.length, os.fstat(self._file).st_size
+            plausible = size / DENSE if length is None else min(length, size / SPARSE)
+            self._limit = min(self._timeout * max(1.0, plausible / MINUTE), DAY)
+        return self._header
+
+    def glance(self, sizes: Sequence[int]) -> Seen | None:
+        """A pass over a small file before its header is read, which would take as long: all pictures in `sizes`.
+
+        None if the file is not small, or is not what the pass took it for.
+        """
+        if os.fstat(self._file).st_size > SMALL:
+            return None
+        seen = self._decode(UNREAD, sizes, None, BUFFER)
+        self._header = self._parse(seen.log if isinstance(seen, Seen) else seen)
+        return seen if isinstance(seen, Seen) and self._header and self._header.plain else None
+
+    def read(self, sizes: Sequence[int], selection: Selection | None, limit: float = BUFFER) -> Seen:
+        """A pass: every frame's times, and the pictures of a selection (None: all) if they fit into `limit` bytes."""
+        if selection is not None and not selection.spans:
+            sizes, selection = [], None
+        seen = self._decode(self.header, sizes, selection, limit)
+        if not isinstance(seen, Seen):
+            raise BrokenVideo(self._reason(seen))
+        return seen
+
+    def damage(self, seen: Seen) -> str | None:
+        """What shows that the file is damaged: errors, or a length that is not as declared."""
+        header, signs = self.header, []
+        if found := damage.errors(seen.log, header.still):
+            signs.append(f"the decoder reports errors ({self._said(found[0])})")
+        end, before = float(seen.end), float(seen.begins[max(len(seen.begins) - 2, 0)])
+        wrong = damage.wrong_length(header, end + float(seen.spacing), before, self.end)
+        if wrong and header.others and not header.of_track:
+            end_of_others = self._end_of_others(header)
+            wrong = damage.wrong_length(header, max(end + float(seen.spacing), end_of_others), before, self.end)
+        if wrong:
+            signs.append(f"its header declares {header.length:.1f} s, and {end:.1f} s can be decoded")
+        return "; ".join(signs) or None
+
+    def _decode(self, header: Header, sizes: Sequence[int], selection: Selection | None, limit: float) -> Seen | str:
+        """One pass, or ffmpeg's log if it gave no frame."""
+        selected = Times() if sizes and selection is not None else None
+        times, pictures = Times(), [Pictures(limit) for _ in sizes]
+        takers: list[child.Sink] = [times, *pictures, *([selected] if selected else [])]
+        pipes = [os.pipe() for _ in takers]
+        writers = [writer for _, writer in pipes]
+        line = command.decoding(
+            self._file,
+            header,
+            writers[0],
+            self.end,
+            list(zip(sizes, writers[1:], strict=False)),
+            (selection, writers[-1]) if selection and selected else None,
+        )
+        ended = self._run(line, {pipe[0]: (pipe[1], taker) for pipe, taker in zip(pipes, takers, strict=True)})
+        command.refuse_unfit(ended.log)
+        if not times.begins:
+            return ended.log
+        return Seen(times, selected, [stream.images for stream in pictures] or [None], ended.log, header.lengths)
+
+    def _end_of_others(self, header: Header) -> float:
+        """When the last packet of any other track ends, seconds."""
+        reader, writer = os.pipe()
+        times = Times()
+        self._run(command.packets(self._file, header, writer), {reader: (writer, times)})
+        return times.end
+
+    def _run(self, line: list[str], sinks: dict[int, tuple[int, child.Sink]]) -> child.Ended:
+        os.lseek(self._file, 0, os.SEEK_SET)
+        ended = child.run(line, self._begin + self._limit, sinks, [self._file])
+        if ended.late:
+            raise BrokenVideo(f"it took longer than {self._limit:g} s to decode (`data.timeout`)")
+        if ended.left:
+            raise BrokenVideo("ffmpeg ended before what it had started: mend STRUCTALIGN_FFMPEG")
+        if ended.status == -SIGKILL or (ended.status == 255 and STOPPED in ended.log):
+            raise UserError(f"ffmpeg was stopped from outside while it decoded {self._path}: run again.")
+        return ended
+
+    def _parse(self, log: str) -> Header | None:
+        return parse(log, stream=self._path.suffix.lower() in PICTURE_STREAMS)
+
+    def _reason(self, log: str) -> str:
+        """Why nothing was decoded, in one clause without the file's place on this machine."""
+        if "not on whitelist" in log:
+            return formats.kind_of(self._file) or "its format is none of those that are decoded"
+        found = damage.complaints(log, all_tracks=True)
+        return f"no frame can be decoded ({self._said(found[0])})" if found else "no frame can be decoded"
+
+    def _said(self, text: str) -> str:
+        """A message of ffmpeg's as a part of a sentence."""
+        return "".join(letter if letter.isprintable() else " " for letter in text).strip().rstrip(".")[:SAID]
