@@ -109,7 +109,7 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, t
     dealt = deal([f"category {number}" for number in range(categories)], count)
     write_tasks(dealt, folder / "tasks.yaml")
     rows = list(table(categories, round(share * train), captions, round(share * test)))
-    write_manifest(rows, dealt, {row.video: "0" * 64 for row in rows}, folder / "work/manifest", [])
+    write_manifest(rows, dealt, {row.video: "0" * 64 for row in rows}, folder / "work/manifest", [], {})
     noise = np.random.default_rng(0).integers(0, 256, (64, height, width, 3), dtype=np.uint8)
     keys = list(dealt)[: first or None]
     for key in keys:

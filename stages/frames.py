@@ -1,4 +1,5 @@
-"""Decode the frames of a task's videos on all cores; what is broken is quarantined, or stops the run."""
+"""Decode the frames of a task's videos on all cores; what is broken is quarantined, what is damaged noted, or either
+stops the run."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,13 +7,14 @@ from pathlib import Path
 
 from structalign.console import command, track
 from structalign.costs import measured
+from structalign.data.collection import why_absent
 from structalign.data.frames import Pixels, write_split
 from structalign.data.kept import keep, kept, place
 from structalign.data.manifest import SPLITS, Video, read_videos
 from structalign.data.parallel import in_order
 from structalign.data.shards import Row
 from structalign.data.thumbs import encode, write_thumbs
-from structalign.data.video import BrokenVideo, DecodedClip, decode
+from structalign.data.video import BrokenVideo, DecodedClip, decode, require_ffmpeg, stop_all
 from structalign.errors import UserError
 from structalign.params import read
 from structalign.paths import DATA, FRAMES, MANIFEST, QUARANTINE, THUMBNAILS
@@ -26,17 +28,20 @@ def main(task: str) -> None:
     """Write work/frames/TASK, work/thumbs/TASK (of test videos) and work/quarantine/TASK.json."""
     data, sampling = read("data", Data), read("frames", Sampling)
     videos = read_videos(task)
+    require_ffmpeg()
     quarantine: list[Row] = []
+    damaged: list[Row] = []
     thumbs: list[tuple[str, list[bytes]]] = []
     with measured("frames", task) as costs, scratch("frames", task, sampling) as folder:
         for split in SPLITS:
             mine = [video for video in videos if video.split == split]
-            items = _decoded(mine, f"frames {task} {split}", data, sampling, folder, quarantine, thumbs)
+            items = _decoded(mine, f"frames {task} {split}", data, sampling, folder, quarantine, damaged, thumbs)
             write_split(FRAMES / task / split, items)
             if split != "val":
                 refuse_lost(task, mine, quarantine)
         write_thumbs(THUMBNAILS / task, thumbs)
-        write_json(QUARANTINE / f"{task}.json", {"videos": quarantine})
+        noted = {"damaged": damaged} if damaged else {}
+        write_json(QUARANTINE / f"{task}.json", {"videos": quarantine, **noted})
         costs["videos"] = len(videos) - len(quarantine)
         costs["bytes"] = folder_bytes(FRAMES / task)
 
@@ -48,16 +53,25 @@ def _decoded(
     sampling: Sampling,
     folder: Path,
     quarantine: list[Row],
+    damaged: list[Row],
     thumbs: list[tuple[str, list[bytes]]],
 ) -> Iterator[tuple[Row, Pixels]]:
-    """(row, frames) of each video that decodes, in order; fills `quarantine` and `thumbs` on the way."""
-    clips = in_order(partial(_decode, data=data, sampling=sampling, folder=folder), videos)
+    """(row, frames) of each video that is used, in order; fills `quarantine`, `damaged` and `thumbs` on the way."""
+    clips = in_order(partial(_decode, data=data, sampling=sampling, folder=folder), videos, stop=stop_all)
     for video, clip in zip(videos, track(clips, label, len(videos)), strict=True):
+        about = {"id": video.id, "file": video.file, "split": video.split}
         if isinstance(clip, BrokenVideo):
             if data.on_broken == "stop":
                 raise UserError(f"{DATA / 'videos' / video.file}: {clip}; mend it, or set `data.on_broken: skip`.")
-            quarantine.append({"id": video.id, "file": video.file, "split": video.split, "reason": str(clip)})
+            quarantine.append({**about, "reason": str(clip)})
             continue
+        if clip.damage is not None:
+            if data.on_damaged == "stop":
+                where = f"{DATA / 'videos' / video.file}: it is damaged: {clip.damage}"
+                raise UserError(f"{where}; mend it, or set `data.on_damaged` to `use` or `skip`.")
+            (damaged if data.on_damaged == "use" else quarantine).append({**about, "reason": clip.damage})
+            if data.on_damaged == "skip":
+                continue
         if video.split == "test":
             thumbs.append((video.id, encode(clip.thumbnails)))
         row = {"id": video.id, "category": video.category, "file": video.file}
@@ -89,7 +103,7 @@ def _decode(video: Video, data: Data, sampling: Sampling, folder: Path) -> Decod
     In `folder` is what an interrupted run had decoded.
     """
     path = DATA / "videos" / video.file
-    if not path.is_file() or digest(path) != video.sha256:
+    if why_absent(DATA / "videos", video.file) or digest(path) != video.sha256:
         raise UserError(f"{path} has changed since it was listed: run `dvc repro`.")
     file = place(folder, video)
     if (done := kept(file)) is not None:

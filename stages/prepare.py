@@ -1,6 +1,7 @@
 """Deal the captions table to the tasks, hash the videos, bring the backbone: no later one needs a network."""
 
 from structalign.console import command
+from structalign.data.collection import MISSING
 from structalign.data.datasets import against_tasks, read_captions
 from structalign.data.dealing import hash_files, refuse_shared, same_content, write_manifest
 from structalign.data.pretrained import gather, refuse_sample_clip
@@ -19,11 +20,13 @@ def main() -> None:
     name = read("backbone.name", str)
     rows = read_captions(DATA, tasks)
     refuse_sample_clip(name, rows)
-    hashes = hash_files(rows, DATA / "videos")
+    hashes, absent = hash_files(rows, DATA / "videos")
     missing = [row for row in rows if row.video not in hashes]
     if missing and read("data", Data).on_broken == "stop":
+        first = missing[0]
+        what = "does not exist" if absent[first.video] == MISSING else f"is left out: {absent[first.video]}"
         raise UserError(
-            f"captions.csv, row {missing[0].number}: {DATA / 'videos' / missing[0].video} does not exist: "
+            f"captions.csv, row {first.number}: {DATA / 'videos' / first.video} {what}: "
             "add it, delete its rows, or set `data.on_broken: skip`."
         )
     lost = against_tasks([row for row in rows if row.video in hashes], tasks)
@@ -33,7 +36,7 @@ def main() -> None:
     refuse_shared(duplicates)
     gather(name)
     with whole_folder(MANIFEST) as part:
-        write_manifest(rows, tasks, hashes, part, duplicates)
+        write_manifest(rows, tasks, hashes, part, duplicates, absent)
     if missing:
         gone, all_files = len({row.video for row in missing}), len({row.video for row in rows})
         print(f"files missing, so left out: {gone} of {all_files}; {MANIFEST / 'report.json'} lists them")

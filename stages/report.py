@@ -40,7 +40,9 @@ def main() -> None:
     losses = read_losses({task: LOGS / f"{task}.jsonl" for task in tasks})
     costs = gather_costs(tasks)
     dealt = read_json(MANIFEST / "report.json")
-    quarantine = {task: read_json(QUARANTINE / f"{task}.json")["videos"] for task in tasks}
+    decoded = {task: read_json(QUARANTINE / f"{task}.json") for task in tasks}
+    quarantine = {task: found["videos"] for task, found in decoded.items()}
+    damaged = [row for found in decoded.values() for row in found.get("damaged", [])]
     videos = coverage(dealt["named"], dealt["there"], quarantine)
     thumbs = cache(lambda task: Thumbs(THUMBNAILS / task))
 
@@ -59,6 +61,7 @@ def main() -> None:
         losses=losses,
         costs=costs,
         left_out=left_out(dealt["skipped"], quarantine),
+        damaged=damaged,
         videos=videos,
         picture=lambda task, video, frame: thumbs(task).jpeg(video, frame),
     )

@@ -32,8 +32,8 @@ MAY_SEE = {
 }
 DOORS = {
     "transformers": "structalign.model.backbone",
-    "ffmpeg": "structalign.data.video",
-    "imageio_ffmpeg": "structalign.data.video",
+    "ffmpeg": "structalign.data.decoding.command",
+    "imageio_ffmpeg": "structalign.data.decoding.command",
     "dvc": "structalign.report.compare",
 }
 WITHOUT_TORCH = ("check", "prepare", "frames", "evaluate", "report")

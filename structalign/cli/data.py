@@ -28,7 +28,8 @@ def check(
     tasks = read_tasks() if folder == DATA else one_task(folder)
     name = read("backbone.name", str)
     own = folder / "clip"  # what init takes along, and data/clip then is
-    found = inspect(tasks, read("data", Data), str(own) if name == "data/clip" and own.is_dir() else name, folder)
+    backbone = str(own) if name == "data/clip" and own.is_dir() else name
+    found = inspect(tasks, read("data", Data), backbone, folder, read("frames.per_video", int))
     show(found, [*tasks, "none"])
     if found.stops:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ import typer
 
 from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.console import track
+from structalign.data.collection import why_absent
 from structalign.data.datasets import CaptionRow, categories, read_captions
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import TASKS, deal, read_tasks, write_tasks
@@ -71,12 +72,16 @@ def bring(folder: Path, rows: list[CaptionRow]) -> None:
         *(Path("videos", name) for name in dict.fromkeys(row.video for row in rows)),
     ]
     files += [path.relative_to(folder) for path in sorted((folder / "clip").glob("*")) if path.is_file()]
-    there = [file for file in files if (folder / file).is_file()]
+    reasons = {file: why_absent(folder, file.as_posix()) for file in files}
+    for file, reason in reasons.items():
+        if reason and file.parts[0] != "videos":
+            raise UserError(f"{folder / file}: {reason}: put the file itself there.")
+    there = [file for file, reason in reasons.items() if reason is None]
     with whole_folder(DATA) as part:
         copy({part / file: folder / file for file in there})
     if len(there) < len(files):
-        lost = counted(len(files) - len(there), "missing video")
-        typer.echo(f"the table names {lost}: `structalign data check` lists what is missing.")
+        lost = counted(len(files) - len(there), "video")
+        typer.echo(f"the table names {lost} that cannot be read: `structalign data check` lists them.")
 
 
 def copy(files: Mapping[Path, Path]) -> None:

@@ -4,11 +4,12 @@ Nothing here decodes: a broken video is met in the frames stage. A missing one i
 training and evaluation share under two names, by the hash of its content.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from structalign.console import track
+from structalign.data.collection import why_absent
 from structalign.data.datasets import CaptionRow
 from structalign.data.manifest import SPLITS, Video
 from structalign.data.tasks import Task, category_ids
@@ -18,10 +19,12 @@ from structalign.store import digest, write_json
 Json = dict[str, Any]
 
 
-def hash_files(rows: list[CaptionRow], videos: Path) -> dict[str, str]:
-    """SHA-256 of every file the table names and the folder has, by its name in the table."""
-    names = [name for name in dict.fromkeys(row.video for row in rows) if (videos / name).is_file()]
-    return {name: digest(videos / name) for name in track(names, "hashing videos")}
+def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """By its name in the table, SHA-256 of every file that is there, and why each of the others is not."""
+    reasons = {name: why_absent(videos, name) for name in dict.fromkeys(row.video for row in rows)}
+    there = [name for name, reason in reasons.items() if reason is None]
+    hashes = {name: digest(videos / name) for name in track(there, "hashing videos")}
+    return hashes, {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def same_content(rows: list[CaptionRow], hashes: dict[str, str]) -> list[list[CaptionRow]]:
@@ -62,8 +65,9 @@ def write_manifest(
     hashes: dict[str, str],
     folder: Path,
     duplicates: list[list[CaptionRow]],
+    absent: Mapping[str, str],
 ) -> None:
-    """Write a manifest: one folder a task, and report.json. A file without a hash is reported as missing."""
+    """Write a manifest: one folder a task, and report.json, with the files that are `absent`, and why."""
     ids = category_ids(tasks)
     owner = {category: key for key, task in tasks.items() for category in task.categories}
     here = [row for row in rows if row.video in hashes]
@@ -112,7 +116,7 @@ def write_manifest(
         "there": there,
         "videos": len({row.id for row in here}),
         "captions": len(here),
-        "skipped": [{"file": name, "rows": lines, "reason": "the file is missing"} for name, lines in missing.items()],
+        "skipped": [{"file": name, "rows": lines, "reason": absent[name]} for name, lines in missing.items()],
         "duplicates": [[row.video for row in group] for group in duplicates],
     }
     write_json(folder / "report.json", report)

@@ -11,7 +11,7 @@ from structalign.data.dealing import hash_files, same_content
 from structalign.data.parallel import in_order
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import Task
-from structalign.data.video import BrokenVideo, clip_length
+from structalign.data.video import BrokenVideo, Measured, measure, require_ffmpeg, stop_all
 from structalign.errors import UserError
 from structalign.paths import DATA
 from structalign.sections.data import Data
@@ -30,15 +30,19 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def inspect(tasks: dict[str, Task], data: Data, backbone: str, folder: Path = DATA) -> Findings:
-    """Read the table, hash and decode every video; `UserError` only where there is no table to read."""
+def inspect(tasks: dict[str, Task], data: Data, backbone: str, folder: Path = DATA, frames: int = 1) -> Findings:
+    """Read the table, hash and decode every video, of which a run would sample `frames`.
+
+    `UserError` only where there is no table to read, or no ffmpeg.
+    """
+    require_ffmpeg()
     rows, problems = read_table(folder)
     found = Findings(stops=[_said(problem, folder) for problem in [*problems, *against_tasks(rows, tasks)]])
     try:
         refuse_sample_clip(backbone, rows)
     except UserError as error:
         found.stops.append(str(error))
-    hashes = hash_files(rows, folder / "videos")
+    hashes, absent = hash_files(rows, folder / "videos")
     groups = same_content(rows, hashes)
     for group in groups:
         names = ", ".join(f"{row.video} (row {row.number}, {row.split})" for row in group)
@@ -46,7 +50,7 @@ def inspect(tasks: dict[str, Task], data: Data, backbone: str, folder: Path = DA
             found.notes.append(f"the same content under several names: {names}")
         else:
             found.stops.append(f"the same content in training and outside of it: {names}: keep one side")
-    _measure(rows, hashes, tasks, data, folder, found)
+    _measure(rows, absent, tasks, data, frames, folder, found)
     return found
 
 
@@ -56,34 +60,46 @@ def _said(problem: Problem, folder: Path) -> str:
 
 
 def _measure(
-    rows: list[CaptionRow], hashes: dict[str, str], tasks: dict[str, Task], data: Data, folder: Path, found: Findings
+    rows: list[CaptionRow],
+    absent: dict[str, str],
+    tasks: dict[str, Task],
+    data: Data,
+    frames: int,
+    folder: Path,
+    found: Findings,
 ) -> None:
-    """Count and decode the clips; say which are missing or broken, and whether a run can do without them."""
+    """Count and decode the clips; say which are missing, broken or damaged, and whether a run can do without them."""
     owner = {category: key for key, task in tasks.items() for category in task.categories}
     clips = {row.id: row for row in reversed(rows)}  # each clip's first row
-    present = [row for row in clips.values() if row.video in hashes]
-    lengths = in_order(partial(_seconds, folder=folder, timeout=data.timeout), present)
-    measured = dict(zip([row.id for row in present], track(lengths, "decoding videos", len(present)), strict=True))
-    lost = found.stops if data.on_broken == "stop" else found.notes
+    present = [row for row in clips.values() if row.video not in absent]
+    decoded = in_order(partial(_decode, count=frames, folder=folder, timeout=data.timeout), present, stop=stop_all)
+    measured = dict(zip([row.id for row in present], track(decoded, "decoding videos", len(present)), strict=True))
+    usable_ids = set[str]()
     for name, row in sorted(clips.items(), key=lambda item: item[1].number):
-        length = measured.get(name, "the file is missing")
+        clip = measured.get(name) or absent[row.video]
         cell = (owner.get(row.category, "none"), row.split)
-        if isinstance(length, str):
-            lost.append(f"row {row.number}: {name}: {length}")
-        else:
-            found.videos[cell] += 1
-            found.seconds[cell] = found.seconds.get(cell, 0.0) + length
-    usable = [row for row in rows if not isinstance(measured.get(row.id, ""), str)]
+        where = f"row {row.number}: {name}"
+        if isinstance(clip, str):
+            (found.stops if data.on_broken == "stop" else found.notes).append(f"{where}: {clip}")
+            continue
+        if clip.damage:
+            (found.stops if data.on_damaged == "stop" else found.notes).append(f"{where}: it is damaged: {clip.damage}")
+        if clip.damage and data.on_damaged != "use":
+            continue
+        usable_ids.add(name)
+        found.videos[cell] += 1
+        found.seconds[cell] = found.seconds.get(cell, 0.0) + clip.duration
+    usable = [row for row in rows if row.id in usable_ids]
     found.captions.update((owner.get(row.category, "none"), row.split) for row in usable)
     if len(usable) < len(rows):
         known = set(against_tasks(rows, tasks))
         without = [problem for problem in against_tasks(usable, tasks) if problem not in known]
-        found.stops += [f"without what is missing or broken, {_said(problem, folder)}" for problem in without]
+        found.stops += [f"without what is missing, broken or damaged, {_said(problem, folder)}" for problem in without]
 
 
-def _seconds(row: CaptionRow, folder: Path, timeout: float) -> float | str:
+def _decode(row: CaptionRow, count: int, folder: Path, timeout: float) -> Measured | str:
     """How long the row's clip lasts, or why it can't be decoded."""
     try:
-        return clip_length(folder / "videos" / row.video, row.start, row.end, timeout)
+        return measure(folder / "videos" / row.video, count, row.start, row.end, timeout)
     except BrokenVideo as reason:
         return str(reason)

@@ -20,7 +20,7 @@ def place(folder: Path, video: Video) -> Path:
 
 def keep(file: Path, clip: DecodedClip) -> None:
     """Write a clip, whole or not at all."""
-    times = {"times": clip.times, "start": clip.start, "duration": clip.duration}
+    times = {"times": clip.times, "start": clip.start, "duration": clip.duration, "damage": clip.damage}
     with whole(file) as part:
         save_file({"frames": clip.frames, "thumbnails": clip.thumbnails}, part, {"times": json.dumps(times)})
 
@@ -33,5 +33,5 @@ def kept(file: Path) -> DecodedClip | None:
         with safe_open(file, framework="numpy") as stored:
             times = json.loads(stored.metadata()["times"])
             return DecodedClip(frames=stored.get_tensor("frames"), thumbnails=stored.get_tensor("thumbnails"), **times)
-    except SafetensorError:  # a machine that lost power may leave half a file
+    except (SafetensorError, TypeError, KeyError, ValueError):  # half a file, after a machine lost power
         return None

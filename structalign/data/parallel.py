@@ -26,15 +26,21 @@ AHEAD = 4  # items in hand per worker: results that wait for the reader lie in m
 PATIENCE = 30  # seconds to find the scheduler
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int | None = None) -> Iterator[R]:
+def in_order(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    threads: int | None = None,
+    stop: Callable[[], None] | None = None,
+) -> Iterator[R]:
     """`map` on `threads` threads (all cores if None), or on the workers of the Dask scheduler whose address is in
     STRUCTALIGN_DASK: results in the items' order, and only a few of them ahead of the reader.
 
-    Threads suit what waits for processes of its own, as ffmpeg. Workers must see the project's folder under the same
+    Threads suit what waits for processes of its own, as ffmpeg; `stop` ends these where the reader gives up, as by
+    Ctrl-C, which does not reach them. Workers must see the project's folder under the same
     path and have its code: `UserError` names the one that does not.
     """
     address = os.environ.get(SCHEDULER)
-    pool = _workers(address) if address else _threads(threads or cores())
+    pool = _workers(address) if address else _threads(threads or cores(), stop)
     work = partial(_there, Path.cwd(), code(), function) if address else function
     waiting = deque()  # type: ignore[var-annotated]
     with pool as (executor, size):
@@ -47,10 +53,15 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int | None
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[tuple[Executor, int]]:
+def _threads(count: int, stop: Callable[[], None] | None) -> Iterator[tuple[Executor, int]]:
     pool = ThreadPoolExecutor(count)
     try:
         yield pool, count
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if stop is not None:
+            stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from structalign.data.decoding.broken import BrokenVideo
+from structalign.data.decoding.child import stop_all
 from structalign.data.decoding.command import LOOKAHEAD
 from structalign.data.decoding.formats import opened
 from structalign.data.decoding.header import Header
@@ -23,7 +24,18 @@ from structalign.data.decoding.seen import Seen
 from structalign.data.decoding.selection import BUFFER, Selection, exactly, guess
 from structalign.data.decoding.source import Source, require_ffmpeg
 
-__all__ = ["THUMB", "BrokenVideo", "DecodedClip", "choose", "clip_length", "decode", "measure", "require_ffmpeg"]
+__all__ = [
+    "THUMB",
+    "BrokenVideo",
+    "DecodedClip",
+    "Measured",
+    "choose",
+    "clip_length",
+    "decode",
+    "measure",
+    "require_ffmpeg",
+    "stop_all",
+]
 
 THUMB = 96  # short side of a thumbnail, pixels
 SLENDER = 64  # times that a picture may be as long as it is wide

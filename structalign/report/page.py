@@ -33,6 +33,7 @@ def render(
     losses: Sequence[Mapping[str, Any]],
     costs: Mapping[str, Any],
     left_out: Sequence[Mapping[str, str]],
+    damaged: Sequence[Mapping[str, str]],
     videos: Mapping[str, Any],
     picture: Picture,
 ) -> str:
@@ -40,7 +41,8 @@ def render(
 
     `categories` names those of every task, in order; `table` is `forgetting.over_time`'s; `last` the
     evaluation after the last task (counts and examples); `geometry` one split's `geometry_over_time`;
-    `left_out` says of each video that took no part `video`, `where` and `reason`; `videos` is `coverage.coverage`'s;
+    `left_out` says of each video that took no part `video`, `where` and `reason`; `damaged` of each that took part with
+    errors `id`, `split` and `reason`; `videos` is `coverage.coverage`'s;
     `picture(task, video, frame)` gives a frame's JPEG bytes.
     """
     environment = Environment(
@@ -69,6 +71,7 @@ def render(
         slowest=max(stage["seconds"] for stage in costs["stages"].values()) or 1.0,
         examples=last["examples"],
         left_out=left_out,
+        damaged=damaged,
         partial=mark(videos),
         lacking=by_task(videos),
         judged=last["yardstick"],

@@ -21,7 +21,7 @@ from structalign.sections.data import Data
 from structalign.strict_yaml import load_yaml
 
 REAL = "openai/clip-vit-base-patch32"
-SKIP = Data(on_broken="skip", timeout=60)
+SKIP = Data(on_broken="skip", on_damaged="use", timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,8 @@ def test_check_names_the_row_of_what_is_missing_and_broken(copy: Path) -> None:
     found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert found.notes == ["row 3: clip 1.mkv: the file is missing", "row 6: clip 4.mkv: the file is empty"]
     assert found.stops == []
-    strict = inspect(deal(["cats", "dogs, big"], 2), Data(on_broken="stop", timeout=60), REAL, copy)
+    stop = Data(on_broken="stop", on_damaged="use", timeout=60)
+    strict = inspect(deal(["cats", "dogs, big"], 2), stop, REAL, copy)
     assert strict.stops == found.notes
 
 

@@ -22,7 +22,8 @@ PICTURES = (
     "bmp_pipe,dds_pipe,dpx_pipe,exr_pipe,gif_pipe,hdr_pipe,j2k_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,pam_pipe,"
     "pbm_pipe,pcx_pipe,pfm_pipe,pgm_pipe,png_pipe,ppm_pipe,qoi_pipe,sgi_pipe,tiff_pipe,webp_pipe"
 )
-ADMITTED = f"{VIDEOS},{PICTURES}"
+SOUNDS = "wav,mp3,flac,aac,ac3,aiff,amr,au,caf,w64"  # so that the reason says that there is no picture
+ADMITTED = f"{VIDEOS},{PICTURES},{SOUNDS}"
 
 # What a file that is not admitted says of itself in its first bytes
 KINDS = (
