@@ -1,45 +1,17 @@
 """Frames by presentation time, on files that lie about themselves."""
 
-import subprocess
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
+from videos import GREY, Make, ffmpeg, numbers
 
-from structalign.data import video
 from structalign.data.video import BrokenVideo, choose, clip_length, decode
 from structalign.errors import UserError
-
-Make = Callable[..., Path]
-GREY = "color=black:size=64x48:rate=10:duration=2,format=yuv420p,geq=lum='20+10*N':cb=128:cr=128"
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Make a file with ffmpeg: `make("a.mp4", "lavfi source", "-output", "options")`."""
-
-    def run(name: str, source: str, *options: str) -> Path:
-        path = tmp_path / name
-        ffmpeg(["-f", "lavfi", "-i", source, *options, str(path)])
-        return path
-
-    return run
-
-
-def ffmpeg(arguments: list[str]) -> None:
-    subprocess.run([get_ffmpeg_exe(), "-v", "error", "-y", *arguments], check=True)
-
-
-def numbers(frames: np.ndarray[Any, Any]) -> list[int]:
-    """Which frame of GREY each one is, read from its brightness (16..235 becomes 0..255)."""
-    return [round((float(frame.mean()) / 255 * 219 + 16 - 20) / 10) for frame in frames]
 
 
 def test_a_frame_is_the_one_shown_in_the_middle_of_its_share(make: Make) -> None:
@@ -69,7 +41,7 @@ def test_a_variable_frame_rate_is_read_by_time_not_by_count(make: Make) -> None:
 
 def test_a_rotated_video_comes_upright(make: Make, tmp_path: Path) -> None:
     lying, turned = make("a.mp4", GREY), tmp_path / "turned.mp4"
-    ffmpeg(["-display_rotation", "90", "-i", str(lying), "-c", "copy", str(turned)])
+    ffmpeg("-display_rotation", "90", "-i", str(lying), "-c", "copy", str(turned))
     assert decode(turned, count=1, size=24).frames.shape == (1, 32, 24, 3)
 
 
@@ -99,7 +71,7 @@ def test_a_file_whose_time_starts_late_is_read_from_its_first_frame(make: Make) 
 
 def test_a_picture_that_starts_after_the_sound_keeps_the_file_s_own_clock(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "sound.mkv"
-    ffmpeg(["-f", "lavfi", "-i", "sine=duration=3", "-itsoffset", "1", "-i", str(make("a.mp4", GREY)), str(path)])
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=3", "-itsoffset", "1", "-i", str(make("a.mp4", GREY)), str(path))
     clip = decode(path, count=2, size=24)
     assert clip.start == pytest.approx(1, abs=0.05)
     assert numbers(clip.frames) == [5, 15]
@@ -149,14 +121,6 @@ def test_a_file_that_is_not_there_is_broken(tmp_path: Path) -> None:
         decode(tmp_path / "nowhere.mp4", count=4, size=24)
 
 
-def test_a_picture_size_that_changes_midway_keeps_the_first(make: Make, tmp_path: Path) -> None:
-    first, second = make("1.ts", GREY), make("2.ts", GREY.replace("64x48", "48x64"))
-    (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
-    clip = decode(tmp_path / "both.ts", count=4, size=24)
-    assert clip.frames.shape == (4, 24, 32, 3)
-    assert clip.duration == pytest.approx(4, abs=0.1)
-
-
 def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     photograph = Image.new("RGB", (64, 48), "red")
     turned = photograph.getexif()
@@ -179,7 +143,7 @@ def test_sound_alone_is_broken(make: Make) -> None:
 def test_the_cover_of_a_song_is_no_video(make: Make, tmp_path: Path) -> None:
     song, cover, out = make("a.mp3", "sine=duration=1"), make("c.png", GREY, "-frames:v", "1"), tmp_path / "o.mp3"
     inputs = ["-i", str(song), "-i", str(cover)]
-    ffmpeg([*inputs, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", str(out)])
+    ffmpeg(*inputs, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", str(out))
     with pytest.raises(BrokenVideo, match="no video stream"):
         decode(out, count=4, size=24)
 
@@ -187,16 +151,6 @@ def test_the_cover_of_a_song_is_no_video(make: Make, tmp_path: Path) -> None:
 def test_a_slow_video_is_given_up(make: Make) -> None:
     with pytest.raises(BrokenVideo, match="longer than"):
         decode(make("a.mp4", GREY), count=4, size=24, timeout=0.001)
-
-
-def test_a_long_video_read_twice_gives_the_same(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make("a.mp4", GREY)
-    once = decode(path, count=5, size=24, thumbnails=True)
-    monkeypatch.setattr(video, "BUFFER", 1)
-    twice = decode(path, count=5, size=24, thumbnails=True)
-    assert np.array_equal(once.frames, twice.frames)
-    assert np.array_equal(once.thumbnails, twice.thumbnails)
-    assert once.times == twice.times
 
 
 def test_no_ffmpeg_on_the_path_is_needed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,8 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def kind_of(source: int) -> str | None:
-    """What a text that names other files calls itself; None for anything else."""
+    """Why a text that names other files is refused, with what it is; None for anything else."""
     head = os.pread(source, SNIFFED, 0).lower().replace(b"\0", b"")  # a text in UTF-16 is a text, too
     text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
-    return next((kind for mark, kind in KINDS if text.startswith(mark) or (mark[:1] == b"<" and mark in text)), None)
+    kind = next((kind for mark, kind in KINDS if text.startswith(mark) or (mark[:1] == b"<" and mark in text)), None)
+    return f"it is {kind}, which names other files: only what is in the file itself is decoded" if kind else None

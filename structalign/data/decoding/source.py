@@ -62,7 +62,7 @@ class Source:
             command.refuse_unfit(ended.log)
             self._header = self._parse(ended.log)
             if self._header is None:
-                raise BrokenVideo(self._reason(ended.log))
+                raise BrokenVideo(formats.kind_of(self._file) or self._reason(ended.log))
             length, size = self._header.length, os.fstat(self._file).st_size
             plausible = size / DENSE if length is None else min(length, size / SPARSE)
             self._limit = min(self._timeout * max(1.0, plausible / MINUTE), DAY)
@@ -139,6 +139,8 @@ class Source:
             raise BrokenVideo("ffmpeg ended before what it had started: mend STRUCTALIGN_FFMPEG")
         if ended.status == -SIGKILL or (ended.status == 255 and STOPPED in ended.log):
             raise UserError(f"ffmpeg was stopped from outside while it decoded {self._path}: run again.")
+        if ended.status < 0:  # what it gave until then would pass for a shorter video
+            raise BrokenVideo(f"ffmpeg crashed on it (signal {-ended.status})")
         return ended
 
     def _parse(self, log: str) -> Header | None:
@@ -147,7 +149,7 @@ class Source:
     def _reason(self, log: str) -> str:
         """Why nothing was decoded, in one clause without the file's place on this machine."""
         if "not on whitelist" in log:
-            return formats.kind_of(self._file) or "its format is none of those that are decoded"
+            return "its format is none of those that are decoded"
         found = damage.complaints(log, all_tracks=True)
         return f"no frame can be decoded ({self._said(found[0])})" if found else "no frame can be decoded"
 
