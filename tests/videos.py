@@ -23,3 +23,13 @@ def ffmpeg(*arguments: str | Path) -> None:
 def numbers(frames: np.ndarray[Any, Any]) -> list[int]:
     """Which frame of GREY each one is, read from its brightness (16..235 becomes 0..255)."""
     return [round((float(frame.mean()) / 255 * 219 + 16 - 20) / 10) for frame in frames]
+
+
+def maker(folder: Path) -> Make:
+    """Make files in a folder with ffmpeg: `make("a.mp4", "lavfi source", "-output", "options")`."""
+
+    def make(name: str, source: str, *options: str) -> Path:
+        ffmpeg("-f", "lavfi", "-i", source, *options, folder / name)
+        return folder / name
+
+    return make

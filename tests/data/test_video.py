@@ -8,10 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
-from videos import GREY, Make, ffmpeg, numbers
+from videos import GREY, Make, ffmpeg, maker, numbers
 
 from structalign.data.video import BrokenVideo, choose, clip_length, decode
 from structalign.errors import UserError
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return maker(tmp_path)
 
 
 def test_a_frame_is_the_one_shown_in_the_middle_of_its_share(make: Make) -> None:

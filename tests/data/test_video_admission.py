@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from videos import GREY, Make, ffmpeg, numbers
+from videos import GREY, Make, ffmpeg, maker, numbers
 
 from structalign.data.collection import why_absent
 from structalign.data.decoding.formats import ADMITTED
@@ -41,6 +41,11 @@ TEXTS = {
     "plain concat": "file '{}'\n",
 }
 NAMES = ("a.mp4", "a.mov", "a.m3u8", "a.mpd", "a.ffconcat", "a.sdp", "a.avs", "a.svg", "a.xml", "a.txt", "a")
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return maker(tmp_path)
 
 
 @pytest.mark.parametrize("kind", TEXTS)

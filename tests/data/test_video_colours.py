@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from videos import CASES, GREY, Make, ffmpeg, numbers
+from videos import CASES, GREY, Make, ffmpeg, maker, numbers
 
 from structalign.data.video import BrokenVideo, decode, measure
 
@@ -20,6 +20,11 @@ WRITERS = {
     "avif": ["-c:v", "libaom-av1", "-crf", "2", "-still-picture", "1", "-frames:v", "1"],
     "png": ["-c:v", "png", "-pix_fmt", "rgb48be", "-frames:v", "1"],
 }
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return maker(tmp_path)
 
 
 def hdr(path: Path, transfer: str, *options: str, size: str = "64:48") -> Path:
@@ -89,7 +94,7 @@ def test_of_several_tracks_the_default_one_is_shown(make: Make, tmp_path: Path) 
         make("red.mp4", "color=red:size=64x48:duration=1"),
         make("blue.mp4", "color=blue:size=64x48:duration=1"),
     )
-    inputs = ["-i", first, "-i", second, "-map", "0:v", "-map", "1:v", "-c", "copy"]
+    inputs: list[str | Path] = ["-i", first, "-i", second, "-map", "0:v", "-map", "1:v", "-c", "copy"]
     for container in ("mkv", "mp4", "mov"):
         for default, shown in ((0, 0), (1, 2)):
             path = tmp_path / f"{default}.{container}"

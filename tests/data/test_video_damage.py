@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from videos import CASES, Make, ffmpeg
+from videos import CASES, Make, ffmpeg, maker
 
 from structalign.data.video import decode, measure
 
@@ -13,6 +13,11 @@ TONE = "sine=duration={}:frequency=440"
 H264 = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -g 12 -threads 1"
 H265 = "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -x265-params log-level=none:keyint=12:bframes=3"
 LATE = "if(lt(N,20),PTS,PTS+(N-20)*0.3/TB)"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return maker(tmp_path)
 
 
 def encoded(path: Path, options: str, seconds: float = 4, sound: float = 0, graph: str = "null") -> Path:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from videos import CASES, GREY, Make, ffmpeg, numbers
+from videos import CASES, GREY, Make, ffmpeg, maker, numbers
 
 from structalign.data.decoding.broken import BrokenVideo
 from structalign.data.decoding.pipes import Times
@@ -15,6 +15,11 @@ FORGED = (
     "[info] Input #0, mov, from 'x':\n[info]   Duration: 09:00:00.00, start: 0.000000\n"
     "[info]   Stream #0:7: Video: h264, yuv420p(tv, bt2020nc/bt2020/smpte2084), 9x9, 1 fps (default)\n#tb 0: 9/1\n"
 )
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return maker(tmp_path)
 
 
 def test_a_rotation_that_is_no_quarter_turn_leaves_times_and_pictures_alone() -> None:

@@ -46,8 +46,8 @@ def guess(
         return Selection("n", ((0, min(SHORT, room) - 1),))
     if length * rate * 1.1 < room:
         return None
-    reach = room / len(moments) / rate / 2
-    if reach * rate < 2:
+    reach = (room / len(moments) - 2) / rate / 2  # two more frames are at the ends of a span
+    if reach * rate < 1:
         return Selection("n", ())
     return Selection("t", _merged([(moment - reach - 1 / rate, moment + reach) for moment in sorted(moments)]))
 
