@@ -88,10 +88,10 @@ def parse(log: str, stream: bool = False) -> Header | None:
         return None
     log = log[inputs[-1].start() :]
     tracks = list(TRACK.finditer(log))
-    ends = [match.start() for match in tracks[1:]] + [len(log)]
+    ends = [*(match.start() for match in tracks[1:]), len(log)]
     shown = [
         (match, log[match.start() : end])
-        for match, end in zip(tracks, ends, strict=True)
+        for match, end in zip(tracks, ends, strict=False)
         if match[3] in ("Video", "Tile Grid") and "(attached pic)" not in match[4] and "thumbnails)" not in match[4]
     ]
     if not shown:
