@@ -14,10 +14,13 @@ from PIL import Image
 
 from stages import frames, prepare
 from structalign.data.frames import FrameSplit, write_split
-from structalign.data.tasks import deal, write_tasks
+from structalign.data.inspection import inspect
+from structalign.data.tasks import deal, read_tasks, write_tasks
 from structalign.data.thumbs import Thumbs
 from structalign.data.video import DecodedClip, decode
 from structalign.errors import UserError
+from structalign.params import read as params
+from structalign.sections.data import Data
 from structalign.store import digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -282,3 +285,114 @@ def test_more_videos_than_a_shard_holds_are_read_back(project: Path) -> None:
     split = FrameSplit(Path("many"))
     assert len(list(Path("many").glob("*.safetensors"))) == 3
     assert all(np.array_equal(split.frames(n), array) for n, (_, array) in enumerate(items))
+
+
+def damage_videos(project: Path, *names: str) -> None:
+    """Keep the index and six tenths of the pictures."""
+    for name in names:
+        path = project / "data/videos" / name
+        source = "testsrc2=size=64x48:rate=8:duration=9"
+        options = ["-c:v", "libvpx", "-f", "webm"]
+        command = [get_ffmpeg_exe(), "-v", "error", "-y", "-f", "lavfi", "-i", f"{source},hue=h={len(name)}"]
+        subprocess.run([*command, *options, str(path)], check=True)
+        data = path.read_bytes() + name.encode()
+        path.write_bytes(data[: len(data) * 6 // 10])
+
+
+def test_a_damaged_video_is_used_with_a_note(project: Path) -> None:
+    damage_videos(project, "4.mp4")
+    prepare.main()
+    frames.main("t01")
+    written = read("work/quarantine/t01.json")
+    assert written["videos"] == []
+    assert [(row["id"], row["file"], row["split"]) for row in written["damaged"]] == [("4.mp4", "4.mp4", "test")]
+    assert "its header declares 9.0 s" in written["damaged"][0]["reason"]
+    assert [row["id"] for row in FrameSplit(Path("work/frames/t01/test")).rows] == ["4.mp4", "5.mp4"]
+
+
+def test_a_damaged_video_is_quarantined_if_asked_to(project: Path) -> None:
+    damage_videos(project, "4.mp4")
+    say("on_damaged", "use", "skip")
+    prepare.main()
+    frames.main("t01")
+    written = read("work/quarantine/t01.json")
+    assert [row["id"] for row in written["videos"]] == ["4.mp4"]
+    assert "damaged" not in written
+    assert [row["id"] for row in FrameSplit(Path("work/frames/t01/test")).rows] == ["5.mp4"]
+
+
+def test_a_damaged_video_stops_if_asked_to(project: Path) -> None:
+    damage_videos(project, "4.mp4")
+    say("on_damaged", "use", "stop")
+    prepare.main()
+    with pytest.raises(UserError, match=r"data/videos/4\.mp4: it is damaged: .*`data\.on_damaged`"):
+        frames.main("t01")
+
+
+@pytest.mark.parametrize(("setting", "stops"), [("use", 0), ("skip", 0), ("stop", 1)])
+def test_the_check_says_what_the_run_would_do_with_a_damaged_video(project: Path, setting: str, stops: int) -> None:
+    damage_videos(project, "4.mp4")
+    say("on_damaged", "use", setting)
+    found = inspect(read_tasks(), params("data", Data), "openai/clip-vit-base-patch32")
+    said = found.stops if stops else found.notes
+    assert [line for line in said if "row 6: 4.mp4: it is damaged: " in line]
+    assert len(found.stops) == stops
+    assert found.videos["t01", "test"] == (2 if setting == "use" else 1)
+
+
+def test_a_note_survives_an_interrupted_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage_videos(project, "0.mp4")
+    prepare.main()
+
+    def stop_at_the_test_split(path: Path, *args: Any, **kwargs: Any) -> DecodedClip:
+        if path.name == "4.mp4":
+            raise KeyboardInterrupt
+        return decode(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "decode", stop_at_the_test_split)
+        with pytest.raises(KeyboardInterrupt):
+            frames.main("t01")
+    frames.main("t01")
+    assert [row["id"] for row in read("work/quarantine/t01.json")["damaged"]] == ["0.mp4"]
+
+
+def test_a_link_out_of_the_collection_is_left_out_with_the_reason(project: Path, tmp_path: Path) -> None:
+    (project / "data/videos/5.mp4").rename(project / "private.mp4")
+    (project / "data/videos/5.mp4").symlink_to(project / "private.mp4")
+    prepare.main()
+    skipped = read("work/manifest/report.json")["skipped"]
+    assert skipped == [{"file": "5.mp4", "rows": [7], "reason": "it is a link that leads out of the collection"}]
+    found = inspect(read_tasks(), params("data", Data), "openai/clip-vit-base-patch32")
+    assert "row 7: 5.mp4: it is a link that leads out of the collection" in found.notes
+
+
+def test_a_link_that_came_after_the_listing_is_not_followed(project: Path) -> None:
+    prepare.main()
+    (project / "data/videos/5.mp4").rename(project / "private.mp4")
+    (project / "data/videos/5.mp4").symlink_to(project / "private.mp4")
+    with pytest.raises(UserError, match=r"data/videos/5\.mp4 has changed"):
+        frames.main("t01")
+
+
+def test_a_playlist_in_the_collection_is_quarantined_with_its_kind(project: Path) -> None:
+    """It would bring a test video into training, past the comparison of contents."""
+    (project / "data/videos/0.mp4").write_text("ffconcat version 1.0\nfile 4.mp4\n")
+    prepare.main()
+    frames.main("t01")
+    [row] = read("work/quarantine/t01.json")["videos"]
+    assert row["id"] == "0.mp4"
+    assert "concat" in row["reason"]
+
+
+def test_an_ffmpeg_that_is_too_old_stops_before_the_first_video(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare.main()
+    old = project / "ffmpeg"
+    old.write_text("#!/bin/sh\necho 'ffmpeg version 4.2.2 Copyright'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("STRUCTALIGN_FFMPEG", str(old))
+    with pytest.raises(UserError, match=r"ffmpeg 4\.2.* is too old"):
+        frames.main("t01")
+    with pytest.raises(UserError, match=r"ffmpeg 4\.2.* is too old"):
+        inspect(read_tasks(), params("data", Data), "openai/clip-vit-base-patch32")
+    assert not Path("work/frames/t01").exists()
