@@ -19,12 +19,12 @@ PARAMS = validate(load_yaml(ROOT / "params.yaml"))
 
 
 def test_a_loss_that_waits_for_task_2_does_not_act_in_the_first() -> None:
-    assert set(acting(PARAMS, 1)) == {"contrastive", "etf"}
-    assert set(acting(PARAMS, 2)) == set(acting(PARAMS, 9)) == {"contrastive", "etf", "crp", "pseudo"}
+    assert {"contrastive", "etf"} <= set(acting(PARAMS, 1)) <= set(sections()) - {"crp", "pseudo"}
+    assert set(acting(PARAMS, 2)) == set(acting(PARAMS, 9)) == set(sections())
 
 
 def test_what_is_written_for_a_task_is_read_back_typed() -> None:
-    assert acting_sections(acting(PARAMS, 2)) == (PARAMS.contrastive, PARAMS.etf, PARAMS.crp, PARAMS.pseudo)
+    assert acting_sections(acting(PARAMS, 2)) == tuple(getattr(PARAMS, name) for name in sections())
 
 
 def test_a_number_written_otherwise_is_the_same_text() -> None:
