@@ -1,7 +1,7 @@
 """Captions encoded as each of several tasks.
 
-Ours: `encode_queries`, words and sentence from one pass, the same numbers whatever the other captions are. Plain: a
-pass for words and one for sentences, 32 captions in their order, padded to the longest of them. Both in float32.
+Ours: `encode_as_tasks`, pairs of captions and tasks in one pass, the same numbers whatever the other pairs are.
+Plain: a pass for words and one for sentences, 32 captions in their order, padded to the longest. Both in float32.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from benchmarks import made, plain
 from benchmarks.options import OUT, REPEATS, TINY
 from benchmarks.timing import compare, keep, show
 from structalign.model.device import prepare_device
-from structalign.model.queries import encode_queries
+from structalign.model.queries import encode_as_tasks
 
 GOAL, STRETCH = 2.0, 4.0
 
@@ -38,7 +38,7 @@ def queries(
     ids, eot = tokens.ids.to(device), tokens.eot.to(device)
     row = compare(
         f"{captions} captions as {prototypes} tasks",
-        lambda: [encode_queries(model, tokens, task, device) for task in tasks],
+        lambda: encode_as_tasks(model, tokens, tasks, device),
         lambda: plain.encode_queries(weights, plan, ids, eot, tasks),
         GOAL,
         repeats,

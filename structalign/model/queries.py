@@ -4,7 +4,7 @@ frozen CLIP.
 Letters: R captions, L tokens of a caption, D embedding.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.video_text import TextEmbeddings, VideoText
 
-Encoder = Callable[[Tokens], TextEmbeddings]
+Encoder = Callable[[Tokens, Tensor], TextEmbeddings]
 ROWS = 8  # captions encoded at a time: few are left over in a group of equal length
 GPU_ROWS = 128  # there a pass takes as long for few as for many
 RELEASED_BATCH = 32
@@ -21,46 +21,62 @@ RELEASED_BATCH = 32
 
 @torch.no_grad()
 def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.device) -> TextEmbeddings:
-    """Encode captions routed as `task`: [R, L, D] on the CPU.
+    """Encode captions routed as `task`: [R, L, D] on the CPU; see `encode_as_tasks`."""
+    return encode_as_tasks(model, tokens, [task], device)[0]
 
-    The same numbers whatever the other captions are, unless padding counts as words (`adapters.words`): then captions
-    are encoded in their order, a batch of the released code at a time, each padded to its longest.
+
+@torch.no_grad()
+def encode_as_tasks(
+    model: VideoText, tokens: Tokens, tasks: Sequence[int], device: torch.device
+) -> list[TextEmbeddings]:
+    """Encode captions routed as each of `tasks`: [R, L, D] on the CPU, one after the other.
+
+    A pass holds (caption, task) pairs of one length, whatever their tasks. A pair's numbers are its own, to the bit,
+    whatever the other captions and tasks are, unless padding counts as words (`adapters.words`): then captions are
+    encoded in their order, a batch of the released code at a time, each padded to its longest.
     """
+    count = len(tokens.eot)
 
-    def encode(rows: Tokens) -> TextEmbeddings:
-        return model.encode_text(rows, torch.full((len(rows.eot),), task))
+    def encode(rows: Tokens, routed_as: Tensor) -> TextEmbeddings:
+        return model.encode_text(rows, routed_as)
 
     if model.shape.words == "with_padding":
-        return _joined(tokens, ((part, encode(tokens[part].to(device))) for part in _in_order(tokens)))
-    return _by_length(tokens, encode, device)
+        return [
+            _joined(tokens, [(rows, encode(tokens[rows].to(device), torch.full((len(rows),), task)))
+                             for rows in _in_order(tokens)])
+            for task in tasks
+        ]  # fmt: skip
+    pairs = tokens[torch.arange(count).repeat(len(tasks))]
+    found = _by_length(pairs, encode, torch.tensor(tasks).repeat_interleave(count), device)
+    return [found[start : start + count] for start in range(0, len(tasks) * count, count)]
 
 
 @torch.no_grad()
 def encode_frozen(clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device) -> TextEmbeddings:
     """Encode captions with frozen CLIP, whether or not adapters are wrapped around it: [R, L, D] on the CPU."""
 
-    def encode(rows: Tokens) -> TextEmbeddings:
+    def encode(rows: Tokens, routed_as: Tensor) -> TextEmbeddings:
         embeddings = clip.text(rows)
         position = torch.arange(len(rows.eot), device=device)
         return TextEmbeddings(embeddings, rows.word_mask(), embeddings[position, rows.eot])
 
     with model.frozen() if model is not None else nullcontext():
-        return _by_length(tokens, encode, device)
+        return _by_length(tokens, encode, torch.zeros_like(tokens.eot), device)
 
 
 def _in_order(tokens: Tokens) -> Iterator[Tensor]:
     yield from torch.split(torch.arange(len(tokens.eot)), RELEASED_BATCH)
 
 
-def _by_length(tokens: Tokens, encode: Encoder, device: torch.device) -> TextEmbeddings:
-    """Captions are grouped by their own token count and encoded a fixed number of rows at a time, the last group filled
-    up by repeats: the shapes of a caption's computation depend on the caption alone."""
+def _by_length(tokens: Tokens, encode: Encoder, routed_as: Tensor, device: torch.device) -> TextEmbeddings:
+    """Rows are grouped by their own token count and encoded a fixed number at a time, the last group padded by repeats:
+    the shapes of a caption's computation depend on the caption alone. routed_as: [R] each row's task."""
     parts: list[tuple[Tensor, TextEmbeddings]] = []
     rows = ROWS if device.type == "cpu" else GPU_ROWS
     for end in torch.unique(tokens.eot).tolist():
         for chunk in (tokens.eot == end).nonzero()[:, 0].split(rows):
-            filled = chunk[torch.arange(rows) % len(chunk)]
-            parts.append((chunk, encode(tokens[filled].to(device))[slice(len(chunk))]))
+            padded = chunk[torch.arange(rows) % len(chunk)]
+            parts.append((chunk, encode(tokens[padded].to(device), routed_as[padded])[slice(len(chunk))]))
     return _joined(tokens, parts)
 
 

@@ -1,6 +1,6 @@
 """A checkpoint as a reader of captions, beside zero-shot CLIP."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from structalign.console import track
 from structalign.model.backbone import Clip, Tokens, load_clip
 from structalign.model.checkpoint import Config, build_model, read_config
 from structalign.model.features import Videos
-from structalign.model.queries import encode_frozen, encode_queries
+from structalign.model.queries import encode_as_tasks, encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.search.heads import HEADS, SimilarityHead
 
@@ -35,13 +35,13 @@ class Encoder:
         """Captions by zero-shot CLIP: words [R, L, D] on the CPU."""
         return encode_frozen(self.clip, self.model, tokens, self.device)
 
-    def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> Iterator[TextEmbeddings]:
-        """`captions` as each of `tasks`, encoded anew only where tasks route them; `zero_shot`: the same captions."""
-        text = zero_shot
-        for position, task in enumerate(tasks):
-            if self.model is not None and (position == 0 or self.model.routed):
-                text = self.captions(tokens, task)
-            yield text
+    def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> list[TextEmbeddings]:
+        """`captions` as each of `tasks`, encoded once where no task routes them; `zero_shot`: the same captions."""
+        if self.model is None:
+            return [zero_shot] * len(tasks)
+        if not self.model.routed:
+            return [self.captions(tokens, tasks[0])] * len(tasks)
+        return encode_as_tasks(self.model, tokens, tasks, self.device)
 
     def videos(self, videos: Videos, label: str) -> Tensor:
         """[V, N, D] raw frame embeddings, one video at a time: a video's numbers do not depend on the others."""

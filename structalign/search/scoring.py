@@ -7,6 +7,7 @@ Letters: Q queries, R captions of a block, V videos, M stored vectors of a video
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from structalign.search.similarity import best_frame, caption_vectors
 # a tile: with captions of 32 tokens its word-frame cosines are 64 MiB of float32
 QUERIES = 64
 VECTORS = 8192  # stored vectors of videos
+PAIRS = 4096  # captions times tasks whose embeddings are held: with 32 words of 512 numbers 256 MiB
 
 Matrices = dict[str, Tensor]
 
@@ -36,7 +38,7 @@ def score(comparison: Comparison, states: Mapping[str, Any], shared: bool = True
     rows = [
         side_by_side([_tile(tile, states, shared) for tile in tiles]) for tiles in comparison.tiles(QUERIES, VECTORS)
     ]
-    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    return one_below_the_other(rows)
 
 
 def _tile(tile: Comparison, states: Mapping[str, Any], shared: bool) -> Matrices:
@@ -50,12 +52,12 @@ def _tile(tile: Comparison, states: Mapping[str, Any], shared: bool) -> Matrices
 
 
 def score_galleries(
-    encoder: Encoder, tokens: Tokens, galleries: Sequence[Gallery], states: Mapping[str, Any], label: str
+    encoder: Encoder, tokens: Tokens, galleries: Sequence[Gallery], states: Mapping[str, Any]
 ) -> Iterator[tuple[Gallery, TextEmbeddings, Matrices]]:
     """Of each gallery the captions as its task's encoder reads them, and the named matrices of its columns."""
     zero_shot = encoder.zero_shot(tokens)
     texts = encoder.as_each(tokens, [gallery.encoded_as for gallery in galleries], zero_shot)
-    for gallery, text in zip(track(galleries, label), texts, strict=True):
+    for gallery, text in zip(galleries, texts, strict=True):
         number = gallery.number
         own = score(Comparison(text, zero_shot, gallery.frames, encoder.head, encoder.model, number), states)
         plain = score(Comparison(zero_shot, zero_shot, gallery.zero_shot, number=number), states, shared=False)
@@ -76,11 +78,18 @@ def side_by_side(blocks: Sequence[Matrices]) -> Matrices:
     return {name: torch.cat([block[name] for block in blocks], dim=1) for name in blocks[0]}
 
 
+def one_below_the_other(blocks: Sequence[Matrices]) -> Matrices:
+    """Join blocks of rows by name: [R_b, V] each -> [R, V]."""
+    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+
+
 def score_queries(
     encoder: Encoder, tokens: Tokens, galleries: Sequence[Gallery], states: Mapping[str, Any], label: str
 ) -> Matrices:
     """The named matrices [Q, V] of all galleries' videos, side by side."""
-    return side_by_side([matrices for _, _, matrices in score_galleries(encoder, tokens, galleries, states, label)])
+    own_task = [""] * len(tokens.eot)
+    ((matrices, _),) = score_in_blocks(encoder, tokens, own_task, galleries, states, label, len(own_task))
+    return matrices
 
 
 def score_in_blocks(
@@ -95,15 +104,24 @@ def score_in_blocks(
     """`score_queries` of R = `at_once` captions at a time, and each caption's vector [R, D] as geometry takes it.
 
     The numbers are those of all captions at once. A caption's vector is encoded as the task `own_task` [Q] that brought
-    its video.
+    its video; it is 0 where that task has no gallery.
     """
+    parts = iter(track(range(0, len(own_task), step := queries_in_hand(len(galleries), at_once)), label))
     for start in range(0, len(own_task), at_once):
-        here = slice(start, start + at_once)
-        block = Tokens(tokens.ids[here], tokens.eot[here])  # as wide as all captions: equal shapes, equal bits
-        vectors, blocks = torch.empty(len(block.eot), encoder.clip.embedding_dim), []
-        name = label if start == 0 else f"{label}, from query {start}"
-        for gallery, text, matrices in score_galleries(encoder, block, galleries, states, name):
-            own = torch.tensor([task == gallery.task for task in own_task[here]])
-            vectors[own] = caption_vectors(text[own], encoder.head.words)
-            blocks.append(matrices)
-        yield side_by_side(blocks), vectors
+        blocks, vectors = [], []
+        for first in islice(parts, -(-min(at_once, len(own_task) - start) // step)):
+            here = slice(first, min(first + step, start + at_once))
+            some = Tokens(tokens.ids[here], tokens.eot[here])  # as wide as all captions: equal shapes, equal bits
+            own, columns = torch.zeros(len(some.eot), encoder.clip.embedding_dim), []
+            for gallery, text, matrices in score_galleries(encoder, some, galleries, states):
+                rows = torch.tensor([task == gallery.task for task in own_task[here]])
+                own[rows] = caption_vectors(text[rows], encoder.head.words)
+                columns.append(matrices)
+            blocks.append(side_by_side(columns))
+            vectors.append(own)
+        yield one_below_the_other(blocks), torch.cat(vectors)
+
+
+def queries_in_hand(tasks: int, at_once: int) -> int:
+    """How many captions are encoded as all tasks in one go: a multiple of QUERIES, unless `at_once` is less."""
+    return min(at_once, max(1, PAIRS // max(1, tasks * QUERIES)) * QUERIES)

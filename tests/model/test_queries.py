@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import CPU, shaken, tiny_clip, tiny_model, tokens
 
 from structalign.model.backbone import Tokens
-from structalign.model.queries import encode_frozen, encode_queries
+from structalign.model.queries import ROWS, encode_as_tasks, encode_frozen, encode_queries
 
 MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))
 
@@ -21,6 +23,20 @@ def test_a_query_does_not_depend_on_the_others_it_is_encoded_with(task: int) -> 
     for row in range(0, 40, 7):
         single = encode_queries(model, alone(MIXED, row), task, CPU)
         assert torch.equal(together.words[row, : single.words.shape[1]], single.words[0])
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=2 * ROWS), st.integers(1, 40))
+@settings(deadline=None, max_examples=15)
+def test_captions_encoded_as_many_tasks_at_once_have_the_bits_of_one_task_at_a_time(
+    tasks: list[int], count: int
+) -> None:
+    """One caption and more tasks than a pass has rows included."""
+    model, some = shaken(tiny_model(tasks=5)), MIXED[torch.arange(count)]
+    for task, found in zip(tasks, encode_as_tasks(model, some, tasks, CPU), strict=True):
+        alone = encode_queries(model, some, task, CPU)
+        assert torch.equal(found.words, alone.words)
+        assert torch.equal(found.sentence, alone.sentence)
+        assert torch.equal(found.mask, alone.mask)
 
 
 def test_a_sentence_does_not_depend_on_the_others_it_is_encoded_with() -> None:

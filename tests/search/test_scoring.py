@@ -54,6 +54,19 @@ def columns(encoder: Encoder, name: str, encoded_as: int) -> Tensor:
         return torch.cat([score(Comparison(text, zero_shot, gallery(n).frames), {})[name] for n in (1, 2)], dim=1)
 
 
+def test_captions_taken_some_at_a_time_have_the_scores_of_all_at_once(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = tokens(*[[1 + q % 30] * (1 + q % 5) for q in range(150)])
+    galleries = [gallery(1), gallery(2)]
+    with torch.inference_mode():
+        whole = score_queries(encoder, many, galleries, {}, "score")
+        monkeypatch.setattr(scoring, "PAIRS", 1)
+        parts = score_queries(encoder, many, galleries, {}, "score")
+    for name, matrix in whole.items():
+        assert torch.equal(parts[name], matrix), name
+
+
 @pytest.mark.parametrize("name", ["words", "sentence"])
 def test_a_tasks_videos_are_scored_by_captions_encoded_as_that_task(encoder: Encoder, name: str) -> None:
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,13 +25,13 @@ NORTH, EAST = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
 class Compass:
     """An encoder whose only word is north encoded as task 1 and east encoded as task 2."""
 
-    model, head = None, HEADS["fused"]
+    model, head, clip = None, HEADS["fused"], SimpleNamespace(embedding_dim=2)
 
     def zero_shot(self, tokens: Tokens) -> TextEmbeddings:
         return says(NORTH)
 
-    def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> Iterator[TextEmbeddings]:
-        yield from (says(NORTH if task == 1 else EAST) for task in tasks)
+    def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> list[TextEmbeddings]:
+        return [says(NORTH if task == 1 else EAST) for task in tasks]
 
 
 def says(word: Tensor) -> TextEmbeddings:
