@@ -12,9 +12,10 @@ import typer
 
 from structalign.cli.init import BACK, copy, dvc_add, refuse_unsaved
 from structalign.cli.preset import PRESETS
-from structalign.data import benchmarks
-from structalign.data.benchmarks import Benchmark
 from structalign.data.datasets import write_captions
+from structalign.data.importers.activitynet import activitynet as read_activitynet
+from structalign.data.importers.ctvr import Benchmark
+from structalign.data.importers.msrvtt import msrvtt as read_msrvtt
 from structalign.data.tasks import category_ids, write_tasks
 from structalign.errors import UserError
 from structalign.paths import DATA
@@ -42,7 +43,7 @@ def msrvtt(
     link: Link = False,
 ) -> None:
     """MSRVTT-10 and -20: 320 training videos, 2,990 test videos."""
-    adopt(benchmarks.msrvtt(splits, videos, annotations, test_captions), "msrvtt", link)
+    adopt(read_msrvtt(splits, videos, annotations, test_captions), "msrvtt", link)
 
 
 @app.command()
@@ -54,7 +55,7 @@ def activitynet(
     link: Link = False,
 ) -> None:
     """ACTNET-10 and -20: 3,200 training videos, 4,910 test videos."""
-    adopt(benchmarks.activitynet(splits, videos, train_captions, test_captions), "actnet", link)
+    adopt(read_activitynet(splits, videos, train_captions, test_captions), "actnet", link)
 
 
 def adopt(benchmark: Benchmark, preset: str, link: bool) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from structalign.cli.import_ import summary
-from structalign.data.benchmarks import Benchmark, activitynet, find_videos, msrvtt
-from structalign.data.ctvr import read_split
 from structalign.data.datasets import against_tasks, read_captions, write_captions
+from structalign.data.importers.activitynet import activitynet
+from structalign.data.importers.ctvr import Benchmark, find_videos
+from structalign.data.importers.msrvtt import msrvtt
+from structalign.data.importers.split_files import read_split
 from structalign.data.tasks import deal
 from structalign.errors import UserError
 
