@@ -65,6 +65,19 @@ def test_init_makes_a_project_of_a_folder(own: Path, project: Path) -> None:
     assert structalign("data", "check")[0] == 0
 
 
+def test_init_copies_nothing_from_outside_the_folder(own: Path, project: Path, tmp_path: Path) -> None:
+    folder, private = shutil.copytree(own, tmp_path / "linked"), tmp_path / "private.mkv"
+    (folder / "videos/clip 0.mkv").rename(private)
+    (folder / "videos/clip 0.mkv").symlink_to(private)
+    code, said = structalign("init", str(folder), "--tasks", "2", "--backbone", REAL)
+    assert (code, "names 1 video that cannot be read" in said) == (0, True)
+    assert not Path("data/videos/clip 0.mkv").exists()
+    (folder / "clip").mkdir()
+    (folder / "clip/config.json").symlink_to(private)
+    code, said = structalign("init", str(folder), "--tasks", "2", "--backbone", REAL)
+    assert (code, "clip/config.json: it is a link that leads out of the collection" in said) == (1, True)
+
+
 def test_init_without_a_backbone_says_which_to_name(own: Path, project: Path) -> None:
     code, said = structalign("init", str(own), "--tasks", "2")
     assert (code, "--backbone openai/clip-vit-base-patch32" in said) == (1, True)

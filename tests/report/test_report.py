@@ -78,6 +78,18 @@ def test_the_page_names_the_videos_left_out_and_why(finished: Path) -> None:
     assert "x.mp4 <span>(train): no video stream</span>" in page
 
 
+def test_the_page_names_the_damaged_videos_that_took_part(
+    unfinished: Callable[[int], Path], finishing: Callable[[Path], None]
+) -> None:
+    root = unfinished(1)
+    damaged = {"id": "y.mp4", "file": "y.mp4", "split": "test", "reason": "its header declares <b>9 s</b>"}
+    write_json(root / "work/quarantine/t01.json", {"videos": [], "damaged": [damaged]})
+    finishing(root)
+    page = (root / "reports/index.html").read_text()
+    assert "1 damaged video took part" in page
+    assert "y.mp4 <span>(test): its header declares &lt;b&gt;9 s&lt;/b&gt;</span>" in page
+
+
 def test_the_page_says_that_nothing_was_left_out_only_if_that_is_so(
     unfinished: Callable[[int], Path], finishing: Callable[[Path], None]
 ) -> None:
