@@ -2,6 +2,7 @@
 
 import typer
 
+from benchmarks.decoding import decoding
 from benchmarks.head_only import head_only
 from benchmarks.loading import loading
 from benchmarks.paper import paper
@@ -13,7 +14,7 @@ from benchmarks.suffix import suffix
 from structalign.console import run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-for measure in (step, similarity, queries, loading, suffix, head_only, scale, paper):
+for measure in (step, similarity, queries, loading, decoding, suffix, head_only, scale, paper):
     app.command()(measure)
 
 if __name__ == "__main__":

@@ -87,18 +87,19 @@ def test_captions_are_as_long_as_those_of_msrvtt() -> None:
 
 
 COMMANDS = {
-    "step": ["--batch", "4", "--frames", "2", "--videos", "4", "--each", "2", "--repeats", "1"],
-    "similarity": ["--batch", "3", "--queries", "4", "--videos", "3", "--frames", "2", "--repeats", "1"],
-    "queries": ["--captions", "5", "--prototypes", "2", "--repeats", "1"],
-    "loading": ["--videos", "2", "--frames", "2", "--height", "48", "--repeats", "1"],
-    "suffix": ["--videos", "1", "--frames", "2", "--repeats", "1"],
-    "head-only": ["--tasks", "2", "--epochs", "1", "--videos", "40", "--shown", "40", "--frames", "2"],
+    "step": ["--batch", "4", "--frames", "2", "--videos", "4", "--each", "2", "--repeats", "1", "--tiny"],
+    "similarity": ["--batch", "3", "--queries", "4", "--videos", "3", "--frames", "2", "--repeats", "1", "--tiny"],
+    "queries": ["--captions", "5", "--prototypes", "2", "--repeats", "1", "--tiny"],
+    "loading": ["--videos", "2", "--frames", "2", "--height", "48", "--repeats", "1", "--tiny"],
+    "suffix": ["--videos", "1", "--frames", "2", "--repeats", "1", "--tiny"],
+    "head-only": ["--tasks", "2", "--epochs", "1", "--videos", "40", "--shown", "40", "--frames", "2", "--tiny"],
+    "decoding": ["--seconds", "2", "--height", "48", "--frames", "2", "--size", "16", "--repeats", "1"],
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_writes_a_ratio_and_a_goal(command: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, [command, *COMMANDS[command], "--tiny", "--out", str(tmp_path)])
+    done = CliRunner().invoke(app, [command, *COMMANDS[command], "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / f"{command}.json").read_text())
     rows = found["rows"] or found["shares"]
