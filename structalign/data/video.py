@@ -92,7 +92,7 @@ def decode(
         stretch = _stretch(seen, start, end, count)
         if (pictures := seen.pictures(stretch.indexes)) is None:  # what the header declares was not true
             again = source.read(sizes, exactly(seen.numbers(stretch.indexes)), limit=float("inf"))
-            if again.ticks != seen.ticks or (pictures := again.pictures(stretch.indexes)) is None:
+            if not np.array_equal(again.ticks, seen.ticks) or (pictures := again.pictures(stretch.indexes)) is None:
                 raise BrokenVideo("it decodes differently each time")
         damage = source.damage(seen)
     return DecodedClip(
@@ -154,8 +154,8 @@ def _stretch(seen: Seen, start: float | None, end: float | None, count: int) -> 
             f"nothing is shown from {asked}: its frames last from {float(begin):.3f} to {float(finish):.3f} s"
         )
     indexes = choose(seen.begins, first, last, count)
-    aspects = [seen.aspects[0], *(seen.aspects[index] for index in indexes)]  # ffmpeg squashes all to the first's
-    if max(aspects) - min(aspects) > max(1, SAME_ASPECT * max(aspects)):
+    aspects = seen.aspects[[0, *indexes]]  # ffmpeg squashes all to the first's
+    if aspects.max() - aspects.min() > max(1, SAME_ASPECT * aspects.max()):
         raise BrokenVideo("its picture changes its shape in the middle")
     if not 1000 / SLENDER <= aspects[0] <= 1000 * SLENDER:
         raise BrokenVideo(f"its picture is more than {SLENDER} times as long as wide")

@@ -119,7 +119,7 @@ def _start(
 
 def _limit_memory(pid: int) -> None:
     """From outside, since code between fork and exec is not safe in a process with threads; Linux alone can."""
-    with suppress(ImportError, AttributeError, OSError):
+    with suppress(ImportError, AttributeError, OSError, ValueError):
         import resource
 
         resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY, MEMORY))

@@ -14,7 +14,7 @@ from structalign.data.decoding.broken import BrokenVideo
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 
 LINE = 1000  # bytes of a line of times; more is none
-FRAMES = 20_000_000  # of a video: four days at 60 a second
+FRAMES = 6_000_000  # of a video: a day at 60 a second
 NO_TIME = -(2**63)  # ffmpeg's AV_NOPTS_VALUE
 PIXELS = 2**28  # of one picture
 ENOUGH = 100  # bytes of a picture's header

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from structalign.data.decoding.broken import BrokenVideo
 from structalign.data.decoding.pipes import Image, Times
+
+Ticks = np.ndarray[Any, np.dtype[np.int64]]
 
 STILL = Fraction(1, 25)  # seconds that a lone frame without a length of its own is taken to be shown
 
@@ -13,14 +17,14 @@ STILL = Fraction(1, 25)  # seconds that a lone frame without a length of its own
 class Begins(Sequence[Fraction]):
     """When frames appear, seconds, computed only where it is asked."""
 
-    def __init__(self, ticks: Sequence[int], base: Fraction) -> None:
+    def __init__(self, ticks: Ticks, base: Fraction) -> None:
         self._ticks, self._base = ticks, base
 
     def __len__(self) -> int:
         return len(self._ticks)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._ticks[index] * self._base
+        return int(self._ticks[index]) * self._base
 
 
 class Seen:
@@ -43,40 +47,42 @@ class Seen:
         """
         if times.base is None or not times.begins:
             raise BrokenVideo("its frames have no times")
-        order = sorted(range(len(times.begins)), key=times.begins.__getitem__)
+        stamps = np.frombuffer(times.begins, np.int64)
+        self._order = np.argsort(stamps, kind="stable")  # arrays, since a day has five million frames
         self.log = log
-        self.ticks = [times.begins[number] for number in order]
+        self.ticks = stamps[self._order]
         self.begins = Begins(self.ticks, times.base)
-        self.aspects = [times.sizes[number] for number in order]
-        before = self.ticks[-1] - self.ticks[-2] if len(order) > 1 else 0
-        length = times.lengths[order[-1]] or before
+        self.aspects = np.frombuffer(times.sizes, np.int64)[self._order]
+        before = int(self.ticks[-1] - self.ticks[-2]) if len(stamps) > 1 else 0
+        length = times.lengths[int(self._order[-1])] or before
         if not lengths and before > 2 * length:
             length = before
         self.spacing = max(length, before) * times.base
         self.end = self.begins[-1] + (length * times.base or STILL)
-        self._order, self._images = order, images
-        kept = range(len(order)) if selected is None else _places(times.begins, selected.begins)
-        self._place = {number: place for place, number in enumerate(kept)}
+        self._kept = None if selected is None else _places(times.begins, selected.begins)
+        count = len(stamps) if self._kept is None else len(self._kept)
+        self._images = [images for images in images if images is not None and len(images) == count]
+        self._whole = 0 < len(self._images) == len(images)
 
     def numbers(self, indexes: Sequence[int]) -> list[int]:
         """Which frames these are in the order of decoding, from 0."""
-        return [self._order[index] for index in indexes]
+        return [int(self._order[index]) for index in indexes]
 
     def pictures(self, indexes: Sequence[int]) -> list[list[Image]] | None:
         """The frames' pictures, in each size; None where one is lacking."""
-        places = [place for number in self.numbers(indexes) if (place := self._place.get(number)) is not None]
-        whole = [images for images in self._images if images is not None and len(images) > max(places, default=0)]
-        if len(places) < len(indexes) or not whole or len(whole) < len(self._images):
+        numbers = self.numbers(indexes)
+        places = numbers if self._kept is None else [self._kept[number] for number in numbers if number in self._kept]
+        if not self._whole or len(places) < len(numbers):
             return None
-        return [[images[place] for place in places] for images in whole]
+        return [[images[place] for place in places] for images in self._images]
 
 
-def _places(ticks: Sequence[int], selected: Sequence[int]) -> list[int]:
-    """Where the selected frames stand among all, both in the order of decoding."""
-    found, here = list[int](), 0
-    for tick in selected:
+def _places(ticks: Sequence[int], selected: Sequence[int]) -> dict[int, int]:
+    """Each selected frame's number among all, and its place among the selected; both in the order of decoding."""
+    found, here = dict[int, int](), 0
+    for place, tick in enumerate(selected):
         while here < len(ticks) and ticks[here] != tick:
             here += 1
-        found.append(here)
+        found[here] = place
         here += 1
     return found
