@@ -89,6 +89,45 @@ def test_the_tiles_of_a_phone_s_photograph_make_one_picture() -> None:
     assert np.abs(np.array(quadrants(clip.frames[0])) - expected).max() < 12
 
 
+def with_property(path: Path, box: bytes) -> Path:
+    """The case with one more property of its grid: the boxes around it grow, and the tiles lie further behind."""
+    data = bytearray((CASES / "phone_2x2_tiles.heic").read_bytes())
+    uses = data.find(b"ipma") - 4  # it ends with the grid's entry: item 5 has the properties 3 and 4
+    end = uses + struct.unpack_from(">I", data, uses)[0]
+    assert data[end - 5 : end] == bytes([0, 5, 2, 3, 4])
+    data[end - 5 : end] = bytes([0, 5, 3, 3, 4, 0x85])
+    data[uses:uses] = box
+    for name, grown in ((b"ipco", len(box)), (b"iprp", len(box) + 1), (b"meta", len(box) + 1), (b"ipma", 1)):
+        place = data.find(name) - 4
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + grown)
+    item = data.find(b"iloc") + 12
+    for _ in range(5):
+        in_file = struct.unpack_from(">H", data, item + 2)[0] == 0
+        offset = struct.unpack_from(">I", data, item + 8)[0]
+        struct.pack_into(">I", data, item + 8, offset + (len(box) + 1) * in_file)
+        item += 16
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("box", "shown"),
+    [
+        ((b"irot", 1), "GYRB"),
+        ((b"irot", 2), "YBGR"),
+        ((b"irot", 3), "BRYG"),
+        ((b"imir", 0), "BYRG"),
+        ((b"imir", 1), "GRYB"),
+    ],
+)
+def test_tiles_that_are_turned_or_mirrored_come_upright(tmp_path: Path, box: tuple[bytes, int], shown: str) -> None:
+    """As libheif shows them."""
+    path = with_property(tmp_path / "a.heic", struct.pack(">I4sB", 9, *box))
+    found = quadrants(decode(path, count=1, size=128).frames[0])
+    names = {(True, False, False): "R", (False, True, False): "G", (False, False, True): "B", (True, True, False): "Y"}
+    assert "".join(names[red > 128, green > 128, blue > 128] for red, green, blue in found) == shown
+
+
 def test_of_several_tracks_the_default_one_is_shown(make: Make, tmp_path: Path) -> None:
     first, second = (
         make("red.mp4", "color=red:size=64x48:duration=1"),

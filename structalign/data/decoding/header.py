@@ -66,6 +66,11 @@ class Header:
     still: bool = False
 
     @property
+    def tiled(self) -> bool:
+        """Whether it is a picture made of tiles, each of them a stream."""
+        return self.track.startswith("g:")
+
+    @property
     def plain(self) -> bool:
         """Whether the first track, decoded as it comes, is what is shown."""
         return self.first and self.lengths and not self.still and self.colours is None and self.turn is None

@@ -1,6 +1,7 @@
 """An open video file: what it says of itself, passes of decoding over it, and until when they must be done."""
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ DENSE, SPARSE = 125_000, 2_000  # bytes a second: of a usual video, and below wh
 SMALL = MINUTE * SPARSE  # bytes of a file that gets the plain limit, whatever it declares
 PICTURE_STREAMS = (".mjpeg", ".mjpg")  # names of files in which pictures that follow each other are a video
 UNREAD = Header(format="", track="V:0")  # the first track that is no cover, in usual colours
+TILE = re.compile(r"^\[info\]   Stream #0:\d+ \(.*\) -> ", re.M)  # a stream that goes into the picture
 STOPPED = "Exiting normally, received signal"  # what ffmpeg gave until then is cut short
 PATIENCE = 10.0  # seconds for ffmpeg to tell its version
 SAID = 120  # characters of ffmpeg's that a reason repeats
@@ -121,6 +123,8 @@ class Source:
         command.refuse_unfit(ended.log)
         if not times.begins:
             return ended.log
+        if header.tiled and len(TILE.findall(ended.log)) < 2:
+            raise BrokenVideo("it is made of tiles, which this ffmpeg does not join: update imageio-ffmpeg")
         return Seen(times, selected, [stream.images for stream in pictures] or [None], ended.log, header.lengths)
 
     def _end_of_others(self, header: Header) -> float:
