@@ -10,7 +10,9 @@ import pytest
 from videos import GREY, Make, ffmpeg, maker, numbers
 
 from structalign.data.collection import why_absent
+from structalign.data.decoding import command
 from structalign.data.decoding.formats import ADMITTED
+from structalign.data.decoding.header import Header
 from structalign.data.video import BrokenVideo, decode, measure
 
 HLS = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:2.0,\n{}\n#EXT-X-ENDLIST\n"
@@ -85,6 +87,14 @@ def test_no_format_is_admitted_that_reads_more_than_one_file() -> None:
     of_others = {"hls", "dash", "concat", "sdp", "rtp", "rtsp", "image2", "imf", "avisynth", "vapoursynth", "svg_pipe"}
     of_others |= {"webm_dash_manifest", "vobsub", "dvdvideo", "libgme", "tty", "ffmetadata", "lavfi", "mpsub", "sbg"}
     assert not of_others & set(ADMITTED.split(","))
+
+
+def test_every_call_admits_the_open_file_and_no_other_way_to_one() -> None:
+    header = Header(format="mov", track="0")
+    for line in (command.opening(3), command.decoding(3, header, 4, None, [(16, 5)]), command.packets(3, header, 4)):
+        assert line[line.index("-protocol_whitelist") + 1] == "fd"
+        assert line[line.index("-format_whitelist") + 1] == ADMITTED
+        assert [line[place + 1] for place, word in enumerate(line) if word == "-i"] == ["fd:"]
 
 
 @pytest.fixture
