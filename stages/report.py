@@ -15,7 +15,7 @@ from structalign.evaluation.geometry import geometry_over_time
 from structalign.params import read
 from structalign.paths import GEOMETRY, LOGS, MANIFEST, QUARANTINE, REPORTS, THUMBNAILS
 from structalign.report.coverage import coverage, mark
-from structalign.report.page import render
+from structalign.report.page import PageContent, render
 from structalign.report.plots import read_losses, write_plots
 from structalign.report.spending import gather_costs
 from structalign.report.tables import headline_rows, headline_table, write_csv
@@ -52,7 +52,7 @@ def main() -> None:
     write_json(REPORTS / "geometry.json", geometry)
     write_json(REPORTS / "costs.json", costs)
     write_plots(REPORTS / "plots", table["test"]["method"], losses)
-    page = render(
+    page = PageContent(
         method=method,
         categories={task: row.categories for task, row in tasks.items()},
         table=table,
@@ -66,7 +66,7 @@ def main() -> None:
         picture=lambda task, video, frame: thumbs(task).jpeg(video, frame),
     )
     with whole(REPORTS / "index.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(render(page), encoding="utf-8")
     screen = terminal()
     screen.print(headline_table(headline_rows(method, table), mark(videos)))
     if len(tasks) == 1:

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -24,27 +25,32 @@ MANY = 8  # tasks; from more on, labels give way to numbers
 Picture = Callable[[str, str, int], bytes]
 
 
-def render(
-    method: str,
-    categories: Mapping[str, Sequence[str]],
-    table: Mapping[str, Any],
-    last: Mapping[str, Any],
-    geometry: Mapping[str, Any],
-    losses: Sequence[Mapping[str, Any]],
-    costs: Mapping[str, Any],
-    left_out: Sequence[Mapping[str, str]],
-    damaged: Sequence[Mapping[str, str]],
-    videos: Mapping[str, Any],
-    picture: Picture,
-) -> str:
-    """The whole page as HTML.
+@dataclass(frozen=True)
+class PageContent:
+    """What the page shows.
 
-    `categories` names those of every task, in order; `table` is `forgetting.over_time`'s; `last` the
-    evaluation after the last task (counts and examples); `geometry` one split's `geometry_over_time`;
-    `left_out` says of each video that took no part `video`, `where` and `reason`; `damaged` of each that took part with
-    errors `id`, `split` and `reason`; `videos` is `coverage.coverage`'s;
-    `picture(task, video, frame)` gives a frame's JPEG bytes.
+    categories: names of those of every task, in order. table: `continual.over_time`'s. last: the evaluation after the
+    last task. geometry: the test split's `geometry_over_time`. losses: rows of `plots.read_losses`. costs:
+    `spending.gather_costs`'s. left_out: of each video that took no part `video`, `where` and `reason`.
+    damaged: of each that took part with errors `id`, `split` and `reason`. videos:
+    `coverage.coverage`'s. picture: (task, video, frame) -> a frame's JPEG bytes.
     """
+
+    method: str
+    categories: Mapping[str, Sequence[str]]
+    table: Mapping[str, Any]
+    last: Mapping[str, Any]
+    geometry: Mapping[str, Any]
+    losses: Sequence[Mapping[str, Any]]
+    costs: Mapping[str, Any]
+    left_out: Sequence[Mapping[str, str]]
+    damaged: Sequence[Mapping[str, str]]
+    videos: Mapping[str, Any]
+    picture: Picture
+
+
+def render(page: PageContent) -> str:
+    """The whole page as HTML."""
     environment = Environment(
         loader=PackageLoader("structalign.report", ""),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -53,28 +59,28 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "duration": duration, "size": size, "ordinal": ordinal}
-    environment.globals["picture"] = lambda row: _data_uri(picture(row["task"], row["video"], row["frame"]))
-    test = table["test"]
+    environment.globals["picture"] = lambda row: _data_uri(page.picture(row["task"], row["video"], row["frame"]))
+    method, test = page.method, page.table["test"]
     return environment.get_template("page.html.j2").render(
         method=method,
         frozen=FROZEN,
-        categories=categories,
-        names=[name for names in categories.values() for name in names],
-        test=last["splits"]["test"],
-        rows=headline_rows(method, table),
+        categories=page.categories,
+        names=[name for names in page.categories.values() for name in names],
+        test=page.last["splits"]["test"],
+        rows=headline_rows(method, page.table),
         over_time=_curves_over_time(method, test),
         per_task=_curves_per_task(test["method"]),
         heatmaps=_heatmaps(method, test),
-        geometry=_geometry_curves(geometry),
-        losses=_loss_curves(losses),
-        costs=costs,
-        slowest=max(stage["seconds"] for stage in costs["stages"].values()) or 1.0,
-        examples=last["examples"],
-        left_out=left_out,
-        damaged=damaged,
-        partial=mark(videos),
-        lacking=by_task(videos),
-        judged=last["yardstick"],
+        geometry=_geometry_curves(page.geometry),
+        losses=_loss_curves(page.losses),
+        costs=page.costs,
+        slowest=max(stage["seconds"] for stage in page.costs["stages"].values()) or 1.0,
+        examples=page.last["examples"],
+        left_out=page.left_out,
+        damaged=page.damaged,
+        partial=mark(page.videos),
+        lacking=by_task(page.videos),
+        judged=page.last["yardstick"],
     )
 
 
