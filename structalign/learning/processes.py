@@ -75,7 +75,11 @@ def shared(count: int, compute: Callable[[Tensor], Sequence[Tensor]]) -> list[Te
 
 
 class _Gather(torch.autograd.Function):
-    """[R, ...] of each process -> all of them, one after the other, in each; backward adds up what each derives."""
+    """[R, ...] of each process -> all of them, one after the other, in each; backward adds up what each derives.
+
+    torch deprecates its own (`torch.distributed.nn.functional.all_gather`, a warning in 2.13); what it names instead is
+    private and has no name that all versions from 2.6 on have.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
