@@ -1,12 +1,9 @@
 """Run the frozen prefix of CLIP once per view of a task's videos, and frozen CLIP's own last layers with it."""
 
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -14,6 +11,7 @@ from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.frames import FrameSplit
 from structalign.data.parallel import in_order
+from structalign.item_cache import load_or_make
 from structalign.model.backbone import Tokeniser
 from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
@@ -23,7 +21,7 @@ from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST
 from structalign.scratch import scratch
 from structalign.sections.backbone import Backbone
 from structalign.sections.features import Features
-from structalign.store import folder_bytes, read_json, whole, whole_folder
+from structalign.store import folder_bytes, read_json, whole_folder
 
 
 def main(task: str) -> None:
@@ -63,18 +61,7 @@ def encode(
     def compute() -> dict[str, Tensor]:
         return encode_view(recipe, FrameSplit(source).frames(position), name, view, precision)
 
-    return once(done / f"{source.name}-{view}-{position}", compute)
-
-
-def once(file: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What `compute` gives, or gave in a run that was interrupted."""
-    if file.exists():
-        with suppress(SafetensorError):  # a machine that lost power may leave half a file
-            return load_file(file)
-    tensors = compute()
-    with whole(file) as part:
-        save_file(tensors, part)
-    return tensors
+    return load_or_make(done / f"{source.name}-{view}-{position}", compute, save_file, load_file)
 
 
 def write_training_captions(task: str, source: FrameSplit, folder: Path) -> int:

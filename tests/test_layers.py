@@ -8,6 +8,7 @@ GROUND = {
     "code_digest",
     "code_map",
     "errors",
+    "item_cache",
     "machine",
     "params",
     "store",

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from structalign.item_cache import load_whole
 from structalign.store import whole
 
 SECONDS = 60.0
@@ -38,14 +39,10 @@ class Progress:
     @torch.no_grad()
     def resume(self) -> list[Row]:
         """Bring model and optimiser to where the saved run was; the rows of the steps it had taken, else none."""
-        if self._file is None or not self._file.exists():
+        saved = load_whole(self._file, _read) if self._file else None
+        if saved is None:
             return []
-        try:
-            with safe_open(self._file, framework="pt") as file:
-                rows: list[Row] = json.loads(file.metadata()["rows"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-        except SafetensorError:  # a machine that lost power may leave half a file
-            return []
+        rows, tensors = saved
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             number, _, key = name.partition(".")
@@ -70,3 +67,9 @@ class Progress:
         with whole(self._file) as part:
             save_file(tensors, part, {"rows": json.dumps(rows)})
         self._saved = time.monotonic()
+
+
+def _read(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        rows: list[Row] = json.loads(file.metadata()["rows"])
+        return rows, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
