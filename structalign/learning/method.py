@@ -22,10 +22,11 @@ from structalign.sections.optim import Phase, Shared
 
 @dataclass(frozen=True)
 class Term:
-    """An addend `loss` of a batch.
+    """An addend of a batch: `loss` times its weight.
 
     section: of params.yaml, whose `since` and weight say whether it acts; without one it acts from task `since` on.
-    teacher: what is computed once, before the task's first step.
+    teacher: what is computed once, before the task's first step. weight: of this loss, given its value; if None, the
+    section's, or 1 without a section.
     """
 
     name: str
@@ -33,9 +34,16 @@ class Term:
     section: type[WeightedLoss] | None = None
     since: int = 1
     teacher: Callable[[Task], Teacher] | None = None
+    weight: Callable[[Task, Batch, Tensor], float | Tensor] | None = None
 
     def acts(self, task: Task) -> bool:
         return task.number >= self.since and (self.section is None or task.settings.acts(self.section))
+
+    def weigh(self, task: Task, batch: Batch, loss: Tensor) -> Tensor:
+        """The addend whose loss is given."""
+        if self.weight is not None:
+            return self.weight(task, batch, loss) * loss
+        return loss if self.section is None else task.settings[self.section].weight * loss
 
 
 def contrastive(task: Task, batch: Batch) -> Tensor:

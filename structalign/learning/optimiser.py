@@ -36,6 +36,7 @@ def optimiser(
     }
     chosen = [
         {
+            "name": name,
             "params": groups[name],
             "initial_lr": rate.get(name, phase.lr),
             "weight_decay": shared.weight_decay if name in DECAYED else 0.0,

@@ -43,10 +43,10 @@ class Teacher:
 
 @dataclass
 class Batch:
-    """One step: its pairs, the embeddings of both sides (frames [B, N, D] raw), their logits (`Task.logits`), and the
-    addends found so far.
+    """One step: its pairs, the embeddings of both sides (frames [B, N, D] raw), their logits (`Task.logits`), and what
+    was found of its loss so far.
 
-    key: (seed, task, step), of everything random in it.
+    key: (seed, task, step), of everything random in it. unweighted: losses by name. addends: the same, weighted.
     """
 
     pairs: Pairs
@@ -54,6 +54,7 @@ class Batch:
     frames: Tensor
     logits: list[Tensor]
     key: tuple[str | int, ...]
+    unweighted: dict[str, Tensor] = field(default_factory=dict)
     addends: dict[str, Tensor] = field(default_factory=dict)
 
     @property

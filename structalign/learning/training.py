@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from structalign.console import track
@@ -51,11 +51,16 @@ class TaskTrainer(Task):
 
     def losses(self, pairs: Pairs, *key: str | int) -> dict[str, Tensor]:
         """Named addends of the loss of a batch, weighted: their sum is what is minimised (method, section 5)."""
+        return self.forward(pairs, *key).addends
+
+    def forward(self, pairs: Pairs, *key: str | int) -> Batch:
+        """A batch with all of its losses."""
         text, frames = self.embed(pairs)
         batch = Batch(pairs, text, frames, self.logits(text, frames), key)
         for term in self.terms:
-            batch.addends[term.name] = term.loss(self, batch)
-        return batch.addends
+            batch.unweighted[term.name] = loss = term.loss(self, batch)
+            batch.addends[term.name] = term.weigh(self, batch, loss)
+        return batch
 
     def fit(self, log: Callable[[Row], None], scratch: Path | None = None) -> None:
         """Train for the phase's epochs; `log` gets one row of numbers a step.
@@ -115,13 +120,17 @@ class TaskTrainer(Task):
         learning = [p for group in optimiser.param_groups for p in group["params"]]
         for expert, used in zip(experts, settle(learning, experts), strict=True):
             expert.drop_gradients(used)
-        norm = torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip)
+        norm = self.clip(learning)
         logged = {"loss": total, **terms, "grad_norm": norm}
         values = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
         if not math.isfinite(values["loss"] + values["grad_norm"]):
             raise UserError(f"task {self.number} diverged at step {key[-1]} ({values}): lower the rates in `optim`.")
         optimiser.step()
         return values
+
+    def clip(self, learning: list[nn.Parameter]) -> Tensor:
+        """Clip the gradients in place; their global norm before."""
+        return torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip)
 
     @property
     def trained_parameters(self) -> int:

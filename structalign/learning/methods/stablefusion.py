@@ -25,18 +25,23 @@ def published_scale(task: Task) -> float:
     return losses.PSEUDO_SCALE
 
 
-def softened(task: Task, batch: Batch) -> Tensor:
-    """L_con in task 1, later (1 - w) * L_con."""
-    return (1.0 if task.number == 1 else 1 - STORED_WEIGHT) * contrastive(task, batch)
+def softening(task: Task, batch: Batch, loss: Tensor) -> float:
+    """1 in task 1, later 1 - w."""
+    return 1.0 if task.number == 1 else 1 - STORED_WEIGHT
 
 
 def against_stored(task: Task, batch: Batch) -> Tensor:
-    """w * CE of each caption over [the batch's videos ; one batch of stored past videos, in turn]."""
+    """CE of each caption over [the batch's videos ; one batch of stored past videos, in turn]."""
     stored = task.memory.extra["videos"]
     past = stored[cyclic_rows(len(stored), task.settings.shared.batch, batch.step)].to(task.device)
     candidates = torch.cat([unit_mean(batch.frames)[:, 0], past])[:, None]
     logits = task.logits(batch.text, candidates)[0]
-    return STORED_WEIGHT * losses.caption_to_video(logits, task.owners(batch.pairs.video))
+    return losses.caption_to_video(logits, task.owners(batch.pairs.video))
+
+
+def stored_weight(task: Task, batch: Batch, loss: Tensor) -> float:
+    """w."""
+    return STORED_WEIGHT
 
 
 def remember_videos(task: Task, categories: int) -> Memory:
@@ -52,6 +57,9 @@ def remember_videos(task: Task, categories: int) -> Memory:
 METHOD = Method(
     comparison="raw_mean",
     scale=published_scale,
-    terms=(Term("contrastive", softened), Term("stored", against_stored, since=2)),
+    terms=(
+        Term("contrastive", contrastive, weight=softening),
+        Term("stored", against_stored, since=2, weight=stored_weight),
+    ),
     update_memory=remember_videos,
 )

@@ -29,18 +29,17 @@ def crp_teacher(task: Task) -> Teacher:
 
 
 def crp(task: Task, batch: Batch) -> Tensor:
-    """crp.weight * L_CRP."""
+    """L_CRP."""
     section = task.settings[Crp]
     relations = [
         losses.relation(logits, target, section.temperature)
         for logits, target in zip(batch.logits, teacher_logits(task, batch), strict=True)
     ]
-    return section.weight * task.weighed(relations)
+    return task.weighed(relations)
 
 
 def etf(task: Task, batch: Batch) -> Tensor:
-    """lambda * L_ETF: relative to the addends before it, and with pseudo-features once there are old categories, unless
-    `pseudo.weight` turns them off."""
+    """L_ETF, with pseudo-features once there are old categories, unless `pseudo.weight` turns them off."""
     return etf_with(task, batch, task.model.head.text, task.model.head.video)
 
 
@@ -53,27 +52,31 @@ def etf_with(task: Task, batch: Batch, old_text_map: Map, old_video_map: Map) ->
     if task.memory.learned and task.settings.acts(Pseudo):
         old_text, old_video, category = task.draw(2 * task.settings.shared.batch, "etf", *batch.key)
         loss = loss + losses.vertex_distance(old_text_map(old_text), old_video_map(old_video), vertices[category])
+    return loss
+
+
+def etf_weight(task: Task, batch: Batch, loss: Tensor) -> Tensor:
+    """lambda, relative to the addends before L_ETF."""
     base = sum(batch.addends.values(), torch.zeros((), device=task.device))
-    return losses.relative_weight(task.settings[Etf].weight, base, loss) * loss
+    return losses.relative_weight(task.settings[Etf].weight, base, loss)
 
 
 def pseudo(task: Task, batch: Batch) -> Tensor:
-    """pseudo.weight * L_pseudo."""
+    """L_pseudo."""
     return pseudo_at(task, batch, losses.PSEUDO_SCALE)
 
 
 def pseudo_at(task: Task, batch: Batch, scale: float | Tensor) -> Tensor:
     """`pseudo` with cosines multiplied by `scale`."""
-    section = task.settings[Pseudo]
     old_text, old_video, category = task.draw(task.settings.shared.batch, "pseudo", *batch.key)
-    return section.weight * losses.pseudo_contrastive(
+    return losses.pseudo_contrastive(
         F.normalize(masked_mean(batch.text.words, batch.text.mask), dim=-1),
         F.normalize(batch.frames.mean(dim=1), dim=-1),
         task.owners(batch.pairs.video),
         old_text,
         old_video,
         category,
-        section.mask_same_category,
+        task.settings[Pseudo].mask_same_category,
         scale,
     )
 
@@ -99,7 +102,7 @@ TRAINS = ("fusion", "alpha", "lora", "router", "task_prototypes", "head")
 TERMS = (
     CONTRASTIVE,
     Term("crp", crp, Crp, teacher=crp_teacher),
-    Term("etf", etf, Etf),
+    Term("etf", etf, Etf, weight=etf_weight),
     Term("pseudo", pseudo, Pseudo),
 )
 METHOD = Method(trains=TRAINS, terms=TERMS, update_memory=remember_prototypes)

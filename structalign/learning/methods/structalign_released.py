@@ -37,7 +37,15 @@ from structalign.learning import optimiser as ours
 from structalign.learning.batches import Pairs
 from structalign.learning.memory import Memory, remember
 from structalign.learning.method import CONTRASTIVE, Method, Term
-from structalign.learning.methods.structalign import TRAINS, crp, crp_teacher, etf_with, masked_mean, pseudo_at
+from structalign.learning.methods.structalign import (
+    TRAINS,
+    crp,
+    crp_teacher,
+    etf_weight,
+    etf_with,
+    masked_mean,
+    pseudo_at,
+)
 from structalign.learning.task import Batch, Task
 from structalign.model.backbone import Tokeniser, Tokens, load_clip
 from structalign.model.checkpoint import build_model, read_config
@@ -74,12 +82,12 @@ def scale(task: Task) -> Tensor:
 
 
 def etf(task: Task, batch: Batch) -> Tensor:
-    """lambda * L_ETF, pseudo-features through each other's head."""
+    """L_ETF, pseudo-features through each other's head."""
     return etf_with(task, batch, task.model.head.video, task.model.head.text)
 
 
 def pseudo(task: Task, batch: Batch) -> Tensor:
-    """pseudo.weight * L_pseudo, at e^{4.60}."""
+    """L_pseudo, at e^{4.60}."""
     return pseudo_at(task, batch, logit_scale(task.model).exp())
 
 
@@ -164,10 +172,10 @@ def optimiser(
         p.requires_grad_(True)
         p.grad = None
     chosen = [
-        {"params": group["params"], "initial_lr": group["initial_lr"], "weight_decay": shared.weight_decay}
+        {name: group[name] for name in ("name", "params", "initial_lr")} | {"weight_decay": shared.weight_decay}
         for group in groups
     ]
-    return ReleasedAdamW([*chosen, {"params": leftovers, "initial_lr": 0.0, "leftover": True}])
+    return ReleasedAdamW([*chosen, {"name": "leftover", "params": leftovers, "initial_lr": 0.0, "leftover": True}])
 
 
 def forget_leftovers(task: Task) -> None:
@@ -287,7 +295,7 @@ METHOD = Method(
     terms=(
         CONTRASTIVE,
         Term("crp", crp, Crp, teacher=crp_teacher),
-        Term("etf", etf, Etf),
+        Term("etf", etf, Etf, weight=etf_weight),
         Term("pseudo", pseudo, Pseudo),
     ),
     optimiser=optimiser,
