@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from structalign.cli.init import BACK, copy, dvc_add, refuse_unsaved
-from structalign.cli.preset import PRESETS
 from structalign.data.datasets import write_captions
 from structalign.data.importers.activitynet import activitynet as read_activitynet
 from structalign.data.importers.ctvr import Benchmark
@@ -19,6 +18,7 @@ from structalign.data.importers.msrvtt import msrvtt as read_msrvtt
 from structalign.data.tasks import category_ids, write_tasks
 from structalign.errors import UserError
 from structalign.paths import DATA
+from structalign.presets import PRESETS
 from structalign.store import whole_folder
 from structalign.wording import counted
 

@@ -56,8 +56,22 @@ def begin(
 def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[VideoText, Memory]:
     """A fresh model of `method` for its first task, for videos of `frames` frames: parts seeded by `seed`, the head and
     the simplex by `etf.seed`. Diagnostics measure every method against the simplex."""
+    etf = settings[Etf]
+    model = VideoText(clip, shape_of(method, settings, frames), settings.seed)
+    with torch.no_grad():
+        for name, weight in model.head.named_parameters():
+            weight.copy_(_head(etf, clip.embedding_dim, name))
+    if settings.adapters.fusion_init == "uniform":
+        for fusion in model.fusions():
+            fusion.initialise_uniformly(settings.seed, "fusion", fusion.layer)
+    model.add_task(settings.seed, "task prototype", 1)
+    return model, empty_memory(vertices(etf.frame, etf.dim, etf.room, etf.seed), clip.embedding_dim)
+
+
+def shape_of(method: Method, settings: Settings, frames: int) -> Shape:
+    """What `method` builds around CLIP for videos of `frames` frames."""
     adapters, etf = settings.adapters, settings[Etf]
-    shape = Shape(
+    return Shape(
         frames=frames,
         vision_frozen=settings.backbone.vision_frozen,
         rank=adapters.rank,
@@ -70,15 +84,6 @@ def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[
         head=etf.head,
         words=adapters.words,
     )
-    model = VideoText(clip, shape, settings.seed)
-    with torch.no_grad():
-        for name, weight in model.head.named_parameters():
-            weight.copy_(_head(etf, clip.embedding_dim, name))
-    if adapters.fusion_init == "uniform":
-        for fusion in model.fusions():
-            fusion.initialise_uniformly(settings.seed, "fusion", fusion.layer)
-    model.add_task(settings.seed, "task prototype", 1)
-    return model, empty_memory(vertices(etf.frame, etf.dim, etf.room, etf.seed), clip.embedding_dim)
 
 
 def _head(etf: Etf, embedding: int, name: str) -> Tensor:

@@ -199,10 +199,15 @@ class LoraMixture(Experts):
         first = F.one_hot(torch.zeros_like(routing.tasks), len(self.lora_Bs)).to(x.dtype)
         if routing.first_alone:
             return first
-        rows = torch.arange(len(x), device=x.device)
-        rho = x[rows, routing.eot] + routing.prototypes
-        routed = mixture_gates(rho, self.router, self.w_noise, routing.noise if self.training else None)
+        routed = mixture_gates(
+            self.router_input(x), self.router, self.w_noise, routing.noise if self.training else None
+        )
         return torch.where((routing.tasks == 1)[:, None], first, routed)
+
+    def router_input(self, x: Tensor) -> Tensor:
+        """[R, L, W] -> [R, W], rho = x[eot] + u_p."""
+        routing = self.routing[0]
+        return x[torch.arange(len(x), device=x.device), routing.eot] + routing.prototypes
 
     def forward(self, x: Tensor) -> Tensor:
         base: Tensor = self.linear(x)

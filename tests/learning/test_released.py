@@ -8,7 +8,26 @@ import oracle
 import pytest
 import torch
 from codemap import ROOT
-from oracle import Given, Plan, Training
+from released_case import (
+    CAPTIONS,
+    CATEGORIES,
+    CONFIG,
+    DECAY,
+    EXPERTS,
+    LIKE,
+    PAIRS,
+    PLAN,
+    RATES,
+    UPDATES,
+    act,
+    close,
+    doubled,
+    exact,
+    given,
+    released_model,
+    state_of,
+    steps_of,
+)
 from tiny import (
     CPU,
     DIM,
@@ -17,41 +36,28 @@ from tiny import (
     IMAGE,
     WIDTH,
     noise,
-    settings,
-    shaken,
-    tiny_clip,
     tokens,
-    turned,
     write_features,
 )
 from torch import Tensor
 
-from structalign.cli.preset import read_layers
 from structalign.errors import UserError
 from structalign.learning.batches import Pairs
 from structalign.learning.etf import gaussian_frame
 from structalign.learning.loading import load_method
 from structalign.learning.memory import empty_memory
 from structalign.learning.methods import structalign_released as released
-from structalign.learning.pieces import Step, Trained, frame_embeddings, text_embeddings, train
+from structalign.learning.reference.settings import TaskSettings
+from structalign.learning.reference.towers import ReferenceModel, frame_embeddings, text_embeddings
+from structalign.learning.reference.training import Trained, Training, train
 from structalign.learning.resume import Row
-from structalign.learning.settings import Settings
 from structalign.learning.training import TaskTrainer
 from structalign.model.adapters import mixture_gates
 from structalign.model.features import Features
-from structalign.model.released_names import to_released
-from structalign.model.video_text import Shape, VideoText
+from structalign.presets import read_layers
 from structalign.sections.all import leaves, overlay
-from structalign.sections.losses import Contrastive, Crp
 from structalign.strict_yaml import load_yaml
 
-PLAN = Plan(heads=4, patch=16, fused=1, scale=4.0)
-LIKE = Shape(FRAMES, 1, 2, 8.0, 3, 0.0, ETF_DIM, head="frozen_random", words="with_padding")
-CONFIG = tiny_clip().config.to_dict()
-PAIRS, CATEGORIES, EXPERTS, UPDATES = 3, 6, 3, 10
-SIZE = 0.05
-RATES = {"fusion": 1e-2, "lora": 1e-2, "alpha": 2e-2, "prototype": 2e-2}
-DECAY = 0.5
 CHOICES = {
     "method.name": "structalign_released",
     "backbone.precision": "fp32",
@@ -78,63 +84,6 @@ CHOICES = {
     "optim.first.warmup": 0.1,
     "optim.later.warmup": 0,
 }
-# words, "!" (id 0), a caption as long as the longest and shorter ones, which padding fills up
-CAPTIONS = (((5, 6, 0, 7), (8,), (9, 10)), ((11, 12), (0, 13, 14), (15,)), ((16,), (17, 18, 19), (5, 0)))
-
-
-def state_of(tasks: int = 3) -> dict[str, Tensor]:
-    """Every tensor away from its start."""
-    state = to_released(released_model(tasks), {})
-    state["clipmodel.logit_scale"] = torch.tensor(released.LOGIT_SCALE)
-    return {name: x.detach() for name, x in state.items()}
-
-
-def exact(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: x.double() for name, x in state.items() if not name.endswith("position_ids")}
-
-
-def steps_of(task: int, count: int) -> list[Step]:
-    found = []
-    for k in range(count):
-        pixels = noise(PAIRS, FRAMES, 3, IMAGE, IMAGE, seed=10 + k)
-        table = noise(PAIRS, EXPERTS, seed=20 + k)
-        step = Step(
-            pixels,
-            tokens(*CAPTIONS[k]),
-            torch.tensor([0, 0, 1]),  # two captions of one video
-            torch.tensor([4, 4, 5]),
-            noise=lambda logits, table=table: table,  # type: ignore[misc]
-        )
-        if task > 1:
-            etf, pseudo = drawn(2 * PAIRS, 30 + k), drawn(PAIRS, 60 + k)
-            step = replace(step, etf_pseudo=etf, pseudo=pseudo)
-        found.append(step)
-    return found
-
-
-def drawn(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    scale = DIM**-0.5
-    return scale * noise(count, DIM, seed=seed), scale * noise(count, DIM, seed=seed + 1), torch.arange(count) % 4
-
-
-def given(step: Step) -> Given:
-    return Given(
-        step.pixels.double(),
-        step.tokens.ids.tolist(),
-        step.tokens.eot.tolist(),
-        step.category.tolist(),
-        step.noise(torch.empty(0)).double(),
-        double(step.etf_pseudo),
-        double(step.pseudo),
-    )
-
-
-def act(task: int) -> Settings:
-    """The preset's choices in small."""
-    base = settings(task, batch=PAIRS, warmup=0.1 if task == 1 else 0.0)
-    phase = base.phase.model_copy(update={"lr": RATES["lora"], "alpha_lr": RATES["alpha"]})
-    chosen = turned(turned(base, Contrastive, mask_duplicates=False), Crp, teacher="pretrained")
-    return replace(chosen, phase=phase)
 
 
 @cache
@@ -143,35 +92,15 @@ def ours(task: int, count: int, kind: torch.dtype = torch.float32) -> Trained:
     vertices, steps = gaussian_frame(ETF_DIM, CATEGORIES, 0), steps_of(task, count)
     if kind == torch.float64:
         vertices, steps = oracle.gaussian_vertices(ETF_DIM, CATEGORIES), [doubled(step) for step in steps]
-    return train("structalign_released", state, CONFIG, LIKE, act(task), task, vertices, steps, UPDATES)
-
-
-def doubled(step: Step) -> Step:
-    table = step.noise(torch.empty(0)).double()
-    return replace(
-        step,
-        pixels=step.pixels.double(),
-        etf_pseudo=double(step.etf_pseudo),
-        pseudo=double(step.pseudo),
-        noise=lambda logits: table,
-    )
-
-
-def double(pairs: tuple[Tensor, Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor] | None:
-    return None if pairs is None else (pairs[0].double(), pairs[1].double(), pairs[2])
+    chosen = TaskSettings("structalign_released", task, act(task), LIKE, vertices)
+    return train(ReferenceModel(state, CONFIG, LIKE), Training(chosen, steps, UPDATES, teacher=None))
 
 
 @cache
-def theirs(task: int, count: int) -> tuple[Training, list[dict[str, float]]]:
-    loop = Training(exact(state_of()), PLAN, task, UPDATES, RATES, DECAY)
+def theirs(task: int, count: int) -> tuple[oracle.Training, list[dict[str, float]]]:
+    loop = oracle.Training(exact(state_of()), PLAN, task, UPDATES, RATES, DECAY)
     vertices = oracle.gaussian_vertices(ETF_DIM, CATEGORIES)
     return loop, [loop.step(given(step), vertices) for step in steps_of(task, count)]
-
-
-def close(found: Tensor, expected: Tensor, relative: float) -> None:
-    """Every number, relative to the largest of its tensor."""
-    largest = float(expected.abs().max())
-    torch.testing.assert_close(found.double(), expected, rtol=relative, atol=relative * largest)
 
 
 # --- towers ---
@@ -180,17 +109,27 @@ def close(found: Tensor, expected: Tensor, relative: float) -> None:
 @pytest.mark.parametrize("adapters", [True, False])
 def test_frames_equal_loops(adapters: bool) -> None:
     pixels, state = noise(2, FRAMES, 3, IMAGE, IMAGE), state_of()
-    found = frame_embeddings(state, CONFIG, LIKE, pixels, adapters)
+    found = frame_embeddings(ReferenceModel(state, CONFIG, LIKE), pixels, adapters)
     plan = replace(PLAN, adapters=adapters)
     expected = [oracle.frame_embeddings(exact(state), plan, video) for video in pixels.double()]
     close(found, torch.stack(expected), 2e-5)
 
 
-@pytest.mark.parametrize(("task", "adapters"), [(1, True), (2, True), (3, True), (None, True), (2, False)])
+@pytest.mark.parametrize(
+    ("task", "adapters"),
+    [
+        (1, True),
+        (2, True),
+        (3, True),
+        (None, True),
+        (2, False),
+        (None, False),
+    ],
+)
 def test_captions_equal_loops_with_their_padding(task: int | None, adapters: bool) -> None:
     batch, state = tokens(*CAPTIONS[0]), state_of()
     tasks = None if task is None else torch.full((PAIRS,), task)
-    found = text_embeddings(state, CONFIG, LIKE, batch, tasks, adapters)
+    found = text_embeddings(ReferenceModel(state, CONFIG, LIKE), batch, tasks, adapters)
     plan = replace(PLAN, adapters=adapters)
     for b, (ids, eot) in enumerate(zip(batch.ids.tolist(), batch.eot.tolist(), strict=True)):
         expected = oracle.token_embeddings(exact(state), plan, ids, eot, task)
@@ -218,22 +157,24 @@ def test_gates_equal_loops(task: int | None, train: bool) -> None:
 
 @pytest.mark.parametrize("task", [1, 2, 3])
 def test_every_loss_equals_loops(task: int) -> None:
-    rows, (_, expected) = ours(task, 1).rows, theirs(task, 1)
-    assert {name: rows[0][name] for name in expected[0]} == {
-        name: pytest.approx(value, rel=2e-5) for name, value in expected[0].items()
+    (found,), (_, (expected,)) = ours(task, 1).steps, theirs(task, 1)
+    assert {**found.weighted, "grad_norm": found.grad_norm} == {
+        name: pytest.approx(value, rel=2e-5) for name, value in expected.items()
     }
 
 
 @pytest.mark.parametrize("task", [1, 2])
 def test_every_gradient_equals_loops(task: int) -> None:
     found, (loop, _) = ours(task, 1), theirs(task, 1)
-    assert set(found.gradients) == set(loop.clipped)
+    assert set(found.clipped_gradients) == set(loop.clipped)
     for name, gradient in loop.clipped.items():
         scale = max(float(gradient.abs().max()), 1e-4)  # of a key bias it is zero but for rounding
-        torch.testing.assert_close(found.gradients[name].double(), gradient, rtol=0, atol=1e-4 * scale, msg=name)
+        torch.testing.assert_close(
+            found.clipped_gradients[name].double(), gradient, rtol=0, atol=1e-4 * scale, msg=name
+        )
 
 
-def rates_off(found: Trained, loop: Training) -> Tensor:
+def rates_off(found: Trained, loop: oracle.Training) -> Tensor:
     """Of every number that learns, the difference in units of its learning rate."""
     return torch.cat([
         ((found.state[name].double() - loop.state[name]).abs() / RATES[kind]).flatten()
@@ -245,7 +186,7 @@ def rates_off(found: Trained, loop: Training) -> Tensor:
 def test_whole_steps_equal_loops(task: int) -> None:
     """Three steps, so that moments and leftover gradients count; in float64, where CLIP's softmax stays float32."""
     found, (loop, rows) = ours(task, 3, torch.float64), theirs(task, 3)
-    assert [row["grad_norm"] for row in found.rows] == pytest.approx([row["grad_norm"] for row in rows], rel=1e-5)
+    assert [step.grad_norm for step in found.steps] == pytest.approx([row["grad_norm"] for row in rows], rel=1e-5)
     assert float(rates_off(found, loop).max()) < 1e-4
 
 
@@ -329,13 +270,6 @@ def test_pseudo_features_are_of_augmented_views_and_of_texts_without_a_prototype
 
 
 # --- a task ---
-
-
-def released_model(tasks: int = 1) -> VideoText:
-    model = VideoText(tiny_clip(), LIKE, 0)
-    for task in range(tasks):
-        model.add_task_prototype("tiny", task)
-    return shaken(model, size=SIZE)
 
 
 def first_task(folder: Path, epochs: int = 2) -> TaskTrainer:

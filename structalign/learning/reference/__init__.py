@@ -1,0 +1,16 @@
+"""The reference API: the method in pieces, for whoever compares another implementation with this one.
+
+    from structalign.learning.reference.settings import settings_from
+    from structalign.learning.reference.towers import ReferenceModel, frame_embeddings
+    from structalign.learning.reference.training import Training, train
+
+    settings = settings_from("msrvtt-10", "released", task=2)
+    model = ReferenceModel(state, clip_config, settings.model_config)
+    frames = frame_embeddings(model, pixels)  # [B, 12, 512]
+    trained = train(model, Training(settings, steps, updates=6400, teacher=None))
+    trained.steps[0].unweighted["crp"], trained.gradients
+
+`towers` has embeddings, gates and router logits, `settings` what presets say of a task, `training` losses, gradients
+and steps. All run the code of the pipeline on the CPU, as precisely as the state dict is; what they can't take is a
+`UserError`. Pieces that need no state dict are pure functions where they are used; docs/methods.md lists all of them.
+"""

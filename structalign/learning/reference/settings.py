@@ -1,0 +1,61 @@
+"""The settings of a task, from presets in one call."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from structalign.errors import UserError
+from structalign.learning.etf import vertices
+from structalign.learning.loading import load_method
+from structalign.learning.settings import Settings
+from structalign.learning.start import shape_of
+from structalign.model.video_text import Shape
+from structalign.params import PARAMS
+from structalign.presets import read_layers
+from structalign.sections.all import overlay, validate
+from structalign.sections.losses import acting, acting_sections
+from structalign.strict_yaml import load_yaml
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What acts in task `number`, from 1: the method's name, its settings, the model config and the vertices [C, d]."""
+
+    method: str
+    number: int
+    settings: Settings
+    model_config: Shape
+    vertices: Tensor
+
+
+def settings_from(*presets: str, task: int) -> TaskSettings:
+    """The settings of a task, from 1, by params.yaml and `presets` over it, of the project in the current folder.
+
+    A later preset wins, as in `structalign preset`; nothing is written. A task beyond those that the presets deal is
+    refused.
+    """
+    tree, tasks = load_yaml(PARAMS), math.inf
+    for layer in (layer for name in presets for layer in read_layers(name)):
+        tasks = layer.pop("tasks", tasks)
+        overlay(tree, layer)
+    params = validate(tree)
+    if not 1 <= task <= tasks:
+        last = "on" if tasks == math.inf else f"to {tasks}"
+        raise UserError(f"there is no task {task} in {' '.join(presets) or PARAMS}: choose one from 1 {last}.")
+    settings = Settings(
+        seed=params.seed,
+        backbone=params.backbone,
+        adapters=params.adapters,
+        losses=acting_sections(acting(params, task)),
+        shared=params.optim.shared,
+        phase=params.optim.first if task == 1 else params.optim.later,
+    )
+    name, etf = params.method.name, params.etf
+    return TaskSettings(
+        method=name,
+        number=task,
+        settings=settings,
+        model_config=shape_of(load_method(name), settings, params.frames.per_video),
+        vertices=vertices(etf.frame, etf.dim, etf.room, etf.seed),
+    )

@@ -1,0 +1,136 @@
+"""What a state dict says of videos and captions: embeddings, gates and router logits.
+
+Letters: B videos, R captions, L tokens, N frames, S image size, D embedding, E experts.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from structalign.errors import UserError
+from structalign.learning.methods.structalign_released import encode_unrouted
+from structalign.model.adapters import LoraMixture
+from structalign.model.backbone import Tokens
+from structalign.model.released_names import State, clip_of, from_released, released_name
+from structalign.model.video_text import Shape, TextEmbeddings, VideoText
+from structalign.wording import counted
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A state dict with the released names (`model.released_names`), and what it doesn't say.
+
+    clip_config: the content of CLIP's config.json. model_config: its frames, vision_frozen, alpha, dropout, head and
+    words count; all else is read from the state dict.
+    """
+
+    state: State
+    clip_config: Mapping[str, Any]
+    model_config: Shape
+
+    def build(self) -> tuple[VideoText, dict[str, Tensor]]:
+        """The model in eval mode, and the tensors that it has no place for. Unknown, missing and wrongly shaped names
+        are a `UserError`."""
+        return from_released(self.state, clip_of(self.state, self.clip_config), self.model_config)
+
+
+@torch.no_grad()
+def frame_embeddings(model: ReferenceModel, pixels: Tensor, adapters: bool = True) -> Tensor:
+    """[B, N, 3, S, S] pixels, normalised by CLIP's mean and deviation -> [B, N, D] raw; without `adapters` by CLIP
+    alone. N must be the model config's, S the backbone's."""
+    built, _ = model.build()
+    refuse_pixels(built, pixels)
+    states = torch.stack([built.inputs(video) for video in pixels])
+    with _adapted(built, adapters):
+        return built.encode_frames(states)
+
+
+@torch.no_grad()
+def text_embeddings(
+    model: ReferenceModel, tokens: Tokens, tasks: Tensor | None, adapters: bool = True
+) -> TextEmbeddings:
+    """R captions as words [R, L, D], mask [R, L] and sentences [R, D], all raw; without `adapters` by CLIP alone.
+
+    tasks: [R] what each is routed as, from 1 to the number of task prototypes, or None for x[eot] without a prototype.
+    """
+    built, _ = model.build()
+    with _adapted(built, adapters):
+        return _encode(built, tokens, tasks)
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What one projection makes of R captions: gates [R, E], and the router's logits [R, E] without noise.
+
+    Task 1 asks no router: its gates are one-hot on the first expert, its logits NaN.
+    """
+
+    gates: Tensor
+    logits: Tensor
+
+
+@torch.no_grad()
+def route(model: ReferenceModel, tokens: Tokens, tasks: Tensor | None) -> dict[str, Routed]:
+    """Gates and router logits of every projection of the text tower, without noise.
+
+    By the released name of the projection's adapter, as `clipmodel.text_model.encoder.layers.0.self_attn.q_lora`.
+    tasks: as for `text_embeddings`.
+    """
+    built, _ = model.build()
+    found: dict[str, Routed] = {}
+
+    def look(name: str, mixture: LoraMixture, x: Tensor) -> None:
+        alone = mixture.routing[0].tasks == 1
+        logits = F.linear(mixture.router_input(x), mixture.router)
+        found[name] = Routed(mixture.gates(x), logits.masked_fill(alone[:, None], math.nan))
+
+    for name, module in built.named_modules():
+        if isinstance(module, LoraMixture):
+            released = released_name(f"{name}.router", built.shape.vision_frozen).removesuffix(".lora_route.weight")
+            module.register_forward_pre_hook(lambda mixture, given, at=released: look(at, mixture, *given))
+    _encode(built, tokens, tasks)
+    return found
+
+
+def _adapted(model: VideoText, adapters: bool) -> AbstractContextManager[None]:
+    return nullcontext() if adapters else model.frozen()
+
+
+def _encode(model: VideoText, tokens: Tokens, tasks: Tensor | None) -> TextEmbeddings:
+    if tasks is None:
+        return encode_unrouted(model, tokens)
+    refuse_tasks(model, tasks.tolist(), "the state dict")
+    if tasks.shape != tokens.eot.shape:
+        raise UserError(f"`tasks` must name one task a caption, [{len(tokens.eot)}], not {list(tasks.shape)}.")
+    return model.encode_text(tokens, tasks)
+
+
+def refuse_pixels(model: VideoText, pixels: Tensor) -> None:
+    """`UserError` unless pixels are [B, N, 3, S, S] floating-point numbers with the model's N and S."""
+    frames, size = model.shape.frames, model.clip.image_size
+    if pixels.ndim != 5 or not len(pixels) or not pixels.is_floating_point():
+        raise UserError(
+            f"pixels must be normalised videos [B, N, 3, S, S], not {list(pixels.shape)} of {pixels.dtype}."
+        )
+    if pixels.shape[1] != frames:
+        raise UserError(
+            f"the pixels have {counted(pixels.shape[1], 'frame')} a video, but the model config has N = {frames}: "
+            "give as many, or set `frames` in the model config."
+        )
+    if list(pixels.shape[2:]) != [3, size, size]:
+        raise UserError(f"frames must be [3, {size}, {size}] for this backbone, not {list(pixels.shape[2:])}.")
+
+
+def refuse_tasks(model: VideoText, tasks: Iterable[int], source: str) -> None:
+    """`UserError` unless the model has a task prototype of every task."""
+    known = len(model.task_prototypes)
+    if wrong := [task for task in tasks if not 1 <= task <= known]:
+        raise UserError(
+            f"{source} has {counted(known, 'task prototype')}, none of them of task {wrong[0]}: tasks count from 1."
+        )
