@@ -109,8 +109,8 @@ def settings(size: Size, task: int, batch: int, precision: str, epochs: int = 20
         warmup=0.1 if task == 1 else 0.0,
     )
     losses = (
-        Contrastive(scale=17.6, prior=0, sentence_weight=0, mask_duplicates=True),
-        Etf(dim=size.dim, capacity=ROOM, weight=0.1, frame="exact", head="shared", seed=0),
+        Contrastive(scale=17.6, logit_adjustment=0, sentence_weight=0, mask_duplicates=True),
+        Etf(dim=size.dim, capacity=ROOM, weight=0.1, vertices="exact", head="shared", seed=0),
         Crp(weight=10, temperature=2, teacher="previous"),
         Pseudo(weight=0.5, covariance="radius", mask_same_category=False),
     )

@@ -16,8 +16,8 @@ from structalign.evaluation.ranks import SYSTEMS, measure, rank, read_ranks
 from structalign.params import read
 from structalign.paths import REPORTS, SCORES
 from structalign.report.yardstick import verdict
-from structalign.sections.expected import Expected
 from structalign.sections.ranking import Ranking
+from structalign.sections.reference import Reference
 from structalign.store import read_json, write_json
 
 
@@ -47,7 +47,7 @@ def main(task: str) -> None:
             shown = examples(ranks, owner, queries, videos)
             # what is published as zero-shot ranks by the sentence alone
             plain = summarise(ranks["zero_shot_sentence"])["R@1"]
-            judged = verdict(plain, len(set(category.tolist())), read("expected", Expected))
+            judged = verdict(plain, len(set(category.tolist())), read("reference", Reference))
     write_json(
         REPORTS / "eval" / f"{task}.json",
         {"task": task, "tasks": tasks, "splits": splits, "examples": shown, "yardstick": judged},

@@ -102,9 +102,9 @@ def test_explaining_a_key_that_is_not_there_names_the_nearest(
         ("etf.capacity", 1, "`etf.capacity` = 1 must be a whole number at least 2 or auto"),
         ("etf.capacity", None, "`etf.capacity` = null must be a whole number at least 2 or auto"),
         (
-            "expected.zero_shot",
+            "reference.zero_shot",
             101,
-            "`expected.zero_shot` = 101 must be a finite number at least 0 and at most 100 or none",
+            "`reference.zero_shot` = 101 must be a finite number at least 0 and at most 100 or none",
         ),
         ("etf.capacity", 100_000, "`etf.capacity` = 100000 is more than `etf.dim` + 1 = "),
     ],

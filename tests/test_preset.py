@@ -78,7 +78,7 @@ def test_a_benchmark_s_preset_holds_what_was_published(
     assert len(read_tasks()) == tasks
     assert (params.frames.per_video, params.adapters.experts, params.optim.later.lr) == (frames, experts, lr)
     assert (params.optim.first.lr, params.optim.shared.batch, params.crp.weight) == (2e-5, 32, 10)
-    assert params.expected.zero_shot == zero_shot
+    assert params.reference.zero_shot == zero_shot
 
 
 def test_a_preset_stands_on_others_and_wins_over_them(project: Path) -> None:

@@ -110,8 +110,8 @@ def fresh_memory() -> Memory:
 
 
 LOSSES = (
-    Contrastive(scale=17.6, prior=0, sentence_weight=0, mask_duplicates=True),
-    Etf(dim=ETF_DIM, capacity=6, weight=0.1, frame="exact", head="shared", seed=0),
+    Contrastive(scale=17.6, logit_adjustment=0, sentence_weight=0, mask_duplicates=True),
+    Etf(dim=ETF_DIM, capacity=6, weight=0.1, vertices="exact", head="shared", seed=0),
     Crp(weight=10, temperature=2, teacher="previous"),
     Pseudo(weight=0.5, covariance="radius", mask_same_category=False),
 )

@@ -58,7 +58,7 @@ def init(
         refuse_unsaved()
         bring(folder, rows)
     write_tasks(dealt)
-    set_params({"backbone": {"name": name}, "expected": {"zero_shot": "none", "categories": "none"}})
+    set_params({"backbone": {"name": name}, "reference": {"zero_shot": "none", "categories": "none"}})
     dvc_add()
     counts = counted(len({row.id for row in rows}), "video"), counted(len(rows), "caption"), counted(len(dealt), "task")
     typer.echo(f"{', '.join(counts)}: next")
@@ -135,7 +135,7 @@ def refuse_turned() -> None:
         f"{key} {written(committed.get(key))} -> {written(value)}"
         for key, value in leaves(load_yaml(PARAMS))
         if value != committed.get(key)
-        and key not in ("backbone.name", "expected.zero_shot", "expected.categories")  # init's own
+        and key not in ("backbone.name", "reference.zero_shot", "reference.categories")  # init's own
     ]
     if turned:
         raise UserError(

@@ -39,9 +39,9 @@ def gaussian_frame(dim: int, categories: int, seed: int) -> Tensor:
     return unit.T.contiguous()
 
 
-def vertices(frame: str, dim: int, categories: int, seed: int) -> Tensor:
-    """[C, d] of `etf.frame`: `exact` or `gaussian`."""
-    return simplex_etf(dim, categories, seed) if frame == "exact" else gaussian_frame(dim, categories, seed)
+def vertices(kind: str, dim: int, categories: int, seed: int) -> Tensor:
+    """[C, d] of `etf.vertices`: `exact` or `gaussian`."""
+    return simplex_etf(dim, categories, seed) if kind == "exact" else gaussian_frame(dim, categories, seed)
 
 
 def _sum_zero_basis(categories: int) -> Tensor:

@@ -8,18 +8,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def contrastive(logits: Tensor, video: Tensor, prior: Tensor | None = None) -> Tensor:
+def contrastive(logits: Tensor, video: Tensor, adjustment: Tensor | None = None) -> Tensor:
     """L_con = CE(S, diag) + CE(S^T, diag), a sum.
 
     logits: [B, B] with captions as rows; video: [B] ids: two captions of one video are no negatives of each other.
-    prior: [B] added to each candidate's logits in both directions (logit adjustment, Menon et al., 2021), so that a
-    pair of a rare category must win by more.
+    adjustment: [B] added to each candidate's logits in both directions (logit adjustment, Menon et al., 2021), so that
+    a pair of a rare category must win by more.
     """
     masked = logits.masked_fill(same_off_diagonal(video), -torch.inf)
-    if prior is None:
+    if adjustment is None:
         return symmetric_cross_entropy(masked)
     target = torch.arange(len(masked), device=masked.device)
-    return F.cross_entropy(masked + prior, target) + F.cross_entropy(masked.T + prior, target)
+    return F.cross_entropy(masked + adjustment, target) + F.cross_entropy(masked.T + adjustment, target)
 
 
 def same_off_diagonal(ids: Tensor) -> Tensor:

@@ -47,10 +47,10 @@ class Term:
 
 
 def contrastive(task: Task, batch: Batch) -> Tensor:
-    """L_con on the batch, with the categories' prior where there is one."""
+    """L_con on the batch, with logit adjustment where it is on."""
     video, category = task.owners(batch.pairs.video), task.captions.category[batch.pairs.caption]
-    prior = None if task.prior is None else task.prior[category].to(task.device)
-    return task.weighed([losses.contrastive(logits, video, prior) for logits in batch.logits])
+    adjustment = None if task.adjustment is None else task.adjustment[category].to(task.device)
+    return task.weighed([losses.contrastive(logits, video, adjustment) for logits in batch.logits])
 
 
 CONTRASTIVE = Term("contrastive", contrastive)

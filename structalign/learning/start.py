@@ -65,7 +65,7 @@ def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[
         for fusion in model.fusions():
             fusion.initialise_uniformly(settings.seed, "fusion", fusion.layer)
     model.add_task(settings.seed, "task prototype", 1)
-    return model, empty_memory(vertices(etf.frame, etf.dim, etf.room, etf.seed), clip.embedding_dim)
+    return model, empty_memory(vertices(etf.vertices, etf.dim, etf.room, etf.seed), clip.embedding_dim)
 
 
 def shape_of(method: Method, settings: Settings, frames: int) -> Shape:

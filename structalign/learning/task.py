@@ -89,7 +89,7 @@ class Task:
         self.device = device
         self.comparison = comparison
         self.scale = scale
-        self.prior = self._category_prior() if settings[Contrastive].prior > 0 else None
+        self.adjustment = self._logit_adjustment() if settings[Contrastive].logit_adjustment > 0 else None
         self.teacher: Teacher | None = None
         self._seers: list[VideoText] = []  # teachers that see each batch anew
         self.state: dict[str, Tensor] = {}
@@ -109,10 +109,10 @@ class Task:
             return balanced(pairs, self.captions, self.features.views, *key)
         return pairs
 
-    def _category_prior(self) -> Tensor:
-        """`contrastive.prior` times the log of the share that each category, by id, has of an epoch's pairs."""
+    def _logit_adjustment(self) -> Tensor:
+        """`contrastive.logit_adjustment` times the log of each category's share of an epoch's pairs, by id."""
         count = torch.bincount(self.captions.category[self.epoch(0).caption])
-        return self.settings[Contrastive].prior * (count / count.sum()).log()
+        return self.settings[Contrastive].logit_adjustment * (count / count.sum()).log()
 
     def frozen_captions(self) -> TextEmbeddings:
         """All captions by frozen CLIP, at once where a model only maps embeddings: no text tower runs in its steps."""

@@ -17,13 +17,13 @@ from structalign.params import Section
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
 from structalign.sections.data import Data
-from structalign.sections.expected import Expected
 from structalign.sections.features import Features
 from structalign.sections.frames import Frames
 from structalign.sections.losses import Losses
 from structalign.sections.method import MethodName
 from structalign.sections.optim import Phase, Shared
 from structalign.sections.ranking import Ranking
+from structalign.sections.reference import Reference
 
 
 class Optim(Section):
@@ -49,7 +49,7 @@ class _After(Section):
 
     optim: Optim
     ranking: Ranking
-    expected: Expected
+    reference: Reference
 
 
 class Params(_After, Losses, _Before):
@@ -162,7 +162,7 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
         raise UserError(
             f"{source}: `{key}` = {written(given[key])} must be {keys()[key].allowed}; {way_out}."
         ) from None
-    if params.etf.frame == "exact" and params.etf.room > params.etf.dim + 1:
+    if params.etf.vertices == "exact" and params.etf.room > params.etf.dim + 1:
         raise UserError(
             f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = "
             f"{params.etf.dim + 1}, the most vertices that a simplex in `etf.dim` dimensions has; {way_out}."

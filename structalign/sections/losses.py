@@ -35,7 +35,7 @@ class Contrastive(LossSection):
         description="factor on word-frame similarity in L_con and L_CRP, independent of the batch size",
         json_schema_extra={"paper": "17.59 (e^4.60 / sqrt(32))"},
     )
-    prior: float = Field(
+    logit_adjustment: float = Field(
         ge=0,
         description="strength of the correction of L_con by the categories' shares of the pairs; 0 is off",
         json_schema_extra={"paper": "0"},
@@ -64,7 +64,7 @@ class Etf(WeightedLoss):
         description="categories C the simplex has room for; auto is d + 1, the largest",
         json_schema_extra={"paper": "number of categories"},
     )
-    frame: Literal["exact", "gaussian"] = Field(
+    vertices: Literal["exact", "gaussian"] = Field(
         description="the simplex itself, or normalised columns of a centred Gaussian matrix",
         json_schema_extra={"paper": "exact (text), gaussian (released code)"},
     )

@@ -81,7 +81,7 @@ def test_the_preset_that_it_names_fits(own: Path, project: Path) -> None:
     said = imported(own)[1]
     assert "structalign preset msrvtt-10\n" in said
     assert structalign("preset", "msrvtt-10")[0] == 0
-    assert load_yaml(Path("params.yaml"))["expected"]["zero_shot"] == 22.14
+    assert load_yaml(Path("params.yaml"))["reference"]["zero_shot"] == 22.14
 
 
 def test_data_that_dvc_does_not_keep_are_not_replaced(own: Path, project: Path) -> None:

@@ -167,14 +167,14 @@ def test_the_weight_carries_no_gradient() -> None:
     assert not losses.relative_weight(0.1, base, loss).requires_grad
 
 
-def test_a_prior_is_added_to_every_candidate_in_both_directions() -> None:
-    logits, prior = noise(3, 3), torch.tensor([0.0, -1.0, -2.0])
+def test_a_logit_adjustment_is_added_to_every_candidate_in_both_directions() -> None:
+    logits, adjustment = noise(3, 3), torch.tensor([0.0, -1.0, -2.0])
     expected = 0.0
     for i in range(3):
         for row in (logits[i], logits[:, i]):
-            weight = [math.exp(float(row[j] + prior[j])) for j in range(3)]
+            weight = [math.exp(float(row[j] + adjustment[j])) for j in range(3)]
             expected -= math.log(weight[i] / sum(weight)) / 3
-    assert float(losses.contrastive(logits, torch.arange(3), prior)) == pytest.approx(expected, rel=1e-5)
+    assert float(losses.contrastive(logits, torch.arange(3), adjustment)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_captions_own_video_is_ranked_among_all_candidates_but_its_copies() -> None:

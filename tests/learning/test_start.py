@@ -39,8 +39,8 @@ def trained_heads(model: VideoText) -> list[str]:
 
 
 def test_the_vertices_are_a_simplex_or_a_gaussian_frame() -> None:
-    assert torch.equal(with_etf(frame="exact")[1].vertices, simplex_etf(ETF_DIM, 6, 0))
-    assert torch.equal(with_etf(frame="gaussian")[1].vertices, gaussian_frame(ETF_DIM, 6, 0))
+    assert torch.equal(with_etf(vertices="exact")[1].vertices, simplex_etf(ETF_DIM, 6, 0))
+    assert torch.equal(with_etf(vertices="gaussian")[1].vertices, gaussian_frame(ETF_DIM, 6, 0))
 
 
 def test_a_shared_head_is_one_trained_map() -> None:

@@ -614,18 +614,18 @@ def test_a_text_category_is_remembered_from_its_words_alone(tmp_path: Path) -> N
     torch.testing.assert_close(memory.text_mean[0], torch.stack(units).mean(dim=0))
 
 
-def with_prior(folder: Path, strength: float) -> TaskTrainer:
-    return first_task(folder, turned(settings(1), Contrastive, prior=strength))
+def with_logit_adjustment(folder: Path, strength: float) -> TaskTrainer:
+    return first_task(folder, turned(settings(1), Contrastive, logit_adjustment=strength))
 
 
-def test_a_prior_of_equal_categories_changes_nothing(tmp_path: Path) -> None:
-    plain, corrected = first_task(tmp_path), with_prior(tmp_path, 1.0)
+def test_logit_adjustment_of_equal_categories_changes_nothing(tmp_path: Path) -> None:
+    plain, corrected = first_task(tmp_path), with_logit_adjustment(tmp_path, 1.0)
     pairs = pairs_of(plain)
     torch.testing.assert_close(corrected.losses(pairs, 0)["contrastive"], plain.losses(pairs, 0)["contrastive"])
 
 
-def test_the_prior_is_the_log_share_of_an_epochs_pairs(tmp_path: Path) -> None:
-    trainer = with_prior(tmp_path, 2.0)
+def test_the_logit_adjustment_is_the_log_share_of_an_epochs_pairs(tmp_path: Path) -> None:
+    trainer = with_logit_adjustment(tmp_path, 2.0)
     skewed = torch.where(trainer.captions.video > 0, 0, 1)
     trainer.captions = Captions(trainer.captions.tokens, trainer.captions.video, skewed)
-    assert trainer._category_prior().tolist() == pytest.approx([2 * math.log(5 / 6), 2 * math.log(1 / 6)])
+    assert trainer._logit_adjustment().tolist() == pytest.approx([2 * math.log(5 / 6), 2 * math.log(1 / 6)])

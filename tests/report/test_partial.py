@@ -13,7 +13,7 @@ from structalign.report.compare import Run, group_runs
 from structalign.report.coverage import by_task, coverage, mark
 from structalign.report.sheets import csv_text, html, markdown, sheets
 from structalign.report.yardstick import verdict
-from structalign.sections.expected import Expected
+from structalign.sections.reference import Reference
 
 
 def lose(root: Path, task: str, split: str) -> None:
@@ -85,14 +85,14 @@ def test_compare_marks_a_group_with_a_partial_run_in_every_format() -> None:
     ],
 )
 def test_frozen_clip_is_compared_with_what_was_published(found: float, published: float, says: str) -> None:
-    assert says in verdict(found, 20, Expected(zero_shot=published, categories=20))
+    assert says in verdict(found, 20, Reference(zero_shot=published, categories=20))
 
 
 @pytest.mark.parametrize(
-    "expected", [Expected(zero_shot="none", categories="none"), Expected(zero_shot=22, categories=20)]
+    "reference", [Reference(zero_shot="none", categories="none"), Reference(zero_shot=22, categories=20)]
 )
-def test_without_a_number_for_just_these_categories_nothing_is_said(expected: Expected) -> None:
-    assert verdict(21.9, 18, expected) == ""
+def test_without_a_number_for_just_these_categories_nothing_is_said(reference: Reference) -> None:
+    assert verdict(21.9, 18, reference) == ""
 
 
 def test_evaluate_compares_frozen_clip_by_the_sentence_once_all_categories_are_seen(

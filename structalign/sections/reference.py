@@ -1,4 +1,4 @@
-"""`expected`: what frozen CLIP scores on a benchmark where it was published; trains nothing, chooses nothing."""
+"""`reference`: what frozen CLIP scores on a benchmark where it was published; trains nothing, chooses nothing."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from structalign.params import Section
 
 
-class Expected(Section):
+class Reference(Section):
     zero_shot: Annotated[float, Field(ge=0, le=100)] | Literal["none"] = Field(
         description="published R@1 of frozen CLIP by the sentence alone, percent",
         json_schema_extra={"paper": "22.14 (MSRVTT), 14.89 (ActivityNet)"},
