@@ -177,7 +177,7 @@ def add_gallery(run: Run, model: VideoText, number: int, seen: Tensor) -> None:
 
 
 def encoder_of(run: Run, model: VideoText) -> Encoder:
-    return Encoder(run.clip, model, HEADS[load_method(METHOD).comparison], run.device)
+    return Encoder(run.clip, model, HEADS[load_method(METHOD).similarity], run.device)
 
 
 @torch.no_grad()

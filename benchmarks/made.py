@@ -164,15 +164,15 @@ def remembered(memory: Memory, dim: int, categories: int) -> Memory:
 
 def plan_of(model: VideoText, size: Size) -> Plan:
     """What the plain implementation must know beside the model's weights."""
-    shape = model.shape
+    config = model.config
     return Plan(
-        frames=shape.frames,
-        fused=shape.vision_frozen,
+        frames=config.frames,
+        fused=config.vision_frozen,
         vision_heads=size.vision[3],
         text_heads=size.text[3],
         patch=size.patch,
-        scale=shape.alpha / shape.rank,
-        dropout=shape.dropout,
+        scale=config.alpha / config.rank,
+        dropout=config.dropout,
     )
 
 

@@ -27,6 +27,7 @@ from structalign.data.frames import write_split
 from structalign.data.manifest import SPLITS
 from structalign.data.tasks import deal, write_tasks
 from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT
 from structalign.sections.all import overlay
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
@@ -116,7 +117,7 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, t
         write_frames(folder, key, params["frames"]["per_video"], noise)
     write_backbone(folder / "work/backbone", tokeniser)
     write_json(folder / "checkpoints/t00/config.json", {"backbone": "random ViT-B/32", "tasks": [], "method": None})
-    write_json(folder / "work/index/t00.json", {"galleries": []})
+    write_json(folder / "work/index/t00.json", {"format": INDEX_FORMAT, "galleries": []})
     return keys
 
 

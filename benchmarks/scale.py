@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks.timing import Memory
 from structalign.evaluation.ranks import measure, rank
 from structalign.evaluation.score_files import BYTES_A_PAIR, queries_at_once
+from structalign.formats import INDEX_FORMAT
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score, side_by_side
@@ -78,7 +79,7 @@ def scale(
 def lay(folder: Path, videos: int, frames: int, dim: int) -> Path:
     """Write the galleries of TASKS tasks as the embed stage does; the newest index."""
     previous = folder / "t00.json"
-    write_json(previous, {"galleries": []})
+    write_json(previous, {"format": INDEX_FORMAT, "galleries": []})
     for number, part in enumerate(np.array_split(np.arange(videos), TASKS), start=1):
         task, source = f"t{number:02d}", torch.Generator().manual_seed(number)
         (folder / task).mkdir()

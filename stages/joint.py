@@ -1,6 +1,5 @@
 """The reference row `joint`: `finetune`'s model and L_con on the pairs of all tasks at once, routed as task 1."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from structalign.learning.settings import read_settings
 from structalign.learning.start import backbone, build
 from structalign.learning.training import TaskTrainer
 from structalign.model.backbone import Tokeniser, pixel_statistics
-from structalign.model.checkpoint import Config, save_checkpoint
+from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.features import Features, JoinedFeatures, read_captions
 from structalign.model.inputs import videos_for
 from structalign.model.video_text import VideoText
@@ -62,14 +61,14 @@ def main() -> None:
         trainer = TaskTrainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)
         trainer.fit(lambda row: None, kept)
         cost["trained_parameters"] = trainer.trained_parameters
-        cost["stored_bytes_per_video"] = 4 * model.shape.frames * model.clip.embedding_dim
-        config = Config(
+        cost["stored_bytes_per_video"] = 4 * model.config.frames * model.clip.embedding_dim
+        config = CheckpointConfig(
             backbone=settings.backbone.name,
             method="joint",
             seed=settings.seed,
             tasks=["joint"],
             categories=category_ids(tasks),
-            shape=asdict(model.shape),
+            model=model.config,
             trained_parameters=trainer.trained_parameters,
         )
         with whole_folder(WORK / "joint") as out:

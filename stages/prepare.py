@@ -7,6 +7,7 @@ from structalign.data.dealing import hash_files, refuse_shared, same_content, wr
 from structalign.data.pretrained import gather, refuse_sample_clip
 from structalign.data.tasks import read_tasks
 from structalign.errors import UserError
+from structalign.formats import CHECKPOINT_FORMAT, INDEX_FORMAT
 from structalign.params import read
 from structalign.paths import CHECKPOINTS, DATA, MANIFEST, index_of
 from structalign.sections.data import Data
@@ -40,8 +41,8 @@ def main() -> None:
     if missing:
         gone, all_files = len({row.video for row in missing}), len({row.video for row in rows})
         print(f"files missing, so left out: {gone} of {all_files}; {MANIFEST / 'report.json'} lists them")
-    write_json(CHECKPOINTS / "t00" / "config.json", {"backbone": name, "tasks": [], "method": None})
-    write_json(index_of("t00"), {"galleries": []})
+    write_json(CHECKPOINTS / "t00" / "config.json", {"format": CHECKPOINT_FORMAT, "backbone": name})
+    write_json(index_of("t00"), {"format": INDEX_FORMAT, "galleries": []})
 
 
 if __name__ == "__main__":

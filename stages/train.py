@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from structalign.console import command
@@ -15,7 +15,7 @@ from structalign.learning.settings import Settings, read_settings
 from structalign.learning.start import backbone, begin
 from structalign.learning.training import TaskTrainer
 from structalign.model.backbone import pixel_statistics
-from structalign.model.checkpoint import Config, read_config, save_checkpoint
+from structalign.model.checkpoint import CheckpointConfig, read_config, save_checkpoint
 from structalign.model.features import Features
 from structalign.model.inputs import videos_for
 from structalign.params import read
@@ -62,7 +62,7 @@ def follow(task: str) -> None:
         learn(config, settings, views, previous, Path(os.devnull), of_first(Path()))
 
 
-def plan(task: str) -> tuple[Config, Settings, Views, Path]:
+def plan(task: str) -> tuple[CheckpointConfig, Settings, Views, Path]:
     """The task's config before it is trained, what acts in it, how its views are made, and the checkpoint before."""
     row = read_json(Path("work/manifest", task, "task.json"))
     name, previous = read("method.name", str), Path("checkpoints", row["prev"])
@@ -79,13 +79,15 @@ def plan(task: str) -> tuple[Config, Settings, Views, Path]:
         method=name,
         seed=settings.seed,
         tasks=[*before.tasks, task],
-        comparison=load_method(name).comparison,
+        similarity=load_method(name).similarity,
         categories=before.categories | row["categories"],
     )
     return config, settings, read("features", Views), previous
 
 
-def learn(config: Config, settings: Settings, views: Views, previous: Path, log: Path, kept: Path) -> TaskTrainer:
+def learn(
+    config: CheckpointConfig, settings: Settings, views: Views, previous: Path, log: Path, kept: Path
+) -> TaskTrainer:
     """Train the task, a row a step into `log`; progress is in `kept`."""
     task, number = config.tasks[-1], len(config.tasks)
     clip, device = backbone(BACKBONE)
@@ -99,12 +101,12 @@ def learn(config: Config, settings: Settings, views: Views, previous: Path, log:
     return trainer
 
 
-def save(config: Config, trainer: TaskTrainer, previous: Path, folder: Path) -> Config:
+def save(config: CheckpointConfig, trainer: TaskTrainer, previous: Path, folder: Path) -> CheckpointConfig:
     """Save the checkpoint into `folder` and return its config."""
     remembered = trainer.remember(len(config.categories) - len(read_config(previous).categories)).tensors()
     config = replace(
         config,
-        shape=asdict(trainer.model.shape),
+        model=trainer.model.config,
         trained_parameters=trainer.trained_parameters,
         remembered_bytes=sum(x.nbytes for x in remembered.values()),
     )

@@ -11,11 +11,11 @@ from structalign.learning.methods import structalign_released as released
 from structalign.learning.reference.training import Step
 from structalign.learning.settings import Settings
 from structalign.model.released_names import to_released
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 from structalign.sections.losses import Contrastive, Crp
 
 PLAN = Plan(heads=4, patch=16, fused=1, scale=4.0)
-LIKE = Shape(FRAMES, 1, 2, 8.0, 3, 0.0, ETF_DIM, head="frozen_random", words="with_padding")
+LIKE = ModelConfig(FRAMES, 1, 2, 8.0, 3, 0.0, ETF_DIM, head="frozen_random", words="with_padding")
 CONFIG = tiny_clip().config.to_dict()
 PAIRS, CATEGORIES, EXPERTS, UPDATES = 3, 6, 3, 10
 SIZE = 0.05

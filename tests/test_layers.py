@@ -9,6 +9,7 @@ GROUND = {
     "code_map",
     "errors",
     "item_cache",
+    "formats",
     "machine",
     "params",
     "presets",

@@ -1,7 +1,7 @@
 """A random three-layer CLIP, adapters that do something, and the features of a task, all made of nothing."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from structalign.learning.settings import Settings
 from structalign.learning.start import begin
 from structalign.learning.training import TaskTrainer
 from structalign.model.backbone import Clip, Tokens
-from structalign.model.checkpoint import Config, save_checkpoint
+from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.features import (
     CENTRE,
     Captions,
@@ -28,7 +28,7 @@ from structalign.model.features import (
     write_view,
 )
 from structalign.model.inputs import videos_for
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
 from structalign.sections.losses import Contrastive, Crp, Etf, LossSection, Pseudo
@@ -58,8 +58,8 @@ def tiny_model(
     tasks: int = 1, frozen: int = 1, experts: int = 3, dropout: float = 0.0, words: str = "strict"
 ) -> VideoText:
     """Fresh adapters after `tasks` task prototypes, in eval mode."""
-    shape = Shape(FRAMES, frozen, rank=2, alpha=8.0, experts=experts, dropout=dropout, etf_dim=ETF_DIM, words=words)
-    model = VideoText(tiny_clip(), shape, seed=0)
+    config = ModelConfig(FRAMES, frozen, 2, 8.0, experts, dropout, ETF_DIM, words=words)
+    model = VideoText(tiny_clip(), config, seed=0)
     for task in range(tasks):
         model.add_task_prototype("tiny", task)
     with torch.no_grad():
@@ -152,7 +152,7 @@ def begin_task(folder: Path, method: str, number: int, act: Settings | None = No
     """Task `number` as the train stage begins it, on from the checkpoint `folder`/<number - 1>."""
     if number == 1 and not (folder / "0").exists():
         (folder / "0").mkdir(parents=True)
-        save_checkpoint(folder / "0", Config("tiny"), {}, {})
+        save_checkpoint(folder / "0", CheckpointConfig("tiny"), {}, {})
     held, chosen, act = folder / f"features{number}", load_method(method), act or settings(number)
     features = Features(held) if held.exists() else write_features(held, first=2 * (number - 1))
     model, memory = begin(tiny_clip(), folder / str(number - 1), chosen, act, number, FRAMES)
@@ -166,8 +166,8 @@ def finish_task(folder: Path, trainer: TaskTrainer) -> TaskTrainer:
     trainer.fit(lambda row: None)
     out, number = folder / str(trainer.number), trainer.number
     out.mkdir()
-    shape, tasks = asdict(trainer.model.shape), [f"t{task:02d}" for task in range(1, number + 1)]
-    config = Config("tiny", "tiny", tasks=tasks, shape=shape, comparison=trainer.method.comparison)
+    tasks, similarity = [f"t{task:02d}" for task in range(1, number + 1)], trainer.method.similarity
+    config = CheckpointConfig("tiny", "tiny", tasks=tasks, model=trainer.model.config, similarity=similarity)
     save_checkpoint(out, config, trainer.model.adapter_state(), trainer.remember(2).tensors())
     return trainer
 

@@ -1,6 +1,5 @@
 """`structalign import-released FILE`: a checkpoint folder from a file of the authors' released code."""
 
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -44,12 +43,12 @@ def import_released(
 
     from structalign.errors import UserError
     from structalign.model.backbone import load_clip
-    from structalign.model.checkpoint import Config, save_checkpoint
+    from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
     from structalign.model.released_names import from_released, read_released
-    from structalign.model.video_text import Shape
+    from structalign.model.video_text import ModelConfig
     from structalign.store import whole_folder
 
-    like = Shape(frames, vision_frozen, 0, alpha, 0, 0.1, 0, head="frozen_random", words=words.value)
+    like = ModelConfig(frames, vision_frozen, 0, alpha, 0, 0.1, 0, head="frozen_random", words=words.value)
     state = read_released(file)
     model, kept = from_released(state, load_clip(resolve(backbone)), like, str(file))
     learned = len(model.task_prototypes) if tasks is None else tasks
@@ -60,9 +59,9 @@ def import_released(
     known = read_tasks() if TASKS.exists() else {}
     keys = list(known)[:learned] if len(known) >= learned else [f"t{number:02d}" for number in range(1, learned + 1)]
     chosen = {key: known[key] for key in keys if key in known}
-    config = Config(backbone, "structalign_released", 0, keys, category_ids(chosen), asdict(model.shape))
+    config = CheckpointConfig(backbone, "structalign_released", 0, keys, category_ids(chosen), model.config)
     with whole_folder(out) as folder:
         save_checkpoint(folder, config, model.adapter_state(), {})
         save_file({name: tensor.contiguous() for name, tensor in kept.items()}, folder / KEPT)
-    experts = counted(model.shape.experts, "expert")
-    typer.echo(f"{out}: {counted(learned, 'task')}, {experts} of rank {model.shape.rank}")
+    experts = counted(model.config.experts, "expert")
+    typer.echo(f"{out}: {counted(learned, 'task')}, {experts} of rank {model.config.rank}")

@@ -49,7 +49,7 @@ class TextTower(nn.Module):
 
 def recordable(model: VideoText) -> bool:
     """Whether the model's towers may be recorded."""
-    return model.shape.reads == "states" and not model.moes() and not model.clip.recompute
+    return model.config.input_kind == "states" and not model.moes() and not model.clip.recompute
 
 
 def record_frames(model: VideoText, states: Tensor, precision: str, rows: int) -> Recorded:

@@ -78,10 +78,10 @@ def no_end(task: Task) -> None:
 class Method:
     """What is trained, and how.
 
-    builds: parts around CLIP (`model.video_text`); queries are routed per task where a part routes.
+    builds: modules around CLIP (`model.video_text`); queries are routed per task where a module routes.
     trains: groups of parameters that learn.
-    reads: what a video comes as, and so from which depth the vision tower runs.
-    comparison: what a video is stored as and how it is scored, a row of `search.heads`.
+    input_kind: what a video comes as, and so from which depth the vision tower runs.
+    similarity: what a video is stored as and how it is scored, a head of `search.heads`.
     scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
     optimiser: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
     update_memory: the memory after a task, which brought so many categories.
@@ -91,8 +91,8 @@ class Method:
 
     builds: tuple[str, ...] = ("fusion", "lora")
     trains: tuple[str, ...] = ("fusion", "alpha", "lora", "router", "task_prototypes")
-    reads: str = "states"
-    comparison: str = "fused"
+    input_kind: str = "states"
+    similarity: str = "fused"
     scale: Scale = configured_scale
     terms: tuple[Term, ...] = (CONTRASTIVE,)
     optimiser: Callable[[VideoText, tuple[str, ...], int, Shared, Phase], Optimizer] = optimiser

@@ -1,4 +1,4 @@
-"""What a task begins with: the model and memory of the checkpoint before, or a method's parts at the identity."""
+"""What a task begins with: the model and memory of the checkpoint before, or a method's modules at the identity."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from structalign.learning.settings import Settings
 from structalign.model.backbone import Clip, load_clip
 from structalign.model.checkpoint import build_model, load_memory, read_config
 from structalign.model.device import asked, prepare_device
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 from structalign.sections.losses import Etf
 
 
@@ -68,10 +68,10 @@ def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[
     return model, empty_memory(vertices(etf.vertices, etf.dim, etf.room, etf.seed), clip.embedding_dim)
 
 
-def shape_of(method: Method, settings: Settings, frames: int) -> Shape:
+def shape_of(method: Method, settings: Settings, frames: int) -> ModelConfig:
     """What `method` builds around CLIP for videos of `frames` frames."""
     adapters, etf = settings.adapters, settings[Etf]
-    return Shape(
+    return ModelConfig(
         frames=frames,
         vision_frozen=settings.backbone.vision_frozen,
         rank=adapters.rank,
@@ -79,8 +79,8 @@ def shape_of(method: Method, settings: Settings, frames: int) -> Shape:
         experts=adapters.experts,
         dropout=adapters.dropout,
         etf_dim=etf.dim,
-        parts=method.builds,
-        reads=method.reads,
+        modules=method.builds,
+        input_kind=method.input_kind,
         head=etf.head,
         words=adapters.words,
     )

@@ -77,7 +77,7 @@ class Task:
         number: int,
         settings: Settings,
         device: torch.device,
-        comparison: SimilarityHead,
+        similarity: SimilarityHead,
         scale: Scale,
     ):
         self.model = model.to(device)
@@ -87,7 +87,7 @@ class Task:
         self.number = number
         self.settings = settings
         self.device = device
-        self.comparison = comparison
+        self.similarity = similarity
         self.scale = scale
         self.adjustment = self._logit_adjustment() if settings[Contrastive].logit_adjustment > 0 else None
         self.teacher: Teacher | None = None
@@ -97,7 +97,7 @@ class Task:
         self._recorded_frames: dict[int, Recorded] = {}  # by the id of the model
         self._recorded_text: Recorded | None = None
         self._frozen_text: TextEmbeddings | None = None
-        if model.text_map is not None and model.shape.words == "strict":
+        if model.text_map is not None and model.config.words == "strict":
             self._frozen_text = self.frozen_captions()
 
     def epoch(self, epoch: int) -> Pairs:
@@ -134,7 +134,7 @@ class Task:
         """
         self.model.eval()
         tokens = self.captions.tokens if tokens is None else tokens
-        once = self.features.views and self.model.shape.words == "strict"
+        once = self.features.views and self.model.config.words == "strict"
         model = self.model if once else self.model.frozen_copy()
         self._seers = [] if self.features.views else [model]
         return Teacher(self._seen_by(model), self._read_by(model, tokens, task), tokens)
@@ -152,7 +152,7 @@ class Task:
         return see
 
     def _read_by(self, model: VideoText, tokens: Tokens, task: int) -> Callable[[Tensor], TextEmbeddings]:
-        if model.shape.words == "strict":
+        if model.config.words == "strict":
             known = encode_queries(model, tokens, task, self.device)
             return lambda rows: known[rows].to(self.device)
 
@@ -230,7 +230,7 @@ class Task:
         states, _ = self.read(pairs)
         for model in [self.model, *self._seers]:
             self._recorded_frames[id(model)] = record_frames(model, states, precision, rows)
-        if self._frozen_text is None and self.model.shape.words == "strict" and len(pairs.caption) == rows:
+        if self._frozen_text is None and self.model.config.words == "strict" and len(pairs.caption) == rows:
             every = self.captions.tokens
             tokens, longest = every[pairs.caption].to(self.device), int(every.eot.max()) + 1
             self._recorded_text = record_text(self.model, tokens, self.number, longest)
@@ -267,7 +267,7 @@ class Task:
         """[B, B'] logits of each similarity that is trained (`SimilarityHead.trained`): that of sentences beside
         word-frame similarity only where `contrastive.sentence_weight` is above 0."""
         scale, both = self.temperature(), self.settings[Contrastive].sentence_weight > 0
-        return [scale * kind for kind in self.comparison.trained(self.model, text, frames, both)]
+        return [scale * kind for kind in self.similarity.trained(self.model, text, frames, both)]
 
     def weighed(self, values: list[Tensor]) -> Tensor:
         """A loss on the first similarity plus `contrastive.sentence_weight` times that on the second."""

@@ -40,8 +40,8 @@ class TaskTrainer(Task):
         settings: Settings,
         device: torch.device,
     ):
-        comparison = HEADS[method.comparison]
-        super().__init__(model, features, memory, number, settings, device, comparison, method.scale)
+        similarity = HEADS[method.similarity]
+        super().__init__(model, features, memory, number, settings, device, similarity, method.scale)
         self.method = method
         self.experts = self.model.experts()  # once: to walk through all modules takes longer than a layer
         self.terms = [term for term in method.terms if term.acts(self)]

@@ -3,56 +3,85 @@
 It names its backbone; `checkpoints/t00`, before any task, is the frozen CLIP with no adapters.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from structalign.errors import UserError
+from structalign.formats import CHECKPOINT_FORMAT, format_of
 from structalign.model.backbone import Clip
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 from structalign.store import digest, read_json, write_json
 
 
 @dataclass(frozen=True)
-class Config:
-    """backbone: its name in params.yaml; tasks: keys learned so far; categories: global id by name; comparison:
-    how captions and videos are compared, a row of `search.heads`."""
+class CheckpointConfig:
+    """backbone: its name in params.yaml; tasks: keys learned so far; categories: global id by name; model: None for
+    frozen CLIP; similarity: how captions and videos are compared, a head of `search.heads`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # ModelConfig's, too
 
     backbone: str
     method: str | None = None
     seed: int = 0
     tasks: list[str] = field(default_factory=list)
     categories: dict[str, int] = field(default_factory=dict)
-    shape: dict[str, Any] | None = None
-    comparison: str = "fused"
+    model: ModelConfig | None = None
+    similarity: str = "fused"
     trained_parameters: int = 0
     remembered_bytes: int = 0
 
 
-def read_config(folder: Path) -> Config:
-    """The config of a checkpoint folder; a folder without one is a `UserError`."""
+def read_config(folder: Path) -> CheckpointConfig:
+    """The config of a checkpoint folder; a folder without one, or of a newer format, is a `UserError`."""
+    values, format = _read_values(folder)
+    fields = _from_format_1(values) if format == 1 else {name: values[name] for name in values if name != "format"}
+    try:
+        return TypeAdapter(CheckpointConfig).validate_python(fields)
+    except ValidationError as error:
+        wrong = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(
+            f"{folder / 'config.json'} is not a checkpoint's config (see `{wrong}`): name a folder that `dvc repro` "
+            "wrote."
+        ) from None
+
+
+def _read_values(folder: Path) -> tuple[dict[str, Any], int]:
+    """What config.json holds, and its format."""
     path = folder / "config.json"
     if not path.exists():
         raise UserError(
             f"{folder} is no checkpoint: it has no config.json (`dvc repro` makes checkpoints/t01, t02, …)."
         )
     values = read_json(path)
-    try:
-        if values.get("shape"):
-            values["shape"]["parts"] = tuple(values["shape"]["parts"])
-        return Config(**values)
-    except (KeyError, TypeError):
-        raise UserError(f"{path} is not a checkpoint's config: name a folder that `dvc repro` wrote.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a checkpoint's config: name a folder that `dvc repro` wrote.")
+    return values, format_of(path, values, CHECKPOINT_FORMAT)
 
 
-def build_model(clip: Clip, config: Config, folder: Path) -> VideoText | None:
+def _from_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config from before it had a format number, under the names of format 2."""
+    renamed = {"comparison": "similarity", "shape": "model", "parts": "modules", "reads": "input_kind"}
+
+    def with_new_names(fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {renamed.get(name, name): value for name, value in fields.items() if name != "format"}
+
+    fields = with_new_names(values)
+    if isinstance(fields.get("model"), dict):
+        fields["model"] = with_new_names(fields["model"])
+    return fields
+
+
+def build_model(clip: Clip, config: CheckpointConfig, folder: Path) -> VideoText | None:
     """The model of a checkpoint, in eval mode, or None where it has no adapters: frozen CLIP."""
-    if config.shape is None:
+    if config.model is None:
         return None
-    model = VideoText(clip, Shape(**config.shape), config.seed)
+    model = VideoText(clip, config.model, config.seed)
     if not (folder / "adapters.safetensors").exists():
         raise UserError(f"{folder} lacks adapters.safetensors: `dvc checkout {folder}` restores it.")
     state = load_file(folder / "adapters.safetensors")
@@ -65,9 +94,11 @@ def build_model(clip: Clip, config: Config, folder: Path) -> VideoText | None:
     return model.eval()
 
 
-def save_checkpoint(folder: Path, config: Config, adapters: dict[str, Tensor], memory: dict[str, Tensor]) -> None:
+def save_checkpoint(
+    folder: Path, config: CheckpointConfig, adapters: dict[str, Tensor], memory: dict[str, Tensor]
+) -> None:
     """Write a checkpoint into the existing `folder`."""
-    write_json(folder / "config.json", asdict(config))
+    write_json(folder / "config.json", {"format": CHECKPOINT_FORMAT, **asdict(config)})
     if adapters:
         save_file({name: tensor.contiguous() for name, tensor in adapters.items()}, folder / "adapters.safetensors")
     if memory:
@@ -84,10 +115,13 @@ def fingerprint(folder: Path) -> str:
 def load_memory(folder: Path) -> dict[str, Tensor]:
     """What a checkpoint remembers; empty for one that learned nothing."""
     path = folder / "memory.safetensors"
-    return load_file(path) if path.exists() else {}
+    tensors = load_file(path) if path.exists() else {}
+    if _read_values(folder)[1] == 1:  # held what the task prior needs, which is beside the galleries now
+        return {name: tensor for name, tensor in tensors.items() if not name.startswith("caption_")}
+    return tensors
 
 
-def model_card(config: Config) -> str:
+def model_card(config: CheckpointConfig) -> str:
     """A short description of a checkpoint for whoever finds it."""
     categories = "\n".join(f"- {name}" for name in config.categories)
     return (

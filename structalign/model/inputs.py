@@ -132,8 +132,8 @@ def videos_for(
 ) -> Videos:
     """The videos of a split as `model` reads them; `flip` and `seed` are those of the training views."""
     pixels = Pixels(features, frames, model.clip.image_size, statistics, flip, seed, device)
-    if model.shape.reads == "pixels":
+    if model.config.input_kind == "pixels":
         return pixels
-    made = Embeddings(features, model.clip, model.shape.vision_frozen, device)
-    cached = made if model.shape.reads == "embeddings" else features
+    made = Embeddings(features, model.clip, model.config.vision_frozen, device)
+    cached = made if model.config.input_kind == "embeddings" else features
     return cached if features.views else Fresh(pixels, cached, model)

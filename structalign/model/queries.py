@@ -40,7 +40,7 @@ def encode_as_tasks(
     def encode(rows: Tokens, routed_as: Tensor) -> TextEmbeddings:
         return model.encode_text(rows, routed_as)
 
-    if model.shape.words == "with_padding":
+    if model.config.words == "with_padding":
         return [
             _joined(tokens, [(rows, encode(tokens[rows].to(device), torch.full((len(rows),), task)))
                              for rows in _in_order(tokens)])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from structalign.errors import UserError
 from structalign.model.adapters import FrameFusionAttention
 from structalign.model.backbone import Clip, empty_clip
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 
 State = Mapping[str, Tensor]
 
@@ -86,7 +86,7 @@ def clip_of(state: State, config: Mapping[str, Any], source: str = "the state di
     return clip
 
 
-def shape_of(state: State, like: Shape, source: str = "the state dict") -> Shape:
+def config_of(state: State, like: ModelConfig, source: str = "the state dict") -> ModelConfig:
     """`like` with what a released state dict says itself: rank, experts and the dimension of ETF space."""
     first = f"{PREFIX}text_model.encoder.layers.0.self_attn.q_lora"
     needed = (f"{first}.lora_A.weight", f"{first}.lora_Bs.0.weight", "etf_proj1.weight")
@@ -98,24 +98,24 @@ def shape_of(state: State, like: Shape, source: str = "the state dict") -> Shape
 
 
 def from_released(
-    state: State, clip: Clip, like: Shape, source: str = "the state dict"
+    state: State, clip: Clip, like: ModelConfig, source: str = "the state dict"
 ) -> tuple[VideoText, dict[str, Tensor]]:
     """The model of a released state dict around its backbone `clip`, in eval mode, and the tensors it has no place for.
 
     like: frames, vision_frozen, alpha, dropout, head and words, which a file doesn't say. Unknown, missing and wrongly
     shaped names, and a backbone with other weights, are a `UserError`.
     """
-    shape = shape_of(state, like, source)
+    config = config_of(state, like, source)
     backbone = {PREFIX + name: tensor for name, tensor in clip.model.state_dict().items()}
     positions = position_ids(clip)
-    model = VideoText(clip, shape, seed=0).to(backbone[LOGIT_SCALE].dtype)
+    model = VideoText(clip, config, seed=0).to(backbone[LOGIT_SCALE].dtype)
     for _ in range(sum(name.startswith(f"{PREFIX}text_model.task_prototype.") for name in state)):
         model.add_task_prototype("released")
-    ours = {name: released_name(name, shape.vision_frozen) for name, _ in model.named_parameters()}
+    ours = {name: released_name(name, config.vision_frozen) for name, _ in model.named_parameters()}
     parameters = dict(model.named_parameters())
     expected = {released: tuple(parameters[name].shape) for name, released in ours.items()}
-    spare = {name: tuple(tensor.shape) for name, tensor in idle_fusion(clip, shape.vision_frozen).items()}
-    heads = {name: (shape.etf_dim, clip.embedding_dim) for name in HEADS.values() if name not in expected}
+    spare = {name: tuple(tensor.shape) for name, tensor in idle_fusion(clip, config.vision_frozen).items()}
+    heads = {name: (config.etf_dim, clip.embedding_dim) for name in HEADS.values() if name not in expected}
     given = {name: tensor for name, tensor in state.items() if name not in positions}
     _refuse_misfits(given, expected | spare | heads, source)
     other = [
@@ -137,10 +137,10 @@ def to_released(model: VideoText, kept: State) -> dict[str, Tensor]:
 
     Without it fusion parameters of inactive layers are as new, and the temperature is the backbone's.
     """
-    frozen = model.shape.vision_frozen
-    if set(model.shape.parts) != {"fusion", "lora"}:
+    frozen = model.config.vision_frozen
+    if set(model.config.modules) != {"fusion", "lora"}:
         raise UserError(
-            f"the released names have no place for a model of {', '.join(model.shape.parts) or 'no parts'}."
+            f"the released names have no place for a model of {', '.join(model.config.modules) or 'no modules'}."
         )
     state = {
         released_name(name, frozen): tensor.detach().cpu().clone() for name, tensor in model.named_parameters()

@@ -1,7 +1,7 @@
-"""Video-text model: CLIP, the parts that a method builds around it, and an ETF head (method, section 2).
+"""Video-text model: CLIP, the modules that a method builds around it, and an ETF head (method, section 2).
 
-Parts: `fusion` in the vision tower, `lora` in the text tower (the method's own), `moe` beside the MLPs of both, `tower`
-(all of CLIP's weights learn), `pooling` (text-conditioned), `maps` (over frozen embeddings).
+Modules: `fusion` in the vision tower, `lora` in the text tower (the method's own), `moe` beside the MLPs of both,
+`tower` (all of CLIP's weights learn), `pooling` (text-conditioned), `maps` (over frozen embeddings).
 
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, D embedding.
 """
@@ -26,11 +26,11 @@ Wrapper = FrameFusionAttention | Experts | ResidualMap
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelConfig:
     """What is built around CLIP, and which tokens are words; saved in every checkpoint's config.
 
-    reads: what a video comes as: `pixels` [N, 3, S, S], `states` after the frozen prefix [N, T, W], or frozen CLIP's
-    `embeddings` [N, D].
+    input_kind: what a video comes as: `pixels` [N, 3, S, S], `states` after the frozen prefix [N, T, W], or frozen
+    CLIP's `embeddings` [N, D].
     """
 
     frames: int
@@ -40,8 +40,8 @@ class Shape:
     experts: int
     dropout: float
     etf_dim: int
-    parts: tuple[str, ...] = ("fusion", "lora")
-    reads: str = "states"
+    modules: tuple[str, ...] = ("fusion", "lora")
+    input_kind: str = "states"
     head: str = "shared"
     words: str = "strict"
 
@@ -95,49 +95,49 @@ class TextEmbeddings:
 class VideoText(nn.Module):
     """CLIP and what is built around it. Only what may learn is saved: see `adapter_state`."""
 
-    def __init__(self, clip: Clip, shape: Shape, seed: int):
+    def __init__(self, clip: Clip, config: ModelConfig, seed: int):
         super().__init__()
         self.clip = clip
-        self.shape = shape
+        self.config = config
         self.routing = Routing()
         self.frame_routing = Routing()
         self.task_prototypes = nn.ParameterList()
-        self.head = EtfHead(clip.embedding_dim, shape.etf_dim, shape.head)
-        self.pool = TextPool(clip.embedding_dim) if "pooling" in shape.parts else None
-        self.text_map = ResidualMap(clip.embedding_dim) if "maps" in shape.parts else None
-        self.video_map = ResidualMap(clip.embedding_dim) if "maps" in shape.parts else None
-        tuned = clip.model.parameters() if "tower" in shape.parts else ()
+        self.head = EtfHead(clip.embedding_dim, config.etf_dim, config.head)
+        self.pool = TextPool(clip.embedding_dim) if "pooling" in config.modules else None
+        self.text_map = ResidualMap(clip.embedding_dim) if "maps" in config.modules else None
+        self.video_map = ResidualMap(clip.embedding_dim) if "maps" in config.modules else None
+        tuned = clip.model.parameters() if "tower" in config.modules else ()
         self._pretrained = [p.detach().clone() for p in tuned]
-        if "fusion" in shape.parts:
+        if "fusion" in config.modules:
             self._build_fusion()
-        if "lora" in shape.parts:
+        if "lora" in config.modules:
             self._build_lora(seed)
-        if "moe" in shape.parts:
-            self._build_moe(clip.vision_layers, self.frame_routing, shape.vision_frozen, seed, "vision")
+        if "moe" in config.modules:
+            self._build_moe(clip.vision_layers, self.frame_routing, config.vision_frozen, seed, "vision")
             self._build_moe(clip.text_layers, self.routing, 0, seed, "text")
 
     def _build_fusion(self) -> None:
         for index, layer in enumerate(self.clip.vision_layers):
-            if index >= self.shape.vision_frozen:
-                layer.self_attn = FrameFusionAttention(cast(nn.Module, layer.self_attn), index, self.shape.frames)
+            if index >= self.config.vision_frozen:
+                layer.self_attn = FrameFusionAttention(cast(nn.Module, layer.self_attn), index, self.config.frames)
 
     def _build_lora(self, seed: int) -> None:
-        shape = self.shape
+        config = self.config
         for index, layer in enumerate(self.clip.text_layers):
             attention = cast(nn.Module, layer.self_attn)
             for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
                 linear = cast(nn.Linear, getattr(attention, name))
-                mixture = LoraMixture(linear, self.routing, shape.rank, shape.alpha, shape.experts, shape.dropout)
+                mixture = LoraMixture(linear, self.routing, config.rank, config.alpha, config.experts, config.dropout)
                 mixture.initialise(seed, "lora", index, name)
                 setattr(attention, name, mixture)
 
     def _build_moe(self, layers: nn.ModuleList, routing: Routing, first: int, seed: int, tower: str) -> None:
-        shape = self.shape
+        config = self.config
         self.clip.recompute = False  # experts count their choices in the forward pass: it must not run twice
         for index, layer in enumerate(layers):
             if index >= first:
                 mlp, width = cast(nn.Module, layer.mlp), cast(int, cast(nn.Module, layer.self_attn).embed_dim)
-                moe = MoeMlp(mlp, routing, width, shape.rank, shape.alpha, shape.experts, shape.dropout)
+                moe = MoeMlp(mlp, routing, width, config.rank, config.alpha, config.experts, config.dropout)
                 moe.initialise(seed, "moe", tower, index)
                 layer.mlp = moe
 
@@ -203,13 +203,15 @@ class VideoText(nn.Module):
     @torch.no_grad()
     def inputs(self, pixels: Tensor) -> Tensor:
         """[N, 3, S, S] normalised pixels of a video -> what `encode_frames` takes of it, without a batch."""
-        if self.shape.reads == "pixels":
+        if self.config.input_kind == "pixels":
             return pixels
-        states = self.clip.vision_prefix(pixels, self.shape.vision_frozen)
-        return states if self.shape.reads == "states" else self.clip.vision_suffix(states, self.shape.vision_frozen)
+        states = self.clip.vision_prefix(pixels, self.config.vision_frozen)
+        if self.config.input_kind == "states":
+            return states
+        return self.clip.vision_suffix(states, self.config.vision_frozen)
 
     def encode_frames(self, videos: Tensor) -> Tensor:
-        """[B, N, ...] videos as `shape.reads` says -> [B, N, D] raw frame embeddings, as the newest task."""
+        """[B, N, ...] videos as `config.input_kind` says -> [B, N, D] raw frame embeddings, as the newest task."""
         count, frames = videos.shape[:2]
         if self.video_map is not None:
             mapped: Tensor = self.video_map(videos)
@@ -217,8 +219,8 @@ class VideoText(nn.Module):
         flat = videos.flatten(0, 1)
         newest = torch.full((len(flat),), len(moes[0].routers) if (moes := self.moes()) else 1, device=flat.device)
         self.frame_routing.set(newest, torch.zeros_like(newest), newest[:, None])
-        depth = self.shape.vision_frozen
-        if self.shape.reads == "pixels":
+        depth = self.config.vision_frozen
+        if self.config.input_kind == "pixels":
             flat, depth = self.clip.vision_prefix(flat, 0), 0
         return self.clip.vision_suffix(flat, depth).view(count, frames, -1)
 
@@ -234,12 +236,12 @@ class VideoText(nn.Module):
         """As `encode_text`, with the task prototype [R, W] of each caption given."""
         first_alone = bool((tasks == 1).all())
         self.routing.set(tasks.to(tokens.eot.device), tokens.eot, prototypes, first_alone)
-        padding = self.shape.words == "with_padding"
+        padding = self.config.words == "with_padding"
         return self.text_of(tokens, self.clip.text(tokens, padding_mask=padding))
 
     def text_of(self, tokens: Tokens, embeddings: Tensor) -> TextEmbeddings:
         """What the raw embeddings [R, L, D] of all tokens say of the captions."""
-        padding = self.shape.words == "with_padding"
+        padding = self.config.words == "with_padding"
         mask = tokens.words_with_padding() if padding else tokens.word_mask()
         rows = torch.arange(len(tokens.eot), device=tokens.eot.device)
         return self.map_text(TextEmbeddings(embeddings, mask, embeddings[rows, tokens.eot]))

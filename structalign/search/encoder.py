@@ -9,7 +9,7 @@ from torch import Tensor
 
 from structalign.console import track
 from structalign.model.backbone import Clip, Tokens, load_clip
-from structalign.model.checkpoint import Config, build_model, read_config
+from structalign.model.checkpoint import CheckpointConfig, build_model, read_config
 from structalign.model.features import Videos
 from structalign.model.queries import encode_as_tasks, encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
@@ -52,9 +52,9 @@ class Encoder:
         ])  # fmt: skip
 
 
-def load_encoder(checkpoint: Path, backbone: Path, device: torch.device) -> tuple[Encoder, Config]:
+def load_encoder(checkpoint: Path, backbone: Path, device: torch.device) -> tuple[Encoder, CheckpointConfig]:
     """The encoder of a checkpoint folder around the CLIP in `backbone`, and the checkpoint's config."""
     config, clip = read_config(checkpoint), load_clip(backbone, device)
     model = build_model(clip, config, checkpoint)
     (clip if model is None else model).to(device)
-    return Encoder(clip, model, HEADS[config.comparison], device), config
+    return Encoder(clip, model, HEADS[config.similarity], device), config

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT, format_of
 from structalign.search.signal import states
 from structalign.store import digest, read_json, write_json
 
@@ -54,12 +55,21 @@ def write_index(path: Path, previous: Path, task: str, folder: Path, encoder: st
     them (`model.checkpoint.fingerprint`)."""
     files = {file.name: digest(file) for file in sorted(folder.iterdir())}
     entry = {"task": task, "folder": folder.as_posix(), "files": files, "encoder": encoder}
-    write_json(path, {"galleries": [*read_json(previous)["galleries"], entry]})
+    write_json(path, {"format": INDEX_FORMAT, "galleries": [*_entries(previous), entry]})
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The entries of an index; one of another format is a `UserError`."""
+    values = read_json(path)
+    if format_of(path, values, INDEX_FORMAT) < INDEX_FORMAT:
+        raise UserError(f"{path} was written by an older version of structalign: `dvc repro` makes it anew.")
+    entries: list[dict[str, Any]] = values["galleries"]
+    return entries
 
 
 def newest_encoder(path: Path) -> str | None:
     """The fingerprint of the checkpoint that encoded the last gallery of an index; None if it has none."""
-    return next((str(entry.get("encoder")) for entry in reversed(read_json(path)["galleries"])), None)
+    return next((str(entry.get("encoder")) for entry in reversed(_entries(path))), None)
 
 
 class Index:
@@ -70,7 +80,7 @@ class Index:
 
     def __init__(self, path: Path):
         self.path = path
-        self.entries: list[dict[str, Any]] = read_json(path)["galleries"]
+        self.entries = _entries(path)
         for entry in self.entries:
             for name, expected in entry["files"].items():
                 file = Path(entry["folder"], name)

@@ -13,7 +13,7 @@ from structalign.data.pretrained import resolve
 from structalign.data.video import BrokenVideo, decode
 from structalign.errors import UserError
 from structalign.model.backbone import Tokeniser, pixel_statistics
-from structalign.model.checkpoint import Config, read_config
+from structalign.model.checkpoint import CheckpointConfig, read_config
 from structalign.model.device import prepare_device
 from structalign.model.video_text import TextEmbeddings
 from structalign.model.views import normalised_view
@@ -30,7 +30,7 @@ ZERO_SHOT_FRAMES = 8  # what a checkpoint without adapters samples: CLIP has no 
 class Retriever:
     """A checkpoint, ready to use."""
 
-    config: Config
+    config: CheckpointConfig
     encoder: Encoder
     tokeniser: Tokeniser
     pixels: tuple[Tensor, Tensor]
@@ -38,7 +38,7 @@ class Retriever:
     @property
     def frames(self) -> int:
         """Frames N that a video is sampled at."""
-        return self.encoder.model.shape.frames if self.encoder.model is not None else ZERO_SHOT_FRAMES
+        return self.encoder.model.config.frames if self.encoder.model is not None else ZERO_SHOT_FRAMES
 
     def encode_text(self, texts: Sequence[str], task: int | None = None) -> TextEmbeddings:
         """Words [R, L, D], mask [R, L] and sentences [R, D]; `task` (1-based, the newest if None) routes them.

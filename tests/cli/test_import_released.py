@@ -15,7 +15,7 @@ from structalign.data.tasks import deal, write_tasks
 from structalign.errors import UserError
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.released_names import to_released
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def released() -> dict[str, Tensor]:
-    model = VideoText(tiny_clip(), Shape(FRAMES, 1, 2, 8.0, 3, 0.1, ETF_DIM, head="frozen_random"), 0)
+    model = VideoText(tiny_clip(), ModelConfig(FRAMES, 1, 2, 8.0, 3, 0.1, ETF_DIM, head="frozen_random"), 0)
     for task in range(2):
         model.add_task("tiny", task)
     return {name: x.contiguous() for name, x in to_released(shaken(model), {}).items()}
@@ -51,7 +51,7 @@ def test_an_imported_file_is_a_checkpoint(project: Path) -> None:
     folder = project / "checkpoints/t02"
     model = build_model(tiny_clip(), read_config(folder), folder)
     assert model is not None
-    assert (model.shape.words, model.shape.head) == ("with_padding", "frozen_random")
+    assert (model.config.words, model.config.head) == ("with_padding", "frozen_random")
 
 
 @pytest.mark.parametrize("name", ["back.safetensors", "back.pth"])

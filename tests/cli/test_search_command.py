@@ -8,6 +8,7 @@ from command import structalign
 from structalign.cli.search import last_learned
 from structalign.data.tasks import Task, category_ids, deal, write_tasks
 from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT
 from structalign.store import write_json
 
 OWN = deal(["cats", "dogs", "fish"], 3)
@@ -27,7 +28,7 @@ def learn(categories: list[str], first: int = 1) -> None:
             until = dict(list(tasks.items())[:number])
             config = {"tasks": list(until), "categories": category_ids(until)}
             write_json(Path("checkpoints", key, "config.json"), config)
-            write_json(Path("work/index", f"{key}.json"), {"galleries": []})
+            write_json(Path("work/index", f"{key}.json"), {"format": INDEX_FORMAT, "galleries": []})
 
 
 def test_the_last_task_that_was_learned_is_searched() -> None:
@@ -63,7 +64,7 @@ def test_the_same_categories_dealt_otherwise_are_another_tasks_yaml() -> None:
         write_json(
             Path("checkpoints", key, "config.json"), {"tasks": ["t01", "t02"][: int(key[1:])], "categories": ids}
         )
-        write_json(Path("work/index", f"{key}.json"), {"galleries": []})
+        write_json(Path("work/index", f"{key}.json"), {"format": INDEX_FORMAT, "galleries": []})
     with pytest.raises(UserError, match="another tasks"):
         last_learned({"t01": Task.numbered(1, ["cats"]), "t02": Task.numbered(2, ["dogs", "fish"])})
 
@@ -100,6 +101,6 @@ def test_a_task_that_tasks_yaml_lacks_is_told() -> None:
 def test_videos_that_another_model_encoded_are_not_searched() -> None:
     """`dvc repro` was stopped between training and embedding."""
     learn(["cats"])
-    write_json(Path("work/index/t01.json"), {"galleries": [{"task": "t01", "encoder": "0"}]})
+    write_json(Path("work/index/t01.json"), {"format": INDEX_FORMAT, "galleries": [{"task": "t01", "encoder": "0"}]})
     code, said = structalign("search", "a cat")
     assert (code, "videos that another model than checkpoints/t01 encoded: run `dvc repro`" in said) == (1, True)

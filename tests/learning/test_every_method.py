@@ -36,7 +36,7 @@ def similarities(model: VideoText, trainer: TaskTrainer) -> dict[str, Tensor]:
     """All captions against all videos of the trainer's task, as retrieval stores and scores them."""
     with torch.inference_mode():
         states = [trainer.features.states(i) for i in range(len(trainer.features))]
-        head = HEADS[trainer.method.comparison]
+        head = HEADS[trainer.method.similarity]
         stored = head.store(torch.cat([model.encode_frames(state[None]) for state in states]))
         text = encode_queries(model, trainer.captions.tokens, trainer.number, CPU)
         return score(Comparison(text, text, stored, head, model), {})

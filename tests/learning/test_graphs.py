@@ -10,7 +10,7 @@ from torch import nn
 from structalign.learning.batches import Pairs, batches
 from structalign.learning.graphs import FrameTower, TextTower, filled, recordable
 from structalign.learning.training import TaskTrainer
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def _derived_alike(one: TaskTrainer, other: TaskTrainer) -> bool:
 
 def test_what_counts_or_recomputes_in_its_forward_pass_is_not_recorded() -> None:
     assert recordable(tiny_model())
-    shape = Shape(FRAMES, 1, rank=2, alpha=8.0, experts=3, dropout=0.0, etf_dim=20, parts=("moe",))
+    shape = ModelConfig(FRAMES, 1, rank=2, alpha=8.0, experts=3, dropout=0.0, etf_dim=20, modules=("moe",))
     assert not recordable(VideoText(tiny_clip(), shape, seed=0))
     model = tiny_model()
     model.clip.recompute = True

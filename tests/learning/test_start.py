@@ -1,6 +1,6 @@
 """The options of what a chain begins with: head, vertices, fusion projections."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from structalign.learning.memory import Memory
 from structalign.learning.optimiser import optimiser
 from structalign.learning.settings import Settings
 from structalign.learning.start import begin, build
-from structalign.model.checkpoint import Config, save_checkpoint
+from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.video_text import VideoText
 from structalign.sections.losses import Etf
 
@@ -79,8 +79,7 @@ def test_an_identity_head_of_another_dimension_is_refused() -> None:
 
 
 def test_no_task_is_learned_on_top_of_a_checkpoint_without_memory(tmp_path: Path) -> None:
-    shape = asdict(tiny_model().shape)
-    config = Config("tiny", "structalign_released", tasks=["t01"], shape=shape)
+    config = CheckpointConfig("tiny", "structalign_released", tasks=["t01"], model=tiny_model().config)
     save_checkpoint(tmp_path, config, tiny_model().adapter_state(), {})
     with pytest.raises(UserError, match="remembers no category and no vertex"):
         begin(tiny_clip(), tmp_path, load_method("structalign"), settings(2), 2, FRAMES)

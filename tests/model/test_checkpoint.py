@@ -1,13 +1,14 @@
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import fresh_memory, shaken, tiny_clip, tiny_model, tokens
+from tiny import ETF_DIM, FRAMES, fresh_memory, shaken, tiny_clip, tiny_model, tokens
 
 from structalign.errors import UserError
-from structalign.model.checkpoint import Config, build_model, load_memory, read_config, save_checkpoint
+from structalign.model.checkpoint import CheckpointConfig, build_model, load_memory, read_config, save_checkpoint
 from structalign.model.video_text import VideoText
 from structalign.store import write_json
 
@@ -19,7 +20,7 @@ def model() -> VideoText:
 
 @pytest.fixture
 def folder(tmp_path: Path, model: VideoText) -> Path:
-    config = Config("tiny", "structalign", 0, ["t01", "t02"], {"cat": 0, "dog": 1}, asdict(model.shape))
+    config = CheckpointConfig("tiny", "structalign", 0, ["t01", "t02"], {"cat": 0, "dog": 1}, model.config)
     save_checkpoint(tmp_path, config, model.adapter_state(), fresh_memory().tensors())
     return tmp_path
 
@@ -46,13 +47,99 @@ def test_a_loaded_model_is_in_eval_mode(folder: Path) -> None:
 
 
 def test_a_config_comes_back_as_it_was(folder: Path, model: VideoText) -> None:
-    config = Config("tiny", "structalign", 0, ["t01", "t02"], {"cat": 0, "dog": 1}, asdict(model.shape))
+    config = CheckpointConfig("tiny", "structalign", 0, ["t01", "t02"], {"cat": 0, "dog": 1}, model.config)
     assert read_config(folder) == config
 
 
 def test_the_config_before_any_task_needs_no_more_than_its_backbone(tmp_path: Path) -> None:
-    write_json(tmp_path / "config.json", {"backbone": "tiny", "tasks": [], "method": None})  # as prepare writes it
-    assert read_config(tmp_path) == Config("tiny")
+    write_json(tmp_path / "config.json", {"format": 2, "backbone": "tiny"})  # as prepare writes it
+    assert read_config(tmp_path) == CheckpointConfig("tiny")
+
+
+# config.json of a1d4c6b, before it had a format number
+FORMAT_1 = {
+    "backbone": "tiny",
+    "categories": {"cat": 0, "dog": 1},
+    "comparison": "fused",
+    "method": "structalign",
+    "remembered_bytes": 7,
+    "seed": 0,
+    "shape": {
+        "alpha": 8.0,
+        "dropout": 0.0,
+        "etf_dim": ETF_DIM,
+        "experts": 3,
+        "frames": FRAMES,
+        "head": "shared",
+        "parts": ["fusion", "lora"],
+        "rank": 2,
+        "reads": "states",
+        "vision_frozen": 1,
+        "words": "strict",
+    },
+    "tasks": ["t01", "t02"],
+    "trained_parameters": 9,
+}
+
+
+@pytest.fixture
+def folder_of_format_1(folder: Path) -> Path:
+    write_json(folder / "config.json", FORMAT_1)
+    captions = {"caption_mean": torch.ones(2, 4), "caption_count": torch.ones(2, dtype=torch.int64)}
+    save_file(load_file(folder / "memory.safetensors") | captions, folder / "memory.safetensors")
+    return folder
+
+
+@torch.no_grad()
+def test_a_checkpoint_from_before_encodes_with_equal_bits(folder_of_format_1: Path, model: VideoText) -> None:
+    batch, two = tokens([5, 6, 7]), torch.tensor([2])
+    assert torch.equal(load(folder_of_format_1).encode_text(batch, two).words, model.encode_text(batch, two).words)
+
+
+def test_a_config_from_before_says_what_it_said(folder_of_format_1: Path, model: VideoText) -> None:
+    config = CheckpointConfig("tiny", "structalign", 0, ["t01", "t02"], {"cat": 0, "dog": 1}, model.config)
+    assert read_config(folder_of_format_1) == replace(config, trained_parameters=9, remembered_bytes=7)
+
+
+def test_the_config_from_before_any_task_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"backbone": "tiny", "tasks": [], "method": None})
+    assert read_config(tmp_path) == CheckpointConfig("tiny")
+
+
+def test_captions_that_a_memory_from_before_kept_are_ignored(folder_of_format_1: Path) -> None:
+    memory = load_memory(folder_of_format_1)
+    assert torch.equal(memory["vertices"], fresh_memory().vertices)
+    assert not [name for name in memory if name.startswith("caption_")]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 3}, ["has format 3", "update structalign"]),
+        ({"format": "2"}, ["`format` = '2'", "dvc checkout"]),
+        ({"format": True}, ["`format` = True"]),
+        ({"format": 0}, ["`format` = 0"]),
+        ({"format": None}, ["`format` = None"]),
+        ({"format": 2, "comparison": "fused"}, ["`comparison`", "name a folder that `dvc repro` wrote"]),
+        ({"format": 2, "model": {"rank": 2}}, ["`model.", "name a folder"]),
+        ({"format": 2, "seed": "seven"}, ["`seed`", "name a folder"]),
+        ({"format": 2, "tasks": 3}, ["`tasks`", "name a folder"]),
+        ({"shape": {"parts": 3}}, ["name a folder"]),
+        ({"format": 1, "shape": 3}, ["name a folder"]),
+    ],
+)
+def test_a_config_that_is_not_understood_is_refused(tmp_path: Path, change: dict[str, Any], said: list[str]) -> None:
+    write_json(tmp_path / "config.json", {"backbone": "tiny", **change})
+    with pytest.raises(UserError, match=r"config\.json") as refusal:
+        read_config(tmp_path)
+    assert all(words in str(refusal.value) for words in said)
+
+
+@pytest.mark.parametrize("values", [[], 3, None, "tiny"])
+def test_a_config_without_fields_is_refused(tmp_path: Path, values: Any) -> None:
+    write_json(tmp_path / "config.json", values)
+    with pytest.raises(UserError, match=r"config\.json is not a checkpoint's config"):
+        read_config(tmp_path)
 
 
 def test_memory_comes_back_with_equal_bits(folder: Path) -> None:
@@ -78,12 +165,12 @@ def test_adapters_that_do_not_fit_are_named(folder: Path, change: str) -> None:
 
 
 def test_a_checkpoint_without_adapters_is_frozen_clip(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, Config("tiny"), {}, {})
+    save_checkpoint(tmp_path, CheckpointConfig("tiny"), {}, {})
     assert build_model(tiny_clip(), read_config(tmp_path), tmp_path) is None
 
 
 def test_a_checkpoint_that_learned_nothing_remembers_nothing(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, Config("tiny"), {}, {})
+    save_checkpoint(tmp_path, CheckpointConfig("tiny"), {}, {})
     assert load_memory(tmp_path) == {}
 
 

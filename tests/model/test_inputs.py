@@ -64,7 +64,7 @@ def test_without_cached_views_each_visit_is_a_new_crop_through_the_frozen_prefix
     frames = torch.from_numpy(NoiseFrames(1).frames(2)).permute(0, 3, 1, 2).float() / 255
     crop = (seeded_view(frames, IMAGE, True, 3, "view17", "0-2") - 0.5) / 0.25
     with torch.no_grad():
-        expected = model.clip.vision_prefix(crop, model.shape.vision_frozen)
+        expected = model.clip.vision_prefix(crop, model.config.vision_frozen)
     torch.testing.assert_close(videos.states(2, "view17"), expected)
     assert not torch.allclose(videos.states(2, "view18"), expected)
 

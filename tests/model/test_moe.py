@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from structalign.model.adapters import Routing
 from structalign.model.moe import MoeMlp
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 
 EXPERTS, RANK, LENGTH = 4, 2, 5
-SHAPE = Shape(FRAMES, 1, rank=RANK, alpha=4.0, experts=EXPERTS, dropout=0.0, etf_dim=8, parts=("moe",))
+SHAPE = ModelConfig(FRAMES, 1, rank=RANK, alpha=4.0, experts=EXPERTS, dropout=0.0, etf_dim=8, modules=("moe",))
 
 
 def moe(tasks: int = 2) -> MoeMlp:

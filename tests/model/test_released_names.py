@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from structalign.errors import UserError
 from structalign.model.released_names import from_released, read_released, to_released
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.video_text import ModelConfig, VideoText
 
-LIKE = Shape(FRAMES, 1, 0, 8.0, 0, 0.1, 0, head="frozen_random", words="with_padding")
+LIKE = ModelConfig(FRAMES, 1, 0, 8.0, 0, 0.1, 0, head="frozen_random", words="with_padding")
 
 
 def model_of(head: str = "frozen_random", parts: tuple[str, ...] = ("fusion", "lora")) -> VideoText:
     """Two tasks learned, nothing at its start."""
-    model = VideoText(tiny_clip(), Shape(FRAMES, 1, 2, 8.0, 3, 0.1, ETF_DIM, parts, head=head), 0)
+    model = VideoText(tiny_clip(), ModelConfig(FRAMES, 1, 2, 8.0, 3, 0.1, ETF_DIM, parts, head=head), 0)
     for task in range(2):
         model.add_task("tiny", task)
     return shaken(model).eval()
@@ -68,7 +68,7 @@ def test_an_imported_model_says_what_the_exported_one_said() -> None:
 
 def test_the_file_itself_says_rank_experts_and_etf_dimension() -> None:
     model, _ = from_released(released_state(), tiny_clip(), LIKE)
-    assert (model.shape.rank, model.shape.experts, model.shape.etf_dim) == (2, 3, ETF_DIM)
+    assert (model.config.rank, model.config.experts, model.config.etf_dim) == (2, 3, ETF_DIM)
     assert len(model.task_prototypes) == 2
 
 

@@ -7,10 +7,11 @@ from safetensors.torch import load_file, save_file
 from tiny import noise
 
 from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT
 from structalign.model.video_text import TextEmbeddings
-from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
+from structalign.search.index import Gallery, Index, newest_encoder, write_gallery, write_index, write_signals
 from structalign.search.signal import leave
-from structalign.store import write_json
+from structalign.store import read_json, write_json
 
 
 def store(root: Path, task: int, videos: int = 2) -> Path:
@@ -31,7 +32,7 @@ def galleries(index: Path) -> list[Gallery]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    write_json(tmp_path / "index/t00.json", {"galleries": []})
+    write_json(tmp_path / "index/t00.json", {"format": INDEX_FORMAT, "galleries": []})
     store(tmp_path, 1)
     return tmp_path
 
@@ -70,7 +71,7 @@ def test_a_missing_gallery_is_noticed(root: Path) -> None:
 
 
 def test_a_task_without_videos_has_no_gallery(tmp_path: Path) -> None:
-    write_json(tmp_path / "index/t00.json", {"galleries": []})
+    write_json(tmp_path / "index/t00.json", {"format": INDEX_FORMAT, "galleries": []})
     assert galleries(store(tmp_path, 1, videos=0)) == []
 
 
@@ -85,3 +86,18 @@ def test_a_damaged_file_is_noticed_when_the_index_is_opened_not_at_a_search(root
 
 def test_signals_are_told_by_what_all_tasks_left(root: Path) -> None:
     assert Index(store(root, 2)).states["task_prior"].task.tolist() == [1, 1, 2, 2]
+
+
+def test_an_index_from_before_it_had_a_format_is_refused(root: Path) -> None:
+    index = root / "index/t01.json"
+    write_json(index, {"galleries": read_json(index)["galleries"]})
+    for read in (Index, newest_encoder, lambda path: store(root, 2)):
+        with pytest.raises(UserError, match=r"index/t01\.json was written by an older version.*`dvc repro`"):
+            read(index)
+
+
+def test_an_index_of_a_newer_format_is_refused(root: Path) -> None:
+    index = root / "index/t01.json"
+    write_json(index, read_json(index) | {"format": INDEX_FORMAT + 1})
+    with pytest.raises(UserError, match=r"index/t01\.json has format 3.*update structalign"):
+        Index(index)

@@ -1,6 +1,6 @@
 """`structalign.load`: three lines from a checkpoint to scores, from any folder."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,12 @@ import structalign
 from structalign.errors import UserError
 from structalign.learning.loading import load_method
 from structalign.model.backbone import load_clip
-from structalign.model.checkpoint import Config, save_checkpoint
-from structalign.model.video_text import Shape, VideoText
+from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
+from structalign.model.video_text import ModelConfig, VideoText
 from structalign.search.retriever import Retriever
 from structalign.sections.method import METHODS
 
-SHAPE = Shape(frames=2, vision_frozen=1, rank=2, alpha=4.0, experts=2, dropout=0.1, etf_dim=16)
+SHAPE = ModelConfig(frames=2, vision_frozen=1, rank=2, alpha=4.0, experts=2, dropout=0.1, etf_dim=16)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 expert.fill_(0.1 * (number + 1))
     folder = project / "checkpoints/t02"
     folder.mkdir(parents=True)
-    config = Config("data/clip", "structalign", 0, ["t01", "t02"], {"cats": 0, "dogs": 1}, vars(SHAPE))
+    config = CheckpointConfig("data/clip", "structalign", 0, ["t01", "t02"], {"cats": 0, "dogs": 1}, SHAPE)
     save_checkpoint(folder, config, model.adapter_state(), {})
     return folder
 
@@ -125,8 +125,8 @@ def test_a_checkpoint_of_every_method_loads_and_scores(
 ) -> None:
     """The project's own folder is its backbone; the checkpoint is of one task and untrained."""
     project, method = checkpoint.parents[1], load_method(name)
-    shape = replace(SHAPE, parts=method.builds, reads=method.reads) if method.trains else None
-    config = Config("data/clip", name, 0, ["t01"], {"cats": 0}, asdict(shape) if shape else None, method.comparison)
+    shape = replace(SHAPE, modules=method.builds, input_kind=method.input_kind) if method.trains else None
+    config = CheckpointConfig("data/clip", name, 0, ["t01"], {"cats": 0}, shape, method.similarity)
     folder = project / "checkpoints" / name
     folder.mkdir()
     model = VideoText(load_clip(project / "data/clip"), shape, seed=0) if shape else None

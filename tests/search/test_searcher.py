@@ -9,6 +9,7 @@ from tiny import tokens
 from torch import Tensor
 
 from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT
 from structalign.model.backbone import Tokens
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.heads import HEADS
@@ -55,7 +56,7 @@ def row(name: str, task: str) -> dict[str, Any]:
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
     """Task 1 stores a video northern in its second half and an eastern one; task 2 a southern one."""
-    write_json(tmp_path / "t00.json", {"galleries": []})
+    write_json(tmp_path / "t00.json", {"format": INDEX_FORMAT, "galleries": []})
     stored = {
         "t01": {"half": torch.stack([EAST, NORTH]), "east": torch.stack([EAST, EAST])},
         "t02": {"south": torch.stack([-NORTH, -NORTH - EAST])},
@@ -99,6 +100,6 @@ def test_a_hit_knows_its_task(index: Path) -> None:
 
 
 def test_an_index_without_videos_is_named(tmp_path: Path) -> None:
-    write_json(tmp_path / "t00.json", {"galleries": []})
+    write_json(tmp_path / "t00.json", {"format": INDEX_FORMAT, "galleries": []})
     with pytest.raises(UserError, match=r"t00\.json names no stored videos of split test"):
         find(tmp_path / "t00.json")

@@ -9,7 +9,7 @@ from structalign.learning.methods.structalign import TERMS, remember_prototypes
 METHOD = Method(
     builds=("maps",),
     trains=("maps", "head"),
-    reads="embeddings",
+    input_kind="embeddings",
     terms=TERMS,
     update_memory=remember_prototypes,
 )

@@ -18,7 +18,7 @@ def freeze_experts(task: Task) -> None:
 METHOD = Method(
     builds=("moe",),
     trains=("experts", "routers"),
-    comparison="mean",
+    similarity="mean",
     scale=clip_temperature,
     after_task=freeze_experts,
 )

@@ -46,7 +46,7 @@ def stored_weight(task: Task, batch: Batch, loss: Tensor) -> float:
 
 def remember_videos(task: Task, categories: int) -> Memory:
     """The training videos' embeddings as retrieval would store them, beside those of the tasks before."""
-    new = task.comparison.store(task.encode_videos(CENTRE))[:, 0]
+    new = task.similarity.store(task.encode_videos(CENTRE))[:, 0]
     kept = torch.cat([task.memory.extra.get("videos", new[:0]), new])
     if len(kept) > MOST_VIDEOS:
         order = torch.randperm(len(kept), generator=generator("kept videos", task.settings.seed, task.number))
@@ -55,7 +55,7 @@ def remember_videos(task: Task, categories: int) -> Memory:
 
 
 METHOD = Method(
-    comparison="raw_mean",
+    similarity="raw_mean",
     scale=published_scale,
     terms=(
         Term("contrastive", contrastive, weight=softening),

@@ -10,7 +10,7 @@ from structalign.learning.etf import vertices
 from structalign.learning.loading import load_method
 from structalign.learning.settings import Settings
 from structalign.learning.start import shape_of
-from structalign.model.video_text import Shape
+from structalign.model.video_text import ModelConfig
 from structalign.params import PARAMS
 from structalign.presets import read_layers
 from structalign.sections.all import overlay, validate
@@ -25,7 +25,7 @@ class TaskSettings:
     method: str
     number: int
     settings: Settings
-    model_config: Shape
+    model_config: ModelConfig
     vertices: Tensor
 
 
@@ -57,5 +57,5 @@ def settings_from(*presets: str, task: int) -> TaskSettings:
         number=task,
         settings=settings,
         model_config=shape_of(load_method(name), settings, params.frames.per_video),
-        vertices=vertices(etf.frame, etf.dim, etf.room, etf.seed),
+        vertices=vertices(etf.vertices, etf.dim, etf.room, etf.seed),
     )

@@ -18,7 +18,7 @@ from structalign.learning.methods.structalign_released import encode_unrouted
 from structalign.model.adapters import LoraMixture
 from structalign.model.backbone import Tokens
 from structalign.model.released_names import State, clip_of, from_released, released_name
-from structalign.model.video_text import Shape, TextEmbeddings, VideoText
+from structalign.model.video_text import ModelConfig, TextEmbeddings, VideoText
 from structalign.wording import counted
 
 
@@ -32,7 +32,7 @@ class ReferenceModel:
 
     state: State
     clip_config: Mapping[str, Any]
-    model_config: Shape
+    model_config: ModelConfig
 
     def build(self) -> tuple[VideoText, dict[str, Tensor]]:
         """The model in eval mode, and the tensors that it has no place for. Unknown, missing and wrongly shaped names
@@ -92,7 +92,7 @@ def route(model: ReferenceModel, tokens: Tokens, tasks: Tensor | None) -> dict[s
 
     for name, module in built.named_modules():
         if isinstance(module, LoraMixture):
-            released = released_name(f"{name}.router", built.shape.vision_frozen).removesuffix(".lora_route.weight")
+            released = released_name(f"{name}.router", built.config.vision_frozen).removesuffix(".lora_route.weight")
             module.register_forward_pre_hook(lambda mixture, given, at=released: look(at, mixture, *given))
     _encode(built, tokens, tasks)
     return found
@@ -113,7 +113,7 @@ def _encode(model: VideoText, tokens: Tokens, tasks: Tensor | None) -> TextEmbed
 
 def refuse_pixels(model: VideoText, pixels: Tensor) -> None:
     """`UserError` unless pixels are [B, N, 3, S, S] floating-point numbers with the model's N and S."""
-    frames, size = model.shape.frames, model.clip.image_size
+    frames, size = model.config.frames, model.clip.image_size
     if pixels.ndim != 5 or not len(pixels) or not pixels.is_floating_point():
         raise UserError(
             f"pixels must be normalised videos [B, N, 3, S, S], not {list(pixels.shape)} of {pixels.dtype}."

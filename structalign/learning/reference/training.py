@@ -109,7 +109,7 @@ def train(model: ReferenceModel, training: Training) -> Trained:
         own = torch.arange(first, first + len(step.video))
         first += len(step.video)
         results.append(trainer.take(optimiser, k, training.updates, Pairs(own, step.video, own)))
-    names = {name: released_name(name, built.shape.vision_frozen) for name, _ in built.named_parameters()}
+    names = {name: released_name(name, built.config.vision_frozen) for name, _ in built.named_parameters()}
     unclipped = {names[name]: gradient for name, gradient in trainer.unclipped.items()}
     return Trained(to_released(built, kept), results, unclipped, {names[n]: g for n, g in _gradients(built).items()})
 
@@ -225,8 +225,8 @@ def _refuse_training(built: VideoText, model: ReferenceModel, method: Method, tr
     refuse_tasks(built, [chosen.number], "the state dict")
     if not 1 <= len(steps) <= training.updates:
         raise UserError(f"{counted(len(steps), 'step')} of {training.updates} updates: give from 1 to all of them.")
-    if chosen.vertices.ndim != 2 or chosen.vertices.shape[1] != built.shape.etf_dim:
-        raise UserError(f"the vertices must be [C, {built.shape.etf_dim}], not {list(chosen.vertices.shape)}.")
+    if chosen.vertices.ndim != 2 or chosen.vertices.shape[1] != built.config.etf_dim:
+        raise UserError(f"the vertices must be [C, {built.config.etf_dim}], not {list(chosen.vertices.shape)}.")
     for k, step in enumerate(steps):
         refuse_pixels(built, step.pixels)
         lengths = {len(x) for x in (step.pixels, step.tokens.eot, step.tokens.ids, step.video, step.category)}
