@@ -4,12 +4,12 @@ One section is one model is one unit of invalidation: a stage reads only the sec
 declares for it, and an unknown key is an error, never ignored.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from structalign.errors import UserError
 from structalign.strict_yaml import load_yaml
 
 PARAMS = Path("params.yaml")
@@ -26,20 +26,19 @@ M = TypeVar("M")
 
 def read(key: str, kind: type[M], path: Path = PARAMS) -> M:
     """The section or value at a dotted `key` of params.yaml as a `kind` (`read("optim.first", Phase)`)."""
-    value = load_yaml(path)
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise UserError(f"{path} lacks `{key}`: `git checkout {path}` puts the file back.")
-        value = value[part]
+    tree = value = load_yaml(path)
     try:
+        for part in key.split("."):
+            value = value[part]
         return TypeAdapter(kind).validate_python(value, strict=True)
-    except ValidationError as error:
-        raise UserError(f"{path}: {explain(key, error)}") from None
+    except (ValidationError, KeyError, TypeError):
+        refuse(tree, path)
 
 
-def explain(key: str, error: ValidationError) -> str:
-    """The first complaint of a validation error as one clause that names the full key."""
-    first = error.errors()[0]
-    where = ".".join([key, *(str(part) for part in first["loc"])]) if key else ".".join(map(str, first["loc"]))
-    reason = first["msg"][0].lower() + first["msg"][1:]
-    return f"`{where}` = {first['input']!r}: {reason}."
+def refuse(tree: Any, path: Path) -> NoReturn:
+    """Raise the `UserError` that `check` raises for the tree of a wrong params.yaml.
+
+    The words come from all sections, imported by name: they are no part of what a stage computes, nor of its digest.
+    """
+    import_module("structalign.sections.all").validate(tree, str(path))
+    raise AssertionError(f"{path} is valid, and yet a stage could not read it")

@@ -13,9 +13,13 @@ from structalign.cli.params import first_stage, params
 from structalign.data.tasks import deal
 from structalign.errors import UserError
 from structalign.params import read
+from structalign.sections import former
 from structalign.sections.all import keys, leaves, refuse_too_many, validate
+from structalign.sections.backbone import Backbone
+from structalign.sections.method import MethodName
 from structalign.sections.optim import Phase
-from structalign.strict_yaml import load_yaml, parse_yaml
+from structalign.sections.reference import Reference
+from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 PIPELINE: dict[str, Any] = load_yaml(ROOT / "dvc.yaml")
@@ -162,11 +166,87 @@ def test_a_text_is_no_number_and_no_truth_value(key: str, value: str) -> None:
         validate(edited(key, value))
 
 
-def test_a_single_value_that_is_a_text_is_no_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "section", "kind"),
+    [
+        ("seed", "7", "seed", int),
+        ("backbone.name", 3, "backbone.name", str),
+        ("backbone.precision", "fp16", "backbone", Backbone),
+        ("backbone.presicion", "fp32", "backbone", Backbone),
+        ("backbone", 3, "backbone", Backbone),
+        ("optim.first", None, "optim.first", Phase),
+        ("optim", 3, "optim.first", Phase),
+        ("optim.first.warmup", 1, "optim.first", Phase),
+        ("method.name", "structaling", "method", MethodName),
+        ("method.task_prior", "own", "method", MethodName),
+        ("reference.categories", 0, "reference", Reference),
+    ],
+)
+def test_a_stage_refuses_a_value_in_the_words_of_the_check(
+    key: str, value: Any, section: str, kind: type, tmp_path: Path
+) -> None:
     file = tmp_path / "params.yaml"
-    file.write_text("seed: '7'\n", encoding="utf-8")
-    with pytest.raises(UserError, match="`seed` = '7'"):
-        read("seed", int, file)
+    file.write_text(dump_yaml(edited(key, value)), encoding="utf-8")
+    with pytest.raises(UserError) as checked:
+        validate(load_yaml(file), str(file))
+    with pytest.raises(UserError, match=re.escape(str(checked.value))):
+        read(section, kind, file)
+
+
+def test_a_stage_refuses_a_missing_section_in_the_words_of_the_check(tmp_path: Path) -> None:
+    file, tree = tmp_path / "params.yaml", parse_yaml(TEXT, "params.yaml")
+    tree["expected"] = tree.pop("reference")
+    file.write_text(dump_yaml(tree), encoding="utf-8")
+    with pytest.raises(UserError, match=r"params\.yaml: `expected.zero_shot` is now `reference.zero_shot`; .* migrate"):
+        read("reference", Reference, file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("contrastive.prior", 0.5, "`contrastive.prior` is now `contrastive.logit_adjustment`"),
+        ("etf.frame", "exact", "`etf.frame` is now `etf.vertices`"),
+        ("expected.categories", 20, "`expected.categories` is now `reference.categories`"),
+        ("expected", None, "`expected` is now `reference`"),
+        ("method.task_prior", "all", "`method.task_prior` is gone: `ranking.task_prior` acts on every method"),
+    ],
+)
+def test_a_key_of_an_older_version_is_refused_with_the_newer_one(key: str, value: Any, said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        validate(edited(key, value))
+    assert said in str(refusal.value)
+    assert "`structalign migrate`" in str(refusal.value)
+    assert "nearest" not in str(refusal.value)
+
+
+def test_every_newer_name_is_a_key_and_no_older_one_is() -> None:
+    names = list(keys())
+    for old, new in former.RENAMED.items():
+        assert any(f"{key}.".startswith(f"{new}.") for key in names)
+        assert not any(f"{key}.".startswith(f"{old}.") for key in names)
+    assert not set(former.GONE) & set(names)
+
+
+@pytest.mark.parametrize(
+    ("method", "scope", "effect"),
+    [
+        ("structalign", "own", 0.1),
+        ("head_only", "own", 0.1),
+        ("structalign_released", "own", 0),
+        ("structalign_released", "all", 0.1),
+        ("finetune", "own", 0),
+        ("finetune", "all", 0.1),
+        ("zero_shot", "all", 0),
+        ("joint", "all", 0),
+        ("finetune", None, 0.1),
+    ],
+)
+def test_parameters_of_an_older_version_keep_the_effect_of_the_task_prior(
+    method: str, scope: str | None, effect: float
+) -> None:
+    old = {"method.name": method, "ranking.task_prior": 0.1, "expected.categories": 20}
+    now = former.as_of_now(old | ({} if scope is None else {"method.task_prior": scope}))
+    assert now == {"method.name": method, "ranking.task_prior": effect, "reference.categories": 20}
 
 
 def test_dvc_changes_the_line_of_the_number_that_is_turned_and_no_other(tmp_path: Path) -> None:

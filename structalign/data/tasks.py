@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from structalign.errors import UserError
-from structalign.params import Section, explain
+from structalign.params import Section
 from structalign.store import whole
 from structalign.strict_yaml import dump_yaml, load_yaml
 from structalign.wording import counted
@@ -63,9 +63,16 @@ def read_tasks(path: Path = TASKS) -> dict[str, Task]:
     try:
         tasks = TypeAdapter(dict[str, Task]).validate_python(_without_former_columns(rows, path))
     except ValidationError as error:
-        raise UserError(f"{path}: {explain('tasks', error)}") from None
+        raise UserError(f"{path}: {_complaint(error)}") from None
     _verify(tasks, path)
     return tasks
+
+
+def _complaint(error: ValidationError) -> str:
+    """The first one, as a sentence that names the full key."""
+    first = error.errors()[0]
+    key = ".".join(map(str, ("tasks", *first["loc"])))
+    return f"`{key}` = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
 
 
 def _read_rows(path: Path) -> Any:

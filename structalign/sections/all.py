@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from structalign.errors import UserError
 from structalign.params import Section
+from structalign.sections import former
 from structalign.sections.adapters import Adapters
 from structalign.sections.backbone import Backbone
 from structalign.sections.data import Data
@@ -132,11 +133,13 @@ def overlay(tree: MutableMapping[str, Any], differences: Mapping[str, Any]) -> N
 
 
 def refuse_unknown(tree: Mapping[Any, Any], source: str, way_out: str) -> None:
-    """Raise a `UserError` that names the nearest valid key if the tree holds one that params.yaml has not."""
+    """Raise a `UserError` if the tree holds a key that params.yaml has not: it names the nearest, or the newer one."""
     known = keys()
     for key, value in leaves(tree):
         if key in known:
             continue
+        if became := former.explain(key):
+            raise UserError(f"{source}: {became}; `structalign migrate` rewrites the file.")
         inner = [name for name in known if name.startswith(f"{key}.")]
         if inner:
             raise UserError(f"{source}: `{key}` = {written(value)} must hold the keys {', '.join(inner)}; {way_out}.")
