@@ -15,6 +15,7 @@ from structalign.store import digest
 
 SCRATCH = Path(".scratch")
 CODE = Path(__file__).resolve().parents[1]
+WATCHING = ("code_digest", "code_map")
 READ_IN_FULL = 2**20  # bytes; a larger file is known by its size and time, as hashing it all would take seconds
 
 
@@ -52,9 +53,10 @@ def _known(file: Path) -> str:
 
 
 def _code() -> list[str]:
-    """The project's modules that this process has loaded, each by its content."""
+    """The project's modules that this process has loaded, each by its content; not those that watch over a stage of
+    DVC's, which a run by hand does not load."""
     found = {file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
     own = [
         path for path in map(Path, found) if path.is_relative_to(CODE / "structalign") or path.parent == CODE / "stages"
     ]
-    return sorted(f"{path.relative_to(CODE)} {digest(path)}" for path in own)
+    return sorted(f"{path.relative_to(CODE)} {digest(path)}" for path in own if path.stem not in WATCHING)
