@@ -9,13 +9,14 @@ from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.collection import why_absent
 from structalign.data.frames import Pixels, write_split
-from structalign.data.kept import keep, kept, place
+from structalign.data.kept import load_clip, place, save_clip
 from structalign.data.manifest import SPLITS, Video, read_videos
 from structalign.data.parallel import in_order
 from structalign.data.shards import Row
 from structalign.data.thumbs import encode, write_thumbs
 from structalign.data.video import BrokenVideo, DecodedClip, decode, require_ffmpeg, stop_all
 from structalign.errors import UserError
+from structalign.item_cache import load_or_make
 from structalign.params import read
 from structalign.paths import DATA, FRAMES, MANIFEST, QUARANTINE, THUMBNAILS
 from structalign.scratch import scratch
@@ -105,11 +106,9 @@ def _decode(video: Video, data: Data, sampling: Sampling, folder: Path) -> Decod
     path = DATA / "videos" / video.file
     if why_absent(DATA / "videos", video.file) or digest(path) != video.sha256:
         raise UserError(f"{path} has changed since it was listed: run `dvc repro`.")
-    file = place(folder, video)
-    if (done := kept(file)) is not None:
-        return done
-    try:
-        clip = decode(
+
+    def make() -> DecodedClip:
+        return decode(
             path,
             sampling.per_video,
             sampling.size,
@@ -118,10 +117,11 @@ def _decode(video: Video, data: Data, sampling: Sampling, folder: Path) -> Decod
             data.timeout,
             thumbnails=video.split == "test",
         )
+
+    try:
+        return load_or_make(place(folder, video), make, save_clip, load_clip)
     except BrokenVideo as reason:
         return reason
-    keep(file, clip)
-    return clip
 
 
 if __name__ == "__main__":

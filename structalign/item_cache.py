@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 
 from structalign.store import whole
 
+DAMAGE = (SafetensorError, TypeError, KeyError, ValueError)  # what reading raises of half a file, or of zeros in it
+
 T = TypeVar("T")
 
 
@@ -33,5 +35,5 @@ def load_whole(file: Path, load: Callable[[Path], T]) -> T | None:
         return None
     try:
         return load(file)
-    except SafetensorError:
+    except DAMAGE:
         return None

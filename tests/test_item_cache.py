@@ -38,6 +38,11 @@ def test_half_an_item_is_made_again(tmp_path: Path) -> None:
         assert file.read_bytes() == complete
 
 
+def test_a_file_without_what_is_looked_for_is_made_again(tmp_path: Path) -> None:
+    save_file({"other": torch.zeros(1)}, tmp_path / "item")
+    assert load_whole(tmp_path / "item", lambda file: load_file(file)["states"]) is None
+
+
 def test_a_file_of_the_right_length_that_was_never_filled_is_made_again(tmp_path: Path) -> None:
     file = tmp_path / "item"
     make(file)

@@ -193,8 +193,9 @@ def test_frames_go_on_with_the_videos_that_an_interrupted_run_had_not_done(
         return watch(path, *args, **kwargs)
 
     def watch(path: Path, *args: Any, **kwargs: Any) -> DecodedClip:
-        decoded.append(path.name)
-        return decode(path, *args, **kwargs)
+        clip = decode(path, *args, **kwargs)
+        decoded.append(path.name)  # whole: what runs when another is stopped is stopped, too
+        return clip
 
     monkeypatch.setattr(frames, "decode", stop_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
