@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "Put experiments side by side.",
     "params": "Explain every parameter.",
     "preset": "Overlay presets on params.yaml.",
+    "migrate": "Rewrite the files of an older version.",
     "import-released": "Make a checkpoint of the authors' released file.",
     "export-released": "Write a checkpoint as the authors' released file.",
 }

@@ -52,6 +52,6 @@ def refuse_uncommitted(path: Path) -> None:
     status = subprocess.run(command, capture_output=True, text=True, check=False)
     if status.returncode or status.stdout:
         raise UserError(
-            f"{path} has uncommitted edits, which a preset would overwrite: commit them, or drop them with "
+            f"{path} has uncommitted edits, which would be overwritten: commit them, or drop them with "
             f"`git checkout {path}`."
         )

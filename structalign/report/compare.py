@@ -18,6 +18,7 @@ from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
 from structalign.paths import MANIFEST
 from structalign.sections.all import leaves
+from structalign.sections.former import GONE, as_of_now, name_now
 from structalign.sections.losses import LOSSES, Losses, acting, sections
 from structalign.store import json_text
 from structalign.strict_yaml import parse_yaml
@@ -31,8 +32,8 @@ HEAD = "HEAD"
 
 @dataclass(frozen=True)
 class Run:
-    """One revision's numbers; `params` are flat with dotted keys, without the seed; with `tasks` from `task_list`, and
-    `data`, the beginning of data.dvc's hash."""
+    """One revision's numbers; `params` are flat with dotted keys, without the seed, under the names of this version
+    whatever the revision's; with `tasks` from `task_list`, and `data`, the beginning of data.dvc's hash."""
 
     name: str
     seed: int
@@ -202,6 +203,7 @@ def _experiments() -> list[str]:
 def _read(revision: str) -> list[Run]:
     """The pipeline's run at a revision and, where one was made, the joint lane's."""
     from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
     from dvc.scm import RevError, resolve_rev
     from dvc.utils.serialize import YAMLFileCorruptedError
     from dvc.utils.serialize import parse_yaml as parse_dvc_file
@@ -218,6 +220,8 @@ def _read(revision: str) -> list[Run]:
             return bytes(files.read_bytes(path))
         except FileNotFoundError:  # also for an output that dvc.yaml names and no run has made
             return None
+        except DvcException as error:
+            raise UserError(f"{revision} can't be read ({error}): mend its dvc.yaml, or leave it out.") from None
 
     def record(path: str) -> Any:
         found = content(path)
@@ -254,14 +258,17 @@ def _read(revision: str) -> list[Run]:
             f"{revision} has other losses of {task} in params.yaml than in its results: `dvc repro` mends it."
         )
     collection = {"tasks": task_list([task["categories"] for task in tasks.values()]), "data": kept[:6]}
-    flat = collection | dict(leaves(params))
+    flat = dict(leaves(params))
     seed = int(flat.pop("seed"))
-    runs = [Run(revision, seed, flat, metrics, spent(record("reports/costs.json") or {}))]
+    runs = [Run(revision, seed, collection | as_of_now(flat), metrics, spent(record("reports/costs.json") or {}))]
     joint, its_lock = record("reports/joint/metrics.json"), recorded_by_dvc("joint/dvc.lock")
     manifest = {str(MANIFEST): recorded(lock, "report", str(MANIFEST))}
     stale = [outdated(params, its_lock, list(tasks)), task_of_other_losses(params, its_lock, list(tasks))]
     if joint and not any([*stale, made_of_other(manifest, its_lock, "joint")]):
-        row, joint = flat | {"method.name": "joint"}, joint | {"partial": metrics.get("partial")}
+        row, joint = (
+            collection | as_of_now(flat | {"method.name": "joint"}),
+            joint | {"partial": metrics.get("partial")},
+        )
         runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))
     return runs
 
@@ -291,16 +298,18 @@ def recorded(lock: Mapping[str, Any] | None, stage: str, path: str) -> str | Non
 def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
     """The first key whose value in params.yaml is not the one that dvc.lock says the results were made with.
 
-    Stages of tasks that are no longer in tasks.yaml stay in the lock file and don't count.
+    Stages of tasks that are no longer in tasks.yaml stay in the lock file and don't count. Either may be of an older
+    version.
     """
-    now = dict(leaves(params))
+    written = dict(leaves(params))
+    now = {name_now(key): value for key, value in written.items()}
     for name, stage in ((lock or {}).get("stages") or {}).items():
         if "@" in name and name.split("@")[1] not in tasks:
             continue
         for used in (stage.get("params") or {}).values():
             for key, value in leaves(used):
-                if now.get(key) != value:
-                    return key
+                if key not in GONE and now.get(name_now(key)) != value:
+                    return key if key in written else name_now(key)
     return None
 
 

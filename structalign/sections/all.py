@@ -156,7 +156,8 @@ def validate(tree: Any, source: str = "params.yaml") -> Params:
     given = dict(leaves(tree))
     for key, about in keys().items():
         if key not in given:
-            raise UserError(f"{source} lacks `{key}` ({about.allowed}: {about.meaning}); {way_out}.")
+            way = "`structalign migrate` adds it" if key in former.NEW else way_out
+            raise UserError(f"{source} lacks `{key}` ({about.allowed}: {about.meaning}); {way}.")
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:

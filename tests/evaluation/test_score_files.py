@@ -55,7 +55,7 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
         folder.mkdir(parents=True)
         monkeypatch.chdir(root)
         (root / "params.yaml").write_text(
-            "ranking: {beta: 0.3, task_prior: 0.1}\nexpected: {zero_shot: 14.0, categories: 1}"
+            "ranking: {beta: 0.3, task_prior: 0.1}\nreference: {zero_shot: 14.0, categories: 1}"
         )
         rows = [{"id": f"v{v}", "file": f"v{v}.mp4", "task": task, "category": v} for v, task in enumerate(CAME_WITH)]
         queries = [

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from codemap import ROOT
+from dvc.utils.serialize import load_yaml as load_dvc_file
 from scipy import stats
 from typer.testing import CliRunner
 
 from structalign.cli.compare import app
+from structalign.cli.migrate import migrate
 from structalign.errors import UserError
 from structalign.report.compare import (
     Run,
@@ -29,10 +31,13 @@ from structalign.report.compare import (
     task_of_other_losses,
 )
 from structalign.report.sheets import csv_text, html, markdown, sheets
+from structalign.sections import former
 from structalign.sections.all import validate
 from structalign.sections.losses import Losses, acting
 from structalign.store import json_text
 from structalign.strict_yaml import load_yaml
+
+OLD = Path(__file__).parent / "fixtures/a1d4c6b"  # `.txt` hides what DVC would take for its own
 
 
 def run(
@@ -248,6 +253,84 @@ def test_tables_say_the_same_in_every_format() -> None:
 def test_markup_in_a_label_is_escaped_in_html() -> None:
     groups, _ = group_runs([run("<b>", 0, 1.0)])
     assert "<b>" not in html(sheets(groups, groups[0])).split("<body>")[1].replace("<body>", "")
+
+
+def call(*words: str) -> None:
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    subprocess.run([words[0], *identity, *words[1:]], check=True, capture_output=True)
+
+
+@pytest.fixture
+def old_and_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git and DVC repository whose first commit is of a1d4c6b, and whose second is migrated, with results."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "tasks.yaml", "dvc.yaml", "dvc.lock", "data.dvc"):
+        source = OLD / name if (OLD / name).exists() else OLD / f"{name}.txt"
+        Path(name).write_bytes(source.read_bytes())
+    Path(".dvc").mkdir()
+    Path(".dvc/config").touch()
+    Path("reports").mkdir()
+    Path("reports/metrics.json").write_bytes((OLD / "metrics.json").read_bytes())
+    call("git", "init", "-q")
+    call("git", "add", "-A")
+    call("git", "commit", "-qm", "a1d4c6b")
+    migrate()
+    Path("dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+    Path("dvc.lock").unlink()  # as after `dvc repro`, whose lock agrees with params.yaml
+    params = Path("params.yaml").read_text(encoding="utf-8").replace("seed: 0 ", "seed: 1 ", 1)
+    Path("params.yaml").write_text(params, encoding="utf-8")
+    Path("reports/metrics.json").write_text('{"R@1": 40.125}', encoding="utf-8")
+    call("git", "commit", "-qam", "migrated")
+    return tmp_path
+
+
+def test_a_revision_from_before_and_a_migrated_one_are_seeds_of_one_group(old_and_new: Path) -> None:
+    runs, _ = read_runs(["HEAD~1", "HEAD"])
+    groups, notes = group_runs(runs)
+    assert notes == []
+    assert [[(run.seed, run.metrics["R@1"]) for run in group.runs] for group in groups] == [[(0, 38.125), (1, 40.125)]]
+    assert groups[0].label == "structalign, ranking.task_prior=0.1"
+    assert groups[0].runs[0].params["etf.vertices"] == "exact"
+    assert not [key for key in groups[0].runs[0].params if former.explain(key)]
+
+
+def test_a_revision_whose_pipeline_and_tasks_are_of_two_versions_is_refused(old_and_new: Path) -> None:
+    call("git", "checkout", "-q", "HEAD~1", "--", "dvc.yaml")
+    with pytest.raises(UserError, match=r"workspace can't be read .*item.crp.*mend its dvc.yaml"):
+        read_runs(["workspace"])
+
+
+def test_a_table_of_old_and_new_is_printed(old_and_new: Path) -> None:
+    printed = CliRunner().invoke(app, ["HEAD~1", "HEAD", "--csv"])
+    rows = list(csv.DictReader(io.StringIO(printed.stdout)))
+    assert [(row["n"], row["R@1_mean"]) for row in rows] == [("2", "39.125")]
+
+
+@pytest.mark.parametrize(
+    ("key", "edit"),
+    [
+        ("contrastive.prior", ("  prior: 0 ", "  prior: 1 ")),
+        ("expected.categories", ("categories: none", "categories: 9")),
+    ],
+)
+def test_an_old_revision_whose_params_are_not_of_its_results_is_found_out(
+    key: str, edit: tuple[str, str], old_and_new: Path
+) -> None:
+    call("git", "checkout", "-q", "HEAD~1")
+    params = Path("params.yaml")
+    params.write_text(params.read_text(encoding="utf-8").replace(*edit), encoding="utf-8")
+    with pytest.raises(UserError, match=f"workspace has another `{key}` in params.yaml"):
+        read_runs(["workspace"])
+
+
+def test_migrated_params_are_those_of_the_results_from_before(old_and_new: Path) -> None:
+    lock = load_dvc_file(str(OLD / "dvc.lock.txt"))
+    params = load_yaml(Path("params.yaml"))
+    tasks = [f"t{number:02d}" for number in range(1, 6)]
+    assert outdated({**params, "seed": 0}, lock, tasks) is None
+    assert (
+        outdated({**params, "seed": 0, "etf": {**params["etf"], "vertices": "gaussian"}}, lock, tasks) == "etf.vertices"
+    )
 
 
 STAGE = """

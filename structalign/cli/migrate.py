@@ -1,0 +1,136 @@
+"""`structalign migrate`: rewrite params.yaml, tasks.yaml and presets of an older version.
+
+Files are edited where their keys stand, so that comments and layout stay. Either all of them are written, or none.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from structalign.cli.preset import refuse_uncommitted
+from structalign.cli.splicing import has, insert_after, remove, rename, replace_value
+from structalign.data.tasks import FORMER_COLUMNS, TASKS, read_tasks
+from structalign.errors import UserError
+from structalign.params import PARAMS
+from structalign.presets import PRESETS, read_preset
+from structalign.sections import former
+from structalign.sections.all import keys, leaves, validate, written
+from structalign.store import whole
+from structalign.strict_yaml import load_yaml, parse_yaml
+
+NEXT = """next
+  git commit -am 'Migrate to this version'
+  dvc repro
+Every stage runs once: each depends on a digest of its code now. Until then, checkpoints of before can be read."""
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass
+class Migration:
+    """A file of an older version, its text in this one, and what was changed in it."""
+
+    path: Path
+    text: str
+    changes: list[str] = field(default_factory=list)
+
+
+@app.command()
+def migrate(
+    diff: Annotated[bool, typer.Option("--diff", help="Show what would change, and change nothing.")] = False,
+) -> None:
+    """Rewrite params.yaml, tasks.yaml and presets of an older version; comments stay."""
+    files = [migrated_params(), migrated_tasks(), *map(migrated_preset, sorted(PRESETS.glob("*.yaml")))]
+    changed = [file for file in files if file.changes]
+    for file in changed:
+        typer.echo("\n".join(f"{file.path}: {change}" for change in file.changes))
+    if not changed:
+        typer.echo(f"{PARAMS}, {TASKS} and {PRESETS}/ are of this version: nothing to do.")
+    if diff or not changed:
+        return
+    for file in changed:
+        refuse_uncommitted(file.path)
+    with ExitStack() as stack:
+        for file in changed:
+            stack.enter_context(whole(file.path)).write_bytes(file.text.encode())
+    typer.echo(NEXT)
+
+
+def migrated_params() -> Migration:
+    """params.yaml under the keys of this version, with the effect that it had."""
+    tree, file = _read(PARAMS)
+    if isinstance(tree, Mapping):
+        before = dict(leaves(tree))
+        prior, now = before.get("ranking.task_prior"), former.task_prior_now(before)
+        if isinstance(prior, int | float) and now != prior:
+            file.text = replace_value(file.text, "ranking.task_prior", written(now))
+            file.changes.append(f"ranking.task_prior: {written(prior)} -> {now}, the effect that it had")
+        elif prior and "method.task_prior" in before:
+            file.changes.append(
+                f"ranking.task_prior stays {written(prior)}, which acts on every method now; the default is 0"
+            )
+        _take_new_names(file)
+        _add_new_keys(file)
+    validate(parse_yaml(file.text, str(PARAMS)))
+    return file
+
+
+def migrated_tasks() -> Migration:
+    """tasks.yaml without the columns that nothing reads any more."""
+    tasks, (_, file) = read_tasks(), _read(TASKS)
+    for column in FORMER_COLUMNS:
+        keys = [key for key in (f"tasks.{task}.{column}" for task in tasks) if has(file.text, key)]
+        for key in keys:
+            file.text = remove(file.text, key)
+        if keys:
+            file.changes.append(f"without the column {column}")
+    return file
+
+
+def migrated_preset(path: Path) -> Migration:
+    """A preset under the keys of this version; one that is wrong in any other way is left to `structalign preset`."""
+    tree, file = _read(path)
+    if isinstance(tree, Mapping):
+        _take_new_names(file)
+    if file.changes:
+        new = parse_yaml(file.text, str(path))
+        if not new:
+            raise UserError(f"{path} holds nothing but {', '.join(former.GONE)}, which is gone: delete the file.")
+        read_preset(path.stem, lambda _: new)  # refuses a key that params.yaml has not
+    return file
+
+
+def _read(path: Path) -> tuple[Any, Migration]:
+    """The tree of a YAML file, and its text with the ends of its lines."""
+    return load_yaml(path), Migration(path, path.read_bytes().decode())
+
+
+def _add_new_keys(file: Migration) -> None:
+    """Add the keys that older versions lacked, each behind the one that it follows."""
+    known = keys()
+    for key, value in former.NEW.items():
+        before = list(known)[list(known).index(key) - 1]
+        if not has(file.text, key) and has(file.text, before):
+            file.text = insert_after(file.text, before, key.rpartition(".")[2], value, known[key].meaning)
+            file.changes.append(f"with {key}: {value}, as before")
+
+
+def _take_new_names(file: Migration) -> None:
+    for old, new in former.RENAMED.items():
+        if not has(file.text, old):
+            continue
+        if has(file.text, new):
+            raise UserError(f"{file.path} has both `{old}` and `{new}`, which is its name now: remove one of them.")
+        file.text = rename(file.text, old, new.rpartition(".")[2])
+        file.changes.append(f"{old} -> {new}")
+    for key, reason in former.GONE.items():
+        if has(file.text, key):
+            try:
+                file.text = remove(file.text, key)
+            except ValueError as error:
+                raise UserError(f"{file.path}: {error}, then run again.") from None
+            file.changes.append(f"without {key}: {reason}")

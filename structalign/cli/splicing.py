@@ -1,0 +1,93 @@
+"""Edit the text of a YAML file where a key stands: every other character stays, comments and layout included.
+
+Keys are dotted (`tasks.t01.crp`). The text has been accepted by `parse_yaml`.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+LINE_END = re.compile(r"\r\n?|\n")
+
+
+def has(text: str, key: str) -> bool:
+    """Whether the text has a key."""
+    return bool(_path(text, key))
+
+
+def rename(text: str, key: str, name: str) -> str:
+    """The text with the last part of a key called `name`; a comment behind its value stays in its column."""
+    mapping, index = _path(text, key)[-1]
+    old, value = mapping.value[index]
+    begin, end = old.start_mark.index, old.end_mark.index
+    value_end = value.end_mark.index if isinstance(value, yaml.ScalarNode) else end
+    blanks = len(text[value_end:]) - len(text[value_end:].lstrip(" "))
+    commented = text[value_end + blanks :].startswith("#")
+    width = max(1, blanks + (end - begin) - len(name)) if commented else blanks
+    return text[:begin] + name + text[end:value_end] + " " * width + text[value_end + blanks :]
+
+
+def replace_value(text: str, key: str, value: str) -> str:
+    """The text with another single value at a key; a ValueError if it has no single one."""
+    old = _single(text, key)
+    return text[: old.start_mark.index] + value + text[old.end_mark.index :]
+
+
+def insert_after(text: str, key: str, name: str, value: str, comment: str) -> str:
+    """The text with an entry behind that of a key, which has a single value; in braces without the comment."""
+    mapping, index = _path(text, key)[-1]
+    begin, end = mapping.value[index][0].start_mark.index, _single(text, key).end_mark.index
+    if mapping.flow_style:
+        return f"{text[:end]}, {name}: {value}{text[end:]}"
+    indent = text[_line_begin(text, begin) : begin]
+    line_end = LINE_END.search(text, end)
+    place, newline = (line_end.start(), line_end[0]) if line_end else (len(text), "\n")
+    return f"{text[:place]}{newline}{indent}{name}: {value}  # {comment}{text[place:]}"
+
+
+def remove(text: str, key: str) -> str:
+    """The text without a key, its value and the comment behind it; a mapping that would be empty goes with it.
+
+    A value that is not a single one is a ValueError."""
+    path, end = _path(text, key), _single(text, key).end_mark.index
+    while len(path) > 1 and len(path[-1][0].value) == 1:
+        path.pop()
+    mapping, index = path[-1]
+    name, value = mapping.value[index]
+    begin = name.start_mark.index
+    if not mapping.flow_style:
+        line_end = LINE_END.search(text, end)
+        return text[: _line_begin(text, begin)] + (text[line_end.end() :] if line_end else "")
+    end = value.end_mark.index
+    if index + 1 < len(mapping.value):
+        return text[:begin] + text[mapping.value[index + 1][0].start_mark.index :]
+    if index:
+        begin = mapping.value[index - 1][1].end_mark.index
+    return text[:begin] + text[end:]
+
+
+def _line_begin(text: str, place: int) -> int:
+    return max(text.rfind(character, 0, place) for character in "\r\n") + 1
+
+
+def _path(text: str, key: str) -> list[tuple[yaml.MappingNode, int]]:
+    """Each mapping on the way to a key, and the place of the entry in it; empty where there is no such key."""
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    path = []
+    for part in key.split("."):
+        names = [name.value for name, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        if part not in names:
+            return []
+        path.append((node, names.index(part)))
+        node = node.value[names.index(part)][1]
+    return path
+
+
+def _single(text: str, key: str) -> yaml.ScalarNode:
+    """The node of a key's value, which must be a single one."""
+    mapping, index = _path(text, key)[-1]
+    value = mapping.value[index][1]
+    if not isinstance(value, yaml.ScalarNode) or value.style in ("|", ">"):
+        raise ValueError(f"`{key}` is more than one value: remove it by hand")
+    return value
