@@ -69,7 +69,7 @@ def migrated_params() -> Migration:
         if isinstance(prior, int | float) and now != prior:
             file.text = replace_value(file.text, "ranking.task_prior", written(now))
             file.changes.append(f"ranking.task_prior: {written(prior)} -> {now}, the effect that it had")
-        elif prior and "method.task_prior" in before:
+        elif prior and former.GONE.keys() & before.keys():
             file.changes.append(
                 f"ranking.task_prior stays {written(prior)}, which acts on every method now; the default is 0"
             )
