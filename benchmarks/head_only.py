@@ -21,20 +21,20 @@ from benchmarks.options import OUT, TINY
 from benchmarks.timing import MIB, Memory, keep
 from structalign.evaluation.ranks import measure, rank
 from structalign.evaluation.score_files import queries_at_once
+from structalign.learning.init_task import build
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory as Remembered
-from structalign.learning.start import build
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions
 from structalign.model.video_text import VideoText
+from structalign.params.ranking import Ranking
 from structalign.search.encoder import Encoder
-from structalign.search.heads import HEADS
 from structalign.search.index import Gallery
 from structalign.search.scoring import score_in_blocks
 from structalign.search.signal import Left, leave, states
-from structalign.sections.ranking import Ranking
+from structalign.search.similarity_heads import HEADS
 
 TASKS, EPOCHS, VIDEOS, EACH, SHOWN, BATCH = 10, 20, 320, 20, 2990, 32  # MSRVTT-10
 GOAL = 180.0  # seconds

@@ -18,11 +18,11 @@ from torch import Tensor
 from benchmarks import made, plain
 from benchmarks.options import OUT, REPEATS, TINY
 from benchmarks.timing import compare, keep, show
-from structalign.data.frames import FrameSplit, write_split
+from structalign.data.frame_store import FrameSplit, write_split
 from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Features, write_captions, write_index, write_view
 from structalign.model.features import Captions as TrainingCaptions
-from structalign.model.inputs import Pixels, together
+from structalign.model.sources import Pixels, together
 
 GOAL = 6.0
 MEAN, STD = (torch.tensor(x).view(3, 1, 1) for x in ([0.481, 0.458, 0.408], [0.269, 0.261, 0.276]))

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.plain import Plan
+from structalign.learning.init_task import build
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, remember
 from structalign.learning.settings import Settings
-from structalign.learning.start import build
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.backbone import Clip, Tokens, empty_clip
 from structalign.model.device import autocast
 from structalign.model.features import (
@@ -31,10 +31,10 @@ from structalign.model.features import (
     write_view,
 )
 from structalign.model.video_text import VideoText
-from structalign.sections.adapters import Adapters
-from structalign.sections.backbone import Backbone
-from structalign.sections.losses import Contrastive, Crp, Etf, Pseudo
-from structalign.sections.optim import Phase, Shared
+from structalign.params.adapters import Adapters
+from structalign.params.backbone import Backbone
+from structalign.params.losses import Contrastive, Crp, Etf, Pseudo
+from structalign.params.optim import Phase, Shared
 
 CATEGORIES = 2  # of a task, as in MSRVTT-10
 ROOM = 20  # categories of all tasks

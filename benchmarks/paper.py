@@ -21,14 +21,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from structalign.data.datasets import CaptionRow
-from structalign.data.dealing import write_manifest
-from structalign.data.frames import write_split
+from structalign.data.captions import CaptionRow
+from structalign.data.frame_store import write_split
 from structalign.data.manifest import SPLITS
+from structalign.data.manifest_writer import write_manifest
 from structalign.data.tasks import deal, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
-from structalign.sections.all import overlay
+from structalign.params.schema import overlay
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 

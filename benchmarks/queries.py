@@ -14,7 +14,7 @@ from benchmarks import made, plain
 from benchmarks.options import OUT, REPEATS, TINY
 from benchmarks.timing import compare, keep, show
 from structalign.model.device import prepare_device
-from structalign.model.queries import encode_as_tasks
+from structalign.model.text_encoding import encode_as_tasks
 
 GOAL, STRETCH = 2.0, 4.0
 

@@ -24,10 +24,10 @@ from structalign.evaluation.ranks import measure, rank
 from structalign.evaluation.score_files import BYTES_A_PAIR, queries_at_once
 from structalign.formats import INDEX_FORMAT
 from structalign.model.video_text import TextEmbeddings
+from structalign.params.ranking import Ranking
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score, side_by_side
 from structalign.search.signal import Comparison, leave
-from structalign.sections.ranking import Ranking
 from structalign.store import write_json
 
 TASKS, WORDS = 20, 12

@@ -21,7 +21,7 @@ from benchmarks import made, plain
 from benchmarks.options import OUT, REPEATS, TINY
 from benchmarks.timing import Row, compare, keep, show
 from structalign.learning.batches import Pairs, batches
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.device import prepare_device
 
 GOALS = {1: 4.0, 2: 6.0}  # by task

@@ -50,7 +50,7 @@ def refuse_unseen_code(target: str) -> None:
         return
     params = {}
     if stage in LOADED_BY_NAME:
-        from structalign.params import PARAMS
+        from structalign.params.reading import PARAMS
         from structalign.strict_yaml import load_yaml
 
         params = load_yaml(PARAMS)

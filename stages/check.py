@@ -12,9 +12,9 @@ from structalign.code_digest import Code, stage_digest
 from structalign.console import command
 from structalign.data.tasks import category_ids, has_former_columns, read_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS
-from structalign.sections.all import refuse_too_many, validate
-from structalign.sections.losses import LOSSES, acting
+from structalign.params.losses import LOSSES, acting
+from structalign.params.reading import PARAMS
+from structalign.params.schema import refuse_too_many, validate
 from structalign.store import whole_folder, write_json
 from structalign.strict_yaml import load_yaml
 

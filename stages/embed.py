@@ -7,15 +7,16 @@ import torch
 
 from structalign.console import command
 from structalign.costs import measured
-from structalign.data.frames import FrameSplit
-from structalign.evaluation.prototypes import probe
+from structalign.data.frame_store import FrameSplit
+from structalign.evaluation.geometry_dump import probe
 from structalign.evaluation.score_files import keep_scores, queries_at_once
 from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import fingerprint, load_memory
 from structalign.model.device import prepare_device
 from structalign.model.features import Features, read_captions
-from structalign.model.inputs import videos_for
-from structalign.params import read
+from structalign.model.sources import videos_for
+from structalign.params.ranking import Ranking
+from structalign.params.reading import read
 from structalign.paths import (
     BACKBONE,
     CHECKPOINTS,
@@ -31,7 +32,6 @@ from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score_in_blocks
 from structalign.search.signal import leave
-from structalign.sections.ranking import Ranking
 from structalign.store import folder_bytes, read_json, whole_folder, write_json
 
 SPLITS = ("val", "test")

@@ -13,11 +13,11 @@ from structalign.errors import UserError
 from structalign.evaluation.metrics import recall_per_category, summarise
 from structalign.evaluation.qualitative import examples
 from structalign.evaluation.ranks import SYSTEMS, measure, rank, read_ranks
-from structalign.params import read
+from structalign.params.ranking import Ranking
+from structalign.params.reading import read
+from structalign.params.reference import Reference
 from structalign.paths import REPORTS, SCORES
-from structalign.report.yardstick import verdict
-from structalign.sections.ranking import Ranking
-from structalign.sections.reference import Reference
+from structalign.report.sanity_check import verdict
 from structalign.store import read_json, write_json
 
 

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from structalign.console import command, track
 from structalign.costs import measured
-from structalign.data.frames import FrameSplit
+from structalign.data.frame_store import FrameSplit
 from structalign.data.parallel import in_order
 from structalign.item_cache import load_or_make
 from structalign.model.backbone import Tokeniser
 from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
-from structalign.model.prefix import Recipe, encode_view
-from structalign.params import read
+from structalign.model.frozen_features import Recipe, encode_view
+from structalign.params.backbone import Backbone
+from structalign.params.features import Features
+from structalign.params.reading import read
 from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST
 from structalign.scratch import scratch
-from structalign.sections.backbone import Backbone
-from structalign.sections.features import Features
 from structalign.store import folder_bytes, read_json, whole_folder
 
 

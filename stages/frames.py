@@ -7,21 +7,21 @@ from pathlib import Path
 
 from structalign.console import command, track
 from structalign.costs import measured
+from structalign.data.clip_cache import load_clip, place, save_clip
 from structalign.data.collection import why_absent
-from structalign.data.frames import Pixels, write_split
-from structalign.data.kept import load_clip, place, save_clip
+from structalign.data.frame_store import Pixels, write_split
 from structalign.data.manifest import SPLITS, Video, read_videos
 from structalign.data.parallel import in_order
 from structalign.data.shards import Row
-from structalign.data.thumbs import encode, write_thumbs
+from structalign.data.thumbnails import encode, write_thumbs
 from structalign.data.video import BrokenVideo, DecodedClip, decode, require_ffmpeg, stop_all
 from structalign.errors import UserError
 from structalign.item_cache import load_or_make
-from structalign.params import read
+from structalign.params.data import Data
+from structalign.params.frames import Frames as Sampling
+from structalign.params.reading import read
 from structalign.paths import DATA, FRAMES, MANIFEST, QUARANTINE, THUMBNAILS
 from structalign.scratch import scratch
-from structalign.sections.data import Data
-from structalign.sections.frames import Frames as Sampling
 from structalign.store import digest, folder_bytes, read_json, write_json
 
 

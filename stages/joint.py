@@ -7,30 +7,30 @@ import torch
 
 from structalign.console import command
 from structalign.costs import measured
-from structalign.data.frames import FrameSplit
+from structalign.data.frame_store import FrameSplit
 from structalign.data.tasks import category_ids, key, read_tasks
 from structalign.evaluation.ranks import measure
 from structalign.evaluation.ranks import rank as rank_queries
+from structalign.learning.init_task import backbone, build
 from structalign.learning.methods.finetune import METHOD
 from structalign.learning.settings import read_settings
-from structalign.learning.start import backbone, build
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.features import Features, JoinedFeatures, read_captions
-from structalign.model.inputs import videos_for
+from structalign.model.sources import videos_for
 from structalign.model.video_text import VideoText
-from structalign.params import read
+from structalign.params.features import Features as Views
+from structalign.params.optim import Phase
+from structalign.params.ranking import Ranking
+from structalign.params.reading import read
 from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST, REPORTS, WORK
 from structalign.scratch import scratch
 from structalign.search.encoder import Encoder
-from structalign.search.heads import HEADS
 from structalign.search.index import Gallery
 from structalign.search.scoring import score_queries
 from structalign.search.signal import leave, states
-from structalign.sections.features import Features as Views
-from structalign.sections.optim import Phase
-from structalign.sections.ranking import Ranking
+from structalign.search.similarity_heads import HEADS
 from structalign.store import read_json, whole_folder, write_json
 
 JOINT = REPORTS / "joint"

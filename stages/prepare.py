@@ -1,18 +1,18 @@
 """Deal the captions table to the tasks, hash the videos, bring the backbone: no later one needs a network."""
 
 from structalign.console import command
+from structalign.data.captions import against_tasks, read_captions
 from structalign.data.collection import MISSING
-from structalign.data.datasets import against_tasks, read_captions
-from structalign.data.dealing import hash_files, refuse_shared, same_content, write_manifest
+from structalign.data.manifest_writer import hash_files, refuse_shared, same_content, write_manifest
 from structalign.data.pretrained import gather, refuse_sample_clip
 from structalign.data.tasks import read_tasks
 from structalign.errors import UserError
 from structalign.formats import CHECKPOINT_FORMAT, INDEX_FORMAT
-from structalign.params import read
+from structalign.params.data import Data
+from structalign.params.reading import read
 from structalign.paths import CHECKPOINTS, DATA, MANIFEST, index_of
-from structalign.sections.data import Data
 from structalign.store import whole_folder, write_json
-from structalign.wording import counted
+from structalign.text import counted
 
 
 def main() -> None:

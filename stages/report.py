@@ -9,18 +9,18 @@ from safetensors.numpy import load_file
 
 from structalign.console import command
 from structalign.data.tasks import category_ids, read_tasks
-from structalign.data.thumbs import Thumbs
+from structalign.data.thumbnails import Thumbs
 from structalign.evaluation.continual import head_and_tail, headline, over_time
 from structalign.evaluation.geometry import geometry_over_time
-from structalign.params import read
+from structalign.params.method import MethodName
+from structalign.params.reading import read
 from structalign.paths import GEOMETRY, LOGS, MANIFEST, QUARANTINE, REPORTS, THUMBNAILS
+from structalign.report.costs import gather_costs
 from structalign.report.coverage import coverage, mark
 from structalign.report.page import PageContent, render
 from structalign.report.plots import read_losses, write_plots
-from structalign.report.spending import gather_costs
 from structalign.report.tables import headline_rows, headline_table, write_csv
 from structalign.report.terminal import terminal
-from structalign.sections.method import MethodName
 from structalign.store import read_json, whole, write_json
 
 

@@ -7,21 +7,21 @@ from pathlib import Path
 
 from structalign.console import command
 from structalign.costs import measured
-from structalign.data.frames import FrameSplit
+from structalign.data.frame_store import FrameSplit
 from structalign.errors import UserError
+from structalign.learning.distributed import of_first, processes
+from structalign.learning.init_task import backbone, begin
 from structalign.learning.loading import load_method
-from structalign.learning.processes import of_first, processes
 from structalign.learning.settings import Settings, read_settings
-from structalign.learning.start import backbone, begin
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.backbone import pixel_statistics
 from structalign.model.checkpoint import CheckpointConfig, read_config, save_checkpoint
 from structalign.model.features import Features
-from structalign.model.inputs import videos_for
-from structalign.params import read
+from structalign.model.sources import videos_for
+from structalign.params.features import Features as Views
+from structalign.params.optim import Phase
+from structalign.params.reading import read
 from structalign.scratch import scratch
-from structalign.sections.features import Features as Views
-from structalign.sections.optim import Phase
 from structalign.store import folder_bytes, read_json, whole, whole_folder
 
 BACKBONE = Path("work/backbone")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from structalign.errors import UserError
-from structalign.params import PARAMS
-from structalign.sections.all import refuse_unknown, written
+from structalign.params.reading import PARAMS
+from structalign.params.schema import refuse_unknown, written
 from structalign.strict_yaml import load_yaml
 
 PRESETS = Path("presets")

@@ -12,7 +12,7 @@ from structalign.learning.reference.training import Step
 from structalign.learning.settings import Settings
 from structalign.model.released_names import to_released
 from structalign.model.video_text import ModelConfig, VideoText
-from structalign.sections.losses import Contrastive, Crp
+from structalign.params.losses import Contrastive, Crp
 
 PLAN = Plan(heads=4, patch=16, fused=1, scale=4.0)
 LIKE = ModelConfig(FRAMES, 1, 2, 8.0, 3, 0.0, ETF_DIM, head="frozen_random", words="with_padding")

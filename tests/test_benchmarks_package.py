@@ -13,7 +13,7 @@ from benchmarks import made, plain, suffix
 from benchmarks.__main__ import app
 from benchmarks.similarity import embedded, list_of_words
 from benchmarks.step import Sides
-from structalign.model.queries import encode_queries
+from structalign.model.text_encoding import encode_queries
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
 from structalign.search.similarity import word_frame

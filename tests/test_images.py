@@ -11,9 +11,9 @@ from PIL import Image
 from toy import SMALL, Project, write_captions, write_clip
 
 from stages import check, embed, evaluate, features, frames, prepare, report, train
-from structalign.data.frames import FrameSplit
+from structalign.data.frame_store import FrameSplit
 from structalign.data.tasks import deal, write_tasks
-from structalign.sections.all import leaves
+from structalign.params.schema import leaves
 
 pytestmark = pytest.mark.slow
 

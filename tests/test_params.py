@@ -12,13 +12,13 @@ from dvc.utils.serialize import modify_yaml
 from structalign.cli.params import first_stage, params
 from structalign.data.tasks import deal
 from structalign.errors import UserError
-from structalign.params import read
-from structalign.sections import former
-from structalign.sections.all import keys, leaves, refuse_too_many, validate
-from structalign.sections.backbone import Backbone
-from structalign.sections.method import MethodName
-from structalign.sections.optim import Phase
-from structalign.sections.reference import Reference
+from structalign.params import former
+from structalign.params.backbone import Backbone
+from structalign.params.method import MethodName
+from structalign.params.optim import Phase
+from structalign.params.reading import read
+from structalign.params.reference import Reference
+from structalign.params.schema import keys, leaves, refuse_too_many, validate
 from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")

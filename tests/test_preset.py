@@ -11,7 +11,7 @@ from codemap import ROOT
 from structalign.cli.preset import preset
 from structalign.data.tasks import deal, read_tasks, write_tasks
 from structalign.errors import UserError
-from structalign.sections.all import leaves, validate
+from structalign.params.schema import leaves, validate
 from structalign.strict_yaml import load_yaml
 
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))

@@ -115,7 +115,7 @@ def test_a_comment_runs_the_check_alone(project: Project) -> None:
     ("file", "addition", "row"),
     [
         # what they write is as before, apart from the seconds that the report shows
-        ("structalign/model/prefix.py", "EDITED = True", every("features") | {"report"}),
+        ("structalign/model/frozen_features.py", "EDITED = True", every("features") | {"report"}),
         ("structalign/learning/losses.py", "EDITED = True", every("train") | {"report"}),
         ("structalign/learning/methods/structalign.py", "EDITED = True", every("train") | {"report"}),
         ("structalign/learning/methods/vr_lwf.py", "EDITED = True", set()),
@@ -142,7 +142,7 @@ def test_a_moved_module_runs_the_check_alone(project: Project) -> None:
 
 def edit_evaluation(project: Project, how: str) -> None:
     """Edit a module that evaluate alone imports; an edit of another test would come from the run cache."""
-    edit(project, "structalign/report/yardstick.py", f"EDITED = {how!r}")
+    edit(project, "structalign/report/sanity_check.py", f"EDITED = {how!r}")
 
 
 def test_edited_code_runs_with_a_target(project: Project) -> None:

@@ -21,7 +21,7 @@ from toy import Project, make_project, quick_python
 
 from structalign.cli.params import params_of
 from structalign.data.tasks import deal
-from structalign.sections.all import Params
+from structalign.params.schema import Params
 from structalign.strict_yaml import load_yaml
 
 pytestmark = pytest.mark.slow

@@ -11,11 +11,11 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from structalign.learning.etf import etf_head_init, simplex_etf
+from structalign.learning.init_task import begin
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, empty_memory
 from structalign.learning.settings import Settings
-from structalign.learning.start import begin
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.features import (
@@ -27,12 +27,12 @@ from structalign.model.features import (
     write_index,
     write_view,
 )
-from structalign.model.inputs import videos_for
+from structalign.model.sources import videos_for
 from structalign.model.video_text import ModelConfig, VideoText
-from structalign.sections.adapters import Adapters
-from structalign.sections.backbone import Backbone
-from structalign.sections.losses import Contrastive, Crp, Etf, LossSection, Pseudo
-from structalign.sections.optim import Phase, Shared
+from structalign.params.adapters import Adapters
+from structalign.params.backbone import Backbone
+from structalign.params.losses import Contrastive, Crp, Etf, LossSection, Pseudo
+from structalign.params.optim import Phase, Shared
 
 LAYERS, WIDTH, DIM, IMAGE, PATCHES, FRAMES, ETF_DIM = 3, 32, 24, 32, 4, 3, 20
 BOS, EOT = 38, 39

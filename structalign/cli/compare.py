@@ -26,7 +26,7 @@ def compare(
     html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
 ) -> None:
     """Put experiments side by side: mean ± std over seeds, paired differences, cost."""
-    from structalign.report import sheets
+    from structalign.report import compare_tables
     from structalign.report.compare import choose_baseline, group_runs, read_runs
     from structalign.report.terminal import terminal
 
@@ -35,15 +35,15 @@ def compare(
     runs, unread = read_runs(revisions or [])
     groups, doubled = group_runs(runs)
     chosen = choose_baseline(groups, baseline)
-    tables = sheets.sheets(groups, chosen)
+    tables = compare_tables.sheets(groups, chosen)
     if csv:
-        typer.echo(sheets.csv_text(groups, chosen), nl=False)
+        typer.echo(compare_tables.csv_text(groups, chosen), nl=False)
     elif html:
-        typer.echo(sheets.html(tables), nl=False)
+        typer.echo(compare_tables.html(tables), nl=False)
     elif md:
-        typer.echo("\n".join(map(sheets.markdown, tables)), nl=False)
+        typer.echo("\n".join(map(compare_tables.markdown, tables)), nl=False)
     else:
         for table in tables:
-            terminal().print(sheets.rich_table(table))
+            terminal().print(compare_tables.rich_table(table))
     for note in [*unread, *doubled]:
         typer.secho(f"note: {note}", err=True, fg="yellow")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import typer
 
-from structalign.data.datasets import categories, read_table
+from structalign.data.captions import categories, read_table
 from structalign.data.inspection import Findings, inspect
 from structalign.data.manifest import SPLITS
 from structalign.data.tasks import Task, deal, read_tasks
-from structalign.params import read
+from structalign.params.data import Data
+from structalign.params.reading import read
 from structalign.paths import DATA
-from structalign.sections.data import Data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

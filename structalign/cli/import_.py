@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from structalign.cli.init import BACK, copy, dvc_add, refuse_unsaved
-from structalign.data.datasets import write_captions
+from structalign.data.captions import write_captions
 from structalign.data.importers.activitynet import activitynet as read_activitynet
 from structalign.data.importers.ctvr import Benchmark
 from structalign.data.importers.msrvtt import msrvtt as read_msrvtt
@@ -20,7 +20,7 @@ from structalign.errors import UserError
 from structalign.paths import DATA
 from structalign.presets import PRESETS
 from structalign.store import whole_folder
-from structalign.wording import counted
+from structalign.text import counted
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

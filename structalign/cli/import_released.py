@@ -8,7 +8,7 @@ import typer
 
 from structalign.data.pretrained import resolve
 from structalign.data.tasks import TASKS, category_ids, read_tasks
-from structalign.wording import counted
+from structalign.text import counted
 
 KEPT = "released.safetensors"  # in the checkpoint: what the model has no place for
 

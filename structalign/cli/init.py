@@ -15,17 +15,17 @@ import typer
 
 from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.console import track
+from structalign.data.captions import CaptionRow, categories, read_captions
 from structalign.data.collection import why_absent
-from structalign.data.datasets import CaptionRow, categories, read_captions
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import TASKS, deal, read_tasks, write_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS, read
+from structalign.params.reading import PARAMS, read
+from structalign.params.schema import leaves, written
 from structalign.paths import DATA
-from structalign.sections.all import leaves, written
 from structalign.store import whole_folder
 from structalign.strict_yaml import load_yaml, parse_yaml
-from structalign.wording import counted
+from structalign.text import counted
 
 # `dvc add` keeps what was edited in data/ since: `dvc checkout` stops half-way where something would be lost
 BACK = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"

@@ -15,10 +15,10 @@ from structalign.cli.preset import refuse_uncommitted
 from structalign.cli.splicing import has, insert_after, remove, rename, replace_value
 from structalign.data.tasks import FORMER_COLUMNS, TASKS, read_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS
+from structalign.params import former
+from structalign.params.reading import PARAMS
+from structalign.params.schema import keys, leaves, validate, written
 from structalign.presets import PRESETS, read_preset
-from structalign.sections import former
-from structalign.sections.all import keys, leaves, validate, written
 from structalign.store import whole
 from structalign.strict_yaml import load_yaml, parse_yaml
 

@@ -9,9 +9,9 @@ import typer
 
 from structalign.data.tasks import Task, read_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS
-from structalign.sections.all import keys, leaves, validate, written
-from structalign.sections.losses import LOSSES, sections
+from structalign.params.losses import LOSSES, sections
+from structalign.params.reading import PARAMS
+from structalign.params.schema import keys, leaves, validate, written
 from structalign.strict_yaml import load_yaml
 
 app = typer.Typer(add_completion=False)

@@ -9,9 +9,9 @@ import typer
 from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.data.tasks import TASKS, category_ids, deal, read_tasks, write_tasks
 from structalign.errors import UserError
-from structalign.params import PARAMS
+from structalign.params.reading import PARAMS
+from structalign.params.schema import leaves, overlay, refuse_too_many, validate, written
 from structalign.presets import read_layers
-from structalign.sections.all import leaves, overlay, refuse_too_many, validate, written
 
 app = typer.Typer(add_completion=False)
 

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from structalign.data.tasks import TASKS, Task, category_ids, read_tasks
 from structalign.errors import UserError
-from structalign.params import read
+from structalign.params.ranking import Ranking
+from structalign.params.reading import read
 from structalign.paths import CHECKPOINTS, index_of
 from structalign.report.terminal import terminal
-from structalign.sections.ranking import Ranking
 from structalign.store import read_json
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import typer
 
-from structalign.data.datasets import read_table
+from structalign.data.captions import read_table
 from structalign.data.tasks import TASKS, Task, category_ids, key, read_tasks, write_tasks
 from structalign.errors import UserError
 from structalign.paths import DATA

@@ -6,15 +6,15 @@ from functools import partial
 from pathlib import Path
 
 from structalign.console import track
-from structalign.data.datasets import CaptionRow, Problem, against_tasks, read_table
-from structalign.data.dealing import hash_files, same_content
+from structalign.data.captions import CaptionRow, Problem, against_tasks, read_table
+from structalign.data.manifest_writer import hash_files, same_content
 from structalign.data.parallel import in_order
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import Task
 from structalign.data.video import BrokenVideo, Measured, measure, require_ffmpeg, stop_all
 from structalign.errors import UserError
+from structalign.params.data import Data
 from structalign.paths import DATA
-from structalign.sections.data import Data
 
 Cell = tuple[str, str]  # (task, split)
 

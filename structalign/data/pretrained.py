@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from structalign.data.datasets import CaptionRow
+from structalign.data.captions import CaptionRow
 from structalign.errors import UserError
 from structalign.paths import BACKBONE
 from structalign.store import read_json, whole_folder

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from structalign.errors import UserError
-from structalign.params import Section
+from structalign.params.reading import Section
 from structalign.store import whole
 from structalign.strict_yaml import dump_yaml, load_yaml
-from structalign.wording import counted
+from structalign.text import counted
 
 TASKS = Path("tasks.yaml")
 FORMER_COLUMNS = ("crp", "pseudo")  # the sections of those losses in a row; `contrastive` in the first

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from structalign.errors import UserError
 from structalign.evaluation.ranks import rank, write_ranks
+from structalign.params.ranking import Ranking
 from structalign.search.scoring import QUERIES, Matrices
-from structalign.sections.ranking import Ranking
 
 SCORES_MIB = 1024
 BYTES_A_PAIR = 21  # five float32 scores and a frame's number

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from structalign.learning.task import Batch, Task, Teacher
+from structalign.learning.context import Batch, Task, Teacher
 from structalign.model.video_text import TextEmbeddings
 
 TEMPERATURE = 2.0  # T of LwF, VR-LwF and ZSCL, as published (Hinton's T; ZSCL, section 4)

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from structalign.learning.context import Task
 from structalign.learning.method import CONTRASTIVE, Method, Term
-from structalign.learning.task import Task
 
 
 def clip_temperature(task: Task) -> Tensor:

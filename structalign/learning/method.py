@@ -12,12 +12,12 @@ from torch.optim import Optimizer
 
 from structalign.learning import losses
 from structalign.learning.batches import Pairs, batches
+from structalign.learning.context import Batch, Scale, Task, Teacher
 from structalign.learning.memory import Memory
-from structalign.learning.optimiser import optimiser, schedule
-from structalign.learning.task import Batch, Scale, Task, Teacher
+from structalign.learning.optimizer import optimiser, schedule
 from structalign.model.video_text import VideoText
-from structalign.sections.losses import Contrastive, WeightedLoss
-from structalign.sections.optim import Phase, Shared
+from structalign.params.losses import Contrastive, WeightedLoss
+from structalign.params.optim import Phase, Shared
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Method:
     builds: modules around CLIP (`model.video_text`); queries are routed per task where a module routes.
     trains: groups of parameters that learn.
     input_kind: what a video comes as, and so from which depth the vision tower runs.
-    similarity: what a video is stored as and how it is scored, a head of `search.heads`.
+    similarity: what a video is stored as and how it is scored, a head of `search.similarity_heads`.
     scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
     optimiser: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
     update_memory: the memory after a task, which brought so many categories.

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-from structalign.params import read
-from structalign.sections.adapters import Adapters
-from structalign.sections.backbone import Backbone
-from structalign.sections.losses import LOSSES, LossSection, WeightedLoss, acting_sections
-from structalign.sections.optim import Phase, Shared
+from structalign.params.adapters import Adapters
+from structalign.params.backbone import Backbone
+from structalign.params.losses import LOSSES, LossSection, WeightedLoss, acting_sections
+from structalign.params.optim import Phase, Shared
+from structalign.params.reading import read
 from structalign.store import read_json
 
 L = TypeVar("L", bound=LossSection)

@@ -156,7 +156,7 @@ class Experts(nn.Module, ABC):
     def mark_used(self, gates: Tensor) -> None:
         """Add the experts that gates [R, E] have chosen to those that the step used."""
         self.used = self.used.to(gates.device)
-        # in place: a recorded pass (`learning.graphs`) writes here, too
+        # in place: a recorded pass (`learning.cuda_graphs`) writes here, too
         self.used |= (gates > 0).any(dim=0)
 
     def forget_used(self) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from structalign.errors import UserError
-from structalign.wording import counted
+from structalign.text import counted
 
 CPU = torch.device("cpu")
 

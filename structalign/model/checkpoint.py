@@ -22,7 +22,7 @@ from structalign.store import digest, read_json, write_json
 @dataclass(frozen=True)
 class CheckpointConfig:
     """backbone: its name in params.yaml; tasks: keys learned so far; categories: global id by name; model: None for
-    frozen CLIP; similarity: how captions and videos are compared, a head of `search.heads`."""
+    frozen CLIP; similarity: how captions and videos are compared, a head of `search.similarity_heads`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # ModelConfig's, too
 

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from structalign.model.adapters import EtfHead, Experts, FrameFusionAttention, LoraMixture, Routing, generator
 from structalign.model.backbone import Clip, Tokens
-from structalign.model.maps import ResidualMap
 from structalign.model.moe import MoeMlp
 from structalign.model.pooling import TextPool
+from structalign.model.residual import ResidualMap
 
 Wrapper = FrameFusionAttention | Experts | ResidualMap
 

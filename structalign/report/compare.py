@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
+from structalign.params.former import GONE, as_of_now, name_now
+from structalign.params.losses import LOSSES, Losses, acting, sections
+from structalign.params.schema import leaves
 from structalign.paths import MANIFEST
-from structalign.sections.all import leaves
-from structalign.sections.former import GONE, as_of_now, name_now
-from structalign.sections.losses import LOSSES, Losses, acting, sections
 from structalign.store import json_text
 from structalign.strict_yaml import parse_yaml
 

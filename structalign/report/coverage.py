@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from structalign.wording import counted
+from structalign.text import counted
 
 Counts = Mapping[str, Mapping[str, int]]
 

@@ -11,9 +11,9 @@ from structalign.console import track
 from structalign.model.backbone import Clip, Tokens, load_clip
 from structalign.model.checkpoint import CheckpointConfig, build_model, read_config
 from structalign.model.features import Videos
-from structalign.model.queries import encode_as_tasks, encode_frozen, encode_queries
+from structalign.model.text_encoding import encode_as_tasks, encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.search.heads import HEADS, SimilarityHead
+from structalign.search.similarity_heads import HEADS, SimilarityHead
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from structalign.errors import UserError
+from structalign.params.ranking import Ranking
 from structalign.search.fusion import fuse, of_system
 from structalign.search.index import Index
 from structalign.search.retriever import Retriever
 from structalign.search.scoring import score_queries
-from structalign.sections.ranking import Ranking
 
 
 @dataclass(frozen=True)

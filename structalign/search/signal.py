@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.search.heads import FUSED, SimilarityHead
+from structalign.params.ranking import SIGNALS
 from structalign.search.similarity import best_words, cosines
-from structalign.sections.ranking import SIGNALS
+from structalign.search.similarity_heads import FUSED, SimilarityHead
 
 Left = dict[str, Tensor]  # what one task leaves for one signal
 

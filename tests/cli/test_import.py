@@ -10,7 +10,7 @@ import pytest
 from codemap import ROOT
 from command import begin_project, structalign
 
-from structalign.data.datasets import read_captions
+from structalign.data.captions import read_captions
 from structalign.data.tasks import read_tasks
 from structalign.strict_yaml import load_yaml
 

@@ -17,7 +17,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from structalign.cli.init import set_params
 from structalign.data.inspection import inspect
 from structalign.data.tasks import category_ids, deal, read_tasks, write_tasks
-from structalign.sections.data import Data
+from structalign.params.data import Data
 from structalign.strict_yaml import load_yaml
 
 REAL = "openai/clip-vit-base-patch32"

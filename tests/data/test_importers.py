@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from structalign.cli.import_ import summary
-from structalign.data.datasets import against_tasks, read_captions, write_captions
+from structalign.data.captions import against_tasks, read_captions, write_captions
 from structalign.data.importers.activitynet import activitynet
 from structalign.data.importers.ctvr import Benchmark, find_videos
 from structalign.data.importers.msrvtt import msrvtt

@@ -13,14 +13,14 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from stages import frames, prepare
-from structalign.data.frames import FrameSplit, write_split
+from structalign.data.frame_store import FrameSplit, write_split
 from structalign.data.inspection import inspect
 from structalign.data.tasks import deal, read_tasks, write_tasks
-from structalign.data.thumbs import Thumbs
+from structalign.data.thumbnails import Thumbs
 from structalign.data.video import DecodedClip, decode
 from structalign.errors import UserError
-from structalign.params import read as params
-from structalign.sections.data import Data
+from structalign.params.data import Data
+from structalign.params.reading import read as params
 from structalign.store import digest
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,7 @@ from structalign.data.decoding.selection import Selection, exactly, guess
 from structalign.data.parallel import in_order
 from structalign.data.video import clip_length, decode, measure, require_ffmpeg, stop_all
 from structalign.errors import UserError
-from structalign.sections.data import Data
+from structalign.params.data import Data
 
 LONG = "testsrc2=size=64x48:rate=25:duration={}"
 Wrap = Callable[[str], Path]

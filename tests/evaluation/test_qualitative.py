@@ -4,7 +4,7 @@ import numpy as np
 
 from structalign.evaluation.qualitative import examples
 from structalign.evaluation.ranks import rank
-from structalign.sections.ranking import Ranking
+from structalign.params.ranking import Ranking
 
 VIDEOS: list[dict[str, Any]] = [{"id": f"v{i}", "file": f"v{i}.mp4", "task": "t01", "category": i} for i in range(6)]
 

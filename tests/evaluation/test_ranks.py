@@ -15,8 +15,8 @@ from structalign.evaluation import metrics
 from structalign.evaluation import ranks as module
 from structalign.evaluation.metrics import summarise, text_to_video_ranks, video_to_text_ranks
 from structalign.evaluation.ranks import measure, rank, read_ranks, write_ranks
+from structalign.params.ranking import Ranking
 from structalign.search.fusion import fuse, of_system
-from structalign.sections.ranking import Ranking
 
 HALF, THIRD = Ranking(beta=0.5, task_prior=0.1), Ranking(beta=0.3, task_prior=0.1)
 Matrix = np.ndarray[Any, Any]

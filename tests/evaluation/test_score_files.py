@@ -12,12 +12,12 @@ from tiny import CPU, FRAMES, noise, shaken, tiny_model, tokens
 from stages import evaluate
 from structalign.errors import UserError
 from structalign.evaluation.score_files import keep_scores, queries_at_once
+from structalign.params.ranking import Ranking
 from structalign.search.encoder import Encoder
-from structalign.search.heads import HEADS
 from structalign.search.index import Gallery
 from structalign.search.scoring import QUERIES, score_in_blocks
 from structalign.search.signals.task_prior import TaskPrior
-from structalign.sections.ranking import Ranking
+from structalign.search.similarity_heads import HEADS
 from structalign.store import write_json
 
 TASKS, VIDEOS, ASKED = ("t01", "t02"), 40, 3 * QUERIES - 20

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, memory_of
-from structalign.learning.optimiser import optimiser
-from structalign.learning.training import TaskTrainer
+from structalign.learning.optimizer import optimiser
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.checkpoint import build_model, load_memory, read_config
-from structalign.model.queries import encode_queries
+from structalign.model.text_encoding import encode_queries
 from structalign.model.video_text import VideoText
-from structalign.search.heads import HEADS
+from structalign.params.method import METHODS
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
-from structalign.sections.method import METHODS
+from structalign.search.similarity_heads import HEADS
 
 LEARN = [name for name in METHODS if load_method(name).trains]
 REMEMBERED = {

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from structalign.learning.batches import Pairs
 from structalign.learning.methods import vr_lwf
 from structalign.learning.settings import Settings
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.features import view_name
-from structalign.model.queries import encode_queries
+from structalign.model.text_encoding import encode_queries
 from structalign.model.video_text import VideoText
 
 CAPTIONS = torch.tensor([0, 3, 4])  # of videos 0, 1 and 2

@@ -39,7 +39,7 @@ from structalign.learning.reference.towers import ReferenceModel, frame_embeddin
 from structalign.learning.reference.training import Trained, Training, train
 from structalign.model.released_names import to_released
 from structalign.model.video_text import VideoText
-from structalign.sections.losses import Contrastive, Crp, Etf, Pseudo
+from structalign.params.losses import Contrastive, Crp, Etf, Pseudo
 
 MODEL = ReferenceModel(state_of(), CONFIG, LIKE)
 VERTICES = gaussian_frame(ETF_DIM, CATEGORIES, 0)

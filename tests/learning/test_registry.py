@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from structalign.code_digest import LOADED_BY_NAME
 from structalign.errors import UserError
 from structalign.learning.loading import load_method
-from structalign.sections.method import METHODS, MethodName
+from structalign.params.method import METHODS, MethodName
 
 FILES = {file.stem for file in (ROOT / "structalign/learning/methods").glob("[!_]*.py")}
 PACKAGE = "structalign.learning.methods"

@@ -51,11 +51,11 @@ from structalign.learning.reference.settings import TaskSettings
 from structalign.learning.reference.towers import ReferenceModel, frame_embeddings, text_embeddings
 from structalign.learning.reference.training import Trained, Training, train
 from structalign.learning.resume import Row
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.adapters import mixture_gates
 from structalign.model.features import Features
+from structalign.params.schema import leaves, overlay
 from structalign.presets import read_layers
-from structalign.sections.all import leaves, overlay
 from structalign.strict_yaml import load_yaml
 
 CHOICES = {

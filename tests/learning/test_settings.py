@@ -8,10 +8,10 @@ from tiny import settings, turned
 
 from stages.check import main as check
 from structalign.learning.settings import read_settings
-from structalign.params import read
-from structalign.sections.all import validate
-from structalign.sections.losses import Contrastive, Crp, Etf, Losses, Pseudo, acting, acting_sections, sections
-from structalign.sections.optim import Phase
+from structalign.params.losses import Contrastive, Crp, Etf, Losses, Pseudo, acting, acting_sections, sections
+from structalign.params.optim import Phase
+from structalign.params.reading import read
+from structalign.params.schema import validate
 from structalign.store import json_text
 from structalign.strict_yaml import dump_yaml, load_yaml
 

@@ -3,7 +3,7 @@ import torch
 from tiny import CPU, DIM, FRAMES, IMAGE, LAYERS, PATCHES, WIDTH, noise, shaken, tiny_clip, tiny_model, tokens
 from torch import Tensor
 
-from structalign.model.queries import encode_frozen, encode_queries
+from structalign.model.text_encoding import encode_frozen, encode_queries
 from structalign.model.video_text import TextEmbeddings
 
 MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from stages import evaluate, report
 from structalign.data.tasks import deal, read_tasks, write_tasks
-from structalign.data.thumbs import encode, write_thumbs
+from structalign.data.thumbnails import encode, write_thumbs
 from structalign.store import write_json
 
 ROOT = Path(__file__).parents[2]

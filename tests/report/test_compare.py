@@ -17,6 +17,9 @@ from typer.testing import CliRunner
 from structalign.cli.compare import app
 from structalign.cli.migrate import migrate
 from structalign.errors import UserError
+from structalign.params import former
+from structalign.params.losses import Losses, acting
+from structalign.params.schema import validate
 from structalign.report.compare import (
     Run,
     _without_repeated_joint,
@@ -30,10 +33,7 @@ from structalign.report.compare import (
     task_list,
     task_of_other_losses,
 )
-from structalign.report.sheets import csv_text, html, markdown, sheets
-from structalign.sections import former
-from structalign.sections.all import validate
-from structalign.sections.losses import Losses, acting
+from structalign.report.compare_tables import csv_text, html, markdown, sheets
 from structalign.store import json_text
 from structalign.strict_yaml import load_yaml
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from structalign.params.reference import Reference
 from structalign.report.compare import Run, group_runs
+from structalign.report.compare_tables import csv_text, html, markdown, sheets
 from structalign.report.coverage import by_task, coverage, mark
-from structalign.report.sheets import csv_text, html, markdown, sheets
-from structalign.report.yardstick import verdict
-from structalign.sections.reference import Reference
+from structalign.report.sanity_check import verdict
 
 
 def lose(root: Path, task: str, split: str) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from structalign.cli import search
 from structalign.report.compare import Run, group_runs
-from structalign.report.sheets import rich_table, sheets
+from structalign.report.compare_tables import rich_table, sheets
 from structalign.report.tables import headline_table
 from structalign.report.terminal import terminal
 from structalign.search.searcher import Hit

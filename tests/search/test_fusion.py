@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from structalign.errors import UserError
 from structalign.evaluation.metrics import text_to_video_ranks
+from structalign.params.ranking import Ranking
 from structalign.search.fusion import fuse, of_system, zscores
-from structalign.sections.ranking import Ranking
 
 MATRICES = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 8)), elements=st.integers(-5, 5).map(float))
 WEIGHTS = Ranking(beta=0.3, task_prior=0.1).weights()

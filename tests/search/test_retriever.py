@@ -15,8 +15,8 @@ from structalign.learning.loading import load_method
 from structalign.model.backbone import load_clip
 from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.video_text import ModelConfig, VideoText
+from structalign.params.method import METHODS
 from structalign.search.retriever import Retriever
-from structalign.sections.method import METHODS
 
 SHAPE = ModelConfig(frames=2, vision_frozen=1, rank=2, alpha=4.0, experts=2, dropout=0.1, etf_dim=16)
 

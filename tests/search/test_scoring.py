@@ -9,10 +9,10 @@ from torch.nn.functional import normalize
 from structalign.model.video_text import TextEmbeddings
 from structalign.search import scoring
 from structalign.search.encoder import Encoder
-from structalign.search.heads import HEADS
 from structalign.search.index import Gallery
 from structalign.search.scoring import score, score_queries, side_by_side
 from structalign.search.signal import Comparison, leave, states
+from structalign.search.similarity_heads import HEADS
 
 DIM = 24
 

@@ -12,12 +12,12 @@ from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
 from structalign.model.backbone import Tokens
 from structalign.model.video_text import TextEmbeddings
-from structalign.search.heads import HEADS
+from structalign.params.ranking import Ranking
 from structalign.search.index import Index, write_gallery, write_index, write_signals
 from structalign.search.retriever import Retriever
 from structalign.search.searcher import Hit, Searcher
 from structalign.search.signal import leave
-from structalign.sections.ranking import Ranking
+from structalign.search.similarity_heads import HEADS
 from structalign.store import write_json
 
 NORTH, EAST = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from structalign.data.datasets import CaptionRow
+from structalign.data.captions import CaptionRow
 from structalign.data.importers.split_files import read_split
 from structalign.data.manifest import Split
 from structalign.data.tasks import Task, key

@@ -6,10 +6,10 @@ Li and Hoiem, "Learning without Forgetting", arXiv 1606.09282, in the form that 
 from torch import Tensor
 
 from structalign.learning import losses
+from structalign.learning.context import Batch, Task
 from structalign.learning.distillation import TEMPERATURE, previous_model, teacher_logits
 from structalign.learning.fine_tuning import fine_tuned
 from structalign.learning.method import Term
-from structalign.learning.task import Batch, Task
 
 
 def lwf(task: Task, batch: Batch) -> Tensor:

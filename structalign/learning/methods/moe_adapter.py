@@ -4,9 +4,9 @@ Yu et al., "Boosting Continual Learning of Vision-Language Models via Mixture-of
 arXiv 2403.11549.
 """
 
+from structalign.learning.context import Task
 from structalign.learning.fine_tuning import clip_temperature
 from structalign.learning.method import Method
-from structalign.learning.task import Task
 
 
 def freeze_experts(task: Task) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from structalign.learning import losses
+from structalign.learning.context import Batch, Task
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method, Term, contrastive
-from structalign.learning.task import Batch, Task
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.features import CENTRE

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from structalign.learning import losses
 from structalign.learning.batches import cyclic_rows
+from structalign.learning.context import Batch, Task
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method, Term, contrastive
-from structalign.learning.task import Batch, Task
 from structalign.model.adapters import generator
 from structalign.model.features import CENTRE
-from structalign.search.heads import unit_mean
+from structalign.search.similarity_heads import unit_mean
 
 STORED_WEIGHT = 0.6  # w, as published
 MOST_VIDEOS = 8192  # past videos whose vectors are kept, 16 MiB at D = 512: past that, a random choice

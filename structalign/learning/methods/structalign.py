@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.learning import losses
+from structalign.learning.context import Batch, Task, Teacher
 from structalign.learning.distillation import pretrained_clip, previous_model, teacher_logits
 from structalign.learning.memory import Memory, remember
 from structalign.learning.method import CONTRASTIVE, Method, Term
-from structalign.learning.task import Batch, Task, Teacher
 from structalign.model.features import CENTRE
-from structalign.model.queries import encode_queries
-from structalign.sections.losses import Crp, Etf, Pseudo
+from structalign.model.text_encoding import encode_queries
+from structalign.params.losses import Crp, Etf, Pseudo
 
 Map = Callable[[Tensor], Tensor]
 

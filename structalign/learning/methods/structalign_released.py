@@ -33,8 +33,9 @@ from torch import Tensor
 
 from structalign.console import command
 from structalign.errors import UserError
-from structalign.learning import optimiser as ours
+from structalign.learning import optimizer as ours
 from structalign.learning.batches import Pairs
+from structalign.learning.context import Batch, Task
 from structalign.learning.memory import Memory, remember
 from structalign.learning.method import CONTRASTIVE, Method, Term
 from structalign.learning.methods.structalign import (
@@ -46,18 +47,17 @@ from structalign.learning.methods.structalign import (
     masked_mean,
     pseudo_at,
 )
-from structalign.learning.task import Batch, Task
 from structalign.model.backbone import Tokeniser, Tokens, load_clip
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.device import prepare_device
 from structalign.model.features import Features
-from structalign.model.queries import encode_queries
+from structalign.model.text_encoding import encode_queries
 from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.params.losses import Crp, Etf, Pseudo
+from structalign.params.optim import Phase, Shared
 from structalign.search.similarity import sentence_video, word_frame
-from structalign.sections.losses import Crp, Etf, Pseudo
-from structalign.sections.optim import Phase, Shared
 from structalign.store import read_json, write_json
-from structalign.wording import counted
+from structalign.text import counted
 
 LOGIT_SCALE = 4.60
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from structalign.learning import losses
 from structalign.learning.batches import cyclic_rows
+from structalign.learning.context import Batch, Task, Teacher
 from structalign.learning.distillation import TEMPERATURE
 from structalign.learning.fine_tuning import fine_tuned
 from structalign.learning.method import Term
-from structalign.learning.task import Batch, Task, Teacher
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 

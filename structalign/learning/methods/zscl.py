@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from structalign.learning import losses
+from structalign.learning.context import Batch, Task
 from structalign.learning.distillation import TEMPERATURE, pretrained_clip, teacher_embeddings
 from structalign.learning.fine_tuning import fine_tuned
 from structalign.learning.method import Term
-from structalign.learning.task import Batch, Task
 
 POINTS = 10  # of a task whose weights are averaged: every 100th of 1000 iterations, as published
 

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from structalign.errors import UserError
 from structalign.learning.etf import vertices
+from structalign.learning.init_task import shape_of
 from structalign.learning.loading import load_method
 from structalign.learning.settings import Settings
-from structalign.learning.start import shape_of
 from structalign.model.video_text import ModelConfig
-from structalign.params import PARAMS
+from structalign.params.losses import acting, acting_sections
+from structalign.params.reading import PARAMS
+from structalign.params.schema import overlay, validate
 from structalign.presets import read_layers
-from structalign.sections.all import overlay, validate
-from structalign.sections.losses import acting, acting_sections
 from structalign.strict_yaml import load_yaml
 
 

@@ -19,7 +19,7 @@ from structalign.model.adapters import LoraMixture
 from structalign.model.backbone import Tokens
 from structalign.model.released_names import State, clip_of, from_released, released_name
 from structalign.model.video_text import ModelConfig, TextEmbeddings, VideoText
-from structalign.wording import counted
+from structalign.text import counted
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,19 @@ from torch.nn import functional as F
 
 from structalign.errors import UserError
 from structalign.learning.batches import Pairs
+from structalign.learning.context import Batch, Task, Teacher
 from structalign.learning.distillation import pretrained_clip
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method
 from structalign.learning.reference.settings import TaskSettings
 from structalign.learning.reference.towers import ReferenceModel, refuse_pixels, refuse_tasks
-from structalign.learning.task import Batch, Task, Teacher
-from structalign.learning.training import TaskTrainer
+from structalign.learning.trainer import TaskTrainer
 from structalign.model.backbone import Tokens
 from structalign.model.features import CENTRE, Captions
 from structalign.model.released_names import State, released_name, to_released
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.wording import counted
+from structalign.text import counted
 
 CPU = torch.device("cpu")
 Pseudo = tuple[Tensor, Tensor, Tensor]  # text and video [n, D], category [n]

@@ -1,0 +1,134 @@
+"""Deal the captions table to the tasks: clips with a hash each, captions, and all queries seen by then.
+
+Nothing here decodes: a broken video is met in the frames stage. A missing one is met here, and one that
+training and evaluation share under two names, by the hash of its content.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from structalign.console import track
+from structalign.data.captions import CaptionRow
+from structalign.data.collection import why_absent
+from structalign.data.manifest import SPLITS, Video
+from structalign.data.tasks import Task, category_ids
+from structalign.errors import UserError
+from structalign.store import digest, write_json
+
+Json = dict[str, Any]
+
+
+def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """By its name in the table, SHA-256 of every file that is there, and why each of the others is not."""
+    reasons = {name: why_absent(videos, name) for name in dict.fromkeys(row.video for row in rows)}
+    there = [name for name, reason in reasons.items() if reason is None]
+    hashes = {name: digest(videos / name) for name in track(there, "hashing videos")}
+    return hashes, {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def same_content(rows: list[CaptionRow], hashes: dict[str, str]) -> list[list[CaptionRow]]:
+    """Files of equal content under different names: for each content the first row of each of its names."""
+    first: dict[str, CaptionRow] = {}
+    for row in rows:
+        first.setdefault(row.video, row)
+    groups: dict[str, list[CaptionRow]] = {}
+    for name, row in first.items():
+        if name in hashes:
+            groups.setdefault(hashes[name], []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def shared_with_training(groups: Iterable[list[CaptionRow]]) -> list[tuple[CaptionRow, CaptionRow]]:
+    """(training row, validation or test row) of every content that is in both."""
+    return [
+        (trained, other)
+        for group in groups
+        for trained in group
+        for other in group
+        if trained.split == "train" and other.split != "train"
+    ]
+
+
+def refuse_shared(groups: Iterable[list[CaptionRow]]) -> None:
+    """`UserError` if training shares a video with validation or test: its results would be worthless."""
+    for trained, other in shared_with_training(groups):
+        raise UserError(
+            f"captions.csv: {other.video} (row {other.number}, {other.split}) has the same content as "
+            f"{trained.video} (row {trained.number}, train): take one of them out."
+        )
+
+
+def write_manifest(
+    rows: list[CaptionRow],
+    tasks: dict[str, Task],
+    hashes: dict[str, str],
+    folder: Path,
+    duplicates: list[list[CaptionRow]],
+    absent: Mapping[str, str],
+) -> None:
+    """Write a manifest: one folder a task, and report.json, with the files that are `absent`, and why."""
+    ids = category_ids(tasks)
+    owner = {category: key for key, task in tasks.items() for category in task.categories}
+    here = [row for row in rows if row.video in hashes]
+    queries: list[Json] = []
+    for number, (key, task) in enumerate(tasks.items(), start=1):
+        mine = [row for row in here if owner[row.category] == key]
+        clips = {row.id: row for row in reversed(mine)}  # each clip's first row
+        videos = [_video(row, hashes, ids) for row in mine if clips[row.id] is row]
+        captions = [
+            {"video": row.id, "text": row.caption, "category": ids[row.category]}
+            for row in mine
+            if row.split == "train"
+        ]
+        queries += [
+            {
+                "video": row.id,
+                "text": row.caption,
+                "category": ids[row.category],
+                "split": row.split,
+                "task": key,
+            }
+            for row in mine
+            if row.split != "train"
+        ]
+        about = {
+            "number": number,
+            "prev": task.prev,
+            "categories": {name: ids[name] for name in task.categories},
+        }
+        write_json(folder / key / "task.json", about)
+        write_json(folder / key / "videos.json", {"videos": [video.model_dump() for video in videos]})
+        write_json(folder / key / "train_captions.json", {"captions": captions})
+        write_json(folder / key / "seen.json", {"queries": queries})
+    missing: dict[str, list[int]] = {}
+    for row in rows:
+        if row.video not in hashes:
+            missing.setdefault(row.video, []).append(row.number)
+    first = {row.id: row for row in reversed(rows)}.values()
+    named: dict[str, dict[str, int]] = {key: dict.fromkeys(SPLITS, 0) for key in tasks}
+    there: dict[str, dict[str, int]] = {key: dict.fromkeys(SPLITS, 0) for key in tasks}
+    for row in first:
+        named[owner[row.category]][row.split] += 1
+        there[owner[row.category]][row.split] += row.video in hashes
+    report = {
+        "named": named,
+        "there": there,
+        "videos": len({row.id for row in here}),
+        "captions": len(here),
+        "skipped": [{"file": name, "rows": lines, "reason": absent[name]} for name, lines in missing.items()],
+        "duplicates": [[row.video for row in group] for group in duplicates],
+    }
+    write_json(folder / "report.json", report)
+
+
+def _video(row: CaptionRow, hashes: dict[str, str], ids: dict[str, int]) -> Video:
+    return Video(
+        id=row.id,
+        file=row.video,
+        sha256=hashes[row.video],
+        split=row.split,
+        category=ids[row.category],
+        start=row.start,
+        end=row.end,
+    )

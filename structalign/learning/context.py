@@ -1,0 +1,277 @@
+"""One task as the terms of a loss see it: its data, the model, the settings, and what never changes inside it.
+
+Letters: B pairs of a batch, V videos, N frames, R captions, D embedding.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+import torch
+from torch import Tensor
+
+from structalign.learning.batches import Pairs, balanced, epoch_pairs
+from structalign.learning.cuda_graphs import Recorded, record_frames, record_text, recordable
+from structalign.learning.distributed import shared
+from structalign.learning.memory import Memory, draw_pseudo
+from structalign.learning.settings import Settings
+from structalign.model.adapters import generator
+from structalign.model.backbone import Tokens
+from structalign.model.device import autocast
+from structalign.model.features import Videos, view_name
+from structalign.model.sources import together
+from structalign.model.text_encoding import encode_frozen, encode_queries
+from structalign.model.video_text import TextEmbeddings, VideoText
+from structalign.params.losses import Contrastive, Pseudo
+from structalign.search.similarity_heads import SimilarityHead
+
+VIDEOS_AT_A_TIME = 8
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What a frozen model says: `frames` [B, N, D] of a batch, and `text` of rows of `tokens`.
+
+    Both are computed once a task, unless they differ at every visit (`Task.teach`).
+    """
+
+    frames: Callable[[Pairs], Tensor]
+    text: Callable[[Tensor], TextEmbeddings]
+    tokens: Tokens
+
+
+@dataclass
+class Batch:
+    """One step: its pairs, the embeddings of both sides (frames [B, N, D] raw), their logits (`Task.logits`), and what
+    was found of its loss so far.
+
+    key: (seed, task, step), of everything random in it. unweighted: losses by name. addends: the same, weighted.
+    """
+
+    pairs: Pairs
+    text: TextEmbeddings
+    frames: Tensor
+    logits: list[Tensor]
+    key: tuple[str | int, ...]
+    unweighted: dict[str, Tensor] = field(default_factory=dict)
+    addends: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        return int(self.key[-1])
+
+
+Scale = Callable[["Task"], float | Tensor]
+
+
+class Task:
+    """Task `number` (from 1) of a chain. `state` is what a method's hooks carry from step to step: tensors that they
+    change in place."""
+
+    def __init__(
+        self,
+        model: VideoText,
+        features: Videos,
+        memory: Memory,
+        number: int,
+        settings: Settings,
+        device: torch.device,
+        similarity: SimilarityHead,
+        scale: Scale,
+    ):
+        self.model = model.to(device)
+        self.features = features
+        self.captions = features.captions()
+        self.memory = memory
+        self.number = number
+        self.settings = settings
+        self.device = device
+        self.similarity = similarity
+        self.scale = scale
+        self.adjustment = self._logit_adjustment() if settings[Contrastive].logit_adjustment > 0 else None
+        self.teacher: Teacher | None = None
+        self._seers: list[VideoText] = []  # teachers that see each batch anew
+        self.state: dict[str, Tensor] = {}
+        self._read: tuple[Pairs, Tensor, Tensor] | None = None
+        self._recorded_frames: dict[int, Recorded] = {}  # by the id of the model
+        self._recorded_text: Recorded | None = None
+        self._frozen_text: TextEmbeddings | None = None
+        if model.text_map is not None and model.config.words == "strict":
+            self._frozen_text = self.frozen_captions()
+
+    def epoch(self, epoch: int) -> Pairs:
+        """The pairs of an epoch (from 0) in their order."""
+        how = self.settings.shared.epoch
+        key = (self.settings.seed, self.number, epoch)
+        pairs = epoch_pairs(self.captions, len(self.features), self.features.views, how, *key)
+        if self.settings.shared.sampling == "balanced":
+            return balanced(pairs, self.captions, self.features.views, *key)
+        return pairs
+
+    def _logit_adjustment(self) -> Tensor:
+        """`contrastive.logit_adjustment` times the log of each category's share of an epoch's pairs, by id."""
+        count = torch.bincount(self.captions.category[self.epoch(0).caption])
+        return self.settings[Contrastive].logit_adjustment * (count / count.sum()).log()
+
+    def frozen_captions(self) -> TextEmbeddings:
+        """All captions by frozen CLIP, at once where a model only maps embeddings: no text tower runs in its steps."""
+        if self._frozen_text is not None:
+            return self._frozen_text
+        return encode_frozen(self.model.clip, self.model, self.captions.tokens, self.device)
+
+    @torch.no_grad()
+    def encode_videos(self, view: str) -> Tensor:
+        """[V, N, D] raw frame embeddings of the model as it is, in float32, on the CPU."""
+        rows = torch.split(torch.arange(len(self.features)), VIDEOS_AT_A_TIME)
+        states = (torch.stack([self.features.states(i, view) for i in part.tolist()]) for part in rows)
+        return torch.cat([self.model.encode_frames(state.to(self.device)).cpu() for state in states])
+
+    def teach(self, task: int, tokens: Tokens | None = None) -> Teacher:
+        """The model as it is, as a teacher: of all views, and of `tokens` (the captions, if None) routed as `task`.
+
+        Where each visit is a view of its own, or padding counts as words, a copy of the model answers batch by batch.
+        """
+        self.model.eval()
+        tokens = self.captions.tokens if tokens is None else tokens
+        once = self.features.views and self.model.config.words == "strict"
+        model = self.model if once else self.model.frozen_copy()
+        self._seers = [] if self.features.views else [model]
+        return Teacher(self._seen_by(model), self._read_by(model, tokens, task), tokens)
+
+    def _seen_by(self, model: VideoText) -> Callable[[Pairs], Tensor]:
+        if self.features.views:
+            views = torch.stack([self.encode_videos(view_name(view)) for view in range(self.features.views)])
+            return lambda pairs: views[pairs.view, pairs.video].to(self.device)
+
+        @torch.no_grad()
+        def see(pairs: Pairs) -> Tensor:
+            states, shown = self.read(pairs)
+            return self._frames_of(states, model)[shown]
+
+        return see
+
+    def _read_by(self, model: VideoText, tokens: Tokens, task: int) -> Callable[[Tensor], TextEmbeddings]:
+        if model.config.words == "strict":
+            known = encode_queries(model, tokens, task, self.device)
+            return lambda rows: known[rows].to(self.device)
+
+        @torch.no_grad()
+        def encode(rows: Tensor) -> TextEmbeddings:
+            tasks = torch.full((len(rows),), task)
+            return model.encode_text(tokens[rows].to(self.device), tasks)
+
+        return encode
+
+    def read(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """The distinct views of a batch as the model reads them, and which of them each pair shows [B].
+
+        The batch read last is kept: student and teacher see the same.
+        """
+        if self._read is None or self._read[0] is not pairs:
+            self._read = pairs, *self._load(pairs)
+        return self._read[1:]
+
+    def reading_ahead(self, plan: Sequence[Pairs]) -> Iterator[Pairs]:
+        """The batches of `plan`, each of them read by another thread while the one before is learned."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = [reader.submit(self._load, pairs) for pairs in plan[:1]]
+            for pairs, following in zip_longest(plan, plan[1:]):
+                loaded = coming.pop().result()
+                if following is not None:
+                    coming.append(reader.submit(self._load, following))
+                self._read = pairs, *loaded
+                yield pairs
+
+    def _load(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        distinct, shown = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
+        states = together(self.features, [(int(v), view_name(int(w))) for v, w in distinct.T])
+        if self.device.type == "cuda" and not states.is_cuda:
+            states = states.pin_memory()
+        return states.to(self.device, non_blocking=True), shown.to(self.device)
+
+    def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
+        """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once, by one of the
+        processes that learn together."""
+        states, shown = self.read(pairs)
+        (frames,) = shared(len(states), lambda rows: [self._frames_of(states[rows], self.model)])
+        frames = frames[shown]
+        if self._frozen_text is not None:
+            return self.model.map_text(self._frozen_text[pairs.caption].trimmed().to(self.device)), frames
+        tokens = self.captions.tokens[pairs.caption]
+
+        def embed_text(rows: Tensor) -> list[Tensor]:
+            text = self._text_of(Tokens(tokens.ids[rows], tokens.eot[rows]))
+            return [text.words, text.mask.to(text.words.dtype), text.sentence]
+
+        words, mask, sentence = shared(len(tokens.eot), embed_text)
+        return TextEmbeddings(words, mask > 0, sentence), frames
+
+    def embed_frames(self, states: Tensor, model: VideoText | None = None) -> Tensor:
+        """[B, N, …] videos as the model reads them -> [B, N, D] of this or another model, with gradients, as precise as
+        the videos, whatever the towers compute in."""
+        with autocast(self.device, self.settings.backbone.precision):
+            return (model or self.model).encode_frames(states.to(self.device)).to(states.dtype)
+
+    def embed_text(self, tokens: Tokens, tasks: Tensor | None = None) -> TextEmbeddings:
+        """Captions with gradients, routed as `tasks` [R], or as this task."""
+        if tasks is None:
+            tasks = torch.full((len(tokens.eot),), self.number)
+        return self.model.encode_text(tokens.to(self.device), tasks)
+
+    def record(self, pairs: Pairs) -> None:
+        """Record the towers, and a teacher's that sees each batch anew, as CUDA graphs for batches like this one.
+
+        A recording's backward pass is of its last call: `embed` makes one a step, and nobody else.
+        """
+        if not recordable(self.model):
+            return
+        rows, precision = self.settings.shared.batch, self.settings.backbone.precision
+        states, _ = self.read(pairs)
+        for model in [self.model, *self._seers]:
+            self._recorded_frames[id(model)] = record_frames(model, states, precision, rows)
+        if self._frozen_text is None and self.model.config.words == "strict" and len(pairs.caption) == rows:
+            every = self.captions.tokens
+            tokens, longest = every[pairs.caption].to(self.device), int(every.eot.max()) + 1
+            self._recorded_text = record_text(self.model, tokens, self.number, longest)
+
+    def _frames_of(self, states: Tensor, model: VideoText) -> Tensor:
+        """`embed_frames`, from the recording where there is one."""
+        recorded = self._recorded_frames.get(id(model))
+        return self.embed_frames(states, model) if recorded is None else recorded(states)
+
+    def _text_of(self, tokens: Tokens) -> TextEmbeddings:
+        """`embed_text`, from the recording for a whole batch: rows to fill it up would choose experts, too."""
+        if self._recorded_text is None or len(tokens.eot) < self.settings.shared.batch:
+            return self.embed_text(tokens)
+        tokens = tokens.to(self.device)
+        return self.model.text_of(tokens, self._recorded_text(tokens))
+
+    def temperature(self) -> float | Tensor:
+        """The factor that makes logits of similarities."""
+        return self.scale(self)
+
+    def owners(self, video: Tensor) -> Tensor:
+        """Ids [B] of the pairs' videos: captions of one video are no negatives of each other. All are different where
+        `contrastive.mask_duplicates` is off."""
+        known = video if self.settings[Contrastive].mask_duplicates else torch.arange(len(video))
+        return known.to(self.device)
+
+    def draw(self, count: int, purpose: str, *key: str | int) -> tuple[Tensor, Tensor, Tensor]:
+        """`count` pseudo pairs of old categories: text and video [count, D], category [count]."""
+        source = generator("draw", purpose, *key)
+        text, video, category = draw_pseudo(self.memory, count, source, self.settings[Pseudo].covariance)
+        return text.to(self.device), video.to(self.device), category.to(self.device)
+
+    def logits(self, text: TextEmbeddings, frames: Tensor) -> list[Tensor]:
+        """[B, B'] logits of each similarity that is trained (`SimilarityHead.trained`): that of sentences beside
+        word-frame similarity only where `contrastive.sentence_weight` is above 0."""
+        scale, both = self.temperature(), self.settings[Contrastive].sentence_weight > 0
+        return [scale * kind for kind in self.similarity.trained(self.model, text, frames, both)]
+
+    def weighed(self, values: list[Tensor]) -> Tensor:
+        """A loss on the first similarity plus `contrastive.sentence_weight` times that on the second."""
+        total = values[0]
+        for value in values[1:]:
+            total = total + self.settings[Contrastive].sentence_weight * value
+        return total

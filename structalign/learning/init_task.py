@@ -1,0 +1,92 @@
+"""What a task begins with: the model and memory of the checkpoint before, or a method's modules at the identity."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from structalign.errors import UserError
+from structalign.learning.etf import etf_head_init, random_head_init, vertices
+from structalign.learning.memory import Memory, empty_memory, memory_of
+from structalign.learning.method import Method
+from structalign.learning.settings import Settings
+from structalign.model.backbone import Clip, load_clip
+from structalign.model.checkpoint import build_model, load_memory, read_config
+from structalign.model.device import asked, prepare_device
+from structalign.model.video_text import ModelConfig, VideoText
+from structalign.params.losses import Etf
+
+
+def backbone(folder: Path) -> tuple[Clip, torch.device]:
+    """The CLIP in `folder` that a task is learned around, as this machine runs it.
+
+    STRUCTALIGN_RECOMPUTE=1 saves memory: activations of the vision tower are computed again in the backward pass.
+    STRUCTALIGN_COMPILE=1 compiles its layers.
+    """
+    device = prepare_device()
+    clip = load_clip(folder, device, recompute=asked("STRUCTALIGN_RECOMPUTE"))
+    if asked("STRUCTALIGN_COMPILE"):
+        for layer in clip.vision_layers:
+            layer.compile(dynamic=True)  # no two batches show equally many distinct videos
+    return clip, device
+
+
+def begin(
+    clip: Clip, previous: Path, method: Method, settings: Settings, number: int, frames: int
+) -> tuple[VideoText, Memory]:
+    """Task `number` (from 1) of a chain, on from the checkpoint folder `previous`.
+
+    The mixture's first expert, alone until then, is copied into the others when task 2 begins (method, section 2).
+    """
+    model, memory = build_model(clip, read_config(previous), previous), memory_of(load_memory(previous))
+    if model is None:
+        return build(clip, method, settings, frames)
+    if not len(memory.vertices):
+        raise UserError(
+            f"{previous} remembers no category and no vertex, since it was imported: search with it, but learn task "
+            f"{number} after tasks that were trained here."
+        )
+    model.add_task(settings.seed, "task prototype", number)
+    if number == 2:
+        for mixture in model.mixtures():
+            mixture.spread_first_expert()
+    return model, memory
+
+
+def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[VideoText, Memory]:
+    """A fresh model of `method` for its first task, for videos of `frames` frames: parts seeded by `seed`, the head and
+    the simplex by `etf.seed`. Diagnostics measure every method against the simplex."""
+    etf = settings[Etf]
+    model = VideoText(clip, shape_of(method, settings, frames), settings.seed)
+    with torch.no_grad():
+        for name, weight in model.head.named_parameters():
+            weight.copy_(_head(etf, clip.embedding_dim, name))
+    if settings.adapters.fusion_init == "uniform":
+        for fusion in model.fusions():
+            fusion.initialise_uniformly(settings.seed, "fusion", fusion.layer)
+    model.add_task(settings.seed, "task prototype", 1)
+    return model, empty_memory(vertices(etf.vertices, etf.dim, etf.room, etf.seed), clip.embedding_dim)
+
+
+def shape_of(method: Method, settings: Settings, frames: int) -> ModelConfig:
+    """What `method` builds around CLIP for videos of `frames` frames."""
+    adapters, etf = settings.adapters, settings[Etf]
+    return ModelConfig(
+        frames=frames,
+        vision_frozen=settings.backbone.vision_frozen,
+        rank=adapters.rank,
+        alpha=adapters.alpha,
+        experts=adapters.experts,
+        dropout=adapters.dropout,
+        etf_dim=etf.dim,
+        modules=method.builds,
+        input_kind=method.input_kind,
+        head=etf.head,
+        words=adapters.words,
+    )
+
+
+def _head(etf: Etf, embedding: int, name: str) -> Tensor:
+    if etf.head == "frozen_random":
+        return random_head_init(etf.dim, embedding, etf.seed, name)
+    return etf_head_init(etf.dim, embedding, etf.seed)

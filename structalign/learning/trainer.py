@@ -1,0 +1,143 @@
+"""The one training loop: a task is learned from its own pairs, the checkpoint before and what that remembers.
+
+Everything random is keyed by (seed, name, task, step), so a task's result depends on nothing but its inputs.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from structalign.console import track
+from structalign.errors import UserError
+from structalign.learning.batches import Pairs
+from structalign.learning.context import Batch, Task
+from structalign.learning.distributed import counted, process_number, settle, several
+from structalign.learning.memory import Memory
+from structalign.learning.method import Method
+from structalign.learning.resume import Progress, Row
+from structalign.learning.settings import Settings
+from structalign.model.device import asked
+from structalign.model.features import Videos
+from structalign.model.video_text import VideoText
+from structalign.search.similarity_heads import HEADS
+from structalign.seeds import seed_of
+
+
+class TaskTrainer(Task):
+    """A task that a method learns."""
+
+    def __init__(
+        self,
+        model: VideoText,
+        method: Method,
+        features: Videos,
+        memory: Memory,
+        number: int,
+        settings: Settings,
+        device: torch.device,
+    ):
+        similarity = HEADS[method.similarity]
+        super().__init__(model, features, memory, number, settings, device, similarity, method.scale)
+        self.method = method
+        self.experts = self.model.experts()  # once: to walk through all modules takes longer than a layer
+        self.terms = [term for term in method.terms if term.acts(self)]
+        for term in self.terms:
+            if term.teacher is not None:
+                self.teacher = term.teacher(self)
+
+    def losses(self, pairs: Pairs, *key: str | int) -> dict[str, Tensor]:
+        """Named addends of the loss of a batch, weighted: their sum is what is minimised (method, section 5)."""
+        return self.forward(pairs, *key).addends
+
+    def forward(self, pairs: Pairs, *key: str | int) -> Batch:
+        """A batch with all of its losses."""
+        text, frames = self.embed(pairs)
+        batch = Batch(pairs, text, frames, self.logits(text, frames), key)
+        for term in self.terms:
+            batch.unweighted[term.name] = loss = term.loss(self, batch)
+            batch.addends[term.name] = term.weigh(self, batch, loss)
+        return batch
+
+    def fit(self, log: Callable[[Row], None], scratch: Path | None = None) -> None:
+        """Train for the phase's epochs; `log` gets one row of numbers a step.
+
+        In the folder `scratch` progress is saved, and that of an interrupted run taken up: the result is the same.
+        """
+        settings, shared, phase = self.settings, self.settings.shared, self.settings.phase
+        epochs = range(phase.epochs)
+        plan = [(epoch, pairs) for epoch in epochs for pairs in self.method.batches(self.epoch(epoch), shared.batch)]
+        if not plan:
+            raise UserError(f"task {self.number} has fewer than two training pairs: add videos and captions for it.")
+        adamw = self.start()
+        if self.device.type == "cuda" and asked("STRUCTALIGN_GRAPHS") and not several():
+            self.record(plan[0][1])  # before another thread reads ahead: nothing else may use the GPU meanwhile
+        self.method.after_step(self, 0, len(plan))
+        progress = Progress(scratch, adamw, self.state | self.model.counters())
+        rows = progress.resume()
+        for row in rows:
+            log(row)
+        left = plan[len(rows) :]
+        ahead = self.reading_ahead([pairs for _, pairs in left])
+        for pairs in track(ahead, f"train task {self.number}", len(left)):
+            step, epoch = len(rows), plan[len(rows)][0]
+            key = (settings.seed, self.number, step)
+            torch.manual_seed(seed_of("step", *key, *([process_number()] if process_number() else [])))
+            factor = self.method.rate(step, len(plan), phase.warmup)
+            values = self.step(adamw, factor, pairs, *key)
+            self.method.after_step(self, step + 1, len(plan))
+            rows.append({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr})
+            log(rows[-1])
+            if process_number() == 0:
+                progress.save(rows)
+        self.method.after_task(self)
+        self.model.eval()
+
+    def start(self) -> Optimizer:
+        """The model in the mode that it learns in, and a fresh optimiser of what learns."""
+        self.model.train()
+        self.model.clip.model.eval()
+        for wrapper in self.model.wrappers():
+            wrapper.train()
+        settings = self.settings
+        return self.method.optimiser(self.model, self.method.trains, self.number, settings.shared, settings.phase)
+
+    def step(self, optimiser: Optimizer, factor: float, pairs: Pairs, *key: str | int) -> Row:
+        """One update on a batch, at `factor` times the learning rates; what is logged of it."""
+        for group in optimiser.param_groups:
+            group["lr"] = factor * group["initial_lr"]
+        experts = self.experts
+        for expert in experts:
+            expert.forget_used()
+        with counted(self.model.counts()):
+            terms = self.losses(pairs, *key)
+        total = sum(terms.values(), torch.zeros((), device=self.device))
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        learning = [p for group in optimiser.param_groups for p in group["params"]]
+        for expert, used in zip(experts, settle(learning, experts), strict=True):
+            expert.drop_gradients(used)
+        norm = self.clip(learning)
+        logged = {"loss": total, **terms, "grad_norm": norm}
+        values = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
+        if not math.isfinite(values["loss"] + values["grad_norm"]):
+            raise UserError(f"task {self.number} diverged at step {key[-1]} ({values}): lower the rates in `optim`.")
+        optimiser.step()
+        return values
+
+    def clip(self, learning: list[nn.Parameter]) -> Tensor:
+        """Clip the gradients in place; their global norm before."""
+        return torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip)
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers learn in this task, once `fit` has begun."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    def remember(self, categories: int) -> Memory:
+        """The memory after this task, which brought `categories` new ones."""
+        self.model.eval()
+        return self.method.update_memory(self, categories)

@@ -1,0 +1,135 @@
+"""The losses: a section of params.yaml each, which acts from one task on.
+
+`check` writes what acts in a task into its file of work/losses, and training depends on that file: a loss that waits
+for task 2 never re-runs the first. To add a loss section: its class, and a field of `Losses`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import Field
+
+from structalign.params.reading import Section
+
+LOSSES = Path("work/losses")  # <task>.json: what acts in a task
+
+
+class LossSection(Section):
+    """Settings of a loss, which act from task `since` on."""
+
+    since: ClassVar[int] = 1
+
+
+class WeightedLoss(LossSection):
+    """Settings of a loss that a weight of 0 turns off."""
+
+    weight: float = Field(ge=0)
+
+
+class Contrastive(LossSection):
+    """`contrastive`: L_con over word-frame similarity."""
+
+    scale: float = Field(
+        gt=0,
+        description="factor on word-frame similarity in L_con and L_CRP, independent of the batch size",
+        json_schema_extra={"paper": "17.59 (e^4.60 / sqrt(32))"},
+    )
+    logit_adjustment: float = Field(
+        ge=0,
+        description="strength of the correction of L_con by the categories' shares of the pairs; 0 is off",
+        json_schema_extra={"paper": "0"},
+    )
+    sentence_weight: float = Field(
+        ge=0,
+        description="weight of a second L_con and L_CRP on sentence-video similarity; 0 is off",
+        json_schema_extra={"paper": "0"},
+    )
+    mask_duplicates: bool = Field(
+        description="two captions of one video in a batch are no negatives of each other",
+        json_schema_extra={"paper": "false (released code)"},
+    )
+
+
+class Etf(WeightedLoss):
+    """`etf`: the simplex-ETF prior and its alignment loss."""
+
+    weight: float = Field(
+        ge=0,
+        description="weight w of L_ETF relative to the base loss; 0 is off",
+        json_schema_extra={"paper": "0.1"},
+    )
+    dim: int = Field(ge=1, description="dimension d of ETF space", json_schema_extra={"paper": "512"})
+    capacity: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
+        description="categories C the simplex has room for; auto is d + 1, the largest",
+        json_schema_extra={"paper": "number of categories"},
+    )
+    vertices: Literal["exact", "gaussian"] = Field(
+        description="the simplex itself, or normalised columns of a centred Gaussian matrix",
+        json_schema_extra={"paper": "exact (text), gaussian (released code)"},
+    )
+    head: Literal["shared", "separate", "frozen_random", "identity"] = Field(
+        description="map into ETF space: one trained, one a modality trained, one a modality random, or none",
+        json_schema_extra={"paper": "frozen_random (released code)"},
+    )
+    seed: int = Field(ge=0, description="seed of the vertices and of the head")
+
+    @property
+    def room(self) -> int:
+        """C, how many categories the simplex has a vertex for."""
+        return self.dim + 1 if self.capacity == "auto" else self.capacity
+
+
+class Crp(WeightedLoss):
+    """`crp`: the cross-modal relation preserving loss."""
+
+    since = 2
+
+    weight: float = Field(ge=0, description="weight of L_CRP; 0 is off", json_schema_extra={"paper": "10"})
+    temperature: float = Field(gt=0, description="distillation temperature T", json_schema_extra={"paper": "2"})
+    teacher: Literal["previous", "pretrained"] = Field(
+        description="the model after the task before, or zero-shot CLIP",
+        json_schema_extra={"paper": "previous (text), pretrained (released code)"},
+    )
+
+
+class Pseudo(WeightedLoss):
+    """`pseudo`: pseudo-features of learned categories."""
+
+    since = 2
+
+    weight: float = Field(
+        ge=0, description="weight of L_pseudo; 0 is off, also in L_ETF", json_schema_extra={"paper": "0.5"}
+    )
+    covariance: Literal["radius", "shrunk"] = Field(
+        description="each category's own radius, or one shrunk to the pooled radius where samples are few",
+        json_schema_extra={"paper": "radius"},
+    )
+    mask_same_category: bool = Field(
+        description="pseudo pairs of one category are no negatives of each other",
+        json_schema_extra={"paper": "false"},
+    )
+
+
+class Losses(Section):
+    """Every loss section by its name in params.yaml."""
+
+    contrastive: Contrastive
+    etf: Etf
+    crp: Crp
+    pseudo: Pseudo
+
+
+def sections() -> dict[str, type[LossSection]]:
+    """The class of every loss section by its name."""
+    return {name: cast(type[LossSection], field.annotation) for name, field in Losses.model_fields.items()}
+
+
+def acting(losses: Losses, number: int) -> dict[str, Any]:
+    """What acts in task `number`, from 1: the values of each section by name."""
+    return {name: getattr(losses, name).model_dump() for name, kind in sections().items() if kind.since <= number}
+
+
+def acting_sections(values: Mapping[str, Any]) -> tuple[LossSection, ...]:
+    """The typed sections whose values `acting` gave."""
+    return tuple(sections()[name].model_validate(value) for name, value in values.items())

@@ -1,0 +1,36 @@
+"""`method`: which method is trained; the registry of all there are, each a file of `learning.methods`."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from structalign.params.reading import Section
+
+METHODS = {
+    "structalign": "the paper's method: fusion, LoRA mixture, L_con, L_CRP, L_ETF and L_pseudo",
+    "finetune": "its model trained with L_con alone",
+    "zero_shot": "frozen CLIP, nothing trained",
+    "head_only": "its losses on one linear map a modality over frozen towers",
+    "clip4clip": "all of CLIP fine-tuned, mean-pooled frames",
+    "lwf": "clip4clip with distillation from the previous model",
+    "vr_lwf": "clip4clip with distillation on captions of random tokens",
+    "zscl": "clip4clip with distillation from frozen CLIP and averaged weights",
+    "xpool": "clip4clip whose captions pool the frames by attention",
+    "moe_adapter": "LoRA experts and routers in the MLPs of both towers",
+    "stablefusion": "structalign's model with a loss against stored past videos",
+    "replay": "finetune with a few remembered pairs of past tasks",
+    "structalign_released": "structalign as the authors' released code computes it",
+}
+
+
+def registered(name: str) -> str:
+    """`name`, which must be a registered method."""
+    if name not in METHODS:
+        raise ValueError(f"there are the methods {', '.join(METHODS)}")
+    return name
+
+
+class MethodName(Section):
+    name: Annotated[str, AfterValidator(registered)] = Field(
+        description="a method of docs/methods.md", json_schema_extra={"paper": "structalign", "enum": [*METHODS]}
+    )

@@ -1,0 +1,29 @@
+"""`ranking`: the weight of each signal in the fused score."""
+
+from pydantic import Field
+
+from structalign.params.reading import Section
+
+
+class Ranking(Section):
+    """Two similarities share `beta`; every further key is the weight of the signal of that name (`search.signals`)."""
+
+    beta: float = Field(
+        ge=0,
+        le=1,
+        description="share of word-frame similarity in the fused score",
+        json_schema_extra={"paper": "0.5"},
+    )
+    task_prior: float = Field(
+        ge=0,
+        description="weight of log p(task | caption) in the fused score",
+        json_schema_extra={"paper": "0"},
+    )
+
+    def weights(self) -> dict[str, float]:
+        """Each signal's weight."""
+        return {"words": self.beta, "sentence": 1 - self.beta} | {name: getattr(self, name) for name in ADDED}
+
+
+ADDED = tuple(name for name in Ranking.model_fields if name != "beta")
+SIGNALS = ("words", "sentence", *ADDED)

@@ -1,0 +1,147 @@
+"""The captions table: what is read, and the sentence for each thing that can be wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from structalign.data.captions import against_tasks, categories, read_captions, read_table
+from structalign.data.tasks import deal
+from structalign.errors import UserError
+
+HEADER = "video,caption,category,split,start,end\n"
+
+
+def table(folder: Path, text: str) -> Path:
+    (folder / "captions.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def complaint(folder: Path, text: str) -> str:
+    with pytest.raises(UserError) as error:
+        read_captions(table(folder, text))
+    return str(error.value)
+
+
+def test_a_row_is_a_caption_of_a_clip(tmp_path: Path) -> None:
+    rows = read_captions(table(tmp_path, HEADER + 'a/b.mp4,"runs, jumps",cats,train,1.5,3\n'))
+    assert [(row.id, row.caption, row.start, row.end) for row in rows] == [("a/b.mp4#1.5-3", "runs, jumps", 1.5, 3.0)]
+
+
+def test_times_are_optional_columns(tmp_path: Path) -> None:
+    rows = read_captions(table(tmp_path, "split,category,caption,video\ntest,cats,sits,a.mp4\n"))
+    assert (rows[0].id, rows[0].start, rows[0].end) == ("a.mp4", None, None)
+
+
+def test_two_stretches_of_one_file_are_two_clips_even_if_close(tmp_path: Path) -> None:
+    text = HEADER + "a.mp4,sits,cats,train,1234567.1,1234568\na.mp4,runs,dogs,train,1234567.2,1234568\n"
+    assert len({row.id for row in read_captions(table(tmp_path, text))}) == 2
+
+
+def test_blank_lines_and_a_byte_order_mark_do_not_matter(tmp_path: Path) -> None:
+    rows = read_captions(table(tmp_path, "\ufeff" + HEADER + "\na.mp4,sits,cats,train,,\n,,,,,\n"))
+    assert [row.number for row in rows] == [3]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("a.mp4,,cats,train,,", "row 2, column `caption`: it is empty"),
+        ("a.mp4,sits,,train,,", "row 2, column `category`: it is empty"),
+        (",sits,cats,train,,", "row 2, column `video`: it is empty"),
+        ("a.mp4,sits,cats,dev,,", "row 2, column `split`: 'dev' is none of train, val, test"),
+        ("a.mp4,sits,cats,train,two,", "row 2, column `start`: 'two' is no time"),
+        ("a.mp4,sits,cats,train,nan,", "row 2, column `start`: 'nan' is no time"),
+        ("a.mp4,sits,cats,train,-1,", "row 2, column `start`: '-1' is no time"),
+        ("a.mp4,sits,cats,train,,inf", "row 2, column `end`: 'inf' is no time"),
+        ("a.mp4,sits,cats,train,3,3", "row 2, column `end`: 3 is not after the start"),
+        ("../a.mp4,sits,cats,train,,", "row 2, column `video`: '../a.mp4' leads out of videos/"),
+        ("/a.mp4,sits,cats,train,,", "row 2, column `video`: '/a.mp4' leads out of videos/"),
+        ("a#1.mp4,sits,cats,train,,", "row 2, column `video`: 'a#1.mp4' holds `#`"),
+        ("a.mp4,sits,${x},train,,", "row 2, column `category`: it holds `${`"),
+        ("a.mp4,sits,and jumps,cats,train,,", "row 2, column `end`: the row has 7 cells, not 6"),
+        ("a.mp4,sits,cats,train", "row 2, column `start`: the row has 4 cells, not 6"),
+    ],
+)
+def test_a_wrong_row_is_named_with_its_column(tmp_path: Path, line: str, says: str) -> None:
+    assert says in complaint(tmp_path, HEADER + line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("video,caption,split", "column `category`: it is missing"),
+        ("video,caption,category,split,strat", "column `strat`: it is unknown"),
+        ("video,caption,category,split,split", "column `split`: it is there twice"),
+        ("", "column `video`: it is missing"),
+        (
+            "file,caption,category,split",
+            "column `video`: it is missing: the first row names video, caption, category, split",
+        ),
+        ("video,captions,category,split", "column `caption`: it is missing: rename `captions`"),
+        ("video;caption;category;split", "the table is separated by ';': save it with commas"),
+    ],
+)
+def test_a_wrong_header_is_named(tmp_path: Path, header: str, says: str) -> None:
+    assert says in complaint(tmp_path, header + "\n")
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ("a.mp4,runs,dogs,train,,", "row 3, column `category`: a.mp4 is in 'dogs', in row 2 in 'cats'"),
+        ("a.mp4,runs,cats,test,,", "row 3, column `split`: a.mp4 is in test, in row 2 in train"),
+        ("a.mp4,runs,cats,test,1,2", "row 3, column `split`: a.mp4 is in test, in row 2 in train"),
+        ("./a.mp4,runs,cats,test,,", "row 3, column `split`: a.mp4 is in test, in row 2 in train"),
+        ("a.mp4,sits,cats,train,,", "row 3, column `caption`: it repeats row 2"),
+    ],
+)
+def test_two_rows_that_disagree_are_named(tmp_path: Path, second: str, says: str) -> None:
+    assert says in complaint(tmp_path, f"{HEADER}a.mp4,sits,cats,train,,\n{second}\n")
+
+
+def test_a_file_in_two_splits_is_told_once_with_its_rows(tmp_path: Path) -> None:
+    text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,runs,cats,test,,\na.mp4,naps,cats,test,,\n"
+    said = [str(problem) for problem in read_table(table(tmp_path, text))[1]]
+    assert said == ["rows 3, 4, column `split`: a.mp4 is in test, in row 2 in train: a file has one split"]
+
+
+def test_all_that_is_wrong_is_found_and_the_first_told_with_the_number_of_others(tmp_path: Path) -> None:
+    text = HEADER + "a.mp4,,cats,dev,,\nb.mp4,sits,cats,train,,\nc.mp4,sits,,train,,\n"
+    assert len(read_table(table(tmp_path, text))[1]) == 3
+    assert f"(2 more: `structalign data check {tmp_path}` lists all)" in complaint(tmp_path, text)
+
+
+def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"captions\.csv does not exist: a folder of own videos has"):
+        read_captions(tmp_path)
+    (tmp_path / "captions.csv").write_bytes(HEADER.encode() + "köche".encode("latin-1"))
+    with pytest.raises(UserError, match="is not UTF-8"):
+        read_captions(tmp_path)
+    assert "the table has no rows" in complaint(tmp_path, HEADER)
+    assert "is not a CSV table" in complaint(tmp_path, HEADER + '"a.mp4" x,sits,cats,train,,\n')
+
+
+def test_tasks_and_table_must_fit(tmp_path: Path) -> None:
+    text = (
+        HEADER + "a.mp4,sits,cats,train,,\nd.mp4,sits,cats,train,,\nb.mp4,sits,cats,test,,\nc.mp4,sits,dogs,train,,\n"
+    )
+    rows = read_captions(table(tmp_path, text))
+    assert categories(rows) == ["cats", "dogs"]
+    said = [str(problem) for problem in against_tasks(rows, deal(["cats", "birds", "owls"], 2))]
+    assert [text.rpartition(": ")[0] for text in said] == [
+        "row 5, column `category`: 'dogs' is in no task of tasks.yaml",
+        "'birds' of task t01 has no training video",
+        "'owls' of task t02 has no training video",
+        "task t02 has no test video",
+    ]
+
+
+def test_a_category_that_is_spelled_in_two_ways_is_named_in_both(tmp_path: Path) -> None:
+    rows = read_captions(table(tmp_path, HEADER + "a.mp4,sits,bars,train,,\n"))
+    assert "'bars' is in no task of tasks.yaml, which has 'barz'" in str(against_tasks(rows, deal(["barz"], 1))[0])
+
+
+def test_a_task_needs_two_training_videos(tmp_path: Path) -> None:
+    text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,sleeps,cats,train,,\nb.mp4,sits,cats,test,,\n"
+    with pytest.raises(UserError, match=r"task t01 \(cats\) has one training video"):
+        read_captions(table(tmp_path, text), deal(["cats"], 1))
