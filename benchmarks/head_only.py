@@ -21,10 +21,10 @@ from benchmarks.options import OUT, TINY
 from benchmarks.timing import MIB, Memory, keep
 from structalign.evaluation.ranks import measure, rank
 from structalign.evaluation.score_files import queries_at_once
-from structalign.learning.init_task import build
+from structalign.learning.init_task import from_scratch
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory as Remembered
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions
@@ -33,7 +33,7 @@ from structalign.params.ranking import Ranking
 from structalign.search.encoder import Encoder
 from structalign.search.index import Gallery
 from structalign.search.scoring import score_in_blocks
-from structalign.search.signal import Left, leave, states
+from structalign.search.signal import Statistics, observe, states
 from structalign.search.similarity_heads import HEADS
 
 TASKS, EPOCHS, VIDEOS, EACH, SHOWN, BATCH = 10, 20, 320, 20, 2990, 32  # MSRVTT-10
@@ -52,7 +52,7 @@ class Held:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def states(self, video: int, view: str = CENTRE) -> Tensor:
+    def read(self, video: int, view: str = CENTRE) -> Tensor:
         return self.frames[video]
 
     def captions(self) -> Captions:
@@ -67,7 +67,7 @@ class Run:
     size: made.Size
     device: torch.device
     galleries: list[Gallery] = field(default_factory=list)
-    left: list[Left] = field(default_factory=list)  # for the signals, of each task
+    observed: list[Statistics] = field(default_factory=list)  # of the signals, of each task
     steps: int = 0
     cells: int = 0
     step_seconds: float = 0.0
@@ -132,7 +132,7 @@ def chain(
     """Learn and rank task after task; videos, shown: of a task."""
     run = Run(clip.to(device), size, device)
     spoken = made.captions(size, tasks * shown, seed=1)
-    model, memory = build(clip, load_method(METHOD), made.settings(size, 1, BATCH, "fp32"), frames)
+    model, memory = from_scratch(clip, load_method(METHOD), made.settings(size, 1, BATCH, "fp32"), frames)
     for number in range(1, tasks + 1):
         source = torch.Generator().manual_seed(number)
         memory = learn(run, model, memory, number, epochs, torch.randn(videos, frames, size.dim, generator=source))
@@ -151,7 +151,7 @@ def learn(run: Run, model: VideoText, memory: Remembered, number: int, epochs: i
     first = made.CATEGORIES * (number - 1)
     spoken = Captions(made.captions(run.size, len(video), number), video, first + video % made.CATEGORIES)
     acts = made.settings(run.size, number, BATCH, "fp32", epochs)
-    trainer = TaskTrainer(model, load_method(METHOD), Held(seen, spoken), memory, number, acts, run.device)
+    trainer = Trainer(model, load_method(METHOD), Held(seen, spoken), memory, number, acts, run.device)
     rows: list[object] = []
     start = time.perf_counter()
     trainer.fit(rows.append)
@@ -159,7 +159,7 @@ def learn(run: Run, model: VideoText, memory: Remembered, number: int, epochs: i
     run.steps += len(rows)
     run.step_seconds += spent
     remembered = trainer.remember(made.CATEGORIES)
-    run.left.append(leave(encoder_of(run, model).zero_shot(spoken.tokens), spoken.category, number))
+    run.observed.append(observe(encoder_of(run, model).zero_shot(spoken.tokens), spoken.category, number))
     run.task_seconds += time.perf_counter() - begun - spent
     return remembered
 
@@ -184,11 +184,11 @@ def encoder_of(run: Run, model: VideoText) -> Encoder:
 def rank_all(run: Run, model: VideoText, tokens: Tokens) -> None:
     """Score and rank the queries of all tasks seen, one a video, against all galleries."""
     video_tasks = [row["task"] for part in run.galleries for row in part.rows]
-    owner, at_once = np.arange(len(video_tasks)), queries_at_once(len(video_tasks), len(video_tasks))
+    ground_truth, at_once = np.arange(len(video_tasks)), queries_at_once(len(video_tasks), len(video_tasks))
     galleries, encoder = run.galleries, encoder_of(run, model)
-    blocks = score_in_blocks(encoder, tokens, video_tasks, galleries, states(run.left), "rank", at_once)
+    blocks = score_in_blocks(encoder, tokens, video_tasks, galleries, states(run.observed), "rank", at_once)
     arrays = ({name: x.numpy() for name, x in found.items()} for found, _ in blocks)
-    ranks = rank(arrays, owner, video_tasks, Ranking(beta=0.5, task_prior=0.1))
+    ranks = rank(arrays, ground_truth, video_tasks, Ranking(beta=0.5, task_prior=0.1))
     for system in ("method", "zero_shot"):
-        measure(ranks, system, owner, video_tasks, [part.task for part in galleries])
-    run.cells += len(owner) ** 2
+        measure(ranks, system, ground_truth, video_tasks, [part.task for part in galleries])
+    run.cells += len(ground_truth) ** 2

@@ -22,7 +22,7 @@ from structalign.data.frame_store import FrameSplit, write_split
 from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Features, write_captions, write_index, write_view
 from structalign.model.features import Captions as TrainingCaptions
-from structalign.model.sources import Pixels, together
+from structalign.model.sources import PixelSource, load_batch
 
 GOAL = 6.0
 MEAN, STD = (torch.tensor(x).view(3, 1, 1) for x in ([0.481, 0.458, 0.408], [0.269, 0.261, 0.276]))
@@ -45,13 +45,13 @@ def loading(
         lay_frames(place / "frames", files, size.image)
         features = lay_states(place / "features", videos, frames, size)
         split = FrameSplit(place / "frames")
-        pixels = Pixels(features, split, size.image, (MEAN, STD), flip=False, seed=0, device=device)
+        pixels = PixelSource(features, split, size.image, (MEAN, STD), flip=False, seed=0, device=device)
 
         def theirs() -> Tensor:
             return torch.stack([plain.load_frames(video, size.image, MEAN, STD) for video in files]).to(device)
 
-        def ours(side: Pixels | Features) -> Callable[[], Tensor]:
-            return lambda: together(side, [(video, CENTRE) for video in range(videos)]).to(device)
+        def ours(side: PixelSource | Features) -> Callable[[], Tensor]:
+            return lambda: load_batch(side, [(video, CENTRE) for video in range(videos)]).to(device)
 
         rows = [
             compare("stored frames to pixels", ours(pixels), theirs, GOAL, repeats, device),

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.plain import Plan
-from structalign.learning.init_task import build
+from structalign.learning.init_task import from_scratch
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, remember
 from structalign.learning.settings import Settings
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.backbone import Clip, Tokens, empty_clip
 from structalign.model.device import autocast
 from structalign.model.features import (
     CENTRE,
     Captions,
     Features,
-    Videos,
+    VideoSource,
     view_name,
     write_captions,
     write_index,
@@ -133,7 +133,7 @@ def settings(size: Size, task: int, batch: int, precision: str, epochs: int = 20
 
 def model_for(clip: Clip, size: Size, method: str, acts: Settings, task: int, frames: int) -> tuple[VideoText, Memory]:
     """A model that begins `task`, everything that learns a little away from its start, and what it remembers."""
-    model, memory = build(clip, load_method(method), acts, frames)
+    model, memory = from_scratch(clip, load_method(method), acts, frames)
     for number in range(2, task + 1):
         model.add_task("benchmark", number)
     shake(model)
@@ -212,8 +212,15 @@ def lay_features(
 
 
 def trainer_for(
-    size: Size, method: str, videos: Videos, acts: Settings, task: int, frames: int, clip: Clip, device: torch.device
-) -> TaskTrainer:
+    size: Size,
+    method: str,
+    videos: VideoSource,
+    acts: Settings,
+    task: int,
+    frames: int,
+    clip: Clip,
+    device: torch.device,
+) -> Trainer:
     """Task `task` as the train stage begins it."""
     model, memory = model_for(clip, size, method, acts, task, frames)
-    return TaskTrainer(model, load_method(method), videos, memory, task, acts, device)
+    return Trainer(model, load_method(method), videos, memory, task, acts, device)

@@ -25,7 +25,7 @@ from structalign.data.captions import CaptionRow
 from structalign.data.frame_store import write_split
 from structalign.data.manifest import SPLITS
 from structalign.data.manifest_writer import write_manifest
-from structalign.data.tasks import deal, write_tasks
+from structalign.data.tasks import split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
 from structalign.params.schema import overlay
@@ -107,7 +107,7 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, t
             tree = tree[section]
         tree[last] = parse_yaml(value, key)
     (folder / "params.yaml").write_text(dump_yaml(params), encoding="utf-8")
-    dealt = deal([f"category {number}" for number in range(categories)], count)
+    dealt = split_categories([f"category {number}" for number in range(categories)], count)
     write_tasks(dealt, folder / "tasks.yaml")
     rows = list(table(categories, round(share * train), captions, round(share * test)))
     write_manifest(rows, dealt, {row.video: "0" * 64 for row in rows}, folder / "work/manifest", [], {})

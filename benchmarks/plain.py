@@ -186,7 +186,7 @@ def words_of(embeddings: Tensor, eot: Tensor) -> list[Tensor]:
     return [row[1:end] if end > 1 else row[end : end + 1] for row, end in zip(embeddings, eot.tolist(), strict=True)]
 
 
-def encode_queries(
+def encode_captions(
     weights: Weights, plan: Plan, ids: Tensor, eot: Tensor, tasks: Iterable[int], batch: int = 32
 ) -> list[tuple[list[Tensor], Tensor]]:
     """Of each task, words of each caption and sentences [R, D]: two passes, each batch padded to its longest."""
@@ -249,7 +249,7 @@ def cross_entropies(logits: Tensor) -> Tensor:
 
 
 def without_own(logits: Tensor, video: Tensor) -> Tensor:
-    """Captions of one video are no rivals: -inf where i != j show the same, in the first B rows and columns."""
+    """Captions of one video are no negatives: -inf where i != j show the same, in the first B rows and columns."""
     masked, ids = logits.clone(), video.tolist()
     for i in range(len(ids)):
         for j in range(len(ids)):
@@ -316,7 +316,7 @@ class Training:
     ):
         self.weights, self.teacher, self.plan, self.task, self.vertices = weights, teacher, plan, task, vertices
         self.learning = [weights[name] for names, _, _ in groups for name in names]
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             [
                 {"params": [weights[name] for name in names], "lr": lr, "weight_decay": decay}
                 for names, lr, decay in groups
@@ -327,10 +327,10 @@ class Training:
     def step(self, batch: Batch) -> dict[str, float]:
         """One update; the addends of its loss, and the gradient's norm before it is clipped to 1."""
         found = addends(self.weights, self.teacher, self.plan, batch, self.task, self.vertices)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
-        self.optimiser.step()
+        self.optimizer.step()
         return {name: value.item() for name, value in found.items()} | {"grad_norm": norm.item()}
 
 

@@ -39,7 +39,7 @@ def queries(
     row = compare(
         f"{captions} captions as {prototypes} tasks",
         lambda: encode_as_tasks(model, tokens, tasks, device),
-        lambda: plain.encode_queries(weights, plan, ids, eot, tasks),
+        lambda: plain.encode_captions(weights, plan, ids, eot, tasks),
         GOAL,
         repeats,
         device,

@@ -27,7 +27,7 @@ from structalign.model.video_text import TextEmbeddings
 from structalign.params.ranking import Ranking
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score, side_by_side
-from structalign.search.signal import Comparison, leave
+from structalign.search.signal import Comparison, observe
 from structalign.store import write_json
 
 TASKS, WORDS = 20, 12
@@ -86,7 +86,7 @@ def lay(folder: Path, videos: int, frames: int, dim: int) -> Path:
         stored, zero_shot = (torch.randn(len(part), frames, dim, generator=source) for _ in range(2))
         rows = [{"id": str(video), "task": task} for video in part.tolist()]
         write_gallery(folder / task, "test", rows, stored, zero_shot)
-        write_signals(folder / task, leave(captions(2, dim, number), torch.tensor([0, 1]), number))
+        write_signals(folder / task, observe(captions(2, dim, number), torch.tensor([0, 1]), number))
         write_index(index := folder / f"{task}.json", previous, task, folder / task, "random")
         previous = index
     return index
@@ -94,8 +94,8 @@ def lay(folder: Path, videos: int, frames: int, dim: int) -> Path:
 
 def ranked(galleries: list[Gallery], videos: int, queries: int, dim: int) -> dict[str, Any]:
     """The metrics of `queries` captions, whose videos are spread over the gallery."""
-    owner = np.arange(queries) * videos // queries
-    came_with = [row["task"] for part in galleries for row in part.rows]
+    ground_truth = np.arange(queries) * videos // queries
+    video_tasks = [row["task"] for part in galleries for row in part.rows]
     at_once = queries_at_once(queries, videos)
 
     def blocks() -> Iterator[dict[str, NDArray[Any]]]:
@@ -108,8 +108,8 @@ def ranked(galleries: list[Gallery], videos: int, queries: int, dim: int) -> dic
                 scores |= {f"method.{name}": method[name], f"zero_shot.{name}": plain[name]}
             yield {name: values.numpy() for name, values in scores.items()}
 
-    ranks = rank(blocks(), owner, came_with, ranking=Ranking(beta=0.5, task_prior=0))
-    return measure(ranks, "method", owner, came_with, list(dict.fromkeys(came_with)))
+    ranks = rank(blocks(), ground_truth, video_tasks, ranking=Ranking(beta=0.5, task_prior=0))
+    return measure(ranks, "method", ground_truth, video_tasks, list(dict.fromkeys(video_tasks)))
 
 
 def captions(count: int, dim: int, seed: int) -> TextEmbeddings:

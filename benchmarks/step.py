@@ -1,4 +1,4 @@
-"""One training step of the first task and of a later one: forward, backward and optimiser.
+"""One training step of the first task and of a later one: forward, backward and optimizer.
 
 Ours as the train stage runs it: states after the frozen prefix from the cache, each distinct video of a batch once,
 bfloat16, the teacher's embeddings computed once before the task. Plain: all of the towers on every pair, the teacher's
@@ -21,7 +21,7 @@ from benchmarks import made, plain
 from benchmarks.options import OUT, REPEATS, TINY
 from benchmarks.timing import Row, compare, keep, show
 from structalign.learning.batches import Pairs, batches
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.device import prepare_device
 
 GOALS = {1: 4.0, 2: 6.0}  # by task
@@ -102,7 +102,7 @@ class Sides:
         return plain.Batch(shown, tokens.ids, tokens.eot, pairs.video, category, etf_pseudo, pseudo)
 
 
-def plain_training(trainer: TaskTrainer, plan: plain.Plan, adamw: torch.optim.Optimizer) -> plain.Training:
+def plain_training(trainer: Trainer, plan: plain.Plan, adamw: torch.optim.Optimizer) -> plain.Training:
     """The plain side with the weights, the teacher and the rates of ours."""
     weights = plain.weights_of(trainer.model)
     names = {id(p): name for name, p in trainer.model.named_parameters()}

@@ -8,13 +8,13 @@ import torch
 from structalign.console import command
 from structalign.costs import measured
 from structalign.data.frame_store import FrameSplit
-from structalign.evaluation.geometry_dump import probe
+from structalign.evaluation.geometry_dump import dump_geometry
 from structalign.evaluation.score_files import keep_scores, queries_at_once
 from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import fingerprint, load_memory
 from structalign.model.device import prepare_device
 from structalign.model.features import Features, read_captions
-from structalign.model.sources import videos_for
+from structalign.model.sources import make_source
 from structalign.params.ranking import Ranking
 from structalign.params.reading import read
 from structalign.paths import (
@@ -31,7 +31,7 @@ from structalign.paths import (
 from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score_in_blocks
-from structalign.search.signal import leave
+from structalign.search.signal import observe
 from structalign.store import folder_bytes, read_json, whole_folder, write_json
 
 SPLITS = ("val", "test")
@@ -47,7 +47,7 @@ def main(task: str, prev: str) -> None:
             stored_bytes = store_videos(encoder, task, folder)
             captions = read_captions(FEATURES / task / "train")
             number = config.tasks.index(task) + 1
-            write_signals(folder, leave(encoder.zero_shot(captions.tokens), captions.category, number))
+            write_signals(folder, observe(encoder.zero_shot(captions.tokens), captions.category, number))
         write_index(index, index_of(prev), task, gallery, fingerprint(checkpoint))
 
         opened, measures, vertices = Index(index), dict[str, Any](), load_memory(checkpoint).get("vertices")
@@ -63,7 +63,7 @@ def main(task: str, prev: str) -> None:
                     continue
                 vectors = score_split(encoder, opened, galleries, asked, folder, split)
                 category = [query["category"] for query in asked]
-                measures[split] = probe(geometry, split, vectors, category, galleries, encoder.model, vertices)
+                measures[split] = dump_geometry(geometry, split, vectors, category, galleries, encoder.model, vertices)
             write_json(geometry / "collapse.json", measures)
         cost["stored_bytes_per_video"] = stored_bytes
         cost["bytes_gallery"] = folder_bytes(gallery)
@@ -74,11 +74,11 @@ def store_videos(encoder: Encoder, task: str, folder: Path) -> int:
     """Write the gallery of each split; returns the bytes that a stored video has."""
     for split in SPLITS:
         features = Features(FEATURES / task / split)
-        zero_shot = features.frozen_frames() if len(features) else torch.empty(0, 1, encoder.clip.embedding_dim)
+        zero_shot = features.zero_shot_frames() if len(features) else torch.empty(0, 1, encoder.clip.embedding_dim)
         frames = zero_shot
         if encoder.model is not None and len(features):
             decoded = FrameSplit(FRAMES / task / split)
-            videos = videos_for(encoder.model, features, decoded, pixel_statistics(BACKBONE), encoder.device)
+            videos = make_source(encoder.model, features, decoded, pixel_statistics(BACKBONE), encoder.device)
             frames = encoder.videos(videos, f"embed {task} {split}")
         frames = encoder.head.store(frames)
         write_gallery(folder, split, [{**row, "task": task} for row in features.rows], frames, zero_shot)
@@ -92,13 +92,13 @@ def score_split(
     label = f"score {galleries[-1].task} {split}"
     tokeniser, rows = Tokeniser(BACKBONE), [row for part in galleries for row in part.rows]
     columns = {row["id"]: column for column, row in enumerate(rows)}
-    tokens, owner = tokeniser([query["text"] for query in asked]), [columns[query["video"]] for query in asked]
-    tokeniser.say_cut(tokens, label)
-    at_once, own_task = queries_at_once(len(asked), len(rows)), [rows[column]["task"] for column in owner]
+    tokens, ground_truth = tokeniser([query["text"] for query in asked]), [columns[query["video"]] for query in asked]
+    tokeniser.warn_truncated(tokens, label)
+    at_once, own_task = queries_at_once(len(asked), len(rows)), [rows[column]["task"] for column in ground_truth]
     blocks = score_in_blocks(encoder, tokens, own_task, galleries, index.states, label, at_once)
     # what is too large to keep is ranked at once; evaluate refuses ranks of another `ranking` than its own
     ranking = None if at_once >= len(asked) else read("ranking", Ranking)
-    return keep_scores(folder, split, blocks, owner, [row["task"] for row in rows], ranking)
+    return keep_scores(folder, split, blocks, ground_truth, [row["task"] for row in rows], ranking)
 
 
 if __name__ == "__main__":

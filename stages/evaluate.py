@@ -27,47 +27,47 @@ def main(task: str) -> None:
     folder = SCORES / task
     splits: dict[str, Any] = {}
     shown: dict[str, Any] = {"won": [], "lost": []}
-    judged = ""
+    sanity_check = ""
     tasks: list[str] = []
     for split in ("test", "val"):
         rows = read_json(folder / f"{split}.json")
         queries, videos = rows["queries"], rows["videos"]
         column = {video["id"]: index for index, video in enumerate(videos)}
-        owner = np.array([column[query["video"]] for query in queries], dtype=np.int64)
-        came_with = [video["task"] for video in videos] if queries else []
-        tasks = tasks or list(dict.fromkeys(came_with))
+        ground_truth = np.array([column[query["video"]] for query in queries], dtype=np.int64)
+        video_tasks = [video["task"] for video in videos] if queries else []
+        tasks = tasks or list(dict.fromkeys(video_tasks))
         category = np.array([query["category"] for query in queries], dtype=np.int64)
-        ranks = ranks_of(folder, split, owner, came_with, ranking) if queries else {}
+        ranks = ranks_of(folder, split, ground_truth, video_tasks, ranking) if queries else {}
         splits[split] = {"queries": len(queries), "videos": len(videos)} | {
-            system: measure(ranks, system, owner, came_with, tasks)
+            system: measure(ranks, system, ground_truth, video_tasks, tasks)
             | {"t2v_per_category": recall_per_category(ranks[f"{system}_text"], category) if queries else {}}
             for system in SYSTEMS
         }
         if split == "test" and queries:
-            shown = examples(ranks, owner, queries, videos)
+            shown = examples(ranks, ground_truth, queries, videos)
             # what is published as zero-shot ranks by the sentence alone
             plain = summarise(ranks["zero_shot_sentence"])["R@1"]
-            judged = verdict(plain, len(set(category.tolist())), read("reference", Reference))
+            sanity_check = verdict(plain, len(set(category.tolist())), read("reference", Reference))
     write_json(
         REPORTS / "eval" / f"{task}.json",
-        {"task": task, "tasks": tasks, "splits": splits, "examples": shown, "yardstick": judged},
+        {"task": task, "tasks": tasks, "splits": splits, "examples": shown, "sanity_check": sanity_check},
     )
-    if judged:
-        typer.echo(judged)
+    if sanity_check:
+        typer.echo(sanity_check)
 
 
 def ranks_of(
-    folder: Path, split: str, owner: NDArray[np.int64], came_with: list[str], ranking: Ranking
+    folder: Path, split: str, ground_truth: NDArray[np.int64], video_tasks: list[str], ranking: Ranking
 ) -> dict[str, NDArray[Any]]:
     """The split's ranks: of the matrices that embed kept or, where these were too large, those that it found itself."""
     if (kept := folder / f"{split}.ranks.safetensors").exists():
         return read_ranks(kept, ranking)
     scores = load_file(folder / f"{split}.safetensors")
-    if scores["best_frame"].shape != (len(owner), len(came_with)):
+    if scores["best_frame"].shape != (len(ground_truth), len(video_tasks)):
         raise UserError(
             f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{folder.name}` makes them."
         )
-    return rank([scores], owner, came_with, ranking)
+    return rank([scores], ground_truth, video_tasks, ranking)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run the frozen prefix of CLIP once per view of a task's videos, and frozen CLIP's own last layers with it."""
+"""Run the frozen prefix of CLIP once per view of a task's videos, and zero-shot CLIP's own last layers with it."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from structalign.model.device import prepare_device
 from structalign.model.features import CENTRE, Captions, view_name, write_captions, write_index, write_view
 from structalign.model.frozen_features import Recipe, encode_view
 from structalign.params.backbone import Backbone
-from structalign.params.features import Features
+from structalign.params.features import FeaturesParams
 from structalign.params.reading import read
 from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST
 from structalign.scratch import scratch
@@ -26,7 +26,7 @@ from structalign.store import folder_bytes, read_json, whole_folder
 
 def main(task: str) -> None:
     """Write work/features/<TASK>/{train,val,test} from its frames and training captions."""
-    backbone, section = read("backbone", Backbone), read("features", Features)
+    backbone, section = read("backbone", Backbone), read("features", FeaturesParams)
     out = FEATURES / task
     inputs = [BACKBONE, FRAMES / task]
     with measured("features", task) as cost, scratch("features", task, (backbone, section), inputs) as done:
@@ -71,7 +71,7 @@ def write_training_captions(task: str, source: FrameSplit, folder: Path) -> int:
     rows = [row for row in rows if row["video"] in position]
     tokeniser = Tokeniser(BACKBONE)
     tokens = tokeniser([row["text"] for row in rows])
-    tokeniser.say_cut(tokens, f"features {task} train")
+    tokeniser.warn_truncated(tokens, f"features {task} train")
     video = torch.tensor([position[row["video"]] for row in rows], dtype=torch.int64)
     category = torch.tensor([row["category"] for row in rows], dtype=torch.int64)
     write_captions(folder, Captions(tokens, video, category))

@@ -9,16 +9,16 @@ from structalign.console import command, track
 from structalign.costs import measured
 from structalign.data.clip_cache import load_clip, place, save_clip
 from structalign.data.collection import why_absent
-from structalign.data.frame_store import Pixels, write_split
+from structalign.data.frame_store import FrameArray, write_split
 from structalign.data.manifest import SPLITS, Video, read_videos
 from structalign.data.parallel import in_order
-from structalign.data.shards import Row
+from structalign.data.shards import VideoRow
 from structalign.data.thumbnails import encode, write_thumbs
 from structalign.data.video import BrokenVideo, DecodedClip, decode, require_ffmpeg, stop_all
 from structalign.errors import UserError
 from structalign.item_cache import load_or_make
-from structalign.params.data import Data
-from structalign.params.frames import Frames as Sampling
+from structalign.params.data import DataParams
+from structalign.params.frames import FramesParams
 from structalign.params.reading import read
 from structalign.paths import DATA, FRAMES, MANIFEST, QUARANTINE, THUMBNAILS
 from structalign.scratch import scratch
@@ -27,11 +27,11 @@ from structalign.store import digest, folder_bytes, read_json, write_json
 
 def main(task: str) -> None:
     """Write work/frames/TASK, work/thumbs/TASK (of test videos) and work/quarantine/TASK.json."""
-    data, sampling = read("data", Data), read("frames", Sampling)
+    data, sampling = read("data", DataParams), read("frames", FramesParams)
     videos = read_videos(task)
     require_ffmpeg()
-    quarantine: list[Row] = []
-    damaged: list[Row] = []
+    quarantine: list[VideoRow] = []
+    damaged: list[VideoRow] = []
     thumbs: list[tuple[str, list[bytes]]] = []
     with measured("frames", task) as costs, scratch("frames", task, sampling) as folder:
         for split in SPLITS:
@@ -50,13 +50,13 @@ def main(task: str) -> None:
 def _decoded(
     videos: list[Video],
     label: str,
-    data: Data,
-    sampling: Sampling,
+    data: DataParams,
+    sampling: FramesParams,
     folder: Path,
-    quarantine: list[Row],
-    damaged: list[Row],
+    quarantine: list[VideoRow],
+    damaged: list[VideoRow],
     thumbs: list[tuple[str, list[bytes]]],
-) -> Iterator[tuple[Row, Pixels]]:
+) -> Iterator[tuple[VideoRow, FrameArray]]:
     """(row, frames) of each video that is used, in order; fills `quarantine`, `damaged` and `thumbs` on the way."""
     clips = in_order(partial(_decode, data=data, sampling=sampling, folder=folder), videos, stop=stop_all)
     for video, clip in zip(videos, track(clips, label, len(videos)), strict=True):
@@ -79,7 +79,7 @@ def _decoded(
         yield row | {"start": clip.start, "duration": clip.duration, "times": clip.times}, clip.frames
 
 
-def refuse_lost(task: str, videos: list[Video], quarantine: list[Row]) -> None:
+def refuse_lost(task: str, videos: list[Video], quarantine: list[VideoRow]) -> None:
     """`UserError` if a category has lost all its training videos, or the task its test videos, to the quarantine.
 
     Without them a category has no prototype, and a task no numbers.
@@ -98,7 +98,7 @@ def refuse_lost(task: str, videos: list[Video], quarantine: list[Row]) -> None:
             )
 
 
-def _decode(video: Video, data: Data, sampling: Sampling, folder: Path) -> DecodedClip | BrokenVideo:
+def _decode(video: Video, data: DataParams, sampling: FramesParams, folder: Path) -> DecodedClip | BrokenVideo:
     """The clip, or why there is none; `UserError` if the file isn't the one that prepare saw.
 
     In `folder` is what an interrupted run had decoded.

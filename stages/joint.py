@@ -11,16 +11,16 @@ from structalign.data.frame_store import FrameSplit
 from structalign.data.tasks import category_ids, key, read_tasks
 from structalign.evaluation.ranks import measure
 from structalign.evaluation.ranks import rank as rank_queries
-from structalign.learning.init_task import backbone, build
+from structalign.learning.init_task import backbone, from_scratch
 from structalign.learning.methods.finetune import METHOD
 from structalign.learning.settings import read_settings
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.features import Features, JoinedFeatures, read_captions
-from structalign.model.sources import videos_for
+from structalign.model.sources import make_source
 from structalign.model.video_text import VideoText
-from structalign.params.features import Features as Views
+from structalign.params.features import FeaturesParams
 from structalign.params.optim import Phase
 from structalign.params.ranking import Ranking
 from structalign.params.reading import read
@@ -29,7 +29,7 @@ from structalign.scratch import scratch
 from structalign.search.encoder import Encoder
 from structalign.search.index import Gallery
 from structalign.search.scoring import score_queries
-from structalign.search.signal import leave, states
+from structalign.search.signal import observe, states
 from structalign.search.similarity_heads import HEADS
 from structalign.store import read_json, whole_folder, write_json
 
@@ -43,22 +43,22 @@ def main() -> None:
     """
     tasks, settings = read_tasks(), read_settings(key(1), read("optim.first", Phase))
     folders, decoded = ([kind / task / "train" for task in tasks] for kind in (FEATURES, FRAMES))
-    views = read("features", Views)
+    views = read("features", FeaturesParams)
     used = [list(tasks), settings, views]
     with (
         measured("joint", "all", JOINT / "costs.json") as cost,
         scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as kept,
     ):
         features = [*map(Features, folders)]
-        frames = JoinedFeatures(features).states(0).shape[0]
+        frames = JoinedFeatures(features).read(0).shape[0]
         clip, device = backbone(BACKBONE)
-        model, memory = build(clip, METHOD, settings, frames)
+        model, memory = from_scratch(clip, METHOD, settings, frames)
         pixels = pixel_statistics(BACKBONE)
         videos = [
-            videos_for(model, part, FrameSplit(folder), pixels, device, views.flip, views.seed)
+            make_source(model, part, FrameSplit(folder), pixels, device, views.flip, views.seed)
             for part, folder in zip(features, decoded, strict=True)
         ]
-        trainer = TaskTrainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)
+        trainer = Trainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)
         trainer.fit(lambda row: None, kept)
         cost["trained_parameters"] = trainer.trained_parameters
         cost["stored_bytes_per_video"] = 4 * model.config.frames * model.clip.embedding_dim
@@ -83,14 +83,14 @@ def main() -> None:
 def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -> dict[str, Any]:
     """Every metric of a split, all videos encoded by the one model; empty where the split has no queries."""
     encoder = Encoder(model.clip, model, HEADS["fused"], device)
-    galleries, left = [], []
+    galleries, observed = [], []
     for number, task in enumerate(tasks, start=1):
         part, captions = Features(FEATURES / task / split), read_captions(FEATURES / task / "train")
-        left.append(leave(encoder.zero_shot(captions.tokens), captions.category, number))
+        observed.append(observe(encoder.zero_shot(captions.tokens), captions.category, number))
         if len(part):
             frames = encoder.head.store(encoder.videos(part, f"embed joint {task} {split}"))
             rows = [{**row, "task": task} for row in part.rows]
-            galleries.append(Gallery(task, number, 1, rows, frames, part.frozen_frames()))
+            galleries.append(Gallery(task, number, 1, rows, frames, part.zero_shot_frames()))
     videos = [row for gallery in galleries for row in gallery.rows]
     column = {row["id"]: i for i, row in enumerate(videos)}
     queries = read_json(MANIFEST / tasks[-1] / "seen.json")["queries"]
@@ -98,11 +98,11 @@ def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -
     if not asked:
         return {"t2v": {}, "v2t": {}}
     tokens = Tokeniser(BACKBONE)([query["text"] for query in asked])
-    found = score_queries(encoder, tokens, galleries, states(left), f"score joint {split}")
-    owner, video_tasks = np.array([column[query["video"]] for query in asked]), [row["task"] for row in videos]
+    found = score_queries(encoder, tokens, galleries, states(observed), f"score joint {split}")
+    ground_truth, video_tasks = np.array([column[query["video"]] for query in asked]), [row["task"] for row in videos]
     scores = {name: matrix.numpy() for name, matrix in found.items()}
-    ranks = rank_queries([scores], owner, video_tasks, read("ranking", Ranking))
-    return dict(measure(ranks, "method", owner, video_tasks, tasks))
+    ranks = rank_queries([scores], ground_truth, video_tasks, read("ranking", Ranking))
+    return dict(measure(ranks, "method", ground_truth, video_tasks, tasks))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from structalign.data.pretrained import gather, refuse_sample_clip
 from structalign.data.tasks import read_tasks
 from structalign.errors import UserError
 from structalign.formats import CHECKPOINT_FORMAT, INDEX_FORMAT
-from structalign.params.data import Data
+from structalign.params.data import DataParams
 from structalign.params.reading import read
 from structalign.paths import CHECKPOINTS, DATA, MANIFEST, index_of
 from structalign.store import whole_folder, write_json
-from structalign.text import counted
+from structalign.text import plural
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     refuse_sample_clip(name, rows)
     hashes, absent = hash_files(rows, DATA / "videos")
     missing = [row for row in rows if row.video not in hashes]
-    if missing and read("data", Data).on_broken == "stop":
+    if missing and read("data", DataParams).on_broken == "stop":
         first = missing[0]
         what = "does not exist" if absent[first.video] == MISSING else f"is left out: {absent[first.video]}"
         raise UserError(
@@ -32,7 +32,7 @@ def main() -> None:
         )
     lost = against_tasks([row for row in rows if row.video in hashes], tasks)
     if lost:
-        raise UserError(f"captions.csv, without the {counted(len(missing), 'row')} whose file is missing, {lost[0]}.")
+        raise UserError(f"captions.csv, without the {plural(len(missing), 'row')} whose file is missing, {lost[0]}.")
     duplicates = same_content(rows, hashes)
     refuse_shared(duplicates)
     gather(name)

@@ -16,7 +16,7 @@ from structalign.params.method import MethodName
 from structalign.params.reading import read
 from structalign.paths import GEOMETRY, LOGS, MANIFEST, QUARANTINE, REPORTS, THUMBNAILS
 from structalign.report.costs import gather_costs
-from structalign.report.coverage import coverage, mark
+from structalign.report.coverage import coverage, partial_label
 from structalign.report.page import PageContent, render
 from structalign.report.plots import read_losses, write_plots
 from structalign.report.tables import headline_rows, headline_table, write_csv
@@ -68,7 +68,7 @@ def main() -> None:
     with whole(REPORTS / "index.html") as temporary:
         temporary.write_text(render(page), encoding="utf-8")
     screen = terminal()
-    screen.print(headline_table(headline_rows(method, table), mark(videos)))
+    screen.print(headline_table(headline_rows(method, table), partial_label(videos)))
     if len(tasks) == 1:
         screen.print("With one task nothing can be forgotten yet: BWF is 0.")
     screen.print(f"Everything else: {REPORTS / 'index.html'}")

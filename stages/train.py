@@ -9,16 +9,16 @@ from structalign.console import command
 from structalign.costs import measured
 from structalign.data.frame_store import FrameSplit
 from structalign.errors import UserError
-from structalign.learning.distributed import of_first, processes
-from structalign.learning.init_task import backbone, begin
+from structalign.learning.distributed import broadcast, processes
+from structalign.learning.init_task import backbone, from_checkpoint
 from structalign.learning.loading import load_method
 from structalign.learning.settings import Settings, read_settings
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.backbone import pixel_statistics
 from structalign.model.checkpoint import CheckpointConfig, read_config, save_checkpoint
 from structalign.model.features import Features
-from structalign.model.sources import videos_for
-from structalign.params.features import Features as Views
+from structalign.model.sources import make_source
+from structalign.params.features import FeaturesParams
 from structalign.params.optim import Phase
 from structalign.params.reading import read
 from structalign.scratch import scratch
@@ -45,7 +45,7 @@ def lead(task: str) -> None:
             whole_folder(out) as folder,
         ):
             if load_method(str(config.method)).trains:
-                trainer = learn(config, settings, views, previous, log, of_first(kept))
+                trainer = learn(config, settings, views, previous, log, broadcast(kept))
                 config = save(config, trainer, previous, folder)
             else:
                 log.touch()
@@ -59,10 +59,10 @@ def follow(task: str) -> None:
     """Learn the task beside the first process; nothing is written."""
     config, settings, views, previous = plan(task)
     if load_method(str(config.method)).trains:
-        learn(config, settings, views, previous, Path(os.devnull), of_first(Path()))
+        learn(config, settings, views, previous, Path(os.devnull), broadcast(Path()))
 
 
-def plan(task: str) -> tuple[CheckpointConfig, Settings, Views, Path]:
+def plan(task: str) -> tuple[CheckpointConfig, Settings, FeaturesParams, Path]:
     """The task's config before it is trained, what acts in it, how its views are made, and the checkpoint before."""
     row = read_json(Path("work/manifest", task, "task.json"))
     name, previous = read("method.name", str), Path("checkpoints", row["prev"])
@@ -82,26 +82,26 @@ def plan(task: str) -> tuple[CheckpointConfig, Settings, Views, Path]:
         similarity=load_method(name).similarity,
         categories=before.categories | row["categories"],
     )
-    return config, settings, read("features", Views), previous
+    return config, settings, read("features", FeaturesParams), previous
 
 
 def learn(
-    config: CheckpointConfig, settings: Settings, views: Views, previous: Path, log: Path, kept: Path
-) -> TaskTrainer:
+    config: CheckpointConfig, settings: Settings, views: FeaturesParams, previous: Path, log: Path, kept: Path
+) -> Trainer:
     """Train the task, a row a step into `log`; progress is in `kept`."""
     task, number = config.tasks[-1], len(config.tasks)
     clip, device = backbone(BACKBONE)
     method, features = load_method(str(config.method)), Features(Path("work/features", task, "train"))
-    model, memory = begin(clip, previous, method, settings, number, frames=features.states(0).shape[0])
+    model, memory = from_checkpoint(clip, previous, method, settings, number, frames=features.read(0).shape[0])
     decoded = FrameSplit(Path("work/frames", task, "train"))
-    videos = videos_for(model, features, decoded, pixel_statistics(BACKBONE), device, views.flip, views.seed)
-    trainer = TaskTrainer(model, method, videos, memory, number, settings, device)
+    videos = make_source(model, features, decoded, pixel_statistics(BACKBONE), device, views.flip, views.seed)
+    trainer = Trainer(model, method, videos, memory, number, settings, device)
     with log.open("w", encoding="utf-8") as stream:
         trainer.fit(lambda row: print(json.dumps(row), file=stream, flush=True), kept)
     return trainer
 
 
-def save(config: CheckpointConfig, trainer: TaskTrainer, previous: Path, folder: Path) -> CheckpointConfig:
+def save(config: CheckpointConfig, trainer: Trainer, previous: Path, folder: Path) -> CheckpointConfig:
     """Save the checkpoint into `folder` and return its config."""
     remembered = trainer.remember(len(config.categories) - len(read_config(previous).categories)).tensors()
     config = replace(

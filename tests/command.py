@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codemap import ROOT
 
-from structalign.data.tasks import deal, write_tasks
+from structalign.data.tasks import split_categories, write_tasks
 
 
 def structalign(*arguments: str) -> tuple[int, str]:
@@ -26,6 +26,6 @@ def begin_project(folder: Path) -> None:
     folder.mkdir()
     for name in ("params.yaml", ".gitignore"):
         shutil.copy(ROOT / name, folder)
-    write_tasks(deal(["mammals", "birds"], 2), folder / "tasks.yaml")
+    write_tasks(split_categories(["mammals", "birds"], 2), folder / "tasks.yaml")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=folder, check=True)

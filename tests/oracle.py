@@ -339,7 +339,7 @@ def prototype(samples: Sequence[Tensor]) -> tuple[Tensor, float]:
     return mean, math.sqrt(total / (len(samples) - 1) / len(mean))
 
 
-# --- the optimiser ---
+# --- the optimizer ---
 
 
 LATER = (".lora_Bs.", ".lora_route.", ".w_noise.")

@@ -13,7 +13,7 @@ from benchmarks import made, plain, suffix
 from benchmarks.__main__ import app
 from benchmarks.similarity import embedded, list_of_words
 from benchmarks.step import Sides
-from structalign.model.text_encoding import encode_queries
+from structalign.model.text_encoding import encode_captions
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
 from structalign.search.similarity import word_frame
@@ -59,9 +59,9 @@ def test_both_sides_encode_a_query_alike_as_every_task() -> None:
     model, _ = made.model_for(made.random_clip(SIZE), SIZE, "structalign", made.settings(SIZE, 3, 4, "fp32"), 3, 3)
     tokens = made.captions(SIZE, 9)
     plan = made.plan_of(model, SIZE)
-    theirs = plain.encode_queries(plain.weights_of(model), plan, tokens.ids, tokens.eot, range(1, 4), batch=4)
+    theirs = plain.encode_captions(plain.weights_of(model), plan, tokens.ids, tokens.eot, range(1, 4), batch=4)
     for task, (words, sentence) in enumerate(theirs, start=1):
-        ours = encode_queries(model, tokens, task, CPU)
+        ours = encode_captions(model, tokens, task, CPU)
         assert torch.allclose(ours.sentence, sentence, atol=1e-5)
         for mine, other in zip(list_of_words(ours.words, ours.mask), words, strict=True):
             assert torch.allclose(mine, other, atol=1e-5)

@@ -12,7 +12,7 @@ from toy import SMALL, Project, write_captions, write_clip
 
 from stages import check, embed, evaluate, features, frames, prepare, report, train
 from structalign.data.frame_store import FrameSplit
-from structalign.data.tasks import deal, write_tasks
+from structalign.data.tasks import split_categories, write_tasks
 from structalign.params.schema import leaves
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "params.yaml", root)
     for key, value in leaves(SMALL):
         Project(root).set(key, value)
-    write_tasks(deal(CATEGORIES, 2), root / "tasks.yaml")
+    write_tasks(split_categories(CATEGORIES, 2), root / "tasks.yaml")
     (root / "data/videos").mkdir(parents=True)
     rows = []
     for number, category in enumerate(CATEGORIES):

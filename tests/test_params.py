@@ -10,7 +10,7 @@ from codemap import ROOT
 from dvc.utils.serialize import modify_yaml
 
 from structalign.cli.params import first_stage, params
-from structalign.data.tasks import deal
+from structalign.data.tasks import split_categories
 from structalign.errors import UserError
 from structalign.params import former
 from structalign.params.backbone import Backbone
@@ -23,7 +23,7 @@ from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 PIPELINE: dict[str, Any] = load_yaml(ROOT / "dvc.yaml")
-TASKS = deal(["a", "b", "c"], 3)
+TASKS = split_categories(["a", "b", "c"], 3)
 
 
 def edited(key: str, value: Any) -> dict[str, Any]:

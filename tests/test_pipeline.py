@@ -19,13 +19,13 @@ from stages.check import main as check
 from structalign.cli.params import params_of
 from structalign.code_digest import LOADED_BY_NAME, stage_digest
 from structalign.code_map import PACKAGES
-from structalign.data.tasks import deal
+from structalign.data.tasks import split_categories
 from structalign.strict_yaml import load_yaml
 
 STAGES: dict[str, Any] = {
     name: stage for file in ("dvc.yaml", "joint/dvc.yaml") for name, stage in load_yaml(ROOT / file)["stages"].items()
 }
-TASKS = deal(["first", "later"], 2)  # one row of each kind
+TASKS = split_categories(["first", "later"], 2)  # one row of each kind
 
 
 def described(stage: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from codemap import ROOT
 
 from structalign.cli.preset import preset
-from structalign.data.tasks import deal, read_tasks, write_tasks
+from structalign.data.tasks import read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.schema import leaves, validate
 from structalign.strict_yaml import load_yaml
@@ -23,7 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    write_tasks(deal([f"category {number}" for number in range(20)], 5))
+    write_tasks(split_categories([f"category {number}" for number in range(20)], 5))
     _git("init", "-q")
     _git("add", ".")
     _git("commit", "-qm", "Begin")

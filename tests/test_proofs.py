@@ -18,7 +18,7 @@ from torch import Tensor
 from toy import Project, categories, clips, executed, make_clip, make_project, quick_python, write_captions
 
 from structalign import load
-from structalign.data.tasks import deal, write_tasks
+from structalign.data.tasks import split_categories, write_tasks
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
@@ -266,7 +266,7 @@ def test_a_stage_run_by_hand_never_writes_through_a_link_into_the_cache(project:
 def test_a_new_task_runs_its_own_stages_alone(project: Project) -> None:
     write_captions(project.root, clips(project.root, TASKS + 1))
     names = [name for task in range(1, TASKS + 2) for name in categories(task)]
-    write_tasks(deal(names, TASKS + 1), project.root / "tasks.yaml")
+    write_tasks(split_categories(names, TASKS + 1), project.root / "tasks.yaml")
     new = lane("frames", since=TASKS + 1, until=TASKS + 1)
     assert project.repro() == {"check", "prepare"} | new
 

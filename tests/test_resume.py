@@ -20,7 +20,7 @@ from torch import Tensor
 from toy import Project, make_project, quick_python
 
 from structalign.cli.params import params_of
-from structalign.data.tasks import deal
+from structalign.data.tasks import split_categories
 from structalign.params.schema import Params
 from structalign.strict_yaml import load_yaml
 
@@ -240,7 +240,7 @@ def test_what_is_kept_is_keyed_by_all_parameters_of_the_stage(
         module.main("t02")
     params = Params.model_validate(load_yaml(Path("params.yaml")))
     described = load_yaml(ROOT / "dvc.yaml")["stages"][stage]
-    *_, listed = params_of(described, deal(["first", "later"], 2))
+    *_, listed = params_of(described, split_categories(["first", "later"], 2))
     for key in listed - exempt:
         value: Any = params
         for part in key.split("."):

@@ -11,11 +11,11 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from structalign.learning.etf import etf_head_init, simplex_etf
-from structalign.learning.init_task import begin
+from structalign.learning.init_task import from_checkpoint
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, empty_memory
 from structalign.learning.settings import Settings
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.features import (
@@ -27,7 +27,7 @@ from structalign.model.features import (
     write_index,
     write_view,
 )
-from structalign.model.sources import videos_for
+from structalign.model.sources import make_source
 from structalign.model.video_text import ModelConfig, VideoText
 from structalign.params.adapters import Adapters
 from structalign.params.backbone import Backbone
@@ -57,7 +57,7 @@ def tiny_clip(attention: str = "eager") -> Clip:
 def tiny_model(
     tasks: int = 1, frozen: int = 1, experts: int = 3, dropout: float = 0.0, words: str = "strict"
 ) -> VideoText:
-    """Fresh adapters after `tasks` task prototypes, in eval mode."""
+    """OnlineCrops adapters after `tasks` task prototypes, in eval mode."""
     config = ModelConfig(FRAMES, frozen, 2, 8.0, experts, dropout, ETF_DIM, words=words)
     model = VideoText(tiny_clip(), config, seed=0)
     for task in range(tasks):
@@ -148,20 +148,20 @@ class NoiseFrames:
         return source.integers(0, 256, (FRAMES, IMAGE + 4, IMAGE + 8, 3), dtype=np.uint8)
 
 
-def begin_task(folder: Path, method: str, number: int, act: Settings | None = None) -> TaskTrainer:
+def begin_task(folder: Path, method: str, number: int, act: Settings | None = None) -> Trainer:
     """Task `number` as the train stage begins it, on from the checkpoint `folder`/<number - 1>."""
     if number == 1 and not (folder / "0").exists():
         (folder / "0").mkdir(parents=True)
         save_checkpoint(folder / "0", CheckpointConfig("tiny"), {}, {})
     held, chosen, act = folder / f"features{number}", load_method(method), act or settings(number)
     features = Features(held) if held.exists() else write_features(held, first=2 * (number - 1))
-    model, memory = begin(tiny_clip(), folder / str(number - 1), chosen, act, number, FRAMES)
+    model, memory = from_checkpoint(tiny_clip(), folder / str(number - 1), chosen, act, number, FRAMES)
     statistics = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
-    videos = videos_for(model, features, NoiseFrames(number), statistics, CPU)
-    return TaskTrainer(model, chosen, videos, memory, number, act, CPU)
+    videos = make_source(model, features, NoiseFrames(number), statistics, CPU)
+    return Trainer(model, chosen, videos, memory, number, act, CPU)
 
 
-def finish_task(folder: Path, trainer: TaskTrainer) -> TaskTrainer:
+def finish_task(folder: Path, trainer: Trainer) -> Trainer:
     """Train, and save the checkpoint `folder`/<number>."""
     trainer.fit(lambda row: None)
     out, number = folder / str(trainer.number), trainer.number
@@ -172,7 +172,7 @@ def finish_task(folder: Path, trainer: TaskTrainer) -> TaskTrainer:
     return trainer
 
 
-def second_task_of(folder: Path, method: str, act: Settings | None = None) -> TaskTrainer:
+def second_task_of(folder: Path, method: str, act: Settings | None = None) -> Trainer:
     """Task 2, not yet trained, after a first task that left its checkpoint."""
     finish_task(folder, begin_task(folder, method, 1))
     return begin_task(folder, method, 2, act)

@@ -16,7 +16,7 @@ from typing import Any
 import imageio_ffmpeg
 from codemap import ROOT
 
-from structalign.data.tasks import deal, write_tasks
+from structalign.data.tasks import split_categories, write_tasks
 from structalign.strict_yaml import dump_yaml, load_yaml
 
 # small numbers, and a fixed start for every key that a proof changes, whatever params.yaml's defaults become
@@ -124,7 +124,10 @@ def make_project(project: Project, tasks: int) -> None:
         shutil.copy(ROOT / name, root / name)
     for key, value in _leaves(SMALL):
         project.set(key, value)
-    write_tasks(deal([name for task in range(1, tasks + 1) for name in categories(task)], tasks), root / "tasks.yaml")
+    write_tasks(
+        split_categories([name for task in range(1, tasks + 1) for name in categories(task)], tasks),
+        root / "tasks.yaml",
+    )
     rows = [row for task in range(1, tasks + 1) for row in clips(root, task)]
     write_captions(root, rows)
     write_clip(root / "data/clip")

@@ -35,7 +35,7 @@ def compare(
     runs, unread = read_runs(revisions or [])
     groups, doubled = group_runs(runs)
     chosen = choose_baseline(groups, baseline)
-    tables = compare_tables.sheets(groups, chosen)
+    tables = compare_tables.compare_tables(groups, chosen)
     if csv:
         typer.echo(compare_tables.csv_text(groups, chosen), nl=False)
     elif html:

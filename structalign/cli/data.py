@@ -7,8 +7,8 @@ import typer
 from structalign.data.captions import categories, read_table
 from structalign.data.inspection import Findings, inspect
 from structalign.data.manifest import SPLITS
-from structalign.data.tasks import Task, deal, read_tasks
-from structalign.params.data import Data
+from structalign.data.tasks import Task, read_tasks, split_categories
+from structalign.params.data import DataParams
 from structalign.params.reading import read
 from structalign.paths import DATA
 
@@ -29,7 +29,7 @@ def check(
     name = read("backbone.name", str)
     own = folder / "clip"  # what init takes along, and data/clip then is
     backbone = str(own) if name == "data/clip" and own.is_dir() else name
-    found = inspect(tasks, read("data", Data), backbone, folder, read("frames.per_video", int))
+    found = inspect(tasks, read("data", DataParams), backbone, folder, read("frames.per_video", int))
     show(found, [*tasks, "none"])
     if found.stops:
         raise typer.Exit(1)
@@ -38,7 +38,7 @@ def check(
 def one_task(folder: Path) -> dict[str, Task]:
     """All categories of a folder's table, as one task."""
     names = categories(read_table(folder)[0])
-    return deal(names, 1) if names else {}
+    return split_categories(names, 1) if names else {}
 
 
 def show(found: Findings, tasks: list[str]) -> None:

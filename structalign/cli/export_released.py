@@ -30,7 +30,7 @@ def export_released(
     config = read_config(checkpoint)
     model = build_model(load_clip(resolve(backbone or config.backbone)), config, checkpoint)
     if model is None:
-        raise UserError(f"{checkpoint} holds no adapters: it is frozen CLIP, which needs no export.")
+        raise UserError(f"{checkpoint} holds no adapters: it is zero-shot CLIP, which needs no export.")
     kept = load_file(checkpoint / KEPT) if (checkpoint / KEPT).exists() else {}
     state = {name: tensor.contiguous() for name, tensor in to_released(model, kept).items()}
     with whole(file) as part:

@@ -20,7 +20,7 @@ from structalign.errors import UserError
 from structalign.paths import DATA
 from structalign.presets import PRESETS
 from structalign.store import whole_folder
-from structalign.text import counted
+from structalign.text import plural
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -81,11 +81,11 @@ def summary(benchmark: Benchmark) -> str:
     """Counts, as the table names them, then by task what isn't there."""
     trained, tested = (len(benchmark.names(split)) for split in ("train", "test"))
     counts = (
-        counted(trained, "training video"),
-        counted(tested, "test video"),
-        counted(len(benchmark.rows), "caption"),
-        counted(len(category_ids(benchmark.tasks)), "category", "categories"),
-        counted(len(benchmark.tasks), "task"),
+        plural(trained, "training video"),
+        plural(tested, "test video"),
+        plural(len(benchmark.rows), "caption"),
+        plural(len(category_ids(benchmark.tasks)), "category", "categories"),
+        plural(len(benchmark.tasks), "task"),
     )
     text = ", ".join(counts)
     lost = benchmark.missing()

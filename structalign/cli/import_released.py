@@ -8,7 +8,7 @@ import typer
 
 from structalign.data.pretrained import resolve
 from structalign.data.tasks import TASKS, category_ids, read_tasks
-from structalign.text import counted
+from structalign.text import plural
 
 KEPT = "released.safetensors"  # in the checkpoint: what the model has no place for
 
@@ -54,7 +54,7 @@ def import_released(
     learned = len(model.task_prototypes) if tasks is None else tasks
     if not 1 <= learned <= len(model.task_prototypes):
         raise UserError(
-            f"{file} has {counted(len(model.task_prototypes), 'task prototype')}: `--tasks` can't be {learned}."
+            f"{file} has {plural(len(model.task_prototypes), 'task prototype')}: `--tasks` can't be {learned}."
         )
     known = read_tasks() if TASKS.exists() else {}
     keys = list(known)[:learned] if len(known) >= learned else [f"t{number:02d}" for number in range(1, learned + 1)]
@@ -63,5 +63,5 @@ def import_released(
     with whole_folder(out) as folder:
         save_checkpoint(folder, config, model.adapter_state(), {})
         save_file({name: tensor.contiguous() for name, tensor in kept.items()}, folder / KEPT)
-    experts = counted(model.config.experts, "expert")
-    typer.echo(f"{out}: {counted(learned, 'task')}, {experts} of rank {model.config.rank}")
+    experts = plural(model.config.experts, "expert")
+    typer.echo(f"{out}: {plural(learned, 'task')}, {experts} of rank {model.config.rank}")

@@ -18,14 +18,14 @@ from structalign.console import track
 from structalign.data.captions import CaptionRow, categories, read_captions
 from structalign.data.collection import why_absent
 from structalign.data.pretrained import refuse_sample_clip
-from structalign.data.tasks import TASKS, deal, read_tasks, write_tasks
+from structalign.data.tasks import TASKS, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.reading import PARAMS, read
 from structalign.params.schema import leaves, written
 from structalign.paths import DATA
 from structalign.store import whole_folder
 from structalign.strict_yaml import load_yaml, parse_yaml
-from structalign.text import counted
+from structalign.text import plural
 
 # `dvc add` keeps what was edited in data/ since: `dvc checkout` stops half-way where something would be lost
 BACK = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"
@@ -41,7 +41,7 @@ def init(
 ) -> None:
     """Point the project at a folder of your own videos: data/, tasks.yaml, backbone.name, `dvc add`."""
     rows = read_captions(folder)
-    dealt = deal(categories(rows), tasks)
+    dealt = split_categories(categories(rows), tasks)
     rows = read_captions(folder, dealt)
     name = backbone or read("backbone.name", str)
     brought = name == "data/clip"  # the folder's own clip/, not the one that lies in data/ now
@@ -60,7 +60,7 @@ def init(
     write_tasks(dealt)
     set_params({"backbone": {"name": name}, "reference": {"zero_shot": "none", "categories": "none"}})
     dvc_add()
-    counts = counted(len({row.id for row in rows}), "video"), counted(len(rows), "caption"), counted(len(dealt), "task")
+    counts = plural(len({row.id for row in rows}), "video"), plural(len(rows), "caption"), plural(len(dealt), "task")
     typer.echo(f"{', '.join(counts)}: next")
     typer.echo("  structalign data check\n  dvc repro\nand back to what was committed:\n  " + BACK)
 
@@ -80,7 +80,7 @@ def bring(folder: Path, rows: list[CaptionRow]) -> None:
     with whole_folder(DATA) as part:
         copy({part / file: folder / file for file in there})
     if len(there) < len(files):
-        lost = counted(len(files) - len(there), "video")
+        lost = plural(len(files) - len(there), "video")
         typer.echo(f"the table names {lost} that cannot be read: `structalign data check` lists them.")
 
 
@@ -111,7 +111,7 @@ def refuse_uncommitted_tasks() -> None:
         return
     try:
         rows = read_tasks()
-        if rows == deal(categories(read_captions()), len(rows)):
+        if rows == split_categories(categories(read_captions()), len(rows)):
             return
     except UserError:  # rows or a table that can't be read were not dealt by a command
         pass

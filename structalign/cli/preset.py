@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from structalign.cli.editing import dump_with_comments, load_with_comments
-from structalign.data.tasks import TASKS, category_ids, deal, read_tasks, write_tasks
+from structalign.data.tasks import TASKS, category_ids, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.reading import PARAMS
 from structalign.params.schema import leaves, overlay, refuse_too_many, validate, written
@@ -28,7 +28,7 @@ def preset(
     categories = list(category_ids(tasks))
     for differences in (layer for name in names for layer in read_layers(name, load_with_comments)):
         if "tasks" in differences:
-            tasks = deal(categories, differences.pop("tasks"))
+            tasks = split_categories(categories, differences.pop("tasks"))
         overlay(params, differences)
     way_out = "for videos of your own take a preset that leaves it, as `msrvtt` does"
     refuse_too_many(validate(params), len(categories), f"preset {' '.join(names)}", way_out)

@@ -17,7 +17,7 @@ from structalign.data.manifest import SPLITS, Split
 from structalign.data.tasks import Task
 from structalign.errors import UserError
 from structalign.paths import DATA
-from structalign.text import counted
+from structalign.text import plural
 
 REQUIRED = ("video", "caption", "category", "split")
 OPTIONAL = ("start", "end")
@@ -136,7 +136,7 @@ def _header(header: list[str]) -> Iterator[Problem]:
 def _wrong(number: int, line: list[str], header: list[str]) -> Iterator[Problem]:
     """What is wrong with one row by itself."""
     if len(line) != len(header):
-        text = f"the row has {counted(len(line), 'cell')}, not {len(header)}: put a text that holds commas in quotes"
+        text = f"the row has {plural(len(line), 'cell')}, not {len(header)}: put a text that holds commas in quotes"
         yield Problem(text, (number,), header[min(len(line), len(header) - 1)])
         return
     cells = dict(zip(header, line, strict=True))

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from structalign.data.shards import Row, Shards, write_shards
+from structalign.data.shards import Shards, VideoRow, write_shards
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+FrameArray = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def write_split(folder: Path, items: Iterable[tuple[Row, Pixels]]) -> None:
+def write_split(folder: Path, items: Iterable[tuple[VideoRow, FrameArray]]) -> None:
     """Write (row, frames uint8 [N, H, W, 3]) pairs in order, whole or not at all.
 
     A row says which clip it is: id, category, file, start and duration (seconds), times (N seconds).
@@ -26,13 +26,13 @@ class FrameSplit:
         self._shards = Shards(folder)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[VideoRow]:
         """One row a clip, in the order of `frames`."""
         return self._shards.rows
 
     def __len__(self) -> int:
         return len(self._shards)
 
-    def frames(self, position: int) -> Pixels:
+    def frames(self, position: int) -> FrameArray:
         """Frames of the clip at `position`: uint8 [N, H, W, 3], RGB, short side `frames.size`."""
         return self._shards.array(position)

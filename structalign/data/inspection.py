@@ -13,7 +13,7 @@ from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import Task
 from structalign.data.video import BrokenVideo, Measured, measure, require_ffmpeg, stop_all
 from structalign.errors import UserError
-from structalign.params.data import Data
+from structalign.params.data import DataParams
 from structalign.paths import DATA
 
 Cell = tuple[str, str]  # (task, split)
@@ -30,7 +30,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def inspect(tasks: dict[str, Task], data: Data, backbone: str, folder: Path = DATA, frames: int = 1) -> Findings:
+def inspect(tasks: dict[str, Task], data: DataParams, backbone: str, folder: Path = DATA, frames: int = 1) -> Findings:
     """Read the table, hash and decode every video, of which a run would sample `frames`.
 
     `UserError` only where there is no table to read, or no ffmpeg.
@@ -63,7 +63,7 @@ def _measure(
     rows: list[CaptionRow],
     absent: dict[str, str],
     tasks: dict[str, Task],
-    data: Data,
+    data: DataParams,
     frames: int,
     folder: Path,
     found: Findings,

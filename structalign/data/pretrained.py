@@ -1,4 +1,4 @@
-"""The frozen CLIP's files, from a folder here or the Hugging Face hub, gathered once for all later stages."""
+"""The zero-shot CLIP's files, from a folder here or the Hugging Face hub, gathered once for all later stages."""
 
 import shutil
 from collections.abc import Iterator

@@ -12,13 +12,13 @@ from safetensors.numpy import save_file
 from structalign.store import read_json, whole_folder, write_json
 
 SHARD = 32
-Row = dict[str, Any]
+VideoRow = dict[str, Any]
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def write_shards(folder: Path, items: Iterable[tuple[Row, Array]]) -> None:
+def write_shards(folder: Path, items: Iterable[tuple[VideoRow, Array]]) -> None:
     """Write (row, uint8 array) pairs as they come, holding one shard; whole or not at all."""
-    rows: list[Row] = []
+    rows: list[VideoRow] = []
     shard: dict[str, Array] = {}
     with whole_folder(folder) as part:
         for position, (row, array) in enumerate(items):
@@ -43,9 +43,9 @@ class Shards:
         self.folder = folder
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[VideoRow]:
         """The rows of the index, in order."""
-        rows: list[Row] = read_json(self.folder / "index.json")["videos"]
+        rows: list[VideoRow] = read_json(self.folder / "index.json")["videos"]
         return rows
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """tasks.yaml: which categories arrive in which task, one row a task, append-only.
 
 DVC makes one lane of stages from each row, so a row also says what DVC cannot compute itself: the task before
-(`prev`), and which optimiser section acts (`phase`).
+(`prev`), and which optimizer section acts (`phase`).
 A category's global id, its ETF vertex and its prototype follow the order of this file (method.md §1).
 """
 
@@ -14,7 +14,7 @@ from structalign.errors import UserError
 from structalign.params.reading import Section
 from structalign.store import whole
 from structalign.strict_yaml import dump_yaml, load_yaml
-from structalign.text import counted
+from structalign.text import plural
 
 TASKS = Path("tasks.yaml")
 FORMER_COLUMNS = ("crp", "pseudo")  # the sections of those losses in a row; `contrastive` in the first
@@ -39,12 +39,12 @@ def key(number: int) -> str:
     return f"t{number:02d}"
 
 
-def deal(categories: list[str], count: int) -> dict[str, Task]:
+def split_categories(categories: list[str], count: int) -> dict[str, Task]:
     """Deal categories to `count` tasks in their order, as evenly as possible, the larger tasks first."""
     if not 1 <= count <= len(categories):
-        held = counted(len(categories), "category", "categories")
+        held = plural(len(categories), "category", "categories")
         allowed = f"1 to {len(categories)}" if len(categories) > 1 else "1"
-        raise UserError(f"{held} can't make {counted(count, 'task')}: choose {allowed}.")
+        raise UserError(f"{held} can't make {plural(count, 'task')}: choose {allowed}.")
     small, larger = divmod(len(categories), count)
     tasks, begin = {}, 0
     for number in range(1, count + 1):

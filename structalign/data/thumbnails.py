@@ -11,7 +11,7 @@ from PIL import Image
 
 from structalign.data.shards import Shards, write_shards
 from structalign.errors import UserError
-from structalign.text import counted
+from structalign.text import plural
 
 
 def encode(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> list[bytes]:
@@ -59,6 +59,6 @@ class Thumbs:
         position = self._position[video]
         lengths: list[int] = self._shards.rows[position]["lengths"]
         if not 0 <= frame < len(lengths):
-            raise UserError(f"{video} has {counted(len(lengths), 'sampled frame')}, none at {frame}.")
+            raise UserError(f"{video} has {plural(len(lengths), 'sampled frame')}, none at {frame}.")
         begin = sum(lengths[:frame])
         return self._shards.array(position)[begin : begin + lengths[frame]].tobytes()

@@ -143,12 +143,12 @@ def geometry_over_time(
     }
     for after, now in stored.items():
         text, video = (now[name].astype(np.float64) for name in ("text", "video"))
-        owner = [task_of[int(c)] for c in now["category"]]
+        ground_truth = [task_of[int(c)] for c in now["category"]]
         found["angles"][after] = angle_spectra(text, video)
         found["gap"][after] = modality_gap(text, video)
         found["text_drift"][after], found["misalignment"][after] = {}, {}
-        for task in dict.fromkeys(owner):
-            rows = [row for row, name in enumerate(owner) if name == task]
+        for task in dict.fromkeys(ground_truth):
+            rows = [row for row, name in enumerate(ground_truth) if name == task]
             learned = _rows_of(stored[task], now["category"][rows]) if task in stored else None
             if learned is not None:
                 found["text_drift"][after][task] = text_drift(learned, text[rows])

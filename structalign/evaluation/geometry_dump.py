@@ -42,7 +42,7 @@ def collapse(
     return neural_collapse(mapped.numpy(), local.numpy(), vertices[seen].numpy())
 
 
-def probe(
+def dump_geometry(
     folder: Path,
     split: str,
     captions: Tensor,

@@ -1,7 +1,7 @@
 """Retrieval metrics of one score matrix: what went in, what rank came out. NumPy alone, so that evaluation
 starts without torch.
 
-Q queries are rows, V videos are columns; `owner[q]` is the column of the video that query q describes.
+Q queries are rows, V videos are columns; `ground_truth[q]` is the column of the video that query q describes.
 """
 
 from collections.abc import Callable
@@ -17,40 +17,40 @@ Ints = NDArray[np.int64]
 AT_ONCE = 1 << 23  # scores of videos that are looked at together: 64 MiB of float64
 
 
-def text_to_video_ranks(scores: NDArray[np.floating], owner: Ints, first: int = 0) -> Ints:
+def text_to_video_ranks(scores: NDArray[np.floating], ground_truth: Ints, first: int = 0) -> Ints:
     """Rank (Q,) of each query's own video; a tie counts against us, so a collapsed model comes last.
 
     `first` is the number of the first row, where the rows are some of all queries.
 
     >>> scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])
-    >>> text_to_video_ranks(scores, owner=np.array([2, 0])).tolist()
+    >>> text_to_video_ranks(scores, ground_truth=np.array([2, 0])).tolist()
     [2, 2]
     """
     _refuse_nan(scores, first)
-    own = scores[np.arange(len(owner)), owner]
-    # The own video ties with itself: its own count is the 1 of "1 + rivals at least as good".
+    own = scores[np.arange(len(ground_truth)), ground_truth]
+    # The own video ties with itself: its own count is the 1 of "1 + negatives at least as good".
     ranks: Ints = np.count_nonzero(scores >= own[:, None], axis=1).astype(np.int64)
     return ranks
 
 
-def video_to_text_ranks(scores: NDArray[np.floating], owner: Ints) -> tuple[Ints, Ints]:
+def video_to_text_ranks(scores: NDArray[np.floating], ground_truth: Ints) -> tuple[Ints, Ints]:
     """Columns of the videos that have a caption, and the rank of each one's best own caption.
 
-    The video's other captions are no rivals; a tie with a foreign caption counts against us.
+    The video's other captions are no negatives; a tie with a foreign caption counts against us.
 
     >>> scores = np.array([[0.9, 0.8], [0.1, 0.2], [0.5, 0.7]])
-    >>> videos, ranks = video_to_text_ranks(scores, owner=np.array([0, 0, 1]))
+    >>> videos, ranks = video_to_text_ranks(scores, ground_truth=np.array([0, 0, 1]))
     >>> videos.tolist(), ranks.tolist()
     ([0, 1], [1, 2])
     """
-    videos = np.unique(owner)
+    videos = np.unique(ground_truth)
     ranks = [np.zeros(0, dtype=np.int64)]
-    for part in np.array_split(videos, max(1, len(owner) * len(videos) // AT_ONCE)):
+    for part in np.array_split(videos, max(1, len(ground_truth) * len(videos) // AT_ONCE)):
         columns = scores[:, part]
         _refuse_nan(columns)
-        mine = owner[:, None] == part[None, :]
-        best = np.where(mine, columns, -np.inf).max(axis=0, initial=-np.inf)
-        ranks.append(1 + np.count_nonzero((columns >= best) & ~mine, axis=0))
+        own_columns = ground_truth[:, None] == part[None, :]
+        best = np.where(own_columns, columns, -np.inf).max(axis=0, initial=-np.inf)
+        ranks.append(1 + np.count_nonzero((columns >= best) & ~own_columns, axis=0))
     return videos, np.concatenate(ranks)
 
 

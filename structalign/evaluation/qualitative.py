@@ -1,4 +1,4 @@
-"""Queries to show: those a method won over frozen CLIP, and those it lost."""
+"""Queries to show: those a method won over zero-shot CLIP, and those it lost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from structalign.evaluation.metrics import Ints
 
 def examples(
     found: Mapping[str, NDArray[Any]],
-    owner: Ints,
+    ground_truth: Ints,
     queries: Sequence[dict[str, Any]],
     videos: Sequence[dict[str, Any]],
     count: int = 6,
 ) -> dict[str, list[dict[str, Any]]]:
     """Up to `count` queries each, with the first five videos found and the frame that matched best.
 
-    `won` are ranked first where frozen CLIP ranked them worst; `lost` are those ranked worst; one query
+    `won` are ranked first where zero-shot CLIP ranked them worst; `lost` are those ranked worst; one query
     a video. `found` is what `ranks.rank` found. Equal ranks keep the order of the queries, so that two runs show the
     same page.
     """
@@ -37,14 +37,14 @@ def examples(
             "rank": int(ranks[query]),
             "zero_shot_rank": int(frozen_ranks[query]),
             "top": [row(*place) for place in top],
-            "answer": row(int(owner[query]), found["own_score"][query], found["own_frame"][query]),
+            "answer": row(int(ground_truth[query]), found["own_score"][query], found["own_frame"][query]),
         }
 
     def first(worst: Ints, among: NDArray[np.bool_]) -> list[int]:
         ordered = [int(q) for q in np.argsort(-worst, kind="stable") if among[q]]
         by_video: dict[int, int] = {}
         for query in ordered:
-            by_video.setdefault(int(owner[query]), query)
+            by_video.setdefault(int(ground_truth[query]), query)
         return list(by_video.values())[:count]
 
     won = first(frozen_ranks, (ranks == 1) & (frozen_ranks > 1))

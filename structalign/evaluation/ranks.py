@@ -3,7 +3,7 @@
 The same code ranks matrices that were kept and, while they are made, those that are too large to keep. A query's row is
 always whole, so that its z-scores, and with them all numbers, do not depend on the blocks. NumPy alone.
 
-Q queries, V videos, W videos that have a query; `owner[q]` is the column of the video that query q describes.
+Q queries, V videos, W videos that have a query; `ground_truth[q]` is the column of the video that query q describes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ IN_MEMORY = 1 << 27  # scores of videos that have a query, 1 GiB; more of them g
 
 
 def rank(
-    blocks: Iterable[Mapping[str, Array]], owner: Ints, video_tasks: Sequence[str], ranking: Ranking
+    blocks: Iterable[Mapping[str, Array]], ground_truth: Ints, video_tasks: Sequence[str], ranking: Ranking
 ) -> dict[str, Array]:
     """Rank all queries from consecutive blocks of rows [R, V].
 
@@ -43,8 +43,8 @@ def rank(
     sentence similarity alone, as published. video_tasks: [V] the task of each video. Beside a block it holds the fused
     scores of all queries and the W videos.
     """
-    of_video, weights = np.array(video_tasks), ranking.weights()
-    asked = np.unique(owner)
+    task_of_video, weights = np.array(video_tasks), ranking.weights()
+    asked = np.unique(ground_truth)
     found: dict[str, list[Array]] = {}
     columns: dict[str, Floats] = {}
     start = 0
@@ -53,26 +53,26 @@ def rank(
         for first in range(0, count, step := max(1, AT_ONCE // max(1, videos))):
             rows = slice(first, first + step)
             here = slice(start + first, start + min(first + step, count))
-            mine = owner[here]
+            own_columns = ground_truth[here]
             for system in SYSTEMS:
                 signals = {name: matrix[rows] for name, matrix in of_system(block, system, weights).items()}
                 if not any(name in signals for name in SIMILARITIES):
                     continue
                 fused = fuse(signals, weights)
-                _add(found, f"{system}_text", text_to_video_ranks(fused, mine, here.start))
-                _add(found, f"{system}_task", _ranks_in_task(signals, weights, mine, of_video))
+                _add(found, f"{system}_text", text_to_video_ranks(fused, own_columns, here.start))
+                _add(found, f"{system}_task", _ranks_in_task(signals, weights, own_columns, task_of_video))
                 if system not in columns:
-                    columns[system] = _room(len(owner), len(asked))
+                    columns[system] = _room(len(ground_truth), len(asked))
                 columns[system][here] = fused[:, asked]
                 if system == "method" and "best_frame" in block:
-                    for name, values in _shown(fused, block["best_frame"][rows], mine).items():
+                    for name, values in _shown(fused, block["best_frame"][rows], own_columns).items():
                         _add(found, name, values)
             if "zero_shot.sentence" in block:
                 plain = block["zero_shot.sentence"][rows]
-                _add(found, "zero_shot_sentence", text_to_video_ranks(plain, mine, here.start))
+                _add(found, "zero_shot_sentence", text_to_video_ranks(plain, own_columns, here.start))
         start += count
     for system, scores in columns.items():
-        found[f"{system}_video"] = [video_to_text_ranks(scores, np.searchsorted(asked, owner))[1]]
+        found[f"{system}_video"] = [video_to_text_ranks(scores, np.searchsorted(asked, ground_truth))[1]]
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
@@ -88,17 +88,19 @@ def _room(queries: int, videos: int) -> Floats:
         return np.memmap(file, dtype=np.float64, shape=(queries, videos))
 
 
-def _ranks_in_task(scores: Mapping[str, Array], weights: Mapping[str, float], owner: Ints, of_video: Array) -> Ints:
+def _ranks_in_task(
+    scores: Mapping[str, Array], weights: Mapping[str, float], ground_truth: Ints, task_of_video: Array
+) -> Ints:
     """[R] rank of each query's own video among the videos of its task."""
-    ranks = np.zeros(len(owner), dtype=np.int64)
-    for task in np.unique(of_video[owner]):
-        rows, columns = np.flatnonzero(of_video[owner] == task), np.flatnonzero(of_video == task)
+    ranks = np.zeros(len(ground_truth), dtype=np.int64)
+    for task in np.unique(task_of_video[ground_truth]):
+        rows, columns = np.flatnonzero(task_of_video[ground_truth] == task), np.flatnonzero(task_of_video == task)
         fused = fuse({name: matrix[np.ix_(rows, columns)] for name, matrix in scores.items()}, weights)
-        ranks[rows] = text_to_video_ranks(fused, np.searchsorted(columns, owner[rows]))
+        ranks[rows] = text_to_video_ranks(fused, np.searchsorted(columns, ground_truth[rows]))
     return ranks
 
 
-def _shown(fused: Floats, best_frame: Array, owner: Ints) -> dict[str, Array]:
+def _shown(fused: Floats, best_frame: Array, ground_truth: Ints) -> dict[str, Array]:
     """The first videos of each row, equal ones in the order of columns, and the query's own."""
     count = min(TOP, fused.shape[1])
     top = np.empty((len(fused), count), dtype=np.int64)
@@ -111,21 +113,21 @@ def _shown(fused: Floats, best_frame: Array, owner: Ints) -> dict[str, Array]:
         "top": top,
         "top_score": fused[rows[:, None], top],
         "top_frame": best_frame[rows[:, None], top],
-        "own_score": fused[rows, owner],
-        "own_frame": best_frame[rows, owner],
+        "own_score": fused[rows, ground_truth],
+        "own_frame": best_frame[rows, ground_truth],
     }
 
 
 def measure(
-    ranks: Mapping[str, Array], system: str, owner: Ints, video_tasks: Sequence[str], tasks: Sequence[str]
+    ranks: Mapping[str, Array], system: str, ground_truth: Ints, video_tasks: Sequence[str], tasks: Sequence[str]
 ) -> dict[str, dict[str, object]]:
     """Every metric of one system of a split after the last of `tasks`, from what `rank` found, in both galleries.
 
     In gallery `seen` all videos are candidates, in gallery `task` those of the query's task alone. Tasks without
     queries have no entry. All recalls are percent.
     """
-    of_video = np.array(video_tasks)
-    of_query, of_asked = of_video[owner], of_video[np.unique(owner)]
+    task_of_video = np.array(video_tasks)
+    of_query, of_asked = task_of_video[ground_truth], task_of_video[np.unique(ground_truth)]
     nothing = np.zeros(0, dtype=np.int64)
     text, own, video = (ranks.get(f"{system}_{kind}", nothing) for kind in ("text", "task", "video"))
     text_per_task = {task: summarise(text[of_query == task]) for task in tasks}

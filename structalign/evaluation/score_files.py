@@ -25,10 +25,10 @@ BYTES_A_PAIR = 21  # five float32 scores and a frame's number
 
 def queries_at_once(queries: int, videos: int) -> int:
     """How many queries' scores are held: all, if they fit into STRUCTALIGN_SCORES_MIB, else a multiple of QUERIES."""
-    told = os.environ.get("STRUCTALIGN_SCORES_MIB") or str(SCORES_MIB)
-    if not told.isdecimal() or int(told) < 1:
-        raise UserError(f"STRUCTALIGN_SCORES_MIB={told} is no number of MiB: set it to 1 or more, or unset it.")
-    fitting = int(told) * 2**20 // (BYTES_A_PAIR * max(1, videos))
+    limit = os.environ.get("STRUCTALIGN_SCORES_MIB") or str(SCORES_MIB)
+    if not limit.isdecimal() or int(limit) < 1:
+        raise UserError(f"STRUCTALIGN_SCORES_MIB={limit} is no number of MiB: set it to 1 or more, or unset it.")
+    fitting = int(limit) * 2**20 // (BYTES_A_PAIR * max(1, videos))
     return queries if fitting >= queries else max(1, fitting // QUERIES) * QUERIES
 
 
@@ -36,14 +36,14 @@ def keep_scores(
     folder: Path,
     split: str,
     blocks: Iterable[tuple[Matrices, Tensor]],
-    owner: Sequence[int],
+    ground_truth: Sequence[int],
     video_tasks: Sequence[str],
     ranking: Ranking | None,
 ) -> Tensor:
     """Store what `search.scoring.score_in_blocks` yields and return the captions' vectors [Q, D].
 
     The matrices of one block are kept as they are, in <split>.safetensors; with `ranking`, only what
-    `rank` finds in all blocks, in <split>.ranks.safetensors. owner: [Q] the column of each query's
+    `rank` finds in all blocks, in <split>.ranks.safetensors. ground_truth: [Q] the column of each query's
     video.
     """
     captions: list[Tensor] = []
@@ -57,6 +57,6 @@ def keep_scores(
         (whole,) = arrays()
         save_file(whole, folder / f"{split}.safetensors")
     else:
-        ranks = rank(arrays(), np.array(owner), video_tasks, ranking)
+        ranks = rank(arrays(), np.array(ground_truth), video_tasks, ranking)
         write_ranks(folder / f"{split}.ranks.safetensors", ranks, ranking)
     return torch.cat(captions)

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from structalign.learning.batches import Pairs, balanced, epoch_pairs
 from structalign.learning.cuda_graphs import Recorded, record_frames, record_text, recordable
-from structalign.learning.distributed import shared
+from structalign.learning.distributed import gather_shards
 from structalign.learning.memory import Memory, draw_pseudo
 from structalign.learning.settings import Settings
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.device import autocast
-from structalign.model.features import Videos, view_name
-from structalign.model.sources import together
-from structalign.model.text_encoding import encode_frozen, encode_queries
+from structalign.model.features import VideoSource, view_name
+from structalign.model.sources import load_batch
+from structalign.model.text_encoding import encode_captions, encode_zero_shot
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.params.losses import Contrastive, Pseudo
 from structalign.search.similarity_heads import SimilarityHead
@@ -33,7 +33,7 @@ VIDEOS_AT_A_TIME = 8
 class Teacher:
     """What a frozen model says: `frames` [B, N, D] of a batch, and `text` of rows of `tokens`.
 
-    Both are computed once a task, unless they differ at every visit (`Task.teach`).
+    Both are computed once a task, unless they differ at every visit (`TaskContext.teach`).
     """
 
     frames: Callable[[Pairs], Tensor]
@@ -43,8 +43,8 @@ class Teacher:
 
 @dataclass
 class Batch:
-    """One step: its pairs, the embeddings of both sides (frames [B, N, D] raw), their logits (`Task.logits`), and what
-    was found of its loss so far.
+    """One step: its pairs, the embeddings of both sides (frames [B, N, D] raw), their logits (`TaskContext.logits`),
+    and what was found of its loss so far.
 
     key: (seed, task, step), of everything random in it. unweighted: losses by name. addends: the same, weighted.
     """
@@ -62,17 +62,17 @@ class Batch:
         return int(self.key[-1])
 
 
-Scale = Callable[["Task"], float | Tensor]
+Scale = Callable[["TaskContext"], float | Tensor]
 
 
-class Task:
+class TaskContext:
     """Task `number` (from 1) of a chain. `state` is what a method's hooks carry from step to step: tensors that they
     change in place."""
 
     def __init__(
         self,
         model: VideoText,
-        features: Videos,
+        features: VideoSource,
         memory: Memory,
         number: int,
         settings: Settings,
@@ -91,7 +91,7 @@ class Task:
         self.scale = scale
         self.adjustment = self._logit_adjustment() if settings[Contrastive].logit_adjustment > 0 else None
         self.teacher: Teacher | None = None
-        self._seers: list[VideoText] = []  # teachers that see each batch anew
+        self._online_teachers: list[VideoText] = []  # teachers that see each batch anew
         self.state: dict[str, Tensor] = {}
         self._read: tuple[Pairs, Tensor, Tensor] | None = None
         self._recorded_frames: dict[int, Recorded] = {}  # by the id of the model
@@ -115,16 +115,16 @@ class Task:
         return self.settings[Contrastive].logit_adjustment * (count / count.sum()).log()
 
     def frozen_captions(self) -> TextEmbeddings:
-        """All captions by frozen CLIP, at once where a model only maps embeddings: no text tower runs in its steps."""
+        """All captions by zero-shot CLIP, at once where a model only maps embeddings: its steps run no text tower."""
         if self._frozen_text is not None:
             return self._frozen_text
-        return encode_frozen(self.model.clip, self.model, self.captions.tokens, self.device)
+        return encode_zero_shot(self.model.clip, self.model, self.captions.tokens, self.device)
 
     @torch.no_grad()
     def encode_videos(self, view: str) -> Tensor:
         """[V, N, D] raw frame embeddings of the model as it is, in float32, on the CPU."""
         rows = torch.split(torch.arange(len(self.features)), VIDEOS_AT_A_TIME)
-        states = (torch.stack([self.features.states(i, view) for i in part.tolist()]) for part in rows)
+        states = (torch.stack([self.features.read(i, view) for i in part.tolist()]) for part in rows)
         return torch.cat([self.model.encode_frames(state.to(self.device)).cpu() for state in states])
 
     def teach(self, task: int, tokens: Tokens | None = None) -> Teacher:
@@ -136,7 +136,7 @@ class Task:
         tokens = self.captions.tokens if tokens is None else tokens
         once = self.features.views and self.model.config.words == "strict"
         model = self.model if once else self.model.frozen_copy()
-        self._seers = [] if self.features.views else [model]
+        self._online_teachers = [] if self.features.views else [model]
         return Teacher(self._seen_by(model), self._read_by(model, tokens, task), tokens)
 
     def _seen_by(self, model: VideoText) -> Callable[[Pairs], Tensor]:
@@ -146,14 +146,14 @@ class Task:
 
         @torch.no_grad()
         def see(pairs: Pairs) -> Tensor:
-            states, shown = self.read(pairs)
-            return self._frames_of(states, model)[shown]
+            states, inverse = self.read(pairs)
+            return self._frames_of(states, model)[inverse]
 
         return see
 
     def _read_by(self, model: VideoText, tokens: Tokens, task: int) -> Callable[[Tensor], TextEmbeddings]:
         if model.config.words == "strict":
-            known = encode_queries(model, tokens, task, self.device)
+            known = encode_captions(model, tokens, task, self.device)
             return lambda rows: known[rows].to(self.device)
 
         @torch.no_grad()
@@ -175,27 +175,27 @@ class Task:
     def reading_ahead(self, plan: Sequence[Pairs]) -> Iterator[Pairs]:
         """The batches of `plan`, each of them read by another thread while the one before is learned."""
         with ThreadPoolExecutor(1) as reader:
-            coming = [reader.submit(self._load, pairs) for pairs in plan[:1]]
+            pending = [reader.submit(self._load, pairs) for pairs in plan[:1]]
             for pairs, following in zip_longest(plan, plan[1:]):
-                loaded = coming.pop().result()
+                loaded = pending.pop().result()
                 if following is not None:
-                    coming.append(reader.submit(self._load, following))
+                    pending.append(reader.submit(self._load, following))
                 self._read = pairs, *loaded
                 yield pairs
 
     def _load(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        distinct, shown = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
-        states = together(self.features, [(int(v), view_name(int(w))) for v, w in distinct.T])
+        distinct, inverse = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
+        states = load_batch(self.features, [(int(v), view_name(int(w))) for v, w in distinct.T])
         if self.device.type == "cuda" and not states.is_cuda:
             states = states.pin_memory()
-        return states.to(self.device, non_blocking=True), shown.to(self.device)
+        return states.to(self.device, non_blocking=True), inverse.to(self.device)
 
     def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
         """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once, by one of the
         processes that learn together."""
-        states, shown = self.read(pairs)
-        (frames,) = shared(len(states), lambda rows: [self._frames_of(states[rows], self.model)])
-        frames = frames[shown]
+        states, inverse = self.read(pairs)
+        (frames,) = gather_shards(len(states), lambda rows: [self._frames_of(states[rows], self.model)])
+        frames = frames[inverse]
         if self._frozen_text is not None:
             return self.model.map_text(self._frozen_text[pairs.caption].trimmed().to(self.device)), frames
         tokens = self.captions.tokens[pairs.caption]
@@ -204,7 +204,7 @@ class Task:
             text = self._text_of(Tokens(tokens.ids[rows], tokens.eot[rows]))
             return [text.words, text.mask.to(text.words.dtype), text.sentence]
 
-        words, mask, sentence = shared(len(tokens.eot), embed_text)
+        words, mask, sentence = gather_shards(len(tokens.eot), embed_text)
         return TextEmbeddings(words, mask > 0, sentence), frames
 
     def embed_frames(self, states: Tensor, model: VideoText | None = None) -> Tensor:
@@ -228,7 +228,7 @@ class Task:
             return
         rows, precision = self.settings.shared.batch, self.settings.backbone.precision
         states, _ = self.read(pairs)
-        for model in [self.model, *self._seers]:
+        for model in [self.model, *self._online_teachers]:
             self._recorded_frames[id(model)] = record_frames(model, states, precision, rows)
         if self._frozen_text is None and self.model.config.words == "strict" and len(pairs.caption) == rows:
             every = self.captions.tokens
@@ -251,7 +251,7 @@ class Task:
         """The factor that makes logits of similarities."""
         return self.scale(self)
 
-    def owners(self, video: Tensor) -> Tensor:
+    def video_ids(self, video: Tensor) -> Tensor:
         """Ids [B] of the pairs' videos: captions of one video are no negatives of each other. All are different where
         `contrastive.mask_duplicates` is off."""
         known = video if self.settings[Contrastive].mask_duplicates else torch.arange(len(video))
@@ -269,7 +269,7 @@ class Task:
         scale, both = self.temperature(), self.settings[Contrastive].sentence_weight > 0
         return [scale * kind for kind in self.similarity.trained(self.model, text, frames, both)]
 
-    def weighed(self, values: list[Tensor]) -> Tensor:
+    def add_sentence_loss(self, values: list[Tensor]) -> Tensor:
         """A loss on the first similarity plus `contrastive.sentence_weight` times that on the second."""
         total = values[0]
         for value in values[1:]:

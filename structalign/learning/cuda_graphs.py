@@ -54,9 +54,9 @@ def recordable(model: VideoText) -> bool:
 
 def record_frames(model: VideoText, states: Tensor, precision: str, rows: int) -> Recorded:
     """The frame tower for at most `rows` videos like `states` [B, N, T, W]."""
-    sample = filled(states, rows).clone()
+    sample = pad_batch(states, rows).clone()
     tower = torch.cuda.make_graphed_callables(FrameTower(model, precision), (sample,), allow_unused_input=True)
-    return lambda videos: cast(Tensor, tower(filled(videos, rows)))[: len(videos)]
+    return lambda videos: cast(Tensor, tower(pad_batch(videos, rows)))[: len(videos)]
 
 
 def record_text(model: VideoText, tokens: Tokens, number: int, length: int) -> Recorded:
@@ -70,6 +70,6 @@ def record_text(model: VideoText, tokens: Tokens, number: int, length: int) -> R
     return lambda part: cast(Tensor, tower(*widened(part)))[:, : part.ids.shape[1]]
 
 
-def filled(x: Tensor, rows: int) -> Tensor:
+def pad_batch(x: Tensor, rows: int) -> Tensor:
     """[R, ...] -> [rows, ...], the first row repeated at the end."""
     return torch.cat([x, x[:1].expand(rows - len(x), *x.shape[1:])]) if len(x) < rows else x

@@ -51,7 +51,7 @@ def process_number() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def of_first(value: T) -> T:
+def broadcast(value: T) -> T:
     """The first process's `value`, in all."""
     if not several():
         return value
@@ -60,7 +60,7 @@ def of_first(value: T) -> T:
     return held[0]
 
 
-def shared(count: int, compute: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+def gather_shards(count: int, compute: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
     """`compute` of the rows 0 .. count-1, each process some of them: tensors [count, ...] with gradient, in all.
 
     compute: rows [R] int64 -> floating-point tensors [R, ...].
@@ -71,7 +71,7 @@ def shared(count: int, compute: Callable[[Tensor], Sequence[Tensor]]) -> list[Te
     rows = torch.arange(count)[process_number() * each : (process_number() + 1) * each]
     # where there are fewer rows than processes, the first row stands for none: it is cut off again
     part = compute(rows if len(rows) else torch.zeros(1, dtype=torch.int64))
-    return [cast(Tensor, _Gather.apply(_filled(x, each)))[:count] for x in part]  # type: ignore[no-untyped-call]
+    return [cast(Tensor, _Gather.apply(_pad_rows(x, each)))[:count] for x in part]  # type: ignore[no-untyped-call]
 
 
 class _Gather(torch.autograd.Function):
@@ -94,12 +94,12 @@ class _Gather(torch.autograd.Function):
         return total.chunk(dist.get_world_size())[process_number()]
 
 
-def _filled(x: Tensor, rows: int) -> Tensor:
+def _pad_rows(x: Tensor, rows: int) -> Tensor:
     """[R, ...] -> [rows, ...], zeros at the end."""
     return F.pad(x, [0, 0] * (x.dim() - 1) + [0, rows - len(x)]).contiguous()
 
 
-def settle(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> list[list[bool]]:
+def sync_gradients(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> list[list[bool]]:
     """After backward: average the gradients of all processes; which of its experts any of them used, of each chooser.
 
     The gather's backward pass adds what every process derives from the same loss: hence the mean, also for what is
@@ -117,12 +117,12 @@ def settle(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> l
     used = torch.cat([chooser.used for chooser in choosers]).int()
     if several():
         dist.all_reduce(used, dist.ReduceOp.MAX)
-    told = used.bool().cpu()  # all at once: on a GPU each look waits for all work
-    return [part.tolist() for part in torch.split(told, [len(chooser.used) for chooser in choosers])]
+    on_cpu = used.bool().cpu()  # all at once: on a GPU each look waits for all work
+    return [part.tolist() for part in torch.split(on_cpu, [len(chooser.used) for chooser in choosers])]
 
 
 @contextmanager
-def counted(counters: Sequence[Tensor]) -> Iterator[None]:
+def all_reduce_counts(counters: Sequence[Tensor]) -> Iterator[None]:
     """What the block adds to integer counters, added up over all processes."""
     before = [counter.clone() for counter in counters] if several() else []
     yield

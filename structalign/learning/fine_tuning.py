@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
-from structalign.learning.context import Task
+from structalign.learning.context import TaskContext
 from structalign.learning.method import CONTRASTIVE, Method, Term
 
 
-def clip_temperature(task: Task) -> Tensor:
+def clip_temperature(task: TaskContext) -> Tensor:
     """CLIP's own temperature, which learns where CLIP does."""
     return task.model.clip.temperature
 

@@ -12,7 +12,7 @@ from structalign.learning.method import Method
 from structalign.learning.settings import Settings
 from structalign.model.backbone import Clip, load_clip
 from structalign.model.checkpoint import build_model, load_memory, read_config
-from structalign.model.device import asked, prepare_device
+from structalign.model.device import env_flag, prepare_device
 from structalign.model.video_text import ModelConfig, VideoText
 from structalign.params.losses import Etf
 
@@ -24,14 +24,14 @@ def backbone(folder: Path) -> tuple[Clip, torch.device]:
     STRUCTALIGN_COMPILE=1 compiles its layers.
     """
     device = prepare_device()
-    clip = load_clip(folder, device, recompute=asked("STRUCTALIGN_RECOMPUTE"))
-    if asked("STRUCTALIGN_COMPILE"):
+    clip = load_clip(folder, device, recompute=env_flag("STRUCTALIGN_RECOMPUTE"))
+    if env_flag("STRUCTALIGN_COMPILE"):
         for layer in clip.vision_layers:
             layer.compile(dynamic=True)  # no two batches show equally many distinct videos
     return clip, device
 
 
-def begin(
+def from_checkpoint(
     clip: Clip, previous: Path, method: Method, settings: Settings, number: int, frames: int
 ) -> tuple[VideoText, Memory]:
     """Task `number` (from 1) of a chain, on from the checkpoint folder `previous`.
@@ -40,7 +40,7 @@ def begin(
     """
     model, memory = build_model(clip, read_config(previous), previous), memory_of(load_memory(previous))
     if model is None:
-        return build(clip, method, settings, frames)
+        return from_scratch(clip, method, settings, frames)
     if not len(memory.vertices):
         raise UserError(
             f"{previous} remembers no category and no vertex, since it was imported: search with it, but learn task "
@@ -53,7 +53,7 @@ def begin(
     return model, memory
 
 
-def build(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[VideoText, Memory]:
+def from_scratch(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[VideoText, Memory]:
     """A fresh model of `method` for its first task, for videos of `frames` frames: parts seeded by `seed`, the head and
     the simplex by `etf.seed`. Diagnostics measure every method against the simplex."""
     etf = settings[Etf]
@@ -79,7 +79,7 @@ def shape_of(method: Method, settings: Settings, frames: int) -> ModelConfig:
         experts=adapters.experts,
         dropout=adapters.dropout,
         etf_dim=etf.dim,
-        modules=method.builds,
+        modules=method.modules,
         input_kind=method.input_kind,
         head=etf.head,
         words=adapters.words,

@@ -84,10 +84,10 @@ def distil(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 def caption_to_video(logits: Tensor, video: Tensor) -> Tensor:
     """CE of [B, B + M] logits, captions as rows: caption i's video is column i, its copies among the first B are no
-    rivals. video: [B] ids."""
-    rivals = F.pad(same_off_diagonal(video), (0, logits.shape[1] - len(video)))
+    negatives. video: [B] ids."""
+    negatives = F.pad(same_off_diagonal(video), (0, logits.shape[1] - len(video)))
     target = torch.arange(len(logits), device=logits.device)
-    return F.cross_entropy(logits.masked_fill(rivals, -torch.inf), target)
+    return F.cross_entropy(logits.masked_fill(negatives, -torch.inf), target)
 
 
 PSEUDO_SCALE = 99.48431564193378  # e^4.60, CLIP's temperature, without the batch size
@@ -109,12 +109,12 @@ def pseudo_contrastive(
     pseudo_text, pseudo_video: [B', D] as drawn, not normalised; category: [B'] of the pseudo pairs.
     """
     logits = scale * torch.cat([text, pseudo_text]) @ torch.cat([video, pseudo_video]).T
-    rivals = torch.zeros_like(logits, dtype=torch.bool)
+    negatives = torch.zeros_like(logits, dtype=torch.bool)
     size = len(text)
-    rivals[:size, :size] = same_off_diagonal(ids)
+    negatives[:size, :size] = same_off_diagonal(ids)
     if mask_same_category:
-        rivals[size:, size:] = same_off_diagonal(category)
-    return symmetric_cross_entropy(logits.masked_fill(rivals, -torch.inf))
+        negatives[size:, size:] = same_off_diagonal(category)
+    return symmetric_cross_entropy(logits.masked_fill(negatives, -torch.inf))
 
 
 def relative_weight(weight: float, base: Tensor, loss: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from structalign.learning import losses
 from structalign.learning.batches import Pairs, batches
-from structalign.learning.context import Batch, Scale, Task, Teacher
+from structalign.learning.context import Batch, Scale, TaskContext, Teacher
 from structalign.learning.memory import Memory
-from structalign.learning.optimizer import optimiser, schedule
+from structalign.learning.optimizer import optimizer, schedule
 from structalign.model.video_text import VideoText
 from structalign.params.losses import Contrastive, WeightedLoss
 from structalign.params.optim import Phase, Shared
@@ -30,47 +30,47 @@ class Term:
     """
 
     name: str
-    loss: Callable[[Task, Batch], Tensor]
+    loss: Callable[[TaskContext, Batch], Tensor]
     section: type[WeightedLoss] | None = None
     since: int = 1
-    teacher: Callable[[Task], Teacher] | None = None
-    weight: Callable[[Task, Batch, Tensor], float | Tensor] | None = None
+    teacher: Callable[[TaskContext], Teacher] | None = None
+    weight: Callable[[TaskContext, Batch, Tensor], float | Tensor] | None = None
 
-    def acts(self, task: Task) -> bool:
+    def acts(self, task: TaskContext) -> bool:
         return task.number >= self.since and (self.section is None or task.settings.acts(self.section))
 
-    def weigh(self, task: Task, batch: Batch, loss: Tensor) -> Tensor:
+    def weigh(self, task: TaskContext, batch: Batch, loss: Tensor) -> Tensor:
         """The addend whose loss is given."""
         if self.weight is not None:
             return self.weight(task, batch, loss) * loss
         return loss if self.section is None else task.settings[self.section].weight * loss
 
 
-def contrastive(task: Task, batch: Batch) -> Tensor:
+def contrastive(task: TaskContext, batch: Batch) -> Tensor:
     """L_con on the batch, with logit adjustment where it is on."""
-    video, category = task.owners(batch.pairs.video), task.captions.category[batch.pairs.caption]
+    video, category = task.video_ids(batch.pairs.video), task.captions.category[batch.pairs.caption]
     adjustment = None if task.adjustment is None else task.adjustment[category].to(task.device)
-    return task.weighed([losses.contrastive(logits, video, adjustment) for logits in batch.logits])
+    return task.add_sentence_loss([losses.contrastive(logits, video, adjustment) for logits in batch.logits])
 
 
 CONTRASTIVE = Term("contrastive", contrastive)
 
 
-def configured_scale(task: Task) -> float:
+def configured_scale(task: TaskContext) -> float:
     """`contrastive.scale`."""
     return task.settings[Contrastive].scale
 
 
-def same_memory(task: Task, categories: int) -> Memory:
+def same_memory(task: TaskContext, categories: int) -> Memory:
     """What was remembered before: the task leaves nothing."""
     return task.memory
 
 
-def no_step(task: Task, step: int, steps: int) -> None:
+def no_step(task: TaskContext, step: int, steps: int) -> None:
     """Nothing after a step."""
 
 
-def no_end(task: Task) -> None:
+def no_end(task: TaskContext) -> None:
     """Nothing after the last step."""
 
 
@@ -78,26 +78,26 @@ def no_end(task: Task) -> None:
 class Method:
     """What is trained, and how.
 
-    builds: modules around CLIP (`model.video_text`); queries are routed per task where a module routes.
+    modules: modules around CLIP (`model.video_text`); queries are routed per task where a module routes.
     trains: groups of parameters that learn.
     input_kind: what a video comes as, and so from which depth the vision tower runs.
     similarity: what a video is stored as and how it is scored, a head of `search.similarity_heads`.
     scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
-    optimiser: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
+    optimizer: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
     update_memory: the memory after a task, which brought so many categories.
     after_step: called before the first step and after each one, with how many are done and how many there are.
-    after_task: called after the last one. What both need from step to step is in `Task.state`.
+    after_task: called after the last one. What both need from step to step is in `TaskContext.state`.
     """
 
-    builds: tuple[str, ...] = ("fusion", "lora")
+    modules: tuple[str, ...] = ("fusion", "lora")
     trains: tuple[str, ...] = ("fusion", "alpha", "lora", "router", "task_prototypes")
     input_kind: str = "states"
     similarity: str = "fused"
     scale: Scale = configured_scale
     terms: tuple[Term, ...] = (CONTRASTIVE,)
-    optimiser: Callable[[VideoText, tuple[str, ...], int, Shared, Phase], Optimizer] = optimiser
+    optimizer: Callable[[VideoText, tuple[str, ...], int, Shared, Phase], Optimizer] = optimizer
     rate: Callable[[int, int, float], float] = schedule
     batches: Callable[[Pairs, int], Iterator[Pairs]] = batches
-    update_memory: Callable[[Task, int], Memory] = same_memory
-    after_step: Callable[[Task, int, int], None] = no_step
-    after_task: Callable[[Task], None] = no_end
+    update_memory: Callable[[TaskContext, int], Memory] = same_memory
+    after_step: Callable[[TaskContext, int, int], None] = no_step
+    after_task: Callable[[TaskContext], None] = no_end

@@ -1,4 +1,4 @@
-"""The optimiser of a task: which parameters learn, how fast, and how the rate moves (method, section 6)."""
+"""The optimizer of a task: which parameters learn, how fast, and how the rate moves (method, section 6)."""
 
 import math
 
@@ -18,7 +18,7 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
 
 
-def optimiser(
+def optimizer(
     model: VideoText, trains: tuple[str, ...], task: int, shared: Shared, phase: Phase
 ) -> torch.optim.Optimizer:
     """A fresh AdamW over the groups `trains` of parameters, as far as they learn in this task (method, section 6;

@@ -1,6 +1,6 @@
 """Progress inside a task: saved now and then while it is learned, taken up by the run after an interrupted one.
 
-What a step draws is keyed by its number, so the trained tensors, the optimiser's, what the method carries from step to
+What a step draws is keyed by its number, so the trained tensors, the optimizer's, what the method carries from step to
 step and the rows of the log say all.
 """
 
@@ -19,7 +19,7 @@ from structalign.store import whole
 
 SECONDS = 60.0
 
-Row = dict[str, float]
+LogRow = dict[str, float]
 
 
 class Progress:
@@ -28,17 +28,17 @@ class Progress:
     carried: what else changes from step to step, by name, in place.
     """
 
-    def __init__(self, folder: Path | None, optimiser: torch.optim.Optimizer, carried: dict[str, Tensor]):
+    def __init__(self, folder: Path | None, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor]):
         self._file = folder and folder / "progress.safetensors"
-        self._optimiser = optimiser
+        self._optimiser = optimizer
         self._carried = carried
-        self._trained = [p for group in optimiser.param_groups for p in group["params"]]
+        self._trained = [p for group in optimizer.param_groups for p in group["params"]]
         self._every = float(os.environ.get("STRUCTALIGN_SAVE_SECONDS", SECONDS))
         self._saved = time.monotonic()
 
     @torch.no_grad()
-    def resume(self) -> list[Row]:
-        """Bring model and optimiser to where the saved run was; the rows of the steps it had taken, else none."""
+    def resume(self) -> list[LogRow]:
+        """Bring model and optimizer to where the saved run was; the rows of the steps it had taken, else none."""
         saved = load_whole(self._file, _read) if self._file else None
         if saved is None:
             return []
@@ -56,7 +56,7 @@ class Progress:
         self._optimiser.load_state_dict({"state": state, "param_groups": groups})
         return rows
 
-    def save(self, rows: list[Row]) -> None:
+    def save(self, rows: list[LogRow]) -> None:
         """Save after a step, if the last time was long enough ago."""
         if self._file is None or time.monotonic() - self._saved < self._every:
             return
@@ -69,7 +69,7 @@ class Progress:
         self._saved = time.monotonic()
 
 
-def _read(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[list[LogRow], dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
-        rows: list[Row] = json.loads(file.metadata()["rows"])
+        rows: list[LogRow] = json.loads(file.metadata()["rows"])
         return rows, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict

@@ -14,27 +14,27 @@ from torch.optim import Optimizer
 from structalign.console import track
 from structalign.errors import UserError
 from structalign.learning.batches import Pairs
-from structalign.learning.context import Batch, Task
-from structalign.learning.distributed import counted, process_number, settle, several
+from structalign.learning.context import Batch, TaskContext
+from structalign.learning.distributed import all_reduce_counts, process_number, several, sync_gradients
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method
-from structalign.learning.resume import Progress, Row
+from structalign.learning.resume import LogRow, Progress
 from structalign.learning.settings import Settings
-from structalign.model.device import asked
-from structalign.model.features import Videos
+from structalign.model.device import env_flag
+from structalign.model.features import VideoSource
 from structalign.model.video_text import VideoText
 from structalign.search.similarity_heads import HEADS
 from structalign.seeds import seed_of
 
 
-class TaskTrainer(Task):
+class Trainer(TaskContext):
     """A task that a method learns."""
 
     def __init__(
         self,
         model: VideoText,
         method: Method,
-        features: Videos,
+        features: VideoSource,
         memory: Memory,
         number: int,
         settings: Settings,
@@ -62,7 +62,7 @@ class TaskTrainer(Task):
             batch.addends[term.name] = term.weigh(self, batch, loss)
         return batch
 
-    def fit(self, log: Callable[[Row], None], scratch: Path | None = None) -> None:
+    def fit(self, log: Callable[[LogRow], None], scratch: Path | None = None) -> None:
         """Train for the phase's epochs; `log` gets one row of numbers a step.
 
         In the folder `scratch` progress is saved, and that of an interrupted run taken up: the result is the same.
@@ -73,7 +73,7 @@ class TaskTrainer(Task):
         if not plan:
             raise UserError(f"task {self.number} has fewer than two training pairs: add videos and captions for it.")
         adamw = self.start()
-        if self.device.type == "cuda" and asked("STRUCTALIGN_GRAPHS") and not several():
+        if self.device.type == "cuda" and env_flag("STRUCTALIGN_GRAPHS") and not several():
             self.record(plan[0][1])  # before another thread reads ahead: nothing else may use the GPU meanwhile
         self.method.after_step(self, 0, len(plan))
         progress = Progress(scratch, adamw, self.state | self.model.counters())
@@ -97,35 +97,35 @@ class TaskTrainer(Task):
         self.model.eval()
 
     def start(self) -> Optimizer:
-        """The model in the mode that it learns in, and a fresh optimiser of what learns."""
+        """The model in the mode that it learns in, and a fresh optimizer of what learns."""
         self.model.train()
         self.model.clip.model.eval()
         for wrapper in self.model.wrappers():
             wrapper.train()
         settings = self.settings
-        return self.method.optimiser(self.model, self.method.trains, self.number, settings.shared, settings.phase)
+        return self.method.optimizer(self.model, self.method.trains, self.number, settings.shared, settings.phase)
 
-    def step(self, optimiser: Optimizer, factor: float, pairs: Pairs, *key: str | int) -> Row:
+    def step(self, optimizer: Optimizer, factor: float, pairs: Pairs, *key: str | int) -> LogRow:
         """One update on a batch, at `factor` times the learning rates; what is logged of it."""
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = factor * group["initial_lr"]
         experts = self.experts
         for expert in experts:
             expert.forget_used()
-        with counted(self.model.counts()):
+        with all_reduce_counts(self.model.counts()):
             terms = self.losses(pairs, *key)
         total = sum(terms.values(), torch.zeros((), device=self.device))
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        learning = [p for group in optimiser.param_groups for p in group["params"]]
-        for expert, used in zip(experts, settle(learning, experts), strict=True):
+        learning = [p for group in optimizer.param_groups for p in group["params"]]
+        for expert, used in zip(experts, sync_gradients(learning, experts), strict=True):
             expert.drop_gradients(used)
         norm = self.clip(learning)
         logged = {"loss": total, **terms, "grad_norm": norm}
         values = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
         if not math.isfinite(values["loss"] + values["grad_norm"]):
             raise UserError(f"task {self.number} diverged at step {key[-1]} ({values}): lower the rates in `optim`.")
-        optimiser.step()
+        optimizer.step()
         return values
 
     def clip(self, learning: list[nn.Parameter]) -> Tensor:

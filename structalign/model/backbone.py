@@ -1,4 +1,4 @@
-"""The frozen CLIP: the only file that knows transformers.
+"""The zero-shot CLIP: the only file that knows transformers.
 
 CLIP is driven through its own sub-modules, never copied. The vision tower is split in a prefix, whose output can
 be cached, and a suffix; the text tower is always called whole, since its causal mask is made inside.
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from structalign.errors import UserError
-from structalign.text import counted
+from structalign.text import plural
 
 CPU = torch.device("cpu")
 
@@ -220,7 +220,7 @@ def load_clip(folder: Path, device: torch.device = CPU, recompute: bool = False)
         raise UserError(_no_clip(folder, str(error).splitlines()[0])) from None
     if loading["missing_keys"]:
         names = sorted(loading["missing_keys"])
-        raise UserError(_no_clip(folder, f"it lacks {counted(len(names), 'weight')}, {names[0]} among them"))
+        raise UserError(_no_clip(folder, f"it lacks {plural(len(names), 'weight')}, {names[0]} among them"))
     return Clip(model, recompute).to(device)
 
 
@@ -267,8 +267,8 @@ class Tokeniser:
         eot = (ids == end).int().argmax(dim=1)
         return Tokens(ids, eot, cut)
 
-    def say_cut(self, tokens: Tokens, label: str) -> None:
+    def warn_truncated(self, tokens: Tokens, label: str) -> None:
         """Print how many of the captions were cut, if any."""
         if tokens.cut:
-            cut = counted(tokens.cut, "caption")
+            cut = plural(tokens.cut, "caption")
             print(f"{label}: {cut} of more than the {self.limit} tokens that CLIP reads, cut there.")

@@ -1,6 +1,6 @@
 """A checkpoint folder: config.json, adapters.safetensors, memory.safetensors and a model card.
 
-It names its backbone; `checkpoints/t00`, before any task, is the frozen CLIP with no adapters.
+It names its backbone; `checkpoints/t00`, before any task, is the zero-shot CLIP with no adapters.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from structalign.store import digest, read_json, write_json
 @dataclass(frozen=True)
 class CheckpointConfig:
     """backbone: its name in params.yaml; tasks: keys learned so far; categories: global id by name; model: None for
-    frozen CLIP; similarity: how captions and videos are compared, a head of `search.similarity_heads`."""
+    zero-shot CLIP; similarity: how captions and videos are compared, a head of `search.similarity_heads`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # ModelConfig's, too
 
@@ -78,7 +78,7 @@ def _from_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_model(clip: Clip, config: CheckpointConfig, folder: Path) -> VideoText | None:
-    """The model of a checkpoint, in eval mode, or None where it has no adapters: frozen CLIP."""
+    """The model of a checkpoint, in eval mode, or None where it has no adapters: zero-shot CLIP."""
     if config.model is None:
         return None
     model = VideoText(clip, config.model, config.seed)

@@ -32,7 +32,7 @@ def prepare_device() -> torch.device:
     return device
 
 
-def asked(name: str) -> bool:
+def env_flag(name: str) -> bool:
     """Whether the environment variable `name` is 1; unset and 0 are no."""
     value = os.environ.get(name) or "0"
     if value not in ("0", "1"):

@@ -1,7 +1,7 @@
-"""Cached features of one split of one task: hidden states after the frozen prefix, and frozen CLIP's embeddings.
+"""Cached features of one split of one task: hidden states after the frozen prefix, and zero-shot CLIP's embeddings.
 
 A folder holds `index.json`, one safetensors file a view (`centre`, `view00`, …) with `states` [V, N, T, W] float16
-(and, of the centre view, `frames` [V, N, D] float32 of frozen CLIP), and for training `captions.safetensors`
+(and, of the centre view, `frames` [V, N, D] float32 of zero-shot CLIP), and for training `captions.safetensors`
 with token ids.
 Letters: V videos, N frames, T tokens of a frame, W width, D embedding, R captions.
 """
@@ -37,14 +37,14 @@ class Captions:
     category: Tensor
 
 
-class Videos(Protocol):
+class VideoSource(Protocol):
     """What training and embedding read of a split: `views` is how many training views each video has, or 0 where each
     visit is a view of its own."""
 
     @property
     def views(self) -> int: ...
     def __len__(self) -> int: ...
-    def states(self, video: int, view: str = CENTRE) -> Tensor: ...
+    def read(self, video: int, view: str = CENTRE) -> Tensor: ...
     def captions(self) -> Captions: ...
 
 
@@ -66,13 +66,13 @@ class Features:
             self._open[view] = safe_open(self.folder / f"{view}.safetensors", framework="pt")
         return self._open[view].get_slice(name)
 
-    def states(self, video: int, view: str = CENTRE) -> Tensor:
+    def read(self, video: int, view: str = CENTRE) -> Tensor:
         """[N, T, W] float32 of one video."""
         row: Tensor = self._slice(view, "states")[video]
         return row.float()
 
-    def frozen_frames(self) -> Tensor:
-        """[V, N, D] raw frame embeddings of frozen CLIP, of the centre views."""
+    def zero_shot_frames(self) -> Tensor:
+        """[V, N, D] raw frame embeddings of zero-shot CLIP, of the centre views."""
         return load_tensor(self.folder / f"{CENTRE}.safetensors", "frames")
 
     def captions(self) -> Captions:
@@ -82,7 +82,7 @@ class Features:
 class JoinedFeatures:
     """Several splits read as one: what joint training sees."""
 
-    def __init__(self, parts: Sequence[Videos]):
+    def __init__(self, parts: Sequence[VideoSource]):
         self.parts = [part for part in parts if len(part)]
         self.views = min(part.views for part in self.parts)
         self._place = [(part, i) for part in self.parts for i in range(len(part))]
@@ -90,9 +90,9 @@ class JoinedFeatures:
     def __len__(self) -> int:
         return len(self._place)
 
-    def states(self, video: int, view: str = CENTRE) -> Tensor:
+    def read(self, video: int, view: str = CENTRE) -> Tensor:
         part, row = self._place[video]
-        return part.states(row, view)
+        return part.read(row, view)
 
     def captions(self) -> Captions:
         parts = [part.captions() for part in self.parts]
@@ -113,7 +113,7 @@ def load_tensor(path: Path, name: str) -> Tensor:
 
 
 def write_view(folder: Path, view: str, states: list[Tensor], frozen: list[Tensor]) -> None:
-    """Write one view of all videos of a split: `states` as [N, T, W] each and, of the centre view, frozen CLIP's
+    """Write one view of all videos of a split: `states` as [N, T, W] each and, of the centre view, zero-shot CLIP's
     frame embeddings as [N, D] each."""
     tensors = {}
     if states:

@@ -15,8 +15,8 @@ from structalign.model.device import autocast, prepare_device
 from structalign.model.features import CENTRE
 from structalign.model.views import normalised_view
 from structalign.params.backbone import Backbone
-from structalign.params.features import Features
-from structalign.text import counted
+from structalign.params.features import FeaturesParams
+from structalign.text import plural
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Recipe:
 
     folder: Path
     backbone: Backbone
-    features: Features
+    features: FeaturesParams
     threads: int
 
 
 @torch.inference_mode()
 def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str, precision: str) -> dict[str, Tensor]:
-    """`states` [N, T, W] float16 of a view of the video with id `video`; of the centre view also frozen CLIP's `frames`
-    [N, D] float32.
+    """`states` [N, T, W] float16 of a view of the video with id `video`; of the centre view also zero-shot CLIP's
+    `frames` [N, D] float32.
 
     frames: [N, H, W, 3]. One video at a time: what is stored does not depend on its neighbours.
     """
@@ -42,7 +42,7 @@ def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str
     if depth > layers:
         raise UserError(
             f"`backbone.vision_frozen` = {depth}, but {recipe.backbone.name} has only "
-            f"{counted(layers, 'vision layer')}: lower it."
+            f"{plural(layers, 'vision layer')}: lower it."
         )
     section = recipe.features
     key = () if view == CENTRE else (section.seed, view, video)

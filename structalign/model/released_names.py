@@ -158,7 +158,7 @@ def position_ids(clip: Clip) -> dict[str, Tensor]:
 
 
 def idle_fusion(clip: Clip, vision_frozen: int) -> dict[str, Tensor]:
-    """Fresh fusion parameters of the layers where fusion is not active, by their released names."""
+    """OnlineCrops fusion parameters of the layers where fusion is not active, by their released names."""
     found = {}
     for index, layer in enumerate(clip.vision_layers[:vision_frozen]):
         fusion = FrameFusionAttention(cast(nn.Module, layer.self_attn), index, 1)

@@ -1,7 +1,7 @@
-"""Where a model's videos come from, by what it reads: cached states, the frames' pixels, or frozen CLIP's embeddings;
-and, where no training views are cached, crops that are new at every visit.
+"""Where a model's videos come from, by what it reads: cached states, the frames' pixels, or embeddings of zero-shot
+CLIP; and, where no training views are cached, crops that are new at every visit.
 
-All have the interface of `model.features.Features`: `len`, `views`, `captions()`, and `states(video, view)`,
+All have the interface of `model.features.Features`: `len`, `views`, `captions()`, and `read(video, view)`,
 which is [N, ...] of one video as `VideoText.encode_frames` takes it.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from structalign.model.backbone import Clip
-from structalign.model.features import CENTRE, Captions, Features, Videos
+from structalign.model.features import CENTRE, Captions, Features, VideoSource
 from structalign.model.video_text import VideoText
 from structalign.model.views import normalised_view
 
@@ -25,7 +25,7 @@ class FrameReader(Protocol):
     def frames(self, position: int) -> NDArray[np.uint8]: ...
 
 
-class Pixels:
+class PixelSource:
     """Normalised pixels [N, 3, S, S], the same centre and seeded views as the features were made from: bytes go to the
     device, which crops."""
 
@@ -50,7 +50,7 @@ class Pixels:
     def captions(self) -> Captions:
         return self.features.captions()
 
-    def states(self, video: int, view: str = CENTRE) -> Tensor:
+    def read(self, video: int, view: str = CENTRE) -> Tensor:
         return self.batch([(video, view)])[0]
 
     def batch(self, shown: Sequence[tuple[int, str]]) -> Tensor:
@@ -64,13 +64,13 @@ class Pixels:
         return out
 
 
-class Embeddings:
-    """Frozen CLIP's frame embeddings [N, D]: the tower runs once a view, and not at all for centre views."""
+class EmbeddingSource:
+    """Zero-shot CLIP's frame embeddings [N, D]: the tower runs once a view, and not at all for centre views."""
 
     def __init__(self, features: Features, clip: Clip, depth: int, device: torch.device):
         self.features, self.clip, self.depth, self.device = features, clip, depth, device
         self.views = features.views
-        self._done: dict[str, Any] = {CENTRE: features.frozen_frames()} if len(features) else {}
+        self._done: dict[str, Any] = {CENTRE: features.zero_shot_frames()} if len(features) else {}
 
     def __len__(self) -> int:
         return len(self.features)
@@ -79,15 +79,15 @@ class Embeddings:
         return self.features.captions()
 
     @torch.no_grad()
-    def states(self, video: int, view: str = CENTRE) -> Tensor:
+    def read(self, video: int, view: str = CENTRE) -> Tensor:
         if view not in self._done:
-            states = (self.features.states(i, view).to(self.device) for i in range(len(self)))
+            states = (self.features.read(i, view).to(self.device) for i in range(len(self)))
             self._done[view] = torch.stack([self.clip.vision_suffix(x, self.depth).cpu() for x in states])
         found: Tensor = self._done[view][video]
         return found
 
 
-class Fresh:
+class OnlineCrops:
     """A new crop at every visit (`features.train_views` 0), through all that the model needs of the frozen tower.
 
     A visit's number keys its crop, so that it is the same however often it is read. Centre views are `cached`.
@@ -95,7 +95,7 @@ class Fresh:
 
     views = 0
 
-    def __init__(self, pixels: Pixels, cached: Videos, model: VideoText):
+    def __init__(self, pixels: PixelSource, cached: VideoSource, model: VideoText):
         self.pixels, self.cached, self.model = pixels, cached, model
 
     def __len__(self) -> int:
@@ -104,24 +104,24 @@ class Fresh:
     def captions(self) -> Captions:
         return self.cached.captions()
 
-    def states(self, video: int, view: str = CENTRE) -> Tensor:
+    def read(self, video: int, view: str = CENTRE) -> Tensor:
         if view == CENTRE:
-            return self.cached.states(video)
-        return self.model.inputs(self.pixels.states(video, view))
+            return self.cached.read(video)
+        return self.model.inputs(self.pixels.read(video, view))
 
 
-def together(videos: Videos, shown: Sequence[tuple[int, str]]) -> Tensor:
+def load_batch(videos: VideoSource, shown: Sequence[tuple[int, str]]) -> Tensor:
     """[B, N, ...] the views (video, view) of a batch; the frozen tower sees new crops all at once."""
-    if isinstance(videos, Fresh) and all(view != CENTRE for _, view in shown):
+    if isinstance(videos, OnlineCrops) and all(view != CENTRE for _, view in shown):
         pixels = videos.pixels.batch(shown)
         read = videos.model.inputs(pixels.flatten(0, 1))
         return read.view(*pixels.shape[:2], *read.shape[1:])
-    if isinstance(videos, Pixels):
+    if isinstance(videos, PixelSource):
         return videos.batch(shown)
-    return torch.stack([videos.states(video, view) for video, view in shown])
+    return torch.stack([videos.read(video, view) for video, view in shown])
 
 
-def videos_for(
+def make_source(
     model: VideoText,
     features: Features,
     frames: FrameReader,
@@ -129,11 +129,11 @@ def videos_for(
     device: torch.device,
     flip: bool = False,
     seed: int = 0,
-) -> Videos:
+) -> VideoSource:
     """The videos of a split as `model` reads them; `flip` and `seed` are those of the training views."""
-    pixels = Pixels(features, frames, model.clip.image_size, statistics, flip, seed, device)
+    pixels = PixelSource(features, frames, model.clip.image_size, statistics, flip, seed, device)
     if model.config.input_kind == "pixels":
         return pixels
-    made = Embeddings(features, model.clip, model.config.vision_frozen, device)
+    made = EmbeddingSource(features, model.clip, model.config.vision_frozen, device)
     cached = made if model.config.input_kind == "embeddings" else features
-    return cached if features.views else Fresh(pixels, cached, model)
+    return cached if features.views else OnlineCrops(pixels, cached, model)

@@ -1,5 +1,5 @@
 """Captions that are asked for, encoded so that a caption's numbers are its own: by a model as one of its tasks, or by
-frozen CLIP.
+zero-shot CLIP.
 
 Letters: R captions, L tokens of a caption, D embedding.
 """
@@ -20,7 +20,7 @@ RELEASED_BATCH = 32
 
 
 @torch.no_grad()
-def encode_queries(model: VideoText, tokens: Tokens, task: int, device: torch.device) -> TextEmbeddings:
+def encode_captions(model: VideoText, tokens: Tokens, task: int, device: torch.device) -> TextEmbeddings:
     """Encode captions routed as `task`: [R, L, D] on the CPU; see `encode_as_tasks`."""
     return encode_as_tasks(model, tokens, [task], device)[0]
 
@@ -52,8 +52,8 @@ def encode_as_tasks(
 
 
 @torch.no_grad()
-def encode_frozen(clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device) -> TextEmbeddings:
-    """Encode captions with frozen CLIP, whether or not adapters are wrapped around it: [R, L, D] on the CPU."""
+def encode_zero_shot(clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device) -> TextEmbeddings:
+    """Encode captions with zero-shot CLIP, whether or not adapters are wrapped around it: [R, L, D] on the CPU."""
 
     def encode(rows: Tokens, routed_as: Tensor) -> TextEmbeddings:
         embeddings = clip.text(rows)

@@ -247,7 +247,7 @@ class VideoText(nn.Module):
         return self.map_text(TextEmbeddings(embeddings, mask, embeddings[rows, tokens.eot]))
 
     def map_text(self, frozen: TextEmbeddings) -> TextEmbeddings:
-        """The text map over frozen CLIP's embeddings; unchanged in a model without maps."""
+        """The text map over zero-shot CLIP's embeddings; unchanged in a model without maps."""
         if self.text_map is None:
             return frozen
         words = frozen.mapped(self.text_map)

@@ -1,4 +1,4 @@
-"""`backbone`: the frozen CLIP."""
+"""`backbone`: the zero-shot CLIP."""
 
 from typing import Literal
 

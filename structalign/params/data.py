@@ -7,7 +7,7 @@ from pydantic import Field
 from structalign.params.reading import Section
 
 
-class Data(Section):
+class DataParams(Section):
     on_broken: Literal["skip", "stop"] = Field(
         description="a video that cannot be decoded is quarantined, or stops the run"
     )

@@ -5,7 +5,7 @@ from pydantic import Field
 from structalign.params.reading import Section
 
 
-class Features(Section):
+class FeaturesParams(Section):
     train_views: int = Field(
         ge=0,
         le=64,

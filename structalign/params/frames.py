@@ -5,7 +5,7 @@ from pydantic import Field
 from structalign.params.reading import Section
 
 
-class Frames(Section):
+class FramesParams(Section):
     per_video: int = Field(
         ge=1,
         le=256,

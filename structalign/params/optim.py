@@ -1,4 +1,4 @@
-"""`optim`: the optimiser and its schedule, shared and per phase."""
+"""`optim`: the optimizer and its schedule, shared and per phase."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""`reference`: what frozen CLIP scores on a benchmark where it was published; trains nothing, chooses nothing."""
+"""`reference`: what zero-shot CLIP scores on a benchmark where it was published; trains nothing, chooses nothing."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from structalign.params.reading import Section
 
 class Reference(Section):
     zero_shot: Annotated[float, Field(ge=0, le=100)] | Literal["none"] = Field(
-        description="published R@1 of frozen CLIP by the sentence alone, percent",
+        description="published R@1 of zero-shot CLIP by the sentence alone, percent",
         json_schema_extra={"paper": "22.14 (MSRVTT), 14.89 (ActivityNet)"},
     )
     categories: Annotated[int, Field(ge=1)] | Literal["none"] = Field(

@@ -16,9 +16,9 @@ from structalign.errors import UserError
 from structalign.params import former
 from structalign.params.adapters import Adapters
 from structalign.params.backbone import Backbone
-from structalign.params.data import Data
-from structalign.params.features import Features
-from structalign.params.frames import Frames
+from structalign.params.data import DataParams
+from structalign.params.features import FeaturesParams
+from structalign.params.frames import FramesParams
 from structalign.params.losses import Losses
 from structalign.params.method import MethodName
 from structalign.params.optim import Phase, Shared
@@ -38,10 +38,10 @@ class _Before(Section):
 
     seed: int = Field(ge=0, description="seed of everything random in training")
     method: MethodName
-    data: Data
-    frames: Frames
+    data: DataParams
+    frames: FramesParams
     backbone: Backbone
-    features: Features
+    features: FeaturesParams
     adapters: Adapters
 
 

@@ -137,15 +137,15 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
 
 def _label(run: Run, groups: Sequence[Sequence[Run]]) -> str:
     same = [runs[0].params for runs in groups if runs[0].method == run.method]
-    told = []
+    shown = []
     for key in sorted({key for params in same for key in params}):
         values = [json.dumps(params.get(key)) for params in same]
         # what most of them share goes without saying: of many ablations each row names its own
         shared = 2 * values.count(json.dumps(run.params.get(key))) > len(values)
         # but a method that ranks with the task prior is never taken for the method as published
         if not shared or (key == "ranking.task_prior" and run.params.get(key)):
-            told.append(f"{key}={run.params.get(key)}")
-    return ", ".join([run.method, *told])
+            shown.append(f"{key}={run.params.get(key)}")
+    return ", ".join([run.method, *shown])
 
 
 def choose_baseline(groups: Sequence[Group], name: str | None) -> Group:

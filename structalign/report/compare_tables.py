@@ -12,7 +12,7 @@ from structalign.report.compare import COLUMNS, COST_COLUMNS, PAIRED, Difference
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TextTable:
     """A table of text; the first column names the rows."""
 
     title: str
@@ -20,7 +20,7 @@ class Sheet:
     rows: Sequence[Sequence[str]]
 
 
-def sheets(groups: Sequence[Group], baseline: Group) -> list[Sheet]:
+def compare_tables(groups: Sequence[Group], baseline: Group) -> list[TextTable]:
     """Two tables: metrics (mean ± std), and paired differences to the baseline beside costs."""
     metrics = [[group.name, str(len(group.runs)), *(_spread(group.spread(key)) for key in COLUMNS)] for group in groups]
     others = []
@@ -30,8 +30,8 @@ def sheets(groups: Sequence[Group], baseline: Group) -> list[Sheet]:
         costs = [_cost(group.cost(key)) for key in COST_COLUMNS]
         others.append([group.name, shared, *map(_difference, gaps), *costs])
     return [
-        Sheet("Mean ± std over seeds", ["", "n", *(_words(key) for key in COLUMNS)], metrics),
-        Sheet(
+        TextTable("Mean ± std over seeds", ["", "n", *(_words(key) for key in COLUMNS)], metrics),
+        TextTable(
             f"Paired difference to {baseline.name} [95 % interval], and cost",
             [
                 "",
@@ -46,7 +46,7 @@ def sheets(groups: Sequence[Group], baseline: Group) -> list[Sheet]:
     ]
 
 
-def rich_table(sheet: Sheet) -> Table:
+def rich_table(sheet: TextTable) -> Table:
     """The sheet for a terminal."""
     table = Table(title=sheet.title, title_justify="left")
     for index, name in enumerate(sheet.header):
@@ -56,13 +56,13 @@ def rich_table(sheet: Sheet) -> Table:
     return table
 
 
-def markdown(sheet: Sheet) -> str:
+def markdown(sheet: TextTable) -> str:
     """The sheet as a Markdown table under its title."""
     lines = [sheet.header, ["---", *["---:"] * (len(sheet.header) - 1)], *sheet.rows]
     return f"**{sheet.title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def html(tables: Sequence[Sheet]) -> str:
+def html(tables: Sequence[TextTable]) -> str:
     """One self-contained page."""
     environment = Environment(loader=PackageLoader("structalign.report", ""), autoescape=True, trim_blocks=True)
     return environment.get_template("compare.html.j2").render(tables=tables)

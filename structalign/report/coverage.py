@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from structalign.text import counted
+from structalign.text import plural
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -28,12 +28,12 @@ def coverage(named: Counts, there: Counts, quarantine: Mapping[str, Sequence[Map
     return {"named": total, "lost": lost, "partial": lost > 0, "tasks": tasks}
 
 
-def mark(found: Mapping[str, Any]) -> str:
+def partial_label(found: Mapping[str, Any]) -> str:
     """The words that stand beside a partial run's numbers; empty where every video took part."""
     if not found["partial"]:
         return ""
     verb = "is" if found["lost"] == 1 else "are"
-    return f"partial: {found['lost']:,} of {counted(found['named'], 'video')} {verb} missing or broken"
+    return f"partial: {found['lost']:,} of {plural(found['named'], 'video')} {verb} missing or broken"
 
 
 def by_task(found: Mapping[str, Any]) -> str:

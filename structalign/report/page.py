@@ -9,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from structalign.report.charts import Line, line_chart
-from structalign.report.coverage import by_task, mark
-from structalign.report.tables import FROZEN, headline_rows
+from structalign.report.coverage import by_task, partial_label
+from structalign.report.tables import ZERO_SHOT, headline_rows
 
 LOSS_TITLES = {
     "loss": "Total loss",
@@ -63,7 +63,7 @@ def render(page: PageContent) -> str:
     method, test = page.method, page.table["test"]
     return environment.get_template("page.html.j2").render(
         method=method,
-        frozen=FROZEN,
+        frozen=ZERO_SHOT,
         categories=page.categories,
         names=[name for names in page.categories.values() for name in names],
         test=page.last["splits"]["test"],
@@ -78,15 +78,15 @@ def render(page: PageContent) -> str:
         examples=page.last["examples"],
         left_out=page.left_out,
         damaged=page.damaged,
-        partial=mark(page.videos),
+        partial=partial_label(page.videos),
         lacking=by_task(page.videos),
-        judged=page.last["yardstick"],
+        sanity_check=page.last["sanity_check"],
     )
 
 
 def _curves_over_time(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """R@1 over all seen, and forgetting, after each task: the method beside frozen CLIP."""
-    rows = (("method", method, "var(--accent)"), ("zero_shot", FROZEN, "var(--frozen)"))
+    """R@1 over all seen, and forgetting, after each task: the method beside zero-shot CLIP."""
+    rows = (("method", method, "var(--accent)"), ("zero_shot", ZERO_SHOT, "var(--frozen)"))
 
     def chart(title: str, value: Callable[[Mapping[str, Any], str], float | None]) -> dict[str, Any]:
         series = []
@@ -165,7 +165,7 @@ def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Acc(i, t) as rows of tasks and columns of times, with one common scale of ink."""
     maps: list[dict[str, Any]] = [
         {"title": f"{method}, all seen videos", "acc": test["method"]["acc_seen"]},
-        {"title": f"{FROZEN}, all seen videos", "acc": test["zero_shot"]["acc_seen"]},
+        {"title": f"{ZERO_SHOT}, all seen videos", "acc": test["zero_shot"]["acc_seen"]},
         {"title": f"{method}, the task’s own videos", "acc": test["method"]["acc_task"]},
     ]
     most = max((value for m in maps for row in m["acc"].values() for value in row.values()), default=0) or 1

@@ -1,4 +1,4 @@
-"""Does frozen CLIP score here what was published for it? If not, the frames, the split or the backbone differ."""
+"""Does zero-shot CLIP score here what was published for it? If not, the frames, the split or the backbone differ."""
 
 from structalign.params.reference import Reference
 

@@ -12,7 +12,7 @@ from structalign.evaluation.metrics import METRICS
 from structalign.store import whole
 
 COLUMNS = ("split", "row", "gallery", "direction", "after", "task", "metric", "value", "partial")
-FROZEN = "frozen CLIP"
+ZERO_SHOT = "zero-shot CLIP"
 
 
 def per_task_rows(table: Mapping[str, Any]) -> Iterator[tuple[str | float, ...]]:
@@ -38,9 +38,9 @@ def write_csv(path: Path, table: Mapping[str, Any], partial: bool) -> None:
 
 
 def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The method's row and frozen CLIP's, for the test split after the last task, under the same keys."""
+    """The method's row and zero-shot CLIP's, for the test split after the last task, under the same keys."""
     rows = []
-    for name, key in ((method, "method"), (FROZEN, "zero_shot")):
+    for name, key in ((method, "method"), (ZERO_SHOT, "zero_shot")):
         found = table["test"][key]
         last = list(found["t2v"])[-1]
         rows.append(
@@ -53,7 +53,7 @@ def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]
 
 
 def headline_table(rows: list[dict[str, Any]], partial: str) -> Table:
-    """The same two rows for a terminal; `partial` is `coverage.mark`'s."""
+    """The same two rows for a terminal; `partial` is `coverage.partial_label`'s."""
     title = "Test split, text to video, all seen videos, after the last task"
     table = Table(title=f"{title}\n{partial}" if partial else title, box=SIMPLE)
     table.add_column("", no_wrap=True)

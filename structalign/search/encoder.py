@@ -10,8 +10,8 @@ from torch import Tensor
 from structalign.console import track
 from structalign.model.backbone import Clip, Tokens, load_clip
 from structalign.model.checkpoint import CheckpointConfig, build_model, read_config
-from structalign.model.features import Videos
-from structalign.model.text_encoding import encode_as_tasks, encode_frozen, encode_queries
+from structalign.model.features import VideoSource
+from structalign.model.text_encoding import encode_as_tasks, encode_captions, encode_zero_shot
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.search.similarity_heads import HEADS, SimilarityHead
 
@@ -29,11 +29,11 @@ class Encoder:
         """Captions as task `task` (from 1): words [R, L, D] on the CPU."""
         if self.model is None:
             return self.zero_shot(tokens)
-        return encode_queries(self.model, tokens, task, self.device)
+        return encode_captions(self.model, tokens, task, self.device)
 
     def zero_shot(self, tokens: Tokens) -> TextEmbeddings:
         """Captions by zero-shot CLIP: words [R, L, D] on the CPU."""
-        return encode_frozen(self.clip, self.model, tokens, self.device)
+        return encode_zero_shot(self.clip, self.model, tokens, self.device)
 
     def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> list[TextEmbeddings]:
         """`captions` as each of `tasks`, encoded once where no task routes them; `zero_shot`: the same captions."""
@@ -43,11 +43,11 @@ class Encoder:
             return [self.captions(tokens, tasks[0])] * len(tasks)
         return encode_as_tasks(self.model, tokens, tasks, self.device)
 
-    def videos(self, videos: Videos, label: str) -> Tensor:
+    def videos(self, videos: VideoSource, label: str) -> Tensor:
         """[V, N, D] raw frame embeddings, one video at a time: a video's numbers do not depend on the others."""
         assert self.model is not None
         return torch.cat([
-            self.model.encode_frames(videos.states(i).to(self.device)[None]).cpu()
+            self.model.encode_frames(videos.read(i).to(self.device)[None]).cpu()
             for i in track(range(len(videos)), label)
         ])  # fmt: skip
 

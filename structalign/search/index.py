@@ -2,7 +2,7 @@
 
 A task's gallery is `work/gallery/<task>/<split>.safetensors` with `frames` [V, M, D] float32, what the method stores
 of a video after that task (its M = N frames n(f_n), or one vector), and `zero_shot` [V, N, D] of zero-shot CLIP, beside
-`<split>.json` with a row a video. `signals.safetensors` is what the task leaves for the signals of the ranking.
+`<split>.json` with a row a video. `signals.safetensors` is the statistics that the ranking signals keep of the task.
 `work/index/<task>.json` lists the galleries of all tasks up to it with their hashes.
 """
 
@@ -45,9 +45,9 @@ def write_gallery(folder: Path, split: str, rows: list[dict[str, Any]], frames: 
     write_json(folder / f"{split}.json", {"videos": rows})
 
 
-def write_signals(folder: Path, left: Mapping[str, Tensor]) -> None:
-    """Store what the task leaves for the signals (`search.signal.leave`)."""
-    save_file(dict(left), folder / SIGNALS)
+def write_signals(folder: Path, observed: Mapping[str, Tensor]) -> None:
+    """Store the statistics of a task (`search.signal.observe`)."""
+    save_file(dict(observed), folder / SIGNALS)
 
 
 def write_index(path: Path, previous: Path, task: str, folder: Path, encoder: str) -> None:
@@ -75,7 +75,7 @@ def newest_encoder(path: Path) -> str | None:
 class Index:
     """The galleries of all tasks up to one. Every file is checked against its hash when the index is opened.
 
-    states: of each signal, from what all tasks left.
+    states: of each signal, from the statistics of all tasks.
     """
 
     def __init__(self, path: Path):

@@ -1,4 +1,4 @@
-"""What a ranking signal is: how captions and stored videos are scored, and what each task leaves for that.
+"""What a ranking signal is: how captions and stored videos are scored, and which statistics each task adds.
 
 A signal is a file of `search.signals` with one `SIGNAL`, and its weight is a key of `ranking` (`params.ranking`).
 Letters: R captions, V videos, M stored vectors of a video, L words, D embedding.
@@ -18,7 +18,7 @@ from structalign.params.ranking import SIGNALS
 from structalign.search.similarity import best_words, cosines
 from structalign.search.similarity_heads import FUSED, SimilarityHead
 
-Left = dict[str, Tensor]  # what one task leaves for one signal
+Statistics = dict[str, Tensor]  # what one signal keeps of one task
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Comparison:
             yield [replace(self, text=text, zero_shot=self.zero_shot[here], videos=part) for part in parts]
 
 
-def nothing_left(captions: TextEmbeddings, category: Tensor, number: int) -> Left:
+def observe_nothing(captions: TextEmbeddings, category: Tensor, number: int) -> Statistics:
     """A signal that needs nothing of the tasks."""
     return {}
 
 
-def no_state(left: Sequence[Left]) -> None:
+def no_state(observed: Sequence[Statistics]) -> None:
     """A signal that needs nothing of the tasks."""
 
 
@@ -73,14 +73,14 @@ class Signal:
     """One addend of the ranking.
 
     score: a comparison and the signal's state -> [R, V]; None where it does not apply (a head without words, say).
-    leave: a task's training captions by zero-shot CLIP, their category [R] and the task's number -> what is kept.
-    state: what all tasks left, in their order -> what `score` needs.
+    observe: a task's training captions by zero-shot CLIP, their category [R] and the task's number -> its statistics.
+    state: the statistics of all tasks, in their order -> what `score` needs.
     shared: one matrix for every encoder, since the signal reads zero-shot CLIP's captions alone.
     """
 
     score: Callable[[Comparison, Any], Tensor | None]
-    leave: Callable[[TextEmbeddings, Tensor, int], Left] = nothing_left
-    state: Callable[[Sequence[Left]], Any] = no_state
+    observe: Callable[[TextEmbeddings, Tensor, int], Statistics] = observe_nothing
+    state: Callable[[Sequence[Statistics]], Any] = no_state
     shared: bool = False
 
 
@@ -90,20 +90,20 @@ def signals() -> dict[str, Signal]:
     return {name: import_module(f"structalign.search.signals.{name}").SIGNAL for name in SIGNALS}
 
 
-def leave(captions: TextEmbeddings, category: Tensor, number: int) -> Left:
-    """What a task leaves for all signals: tensors named <signal>.<tensor>."""
+def observe(captions: TextEmbeddings, category: Tensor, number: int) -> Statistics:
+    """The statistics that all signals keep of a task: tensors named <signal>.<tensor>."""
     return {
         f"{name}.{key}": tensor.contiguous()
         for name, signal in signals().items()
-        for key, tensor in signal.leave(captions, category, number).items()
+        for key, tensor in signal.observe(captions, category, number).items()
     }
 
 
-def states(left: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-    """Each signal's state, from what `leave` gave for each task."""
-    return {
-        name: signal.state([
-            {key.removeprefix(f"{name}."): x for key, x in task.items() if key.startswith(f"{name}.")} for task in left
-        ])
-        for name, signal in signals().items()
-    }  # fmt: skip
+def states(observed: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Each signal's state, from the statistics of each task."""
+    return {name: signal.state([_of(name, task) for task in observed]) for name, signal in signals().items()}
+
+
+def _of(signal: str, task: Mapping[str, Tensor]) -> Statistics:
+    prefix = f"{signal}."
+    return {key.removeprefix(prefix): tensor for key, tensor in task.items() if key.startswith(prefix)}

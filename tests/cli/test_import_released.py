@@ -11,7 +11,7 @@ from toy import write_clip
 from typer.testing import CliRunner
 
 from structalign.cli.app import app
-from structalign.data.tasks import deal, write_tasks
+from structalign.data.tasks import split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.released_names import to_released
@@ -65,7 +65,7 @@ def test_an_imported_file_goes_out_with_equal_bits(name: str, project: Path) -> 
 
 
 def test_categories_come_from_the_task_list(project: Path) -> None:
-    write_tasks(deal(["cats", "dogs", "birds"], 3))
+    write_tasks(split_categories(["cats", "dogs", "birds"], 3))
     bring_in()
     config = read_config(project / "checkpoints/t02")
     assert (config.tasks, config.categories) == (["t01", "t02"], {"cats": 0, "dogs": 1})
@@ -84,5 +84,5 @@ def test_more_tasks_than_prototypes_are_refused(project: Path) -> None:
 def test_frozen_clip_is_nothing_to_export(project: Path) -> None:
     (project / "checkpoints/t00").mkdir(parents=True)
     (project / "checkpoints/t00/config.json").write_text('{"backbone": "clip", "shape": null}')
-    with pytest.raises(UserError, match="it is frozen CLIP, which needs no export"):
+    with pytest.raises(UserError, match="it is zero-shot CLIP, which needs no export"):
         call("export-released", "checkpoints/t00", "file.pth")

@@ -16,12 +16,12 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from structalign.cli.init import set_params
 from structalign.data.inspection import inspect
-from structalign.data.tasks import category_ids, deal, read_tasks, write_tasks
-from structalign.params.data import Data
+from structalign.data.tasks import category_ids, read_tasks, split_categories, write_tasks
+from structalign.params.data import DataParams
 from structalign.strict_yaml import load_yaml
 
 REAL = "openai/clip-vit-base-patch32"
-SKIP = Data(on_broken="skip", on_damaged="use", timeout=60)
+SKIP = DataParams(on_broken="skip", on_damaged="use", timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_init_never_overwrites_rows_of_one_s_own_that_are_not_committed(own: Pat
     commit(project)
     structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
     turned = {"own": str(own), "data": "data"}[folder], "--tasks", "2", "--backbone", REAL
-    write_tasks(deal(["dogs, big", "cats"], 2))  # another order
+    write_tasks(split_categories(["dogs, big", "cats"], 2))  # another order
     code, said = structalign("init", *turned)
     assert (code, "tasks.yaml has rows that are not committed" in said) == (1, True)
     assert list(category_ids(read_tasks())) == ["dogs, big", "cats"]
@@ -208,7 +208,7 @@ def test_task_add_appends_a_row_and_changes_no_other(project: Path) -> None:
 
 
 def test_check_counts_what_a_run_would_use(own: Path) -> None:
-    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, own)
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, own)
     assert (found.stops, found.notes) == ([], [])
     assert found.videos["t01", "train"] == found.captions["t01", "train"] == 2
     assert found.seconds["t02", "test"] == 0.5
@@ -222,24 +222,24 @@ def copy(own: Path, tmp_path: Path) -> Path:
 def test_check_names_the_row_of_what_is_missing_and_broken(copy: Path) -> None:
     (copy / "videos/clip 1.mkv").unlink()
     (copy / "videos/clip 4.mkv").write_bytes(b"")
-    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert found.notes == ["row 3: clip 1.mkv: the file is missing", "row 6: clip 4.mkv: the file is empty"]
     assert found.stops == []
-    stop = Data(on_broken="stop", on_damaged="use", timeout=60)
-    strict = inspect(deal(["cats", "dogs, big"], 2), stop, REAL, copy)
+    stop = DataParams(on_broken="stop", on_damaged="use", timeout=60)
+    strict = inspect(split_categories(["cats", "dogs, big"], 2), stop, REAL, copy)
     assert strict.stops == found.notes
 
 
 def test_check_stops_when_a_task_loses_its_only_tests(copy: Path) -> None:
     (copy / "videos/clip 2.mkv").write_bytes(b"")
-    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert len(found.stops) == 1
     assert "task t01 has no test video" in found.stops[0]
 
 
 def test_check_finds_content_shared_by_training_and_test(copy: Path) -> None:
     shutil.copy(copy / "videos/clip 0.mkv", copy / "videos/clip 5.mkv")
-    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     names = "clip 0.mkv (row 2, train), clip 5.mkv (row 7, test)"
     assert found.stops == [f"the same content in training and outside of it: {names}: keep one side"]
 
@@ -247,7 +247,7 @@ def test_check_finds_content_shared_by_training_and_test(copy: Path) -> None:
 def test_check_tells_one_content_once_however_many_names_it_has(copy: Path) -> None:
     for other in (1, 3, 5):
         shutil.copy(copy / "videos/clip 0.mkv", copy / f"videos/clip {other}.mkv")
-    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert len(found.stops) == 1
     assert [f"(row {number}, " in found.stops[0] for number in (2, 3, 4, 5, 6, 7)] == [
         True,
@@ -267,7 +267,7 @@ def test_check_looks_into_a_folder_before_init_takes_it(copy: Path, project: Pat
 
 
 def test_check_names_the_table_where_no_row_is_to_blame(own: Path) -> None:
-    found = inspect(deal(["cats", "dogs, big", "owls"], 3), SKIP, REAL, own)
+    found = inspect(split_categories(["cats", "dogs, big", "owls"], 3), SKIP, REAL, own)
     assert found.stops == [
         f"{own}/captions.csv: 'owls' of task t03 has no training video: add rows, or mend tasks.yaml",
         f"{own}/captions.csv: task t03 has no test video: add rows with the split test",
@@ -280,14 +280,14 @@ def test_init_counts_one_task_in_the_singular(own: Path, project: Path) -> None:
 
 def test_check_notes_content_twice_on_one_side(copy: Path) -> None:
     shutil.copy(copy / "videos/clip 1.mkv", copy / "videos/clip 5.mkv")
-    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert found.notes == ["the same content under several names: clip 1.mkv (row 3, val), clip 5.mkv (row 7, test)"]
 
 
 def test_check_lists_everything_wrong_in_the_table(copy: Path) -> None:
     with (copy / "captions.csv").open("a", encoding="utf-8") as stream:
         stream.write("clip 0.mkv,,cats,train\nclip 1.mkv,sits,owls,val\n")
-    found = inspect(deal(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert [text.split(":")[0] for text in found.stops] == [
         "row 10, column `caption`",
         "row 11, column `category`",

@@ -6,12 +6,12 @@ import pytest
 from command import structalign
 
 from structalign.cli.search import last_learned
-from structalign.data.tasks import Task, category_ids, deal, write_tasks
+from structalign.data.tasks import Task, category_ids, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
 from structalign.store import write_json
 
-OWN = deal(["cats", "dogs", "fish"], 3)
+OWN = split_categories(["cats", "dogs", "fish"], 3)
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def learn(categories: list[str], first: int = 1) -> None:
     """Leave what a run of one task a category leaves, from task number `first` on."""
-    tasks = deal(categories, len(categories))
+    tasks = split_categories(categories, len(categories))
     for number, key in enumerate(tasks, start=1):
         if number >= first:
             until = dict(list(tasks.items())[:number])
@@ -55,7 +55,7 @@ def test_other_categories_are_another_tasks_yaml(others: list[str]) -> None:
 def test_the_same_categories_in_other_tasks_are_another_tasks_yaml() -> None:
     learn(["cats", "dogs", "fish"])
     with pytest.raises(UserError, match="another tasks"):
-        last_learned(deal(["cats", "dogs", "fish"], 1))
+        last_learned(split_categories(["cats", "dogs", "fish"], 1))
 
 
 def test_the_same_categories_dealt_otherwise_are_another_tasks_yaml() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from structalign.data.captions import against_tasks, categories, read_captions, read_table
-from structalign.data.tasks import deal
+from structalign.data.tasks import split_categories
 from structalign.errors import UserError
 
 HEADER = "video,caption,category,split,start,end\n"
@@ -127,7 +127,7 @@ def test_tasks_and_table_must_fit(tmp_path: Path) -> None:
     )
     rows = read_captions(table(tmp_path, text))
     assert categories(rows) == ["cats", "dogs"]
-    said = [str(problem) for problem in against_tasks(rows, deal(["cats", "birds", "owls"], 2))]
+    said = [str(problem) for problem in against_tasks(rows, split_categories(["cats", "birds", "owls"], 2))]
     assert [text.rpartition(": ")[0] for text in said] == [
         "row 5, column `category`: 'dogs' is in no task of tasks.yaml",
         "'birds' of task t01 has no training video",
@@ -138,10 +138,12 @@ def test_tasks_and_table_must_fit(tmp_path: Path) -> None:
 
 def test_a_category_that_is_spelled_in_two_ways_is_named_in_both(tmp_path: Path) -> None:
     rows = read_captions(table(tmp_path, HEADER + "a.mp4,sits,bars,train,,\n"))
-    assert "'bars' is in no task of tasks.yaml, which has 'barz'" in str(against_tasks(rows, deal(["barz"], 1))[0])
+    assert "'bars' is in no task of tasks.yaml, which has 'barz'" in str(
+        against_tasks(rows, split_categories(["barz"], 1))[0]
+    )
 
 
 def test_a_task_needs_two_training_videos(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,sleeps,cats,train,,\nb.mp4,sits,cats,test,,\n"
     with pytest.raises(UserError, match=r"task t01 \(cats\) has one training video"):
-        read_captions(table(tmp_path, text), deal(["cats"], 1))
+        read_captions(table(tmp_path, text), split_categories(["cats"], 1))

@@ -16,7 +16,7 @@ from structalign.data.importers.activitynet import activitynet
 from structalign.data.importers.ctvr import Benchmark, find_videos
 from structalign.data.importers.msrvtt import msrvtt
 from structalign.data.importers.split_files import read_split
-from structalign.data.tasks import deal
+from structalign.data.tasks import split_categories
 from structalign.errors import UserError
 
 REAL = Path(__file__).resolve().parents[3] / "shared/ctvr"
@@ -277,7 +277,9 @@ def test_a_published_setting_has_its_published_counts(
     assert (len(found.rows), train & test) == (captions, set())
     by_category = Counter(category for _, category in {(r.video, r.category) for r in found.rows if r.split == "train"})
     assert set(by_category.values()) == {16}
-    assert found.tasks == deal(names, tasks)  # so that a preset's `tasks: 20` makes the 20-task setting of it
+    assert found.tasks == split_categories(
+        names, tasks
+    )  # so that a preset's `tasks: 20` makes the 20-task setting of it
     write_captions(tmp_path, found.rows)
     assert read_captions(tmp_path, found.tasks) == found.rows
     assert against_tasks(found.rows, found.tasks) == []

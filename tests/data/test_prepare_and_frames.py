@@ -15,11 +15,11 @@ from PIL import Image
 from stages import frames, prepare
 from structalign.data.frame_store import FrameSplit, write_split
 from structalign.data.inspection import inspect
-from structalign.data.tasks import deal, read_tasks, write_tasks
+from structalign.data.tasks import read_tasks, split_categories, write_tasks
 from structalign.data.thumbnails import Thumbs
 from structalign.data.video import DecodedClip, decode
 from structalign.errors import UserError
-from structalign.params.data import Data
+from structalign.params.data import DataParams
 from structalign.params.reading import read as params
 from structalign.store import digest
 
@@ -54,7 +54,7 @@ def project(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         for number in range(12)
     ]
     write_table(tmp_path / "data", rows)
-    write_tasks(deal(["cats", "dogs"], 2))
+    write_tasks(split_categories(["cats", "dogs"], 2))
     clip = tmp_path / "data/clip"
     clip.mkdir()
     known = ["caption", "the", "first", "second", "half", *map(str, range(12))]
@@ -149,7 +149,7 @@ def test_the_sample_s_clip_is_refused_for_other_data_whatever_its_categories(pro
 def test_the_sample_s_clip_is_taken_for_part_of_the_sample(project: Path) -> None:
     table = project / "data/captions.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:7]) + "\n")
-    write_tasks(deal(["cats"], 1))
+    write_tasks(split_categories(["cats"], 1))
     prepare.main()
     assert Path("work/backbone").is_dir()
 
@@ -246,7 +246,7 @@ def test_a_task_without_one_test_video_that_decodes_stops(project: Path) -> None
 
 
 def test_a_category_without_one_training_video_that_decodes_stops(project: Path) -> None:
-    write_tasks(deal(["cats", "dogs"], 1))
+    write_tasks(split_categories(["cats", "dogs"], 1))
     break_videos(project, "6.mp4", "7.mp4")
     prepare.main()
     with pytest.raises(UserError, match="t01: none of the training videos of `dogs` can be decoded"):
@@ -334,7 +334,7 @@ def test_a_damaged_video_stops_if_asked_to(project: Path) -> None:
 def test_the_check_says_what_the_run_would_do_with_a_damaged_video(project: Path, setting: str, stops: int) -> None:
     damage_videos(project, "4.mp4")
     say("on_damaged", "use", setting)
-    found = inspect(read_tasks(), params("data", Data), "openai/clip-vit-base-patch32")
+    found = inspect(read_tasks(), params("data", DataParams), "openai/clip-vit-base-patch32")
     said = found.stops if stops else found.notes
     assert [line for line in said if "row 6: 4.mp4: it is damaged: " in line]
     assert len(found.stops) == stops
@@ -364,7 +364,7 @@ def test_a_link_out_of_the_collection_is_left_out_with_the_reason(project: Path,
     prepare.main()
     skipped = read("work/manifest/report.json")["skipped"]
     assert skipped == [{"file": "5.mp4", "rows": [7], "reason": "it is a link that leads out of the collection"}]
-    found = inspect(read_tasks(), params("data", Data), "openai/clip-vit-base-patch32")
+    found = inspect(read_tasks(), params("data", DataParams), "openai/clip-vit-base-patch32")
     assert "row 7: 5.mp4: it is a link that leads out of the collection" in found.notes
 
 
@@ -395,5 +395,5 @@ def test_an_ffmpeg_that_is_too_old_stops_before_the_first_video(project: Path, m
     with pytest.raises(UserError, match=r"ffmpeg 4\.2.* is too old"):
         frames.main("t01")
     with pytest.raises(UserError, match=r"ffmpeg 4\.2.* is too old"):
-        inspect(read_tasks(), params("data", Data), "openai/clip-vit-base-patch32")
+        inspect(read_tasks(), params("data", DataParams), "openai/clip-vit-base-patch32")
     assert not Path("work/frames/t01").exists()

@@ -7,7 +7,7 @@ from dvc.utils.serialize import load_yaml as load_dvc_file
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from structalign.data.tasks import category_ids, deal, has_former_columns, read_tasks, write_tasks
+from structalign.data.tasks import category_ids, has_former_columns, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.strict_yaml import dump_yaml, load_yaml
 
@@ -16,7 +16,7 @@ from structalign.strict_yaml import dump_yaml, load_yaml
 def test_categories_are_dealt_in_order_and_evenly(count: int, data: st.DataObject) -> None:
     tasks = data.draw(st.integers(1, count))
     names = [f"c{i}" for i in range(count)]
-    dealt = deal(names, tasks)
+    dealt = split_categories(names, tasks)
     sizes = [len(task.categories) for task in dealt.values()]
     assert list(category_ids(dealt)) == names
     assert len(dealt) == tasks
@@ -25,11 +25,11 @@ def test_categories_are_dealt_in_order_and_evenly(count: int, data: st.DataObjec
 
 def test_more_tasks_than_categories_are_refused() -> None:
     with pytest.raises(UserError, match="2 categories can't make 3 tasks"):
-        deal(["a", "b"], 3)
+        split_categories(["a", "b"], 3)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    tasks = deal(["a, b", "on", "1999", "köche", "null", "x: y"], 3)
+    tasks = split_categories(["a, b", "on", "1999", "köche", "null", "x: y"], 3)
     write_tasks(tasks, tmp_path / "tasks.yaml")
     assert read_tasks(tmp_path / "tasks.yaml") == tasks
 
@@ -60,19 +60,19 @@ WORDS = [
 def test_every_name_is_read_back_here_and_by_dvc(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     names = [name for name in names if name and "${" not in name] or ["a"]
     path = tmp_path_factory.mktemp("tasks") / "tasks.yaml"
-    write_tasks(deal(names, 1), path)
+    write_tasks(split_categories(names, 1), path)
     assert list(category_ids(read_tasks(path))) == names
     assert load_dvc_file(str(path))["tasks"]["t01"]["categories"] == names
 
 
 def test_only_the_first_task_reads_what_acts_first() -> None:
-    first, second = deal(["a", "b"], 2).values()
+    first, second = split_categories(["a", "b"], 2).values()
     assert (first.prev, first.phase) == ("t00", "first")
     assert (second.prev, second.phase) == ("t01", "later")
 
 
 def test_columns_of_an_older_version_are_ignored_and_noticed(tmp_path: Path) -> None:
-    path, tasks = tmp_path / "tasks.yaml", deal(["a", "b"], 2)
+    path, tasks = tmp_path / "tasks.yaml", split_categories(["a", "b"], 2)
     write_tasks(tasks, path)
     assert not has_former_columns(path)
     tree = load_yaml(path)
@@ -100,7 +100,7 @@ def test_columns_of_an_older_version_are_ignored_and_noticed(tmp_path: Path) -> 
 )
 def test_a_wrong_row_is_refused(tmp_path: Path, field: str, value: object, says: str) -> None:
     path = tmp_path / "tasks.yaml"
-    write_tasks(deal(["a", "b"], 2), path)
+    write_tasks(split_categories(["a", "b"], 2), path)
     tree = load_yaml(path)
     tree["tasks"]["t02"][field] = value
     path.write_text(dump_yaml(tree))
@@ -118,6 +118,6 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_row_out_of_order_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tasks.yaml"
-    write_tasks(dict(reversed(deal(["a", "b"], 2).items())), path)
+    write_tasks(dict(reversed(split_categories(["a", "b"], 2).items())), path)
     with pytest.raises(UserError, match="row 1 is called `t02`, it must be `t01`"):
         read_tasks(path)

@@ -22,7 +22,7 @@ from structalign.data.decoding.selection import Selection, exactly, guess
 from structalign.data.parallel import in_order
 from structalign.data.video import clip_length, decode, measure, require_ffmpeg, stop_all
 from structalign.errors import UserError
-from structalign.params.data import Data
+from structalign.params.data import DataParams
 
 LONG = "testsrc2=size=64x48:rate=25:duration={}"
 Wrap = Callable[[str], Path]
@@ -208,7 +208,7 @@ def test_a_start_behind_the_last_frame_is_told(make: Make, start: float) -> None
 @pytest.mark.parametrize("timeout", [0, -1, 1e5, 1e10, 1e308, float("inf"), float("nan")])
 def test_a_time_limit_that_is_none_is_refused(timeout: float) -> None:
     with pytest.raises(ValidationError, match="timeout"):
-        Data(on_broken="skip", on_damaged="use", timeout=timeout)
+        DataParams(on_broken="skip", on_damaged="use", timeout=timeout)
 
 
 @pytest.mark.parametrize("timeout", [1e10, 1e308, float("inf")])

@@ -38,9 +38,9 @@ def test_a_tie_counts_against_us() -> None:
 
 def test_a_collapsed_model_scores_zero_not_a_hundred() -> None:
     same = np.ones((12, 12))
-    owner = np.arange(12)
-    assert summarise(text_to_video_ranks(same, owner))["R@10"] == 0.0
-    assert summarise(video_to_text_ranks(same, owner)[1])["R@10"] == 0.0
+    ground_truth = np.arange(12)
+    assert summarise(text_to_video_ranks(same, ground_truth))["R@10"] == 0.0
+    assert summarise(video_to_text_ranks(same, ground_truth)[1])["R@10"] == 0.0
 
 
 def test_a_videos_other_captions_are_no_rivals_and_its_best_counts() -> None:
@@ -75,10 +75,10 @@ def test_recalls_agree_with_torchmetrics() -> None:
     from torchmetrics.retrieval import RetrievalHitRate
 
     scores = random_scores(40, 30)
-    owner = np.random.default_rng(2).integers(0, 30, size=40)
+    ground_truth = np.random.default_rng(2).integers(0, 30, size=40)
     relevant = np.zeros((40, 30), dtype=bool)
-    relevant[np.arange(40), owner] = True
-    ours = summarise(text_to_video_ranks(scores, owner))
+    relevant[np.arange(40), ground_truth] = True
+    ours = summarise(text_to_video_ranks(scores, ground_truth))
     for k in (1, 5, 10):
         metric = RetrievalHitRate(top_k=k)
         indexes = torch.arange(40).repeat_interleave(30)
@@ -91,19 +91,22 @@ def test_recalls_agree_with_ranx_in_both_directions() -> None:
     from ranx import Qrels, Run, evaluate
 
     scores = random_scores(40, 12)
-    owner = np.concatenate([np.arange(12), np.random.default_rng(2).integers(0, 12, size=28)])
-    ours = summarise(text_to_video_ranks(scores, owner))
-    qrels = Qrels({f"q{q}": {f"v{owner[q]}": 1} for q in range(40)})
+    ground_truth = np.concatenate([np.arange(12), np.random.default_rng(2).integers(0, 12, size=28)])
+    ours = summarise(text_to_video_ranks(scores, ground_truth))
+    qrels = Qrels({f"q{q}": {f"v{ground_truth[q]}": 1} for q in range(40)})
     run = Run({f"q{q}": {f"v{v}": float(scores[q, v]) for v in range(12)} for q in range(40)})
     theirs = evaluate(qrels, run, ["hit_rate@1", "hit_rate@5", "hit_rate@10"])
     assert [ours[f"R@{k}"] for k in (1, 5, 10)] == pytest.approx([100 * theirs[f"hit_rate@{k}"] for k in (1, 5, 10)])
 
-    # "The other own captions are no rivals" is: keep each video's best own caption, and all foreign ones.
-    _, ranks = video_to_text_ranks(scores, owner)
-    best = {v: max(np.flatnonzero(owner == v), key=lambda q: scores[q, v]) for v in range(12)}
+    # "The other own captions are no negatives" is: keep each video's best own caption, and all foreign ones.
+    _, ranks = video_to_text_ranks(scores, ground_truth)
+    best = {v: max(np.flatnonzero(ground_truth == v), key=lambda q: scores[q, v]) for v in range(12)}
     qrels = Qrels({f"v{v}": {f"q{best[v]}": 1} for v in range(12)})
     run = Run(
-        {f"v{v}": {f"q{q}": float(scores[q, v]) for q in range(40) if owner[q] != v or q == best[v]} for v in range(12)}
+        {
+            f"v{v}": {f"q{q}": float(scores[q, v]) for q in range(40) if ground_truth[q] != v or q == best[v]}
+            for v in range(12)
+        }
     )
     theirs = evaluate(qrels, run, ["hit_rate@1", "hit_rate@5", "hit_rate@10"])
     ours = summarise(ranks)
@@ -117,24 +120,25 @@ MATRICES = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 8)), e
 @settings(deadline=None, max_examples=60)
 def test_ranks_equal_the_slow_definition(scores: np.ndarray, data: st.DataObject) -> None:
     queries, videos = scores.shape
-    owner = np.array(data.draw(st.lists(st.integers(0, videos - 1), min_size=queries, max_size=queries)))
+    ground_truth = np.array(data.draw(st.lists(st.integers(0, videos - 1), min_size=queries, max_size=queries)))
     slow = [
-        1 + sum(scores[q, v] >= scores[q, owner[q]] for v in range(videos) if v != owner[q]) for q in range(queries)
+        1 + sum(scores[q, v] >= scores[q, ground_truth[q]] for v in range(videos) if v != ground_truth[q])
+        for q in range(queries)
     ]
-    assert text_to_video_ranks(scores, owner).tolist() == slow
-    for video, rank in zip(*video_to_text_ranks(scores, owner), strict=True):
-        best = max(scores[q, video] for q in range(queries) if owner[q] == video)
-        assert rank == 1 + sum(scores[q, video] >= best for q in range(queries) if owner[q] != video)
+    assert text_to_video_ranks(scores, ground_truth).tolist() == slow
+    for video, rank in zip(*video_to_text_ranks(scores, ground_truth), strict=True):
+        best = max(scores[q, video] for q in range(queries) if ground_truth[q] == video)
+        assert rank == 1 + sum(scores[q, video] >= best for q in range(queries) if ground_truth[q] != video)
 
 
 @given(scores=MATRICES, data=st.data())
 @settings(deadline=None, max_examples=40)
 def test_the_order_of_the_gallery_never_matters(scores: np.ndarray, data: st.DataObject) -> None:
     queries, videos = scores.shape
-    owner = np.array(data.draw(st.lists(st.integers(0, videos - 1), min_size=queries, max_size=queries)))
+    ground_truth = np.array(data.draw(st.lists(st.integers(0, videos - 1), min_size=queries, max_size=queries)))
     order = np.array(data.draw(st.permutations(range(videos))))
-    moved = np.argsort(order)[owner]
-    assert text_to_video_ranks(scores[:, order], moved).tolist() == text_to_video_ranks(scores, owner).tolist()
+    moved = np.argsort(order)[ground_truth]
+    assert text_to_video_ranks(scores[:, order], moved).tolist() == text_to_video_ranks(scores, ground_truth).tolist()
 
 
 @given(ranks=st.lists(st.integers(1, 50), min_size=1, max_size=30))

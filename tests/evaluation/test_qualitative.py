@@ -9,26 +9,30 @@ from structalign.params.ranking import Ranking
 VIDEOS: list[dict[str, Any]] = [{"id": f"v{i}", "file": f"v{i}.mp4", "task": "t01", "category": i} for i in range(6)]
 
 
-def asked(owner: list[int]) -> list[dict[str, Any]]:
-    return [{"text": f"q{q}", "video": f"v{v}", "task": "t01"} for q, v in enumerate(owner)]
+def asked(ground_truth: list[int]) -> list[dict[str, Any]]:
+    return [{"text": f"q{q}", "video": f"v{v}", "task": "t01"} for q, v in enumerate(ground_truth)]
 
 
-def ranked(owner: list[int], ranks: list[int]) -> np.ndarray:
+def ranked(ground_truth: list[int], ranks: list[int]) -> np.ndarray:
     """Scores (Q, 6) that put each query's own video at the given rank."""
-    scores = np.zeros((len(owner), 6))
-    for query, (video, place) in enumerate(zip(owner, ranks, strict=True)):
+    scores = np.zeros((len(ground_truth), 6))
+    for query, (video, place) in enumerate(zip(ground_truth, ranks, strict=True)):
         others = [v for v in range(6) if v != video]
         order = [*others[: place - 1], video, *others[place - 1 :]]
         scores[query, order] = np.arange(6, 0, -1)
     return scores
 
 
-def shown(owner: list[int], ours: list[int], frozen: list[int]) -> dict[str, list[dict[str, Any]]]:
-    frames = np.arange(len(owner) * 6, dtype=np.uint8).reshape(-1, 6)
-    index = np.array(owner, dtype=np.int64)
-    scores = {"method.sentence": ranked(owner, ours), "zero_shot.sentence": ranked(owner, frozen), "best_frame": frames}
+def shown(ground_truth: list[int], ours: list[int], frozen: list[int]) -> dict[str, list[dict[str, Any]]]:
+    frames = np.arange(len(ground_truth) * 6, dtype=np.uint8).reshape(-1, 6)
+    index = np.array(ground_truth, dtype=np.int64)
+    scores = {
+        "method.sentence": ranked(ground_truth, ours),
+        "zero_shot.sentence": ranked(ground_truth, frozen),
+        "best_frame": frames,
+    }
     found = rank([scores], index, [video["task"] for video in VIDEOS], Ranking(beta=0.5, task_prior=0))
-    return examples(found, index, asked(owner), VIDEOS)
+    return examples(found, index, asked(ground_truth), VIDEOS)
 
 
 def test_won_is_first_here_and_worst_frozen() -> None:

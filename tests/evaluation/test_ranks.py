@@ -27,10 +27,10 @@ def random_scores(queries: int, videos: int, seed: int = 0) -> Matrix:
 
 
 def measured(
-    words: Matrix, sentence: Matrix, owner: Matrix, video_tasks: Sequence[str], tasks: Sequence[str]
+    words: Matrix, sentence: Matrix, ground_truth: Matrix, video_tasks: Sequence[str], tasks: Sequence[str]
 ) -> dict[str, Any]:
-    ranks = rank([{"method.words": words, "method.sentence": sentence}], owner, video_tasks, HALF)
-    return measure(ranks, "method", owner, video_tasks, tasks)
+    ranks = rank([{"method.words": words, "method.sentence": sentence}], ground_truth, video_tasks, HALF)
+    return measure(ranks, "method", ground_truth, video_tasks, tasks)
 
 
 def matrices(queries: int, videos: int, seed: int = 0) -> dict[str, Matrix]:
@@ -53,38 +53,38 @@ def in_blocks(scores: dict[str, Matrix], size: int) -> list[dict[str, Matrix]]:
 @given(st.integers(1, 12), st.integers(2, 9), st.integers(1, 5), st.integers(0, 99))
 def test_blocks_of_queries_give_every_number_of_the_whole(queries: int, videos: int, size: int, seed: int) -> None:
     scores = matrices(queries, videos, seed)
-    owner = np.random.default_rng(seed).integers(0, videos, queries)
-    came_with = [f"t{1 + v % 2:02d}" for v in range(videos)]
-    whole = rank([scores], owner, came_with, THIRD)
-    parts = rank(in_blocks(scores, size), owner, came_with, THIRD)
+    ground_truth = np.random.default_rng(seed).integers(0, videos, queries)
+    video_tasks = [f"t{1 + v % 2:02d}" for v in range(videos)]
+    whole = rank([scores], ground_truth, video_tasks, THIRD)
+    parts = rank(in_blocks(scores, size), ground_truth, video_tasks, THIRD)
     assert whole.keys() == parts.keys()
     for name, values in whole.items():
         np.testing.assert_array_equal(parts[name], values, err_msg=name)
 
 
 def test_rows_taken_one_at_a_time_and_columns_on_disk_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores, owner, came_with = matrices(30, 7), np.arange(30) % 5, ["t01"] * 4 + ["t02"] * 3
-    whole = rank([scores], owner, came_with, HALF)
+    scores, ground_truth, video_tasks = matrices(30, 7), np.arange(30) % 5, ["t01"] * 4 + ["t02"] * 3
+    whole = rank([scores], ground_truth, video_tasks, HALF)
     monkeypatch.setattr(module, "AT_ONCE", 1)
     monkeypatch.setattr(module, "IN_MEMORY", 1)
     monkeypatch.setattr(metrics, "AT_ONCE", 1)
-    for name, values in rank([scores], owner, came_with, HALF).items():
+    for name, values in rank([scores], ground_truth, video_tasks, HALF).items():
         np.testing.assert_array_equal(values, whole[name], err_msg=name)
 
 
 def test_ranks_are_those_of_the_fused_matrix() -> None:
-    scores, owner = matrices(20, 8), np.arange(20) % 8
-    found = rank([scores], owner, ["t01"] * 8, THIRD)
+    scores, ground_truth = matrices(20, 8), np.arange(20) % 8
+    found = rank([scores], ground_truth, ["t01"] * 8, THIRD)
     for system in ("method", "zero_shot"):
         fused = fused_of(scores, THIRD, system)
-        assert found[f"{system}_text"].tolist() == text_to_video_ranks(fused, owner).tolist()
-        assert found[f"{system}_video"].tolist() == video_to_text_ranks(fused, owner)[1].tolist()
+        assert found[f"{system}_text"].tolist() == text_to_video_ranks(fused, ground_truth).tolist()
+        assert found[f"{system}_video"].tolist() == video_to_text_ranks(fused, ground_truth)[1].tolist()
 
 
 def test_the_first_five_keep_the_order_of_columns_among_equals() -> None:
-    scores, owner = matrices(20, 30), np.arange(20)
+    scores, ground_truth = matrices(20, 30), np.arange(20)
     fused = fused_of(scores, THIRD)
-    found = rank([scores], owner, ["t01"] * 30, THIRD)
+    found = rank([scores], ground_truth, ["t01"] * 30, THIRD)
     assert found["top"].tolist() == np.argsort(-fused, axis=1, kind="stable")[:, :5].tolist()
 
 
@@ -123,31 +123,33 @@ def test_ranks_of_before_there_was_a_task_prior_are_refused(tmp_path: Path) -> N
 
 
 def test_the_task_prior_ranks_for_zero_shot_clip_too() -> None:
-    scores, owner = matrices(20, 8), np.arange(20) % 8
+    scores, ground_truth = matrices(20, 8), np.arange(20) % 8
     scores["task_prior"] = np.repeat(random_scores(20, 2), 4, axis=1)
     tasks = ["t01"] * 4 + ["t02"] * 4
-    found = rank([scores], owner, tasks, Ranking(beta=0.5, task_prior=1e3))
+    found = rank([scores], ground_truth, tasks, Ranking(beta=0.5, task_prior=1e3))
     assert (found["zero_shot_text"] <= 4).tolist() == (
-        (scores["task_prior"].argmax(axis=1) < 4) == (owner < 4)
+        (scores["task_prior"].argmax(axis=1) < 4) == (ground_truth < 4)
     ).tolist()
 
 
 def test_a_task_prior_moves_whole_tasks_and_no_video_within_one() -> None:
-    scores, owner, came_with = matrices(40, 12), np.arange(40) % 12, ["t01"] * 5 + ["t02"] * 7
+    scores, ground_truth, video_tasks = matrices(40, 12), np.arange(40) % 12, ["t01"] * 5 + ["t02"] * 7
     scores["task_prior"] = np.repeat(random_scores(40, 2), [5, 7], axis=1)
-    without = rank([scores], owner, came_with, Ranking(beta=1, task_prior=0))
-    much = rank([scores], owner, came_with, Ranking(beta=1, task_prior=1e6))
+    without = rank([scores], ground_truth, video_tasks, Ranking(beta=1, task_prior=0))
+    much = rank([scores], ground_truth, video_tasks, Ranking(beta=1, task_prior=1e6))
     assert much["method_task"].tolist() == without["method_task"].tolist()
-    right = (scores["task_prior"].argmax(axis=1) < 5) == (owner < 5)
-    first = np.where(right, 0, np.where(owner < 5, 7, 5))  # the videos of the other task, where that is preferred
+    right = (scores["task_prior"].argmax(axis=1) < 5) == (ground_truth < 5)
+    first = np.where(
+        right, 0, np.where(ground_truth < 5, 7, 5)
+    )  # the videos of the other task, where that is preferred
     assert much["method_text"].tolist() == (first + without["method_task"]).tolist()
 
 
 def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:
     words, sentence = random_scores(6, 5), random_scores(6, 5, seed=1)
-    owner = np.array([0, 2, 4, 1, 3, 3])
+    ground_truth = np.array([0, 2, 4, 1, 3, 3])
     video_tasks = ["t01", "t02", "t01", "t02", "t01"]
-    found = measured(words, sentence, owner, video_tasks, ["t01", "t02"])
+    found = measured(words, sentence, ground_truth, video_tasks, ["t01", "t02"])
     rows, columns = [0, 1, 2], [0, 2, 4]
     own = np.ix_(rows, columns)
     alone = fuse({"words": words[own], "sentence": sentence[own]}, HALF.weights())
@@ -156,18 +158,18 @@ def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:
 
 def test_other_tasks_scores_never_touch_gallery_task() -> None:
     words, sentence = random_scores(6, 4), random_scores(6, 4, seed=1)
-    owner, video_tasks, tasks = np.array([0, 1, 1, 2, 3, 3]), ["t01", "t01", "t02", "t02"], ["t01", "t02"]
-    before = measured(words, sentence, owner, video_tasks, tasks)
+    ground_truth, video_tasks, tasks = np.array([0, 1, 1, 2, 3, 3]), ["t01", "t01", "t02", "t02"], ["t01", "t02"]
+    before = measured(words, sentence, ground_truth, video_tasks, tasks)
     words[:, 2:] += 100  # drowns task 1 in the common gallery
-    after = measured(words, sentence, owner, video_tasks, tasks)
+    after = measured(words, sentence, ground_truth, video_tasks, tasks)
     assert after["acc_task"] == before["acc_task"]
     assert after["acc_seen"] != before["acc_seen"]
 
 
 def test_per_task_recalls_average_to_the_whole() -> None:
     words, sentence = random_scores(8, 4), random_scores(8, 4, seed=1)
-    owner = np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    found = measured(words, sentence, owner, ["t01", "t01", "t02", "t02"], ["t01", "t02"])
+    ground_truth = np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    found = measured(words, sentence, ground_truth, ["t01", "t01", "t02", "t02"], ["t01", "t02"])
     assert np.mean([found["acc_seen"]["t01"], found["acc_seen"]["t02"]]) == pytest.approx(found["t2v"]["R@1"])
 
 

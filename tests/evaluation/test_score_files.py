@@ -22,8 +22,8 @@ from structalign.store import write_json
 
 TASKS, VIDEOS, ASKED = ("t01", "t02"), 40, 3 * QUERIES - 20
 DIM = 24
-CAME_WITH = [task for task in TASKS for _ in range(VIDEOS)]
-OWNER = [7 * q % len(CAME_WITH) for q in range(ASKED)]
+VIDEO_TASKS = [task for task in TASKS for _ in range(VIDEOS)]
+GROUND_TRUTH = [7 * q % len(VIDEO_TASKS) for q in range(ASKED)]
 RANKING = Ranking(beta=0.3, task_prior=0.1)
 STATES = {"task_prior": TaskPrior(noise(DIM, 3).double(), noise(3).double(), torch.tensor([1, 1, 2]))}
 
@@ -57,17 +57,18 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
         (root / "params.yaml").write_text(
             "ranking: {beta: 0.3, task_prior: 0.1}\nreference: {zero_shot: 14.0, categories: 1}"
         )
-        rows = [{"id": f"v{v}", "file": f"v{v}.mp4", "task": task, "category": v} for v, task in enumerate(CAME_WITH)]
+        rows = [{"id": f"v{v}", "file": f"v{v}.mp4", "task": task, "category": v} for v, task in enumerate(VIDEO_TASKS)]
         queries = [
-            {"text": f"q{q}", "video": f"v{v}", "task": CAME_WITH[v], "category": v} for q, v in enumerate(OWNER)
+            {"text": f"q{q}", "video": f"v{v}", "task": VIDEO_TASKS[v], "category": v}
+            for q, v in enumerate(GROUND_TRUTH)
         ]
         write_json(folder / "test.json", {"queries": queries, "videos": rows})
         write_json(folder / "val.json", {"queries": [], "videos": []})
-        owners = [CAME_WITH[v] for v in OWNER]
+        own_tasks = [VIDEO_TASKS[v] for v in GROUND_TRUTH]
         words = tokens(*captions)
         with torch.inference_mode():
-            blocks = score_in_blocks(encoder, words, owners, galleries, STATES, "score", at_once)
-            keep_scores(folder, "test", blocks, OWNER, CAME_WITH, RANKING if at_once < ASKED else None)
+            blocks = score_in_blocks(encoder, words, own_tasks, galleries, STATES, "score", at_once)
+            keep_scores(folder, "test", blocks, GROUND_TRUTH, VIDEO_TASKS, RANKING if at_once < ASKED else None)
         evaluate.main("t02")
         return (root / "reports/eval/t02.json").read_text(), {file.name for file in folder.iterdir()}
 
@@ -84,10 +85,10 @@ def test_what_is_ranked_block_by_block_is_reported_as_what_was_kept(evaluated: E
 
 def test_a_querys_scores_do_not_depend_on_its_block(galleries: list[Gallery], tmp_path: Path) -> None:
     encoder, captions = shaken_encoder(), tokens(*[[1 + q % 30] * (1 + q % 5) for q in range(ASKED)])
-    owners = [CAME_WITH[v] for v in OWNER]
+    own_tasks = [VIDEO_TASKS[v] for v in GROUND_TRUTH]
     with torch.inference_mode():
         whole, parts = (
-            list(score_in_blocks(encoder, captions, owners, galleries, STATES, "score", size))
+            list(score_in_blocks(encoder, captions, own_tasks, galleries, STATES, "score", size))
             for size in (ASKED, QUERIES)
         )
     assert len(parts) == 3
@@ -101,7 +102,7 @@ def test_matrices_that_are_kept_have_a_row_a_query(evaluated: Evaluated, tmp_pat
     scores = load_file(tmp_path / str(ASKED) / "work/scores/t02/test.safetensors")
     assert {name: tuple(x.shape) for name, x in scores.items()} == dict.fromkeys(
         ("method.words", "method.sentence", "task_prior", "zero_shot.words", "zero_shot.sentence", "best_frame"),
-        (ASKED, len(CAME_WITH)),
+        (ASKED, len(VIDEO_TASKS)),
     )
 
 

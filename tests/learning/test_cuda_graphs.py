@@ -8,8 +8,8 @@ from tiny import FRAMES, IMAGE, begin_task, noise, second_task_of, shaken, tiny_
 from torch import nn
 
 from structalign.learning.batches import Pairs, batches
-from structalign.learning.cuda_graphs import FrameTower, TextTower, filled, recordable
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.cuda_graphs import FrameTower, TextTower, pad_batch, recordable
+from structalign.learning.trainer import Trainer
 from structalign.model.video_text import ModelConfig, VideoText
 
 
@@ -21,7 +21,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.make_graphed_callables", unrecorded)
 
 
-def whole_batch(trainer: TaskTrainer) -> Pairs:
+def whole_batch(trainer: Trainer) -> Pairs:
     batch = next(batches(trainer.epoch(0), trainer.settings.shared.batch))
     assert len(batch.caption) == trainer.settings.shared.batch
     return batch
@@ -43,8 +43,8 @@ def test_the_text_tower_encodes_as_the_model(task: int) -> None:
 
 
 def test_a_batch_is_filled_up_by_its_first_row() -> None:
-    assert filled(torch.tensor([[1], [2]]), 4).tolist() == [[1], [2], [1], [1]]
-    assert filled(torch.tensor([[1], [2]]), 2).tolist() == [[1], [2]]
+    assert pad_batch(torch.tensor([[1], [2]]), 4).tolist() == [[1], [2], [1], [1]]
+    assert pad_batch(torch.tensor([[1], [2]]), 2).tolist() == [[1], [2]]
 
 
 @pytest.mark.parametrize("lacking", [0, 1])
@@ -85,7 +85,7 @@ def test_a_recorded_tower_runs_once_a_step(tmp_path: Path, method: str, monkeypa
     assert sorted(call.__name__ for call in calls) == ["FrameTower", "TextTower"]
 
 
-def _derived_alike(one: TaskTrainer, other: TaskTrainer) -> bool:
+def _derived_alike(one: Trainer, other: Trainer) -> bool:
     """Whether both have gradients at the same parameters, and equal ones."""
     pairs = [(p.grad, q.grad) for p, q in zip(one.model.parameters(), other.model.parameters(), strict=True)]
     return all((a is b) if a is None or b is None else torch.allclose(a, b, atol=1e-5) for a, b in pairs)

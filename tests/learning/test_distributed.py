@@ -20,10 +20,17 @@ from torch import Tensor
 from toy import Project, make_project
 
 from structalign.evaluation.ranks import rank
-from structalign.learning.distributed import counted, of_first, process_number, processes, settle, shared
+from structalign.learning.distributed import (
+    all_reduce_counts,
+    broadcast,
+    gather_shards,
+    process_number,
+    processes,
+    sync_gradients,
+)
 from structalign.model import adapters, moe
 from structalign.model.features import CENTRE
-from structalign.model.text_encoding import encode_queries
+from structalign.model.text_encoding import encode_captions
 from structalign.params.ranking import Ranking
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
@@ -45,9 +52,9 @@ def train(folder: Path, case: str) -> None:
     method, epochs, batch = CASES[case]
     act = settings(2, epochs=epochs, batch=batch)
     act = replace(act, adapters=act.adapters.model_copy(update={"dropout": 0.0}))
-    mine = folder / f"{case}{process_number()}"
-    shutil.copytree(folder / method, mine)
-    trainer = begin_task(mine, method, 2, act)
+    own_columns = folder / f"{case}{process_number()}"
+    shutil.copytree(folder / method, own_columns)
+    trainer = begin_task(own_columns, method, 2, act)
     for part in trainer.model.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -58,13 +65,13 @@ def train(folder: Path, case: str) -> None:
     found |= {f"weight {name}": p.detach() for name, p in learning.items()}
     found |= {f"count {name}": x.double() for name, x in trainer.model.counters().items()}
     found["losses"] = torch.tensor([row["loss"] for row in rows], dtype=torch.float64)
-    text = encode_queries(trainer.model, trainer.captions.tokens, 2, CPU)
+    text = encode_captions(trainer.model, trainer.captions.tokens, 2, CPU)
     similarities = score(Comparison(text, text, trainer.encode_videos(CENTRE)), {})
     scores = {f"method.{name}": x.numpy() for name, x in similarities.items()}
-    owner, came_with = trainer.captions.video.numpy().astype(np.int64), ["t02"] * len(trainer.features)
-    ranks = rank([scores], owner, came_with, Ranking(beta=0.5, task_prior=0))
+    ground_truth, video_tasks = trainer.captions.video.numpy().astype(np.int64), ["t02"] * len(trainer.features)
+    ranks = rank([scores], ground_truth, video_tasks, Ranking(beta=0.5, task_prior=0))
     found |= {f"ranks {name}": torch.from_numpy(ranks[name]) for name in ("method_text", "method_video")}
-    save_file(found, mine / "found.safetensors")
+    save_file(found, own_columns / "found.safetensors")
 
 
 def process(number: int, count: int, port: int, target: Any, arguments: Sequence[Any]) -> None:
@@ -75,7 +82,7 @@ def process(number: int, count: int, port: int, target: Any, arguments: Sequence
         target(*arguments)
 
 
-def together(count: int, target: Any, *arguments: Any) -> None:
+def load_batch(count: int, target: Any, *arguments: Any) -> None:
     """Run `target` in `count` processes that know of each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -108,7 +115,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, T
         shutil.copytree(folder / "alone", folder / "both")
         for case in CASES:
             train(folder / "alone", case)
-    together(2, every_case, folder / "both")
+    load_batch(2, every_case, folder / "both")
     places = [folder / "alone/{}0", folder / "both/{}0", folder / "both/{}1"]
     return {case: [load_file(str(place / "found.safetensors").format(case)) for place in places] for case in CASES}
 
@@ -150,7 +157,7 @@ def test_experts_are_counted_over_all_processes(ends: Ends) -> None:
 def gather() -> None:
     weight = torch.nn.Parameter(torch.tensor([2.0]))
     states = torch.arange(3.0)[:, None]
-    (rows,) = shared(3, lambda part: [states[part] * weight])
+    (rows,) = gather_shards(3, lambda part: [states[part] * weight])
     assert rows.flatten().tolist() == [0, 2, 4]
     (rows[:, 0] * torch.tensor([1.0, 10.0, 100.0])).sum().backward()  # type: ignore[no-untyped-call]
 
@@ -158,26 +165,26 @@ def gather() -> None:
         used = torch.tensor([process_number() == 0, process_number() == 1, False])
 
     chooser = Chooser()
-    used = settle([weight], [chooser])
+    used = sync_gradients([weight], [chooser])
     assert weight.grad is not None
     assert weight.grad.item() == 210
     assert used == [[True, True, False]]
     count = torch.tensor([5])
-    with counted([count]):
+    with all_reduce_counts([count]):
         count += 1 + process_number()
     assert count.item() == 8
-    assert of_first(process_number()) == 0
-    (one,) = shared(1, lambda part: [part.float()[:, None]])  # more processes than rows
+    assert broadcast(process_number()) == 0
+    (one,) = gather_shards(1, lambda part: [part.float()[:, None]])  # more processes than rows
     assert one.flatten().tolist() == [0]
 
 
 def test_what_processes_share_is_whole_in_each() -> None:
-    together(2, gather)
+    load_batch(2, gather)
 
 
 def test_one_process_shares_with_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "all_gather", None)
-    (rows,) = shared(3, lambda part: [part.float()])
+    (rows,) = gather_shards(3, lambda part: [part.float()])
     assert rows.tolist() == [0, 1, 2]
 
 

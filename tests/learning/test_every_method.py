@@ -10,10 +10,10 @@ from torch import Tensor
 
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, memory_of
-from structalign.learning.optimizer import optimiser
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.optimizer import optimizer
+from structalign.learning.trainer import Trainer
 from structalign.model.checkpoint import build_model, load_memory, read_config
-from structalign.model.text_encoding import encode_queries
+from structalign.model.text_encoding import encode_captions
 from structalign.model.video_text import VideoText
 from structalign.params.method import METHODS
 from structalign.search.scoring import score
@@ -32,13 +32,13 @@ REMEMBERED = {
 every_method = pytest.mark.parametrize("method", LEARN)
 
 
-def similarities(model: VideoText, trainer: TaskTrainer) -> dict[str, Tensor]:
+def similarities(model: VideoText, trainer: Trainer) -> dict[str, Tensor]:
     """All captions against all videos of the trainer's task, as retrieval stores and scores them."""
     with torch.inference_mode():
-        states = [trainer.features.states(i) for i in range(len(trainer.features))]
+        states = [trainer.features.read(i) for i in range(len(trainer.features))]
         head = HEADS[trainer.method.similarity]
         stored = head.store(torch.cat([model.encode_frames(state[None]) for state in states]))
-        text = encode_queries(model, trainer.captions.tokens, trainer.number, CPU)
+        text = encode_captions(model, trainer.captions.tokens, trainer.number, CPU)
         return score(Comparison(text, text, stored, head, model), {})
 
 
@@ -88,7 +88,7 @@ def test_two_tasks_are_learned_from_fresh_crops(tmp_path: Path, method: str, wor
 def test_everything_that_learns_is_in_one_group_and_gets_a_gradient(tmp_path: Path, method: str, number: int) -> None:
     act = settings(number, epochs=4, batch=2, epoch="captions")
     trainer = begin_task(tmp_path, method, 1, act) if number == 1 else second_task_of(tmp_path, method, act)
-    adamw = optimiser(trainer.model, trainer.method.trains, number, act.shared, act.phase)
+    adamw = optimizer(trainer.model, trainer.method.trains, number, act.shared, act.phase)
     grouped = [p for group in adamw.param_groups for p in group["params"]]
     learning = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
     assert sorted(map(id, grouped)) == sorted(map(id, learning.values()))
@@ -167,7 +167,7 @@ def test_replay_keeps_two_pairs_of_every_category_and_their_task(tmp_path: Path)
 def test_a_kept_pair_is_a_video_of_the_task_with_a_caption_of_its_own(tmp_path: Path) -> None:
     trainer = finish_task(tmp_path, begin_task(tmp_path, "replay", 1))
     past, captions = load_memory(tmp_path / "1"), trainer.captions
-    states = [trainer.features.states(v).half() for v in range(len(trainer.features))]
+    states = [trainer.features.read(v).half() for v in range(len(trainer.features))]
     for held, ids, eot in zip(past["pair_states"], past["pair_ids"], past["pair_eot"], strict=True):
         (video,) = (v for v, state in enumerate(states) if torch.equal(state, held))
         own = captions.tokens.ids[captions.video == video]

@@ -9,10 +9,10 @@ from tiny import DIM, ETF_DIM, FRAMES, settings, tiny_clip, tiny_model, turned
 
 from structalign.errors import UserError
 from structalign.learning.etf import gaussian_frame, simplex_etf
-from structalign.learning.init_task import begin, build
+from structalign.learning.init_task import from_checkpoint, from_scratch
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
-from structalign.learning.optimizer import optimiser
+from structalign.learning.optimizer import optimizer
 from structalign.learning.settings import Settings
 from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.video_text import VideoText
@@ -20,7 +20,7 @@ from structalign.params.losses import Etf
 
 
 def started(act: Settings) -> tuple[VideoText, Memory]:
-    return build(tiny_clip(), load_method("structalign"), act, FRAMES)
+    return from_scratch(tiny_clip(), load_method("structalign"), act, FRAMES)
 
 
 def with_etf(**options: object) -> tuple[VideoText, Memory]:
@@ -34,7 +34,7 @@ def with_fusion(init: str) -> VideoText:
 
 def trained_heads(model: VideoText) -> list[str]:
     act = settings(1)
-    optimiser(model, load_method("structalign").trains, 1, act.shared, act.phase)
+    optimizer(model, load_method("structalign").trains, 1, act.shared, act.phase)
     return [name for name, p in model.head.named_parameters() if p.requires_grad]
 
 
@@ -82,7 +82,7 @@ def test_no_task_is_learned_on_top_of_a_checkpoint_without_memory(tmp_path: Path
     config = CheckpointConfig("tiny", "structalign_released", tasks=["t01"], model=tiny_model().config)
     save_checkpoint(tmp_path, config, tiny_model().adapter_state(), {})
     with pytest.raises(UserError, match="remembers no category and no vertex"):
-        begin(tiny_clip(), tmp_path, load_method("structalign"), settings(2), 2, FRAMES)
+        from_checkpoint(tiny_clip(), tmp_path, load_method("structalign"), settings(2), 2, FRAMES)
 
 
 def test_fusion_starts_as_the_identity_or_uniformly() -> None:

@@ -24,11 +24,11 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
 
 
-def slow_two_way(logits: list[list[float]], rivals: list[list[bool]]) -> float:
-    """CE of rows plus CE of columns, over the right answer and its rivals."""
+def slow_two_way(logits: list[list[float]], negatives: list[list[bool]]) -> float:
+    """CE of rows plus CE of columns, over the right answer and its negatives."""
     size, total = len(logits), 0.0
     for i in range(size):
-        keep = [j for j in range(size) if j == i or rivals[i][j]]
+        keep = [j for j in range(size) if j == i or negatives[i][j]]
         total += cross_entropy([logits[i][j] for j in keep], keep.index(i)) / size
         total += cross_entropy([logits[j][i] for j in keep], keep.index(i)) / size
     return total
@@ -38,8 +38,8 @@ def slow_two_way(logits: list[list[float]], rivals: list[list[bool]]) -> float:
 @settings(deadline=None)
 def test_contrastive_equals_a_loop_without_pairs_of_one_video(video: list[int], seed: int) -> None:
     logits = noise(len(video), len(video), seed=seed)
-    rivals = [[a != b for b in video] for a in video]
-    expected = slow_two_way(logits.tolist(), rivals)
+    negatives = [[a != b for b in video] for a in video]
+    expected = slow_two_way(logits.tolist(), negatives)
     assert float(losses.contrastive(logits, torch.tensor(video))) == pytest.approx(expected, abs=1e-5)
 
 
@@ -143,15 +143,15 @@ def test_pseudo_contrastive_equals_a_loop(mask: bool) -> None:
     )  # small, so that the loop's exponentials stay finite
     texts, films = [*text, *old_text], [*video, *old_video]
     logits = [[math.exp(4.6) * dot(t, v) for v in films] for t in texts]
-    rivals = [[True] * 7 for _ in range(7)]
+    negatives = [[True] * 7 for _ in range(7)]
     for i in range(3):
         for j in range(3):
-            rivals[i][j] = ids[i] != ids[j]
+            negatives[i][j] = ids[i] != ids[j]
     for i in range(4):
         for j in range(4):
-            rivals[3 + i][3 + j] = not mask or category[i] != category[j]
+            negatives[3 + i][3 + j] = not mask or category[i] != category[j]
     loss = losses.pseudo_contrastive(text, video, torch.tensor(ids), old_text, old_video, torch.tensor(category), mask)
-    assert float(loss) == pytest.approx(slow_two_way(logits, rivals), abs=1e-4)
+    assert float(loss) == pytest.approx(slow_two_way(logits, negatives), abs=1e-4)
 
 
 def test_the_weight_is_relative_to_the_other_losses() -> None:

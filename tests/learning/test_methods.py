@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from structalign.learning.batches import Pairs
 from structalign.learning.methods import vr_lwf
 from structalign.learning.settings import Settings
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.features import view_name
-from structalign.model.text_encoding import encode_queries
+from structalign.model.text_encoding import encode_captions
 from structalign.model.video_text import VideoText
 
 CAPTIONS = torch.tensor([0, 3, 4])  # of videos 0, 1 and 2
@@ -26,18 +26,18 @@ KEY = (0, 2, 7)  # seed, task, step
 T = 2.0
 
 
-def pairs_of(trainer: TaskTrainer) -> Pairs:
+def pairs_of(trainer: Trainer) -> Pairs:
     video = trainer.captions.video[CAPTIONS]
     return Pairs(CAPTIONS, video, video % 2)
 
 
-def term(trainer: TaskTrainer, name: str) -> float:
+def term(trainer: Trainer, name: str) -> float:
     """The term's value on the three pairs, without dropout."""
     trainer.model.eval()
     return trainer.losses(pairs_of(trainer), *KEY)[name].item()
 
 
-def moved(trainer: TaskTrainer) -> TaskTrainer:
+def moved(trainer: Trainer) -> Trainer:
     """The same trainer, its student no longer where its teacher is."""
     source = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -55,12 +55,12 @@ def teacher_of(folder: Path, number: int) -> VideoText:
 
 
 @torch.no_grad()
-def sides(trainer: TaskTrainer, model: VideoText, task: int) -> tuple[list[Tensor], list[Tensor]]:
+def sides(trainer: Trainer, model: VideoText, task: int) -> tuple[list[Tensor], list[Tensor]]:
     """Unit sentences and unit mean videos of the three pairs as `model` encodes them."""
-    text = encode_queries(model, trainer.captions.tokens, task, CPU)
+    text = encode_captions(model, trainer.captions.tokens, task, CPU)
     videos = []
     for video in pairs_of(trainer).video.tolist():
-        frames = model.encode_frames(trainer.features.states(video, view_name(video % 2))[None])[0]
+        frames = model.encode_frames(trainer.features.read(video, view_name(video % 2))[None])[0]
         videos.append(F.normalize(torch.stack([F.normalize(frame, dim=0) for frame in frames]).mean(dim=0), dim=0))
     return [F.normalize(text.sentence[int(c)], dim=0) for c in CAPTIONS], videos
 
@@ -144,7 +144,7 @@ def test_vr_lwf_keeps_each_videos_relations_to_random_captions(tmp_path: Path) -
     teacher = teacher_of(tmp_path, 1)
     both = []
     for model in (teacher, trainer.model):
-        texts = F.normalize(encode_queries(model, vocabulary[due], 2, CPU).sentence, dim=1)
+        texts = F.normalize(encode_captions(model, vocabulary[due], 2, CPU).sentence, dim=1)
         both.append(rows_of(sides(trainer, model, 2)[1], list(texts), scale))
     assert term(trainer, "vr_lwf") == pytest.approx(divergence(*both), rel=1e-3)
 
@@ -294,7 +294,7 @@ def test_head_only_reads_frozen_clips_embeddings_through_two_maps(tmp_path: Path
                 found[mask], plain + plain @ model.text_map.linear.weight.T, rtol=1e-4, atol=1e-5
             )
         for video in range(3):
-            plain = features.states(video, view_name(0))
+            plain = features.read(video, view_name(0))
             assert plain.shape[0] == FRAMES
             expected = plain + plain @ model.video_map.linear.weight.T
             torch.testing.assert_close(frames[video], expected, rtol=1e-4, atol=1e-5)

@@ -50,8 +50,8 @@ from structalign.learning.methods import structalign_released as released
 from structalign.learning.reference.settings import TaskSettings
 from structalign.learning.reference.towers import ReferenceModel, frame_embeddings, text_embeddings
 from structalign.learning.reference.training import Trained, Training, train
-from structalign.learning.resume import Row
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.resume import LogRow
+from structalign.learning.trainer import Trainer
 from structalign.model.adapters import mixture_gates
 from structalign.model.features import Features
 from structalign.params.schema import leaves, overlay
@@ -257,7 +257,7 @@ def test_pseudo_features_are_of_augmented_views_and_of_texts_without_a_prototype
         captions = trainer.captions.tokens[torch.tensor([c for c, _, _ in part])]
         with torch.no_grad():
             text = released.encode_unrouted(trainer.model, captions)
-            states = torch.stack([trainer.features.states(v, f"view{w:02d}") for _, v, w in part])
+            states = torch.stack([trainer.features.read(v, f"view{w:02d}") for _, v, w in part])
             frames = trainer.model.encode_frames(states)
         texts += [words[mask].mean(dim=0) for words, mask in zip(text.words, text.mask, strict=True)]
         videos += [video.mean(dim=0) for video in frames]
@@ -272,12 +272,12 @@ def test_pseudo_features_are_of_augmented_views_and_of_texts_without_a_prototype
 # --- a task ---
 
 
-def first_task(folder: Path, epochs: int = 2) -> TaskTrainer:
+def first_task(folder: Path, epochs: int = 2) -> Trainer:
     settled = act(1)
     settled = replace(settled, phase=settled.phase.model_copy(update={"epochs": epochs}))
     features = write_features(folder / "t01") if not (folder / "t01").exists() else Features(folder / "t01")
     memory = empty_memory(gaussian_frame(ETF_DIM, CATEGORIES, 0), DIM)
-    return TaskTrainer(released_model(), load_method("structalign_released"), features, memory, 1, settled, CPU)
+    return Trainer(released_model(), load_method("structalign_released"), features, memory, 1, settled, CPU)
 
 
 def test_the_temperature_is_set_before_the_first_step(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_an_interrupted_task_goes_on_with_its_leftover_gradients(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 
-    def interrupt(row: Row) -> None:
+    def interrupt(row: LogRow) -> None:
         if row["step"] == 2:
             raise KeyboardInterrupt
 

@@ -31,11 +31,11 @@ from structalign.learning import losses
 from structalign.learning.batches import Pairs, balanced, batches, epoch_pairs
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
-from structalign.learning.optimizer import optimiser, schedule
+from structalign.learning.optimizer import optimizer, schedule
 from structalign.learning.settings import Settings
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.features import CENTRE, Captions, Features, view_name
-from structalign.model.text_encoding import encode_queries
+from structalign.model.text_encoding import encode_captions
 from structalign.model.video_text import VideoText
 from structalign.params.losses import Contrastive, Crp, Pseudo
 from structalign.search.similarity import sentence_video, word_frame
@@ -212,7 +212,7 @@ def names(model: VideoText, parameters: list[Tensor]) -> list[str]:
 
 def grouped(model: VideoText, task: int, method: str = "structalign") -> list[str]:
     act = settings(task)
-    adamw = optimiser(model, load_method(method).trains, task, act.shared, act.phase)
+    adamw = optimizer(model, load_method(method).trains, task, act.shared, act.phase)
     return names(model, [p for group in adamw.param_groups for p in group["params"]])
 
 
@@ -251,7 +251,7 @@ def test_finetuning_leaves_the_head_alone() -> None:
 @pytest.mark.parametrize("task", [1, 2])
 def test_decay_acts_on_lora_and_router_alone(task: int) -> None:
     model, act = tiny_model(tasks=task), settings(task)
-    adamw = optimiser(model, METHOD.trains, task, act.shared, act.phase)
+    adamw = optimizer(model, METHOD.trains, task, act.shared, act.phase)
     decayed = [p for group in adamw.param_groups if group["weight_decay"] for p in group["params"]]
     parts = ("lora_A", "lora_Bs", "router", "w_noise")
     wanted = [name for name in expected_names(task) if any(part in name for part in parts)]
@@ -268,27 +268,27 @@ def trained_memory(folder: Path, act: Settings | None = None) -> tuple[VideoText
     return trainer.model, trainer.remember(2)
 
 
-def first_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> TaskTrainer:
+def first_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> Trainer:
     features = write_features(folder / "t01") if not (folder / "t01").exists() else Features(folder / "t01")
     model = tiny_model(tasks=1, dropout=0.1)
-    return TaskTrainer(model, load_method(method), features, fresh_memory(), 1, act or settings(1), CPU)
+    return Trainer(model, load_method(method), features, fresh_memory(), 1, act or settings(1), CPU)
 
 
-def second_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> TaskTrainer:
+def second_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> Trainer:
     """Task 2 as the train stage begins it."""
     model, memory = trained_memory(folder)
     features = write_features(folder / "t02", first=2)
     model.add_task_prototype(0, "task prototype", 2)
-    trainer = TaskTrainer(model, load_method(method), features, memory, 2, act or settings(2), CPU)
+    trainer = Trainer(model, load_method(method), features, memory, 2, act or settings(2), CPU)
     for mixture in model.mixtures():
         mixture.spread_first_expert()
     return trainer
 
 
-def largest_gradients(trainer: TaskTrainer) -> dict[str, float]:
+def largest_gradients(trainer: Trainer) -> dict[str, float]:
     """Fit; the largest gradient that each trainable parameter saw."""
     act = trainer.settings
-    optimiser(
+    optimizer(
         trainer.model, trainer.method.trains, trainer.number, act.shared, act.phase
     )  # chooses what requires a gradient
     seen = {name: 0.0 for name, p in trainer.model.named_parameters() if p.requires_grad}
@@ -330,7 +330,7 @@ def one_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[VideoText, dict[
     features = write_features(tmp_path_factory.mktemp("one") / "t02", videos=2, each=1)
     model = shaken(tiny_model(tasks=2, experts=8))
     act = settings(2, epochs=1)
-    trainer = TaskTrainer(model, load_method("finetune"), features, fresh_memory(), 2, act, CPU)
+    trainer = Trainer(model, load_method("finetune"), features, fresh_memory(), 2, act, CPU)
     before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
     trainer.fit(lambda row: None)
     return model, before
@@ -359,7 +359,7 @@ def test_exactly_the_used_experts_move(one_step: tuple[VideoText, dict[str, Tens
 
 
 @pytest.mark.parametrize("begin", [first_task, second_task])
-def test_training_twice_gives_equal_bits(tmp_path: Path, begin: Callable[[Path], TaskTrainer]) -> None:
+def test_training_twice_gives_equal_bits(tmp_path: Path, begin: Callable[[Path], Trainer]) -> None:
     results = []
     for folder in ("a", "b"):
         trainer = begin(tmp_path / folder)
@@ -393,7 +393,7 @@ def test_the_previous_teacher_reads_captions_as_the_model_before(tmp_path: Path)
     trainer.fit(lambda row: None)
     assert trainer.teacher is not None
     rows = torch.arange(len(trainer.captions.video))
-    assert torch.equal(trainer.teacher.text(rows).words, encode_queries(model, trainer.captions.tokens, 1, CPU).words)
+    assert torch.equal(trainer.teacher.text(rows).words, encode_captions(model, trainer.captions.tokens, 1, CPU).words)
 
 
 def test_the_previous_teacher_sees_videos_as_the_model_before(tmp_path: Path) -> None:
@@ -402,7 +402,7 @@ def test_the_previous_teacher_sees_videos_as_the_model_before(tmp_path: Path) ->
     trainer.fit(lambda row: None)
     assert trainer.teacher is not None
     with torch.no_grad():
-        before = model.encode_frames(trainer.features.states(4, "view01")[None])[0]
+        before = model.encode_frames(trainer.features.read(4, "view01")[None])[0]
     seen = trainer.teacher.frames(Pairs(torch.tensor([0]), torch.tensor([4]), torch.tensor([1])))
     torch.testing.assert_close(seen[0], before)
 
@@ -449,7 +449,7 @@ def test_where_padding_counts_the_teacher_reads_the_students_batch(tmp_path: Pat
 ALL = torch.tensor([0, 3, 4])
 
 
-def pairs_of(trainer: TaskTrainer) -> Pairs:
+def pairs_of(trainer: Trainer) -> Pairs:
     video = trainer.captions.video[ALL]
     return Pairs(ALL, video, video % 2)
 
@@ -488,7 +488,7 @@ def test_batches_are_read_ahead_in_their_order(tmp_path: Path) -> None:
     for pairs, expected in zip(trainer.reading_ahead(plan), plan, strict=True):
         assert pairs is expected
         states, shown = trainer.read(pairs)
-        own = [trainer.features.states(int(v), view_name(int(w))) for v, w in zip(pairs.video, pairs.view, strict=True)]
+        own = [trainer.features.read(int(v), view_name(int(w))) for v, w in zip(pairs.video, pairs.view, strict=True)]
         assert torch.equal(states[shown], torch.stack(own))
 
 
@@ -527,10 +527,10 @@ def test_the_contrastive_term_is_that_of_each_caption_with_its_view(tmp_path: Pa
     trainer.model.eval()
     pairs = pairs_of(trainer)
     frames = torch.cat([
-        trainer.model.encode_frames(trainer.features.states(int(v), f"view{int(w):02d}")[None])
+        trainer.model.encode_frames(trainer.features.read(int(v), f"view{int(w):02d}")[None])
         for v, w in zip(pairs.video, pairs.view, strict=True)
     ])  # fmt: skip
-    text = encode_queries(trainer.model, trainer.captions.tokens, 1, CPU)[ALL]
+    text = encode_captions(trainer.model, trainer.captions.tokens, 1, CPU)[ALL]
     logits = 17.6 * word_frame(text.words, text.mask, frames)
     expected = losses.contrastive(logits, pairs.video)
     assert trainer.losses(pairs, 0)["contrastive"].item() == pytest.approx(expected.item(), rel=1e-4)
@@ -583,7 +583,7 @@ def test_a_model_is_in_eval_mode_after_training(tmp_path: Path) -> None:
 
 def test_a_task_of_one_pair_is_refused(tmp_path: Path) -> None:
     features = write_features(tmp_path / "t01", videos=1, each=1)
-    trainer = TaskTrainer(tiny_model(), load_method("finetune"), features, fresh_memory(), 1, settings(1), CPU)
+    trainer = Trainer(tiny_model(), load_method("finetune"), features, fresh_memory(), 1, settings(1), CPU)
     with pytest.raises(UserError, match="fewer than two training pairs"):
         trainer.fit(lambda row: None)
 
@@ -598,7 +598,7 @@ def test_a_video_category_is_remembered_from_its_centre_views(tmp_path: Path) ->
     features = Features(tmp_path / "t01")
     units = []
     for v in (1, 3, 5):
-        mean = model.encode_frames(features.states(v, CENTRE)[None])[0].mean(dim=0).detach()
+        mean = model.encode_frames(features.read(v, CENTRE)[None])[0].mean(dim=0).detach()
         units.append(mean / mean.norm())
     torch.testing.assert_close(memory.video_mean[1], torch.stack(units).mean(dim=0))
 
@@ -608,13 +608,13 @@ def test_a_text_category_is_remembered_from_its_words_alone(tmp_path: Path) -> N
     known = Features(tmp_path / "t01").captions()
     units = []
     for row in (known.category == 0).nonzero()[:, 0].tolist():
-        words = encode_queries(model, known.tokens[torch.tensor([row])], 1, CPU).words[0]
+        words = encode_captions(model, known.tokens[torch.tensor([row])], 1, CPU).words[0]
         mean = words[1 : int(known.tokens.eot[row])].mean(dim=0)
         units.append(mean / mean.norm())
     torch.testing.assert_close(memory.text_mean[0], torch.stack(units).mean(dim=0))
 
 
-def with_logit_adjustment(folder: Path, strength: float) -> TaskTrainer:
+def with_logit_adjustment(folder: Path, strength: float) -> Trainer:
     return first_task(folder, turned(settings(1), Contrastive, logit_adjustment=strength))
 
 

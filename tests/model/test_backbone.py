@@ -133,7 +133,7 @@ def test_captions_that_were_cut_are_counted_aloud(folder: Path, capsys: pytest.C
     tokeniser = Tokeniser(folder)
     tokens = tokeniser(["a", "a " * 500, "b " * 500])
     assert tokens.cut == 2
-    tokeniser.say_cut(tokens, "features t01 train")
+    tokeniser.warn_truncated(tokens, "features t01 train")
     assert capsys.readouterr().out.startswith("features t01 train: 2 captions of more than the ")
 
 

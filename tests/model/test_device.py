@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from structalign.errors import UserError
-from structalign.model.device import asked, prepare_device
+from structalign.model.device import env_flag, prepare_device
 
 
 @pytest.mark.parametrize("threads", ["abc", "-3", "0", "1.5"])
@@ -27,10 +27,10 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("value", "answer"), [("1", True), ("0", False), ("", False)])
 def test_a_switch_of_the_environment_is_one_or_zero(value: str, answer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_RECOMPUTE", value)
-    assert asked("STRUCTALIGN_RECOMPUTE") is answer
+    assert env_flag("STRUCTALIGN_RECOMPUTE") is answer
 
 
 def test_another_word_for_a_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_RECOMPUTE", "yes")
     with pytest.raises(UserError, match="STRUCTALIGN_RECOMPUTE=yes is neither 0 nor 1"):
-        asked("STRUCTALIGN_RECOMPUTE")
+        env_flag("STRUCTALIGN_RECOMPUTE")

@@ -9,17 +9,17 @@ from structalign.model.features import CENTRE, Features, write_index, write_view
 def test_states_come_back_a_video_at_a_time(tmp_path: Path) -> None:
     features = write_features(tmp_path / "train", videos=3)
     expected = noise(FRAMES, 1 + PATCHES, WIDTH, seed=2).half().float()
-    assert torch.equal(features.states(2), expected)
+    assert torch.equal(features.read(2), expected)
 
 
 def test_a_view_has_states_of_its_own(tmp_path: Path) -> None:
     features = write_features(tmp_path / "train", videos=3)
-    assert torch.equal(features.states(1, "view01"), noise(FRAMES, 1 + PATCHES, WIDTH, seed=201).half().float())
+    assert torch.equal(features.read(1, "view01"), noise(FRAMES, 1 + PATCHES, WIDTH, seed=201).half().float())
 
 
 def test_frozen_frames_keep_every_bit(tmp_path: Path) -> None:
     features = write_features(tmp_path / "train", videos=3)
-    assert torch.equal(features.frozen_frames()[2], noise(FRAMES, DIM, seed=52))
+    assert torch.equal(features.zero_shot_frames()[2], noise(FRAMES, DIM, seed=52))
 
 
 def test_captions_know_their_videos(tmp_path: Path) -> None:

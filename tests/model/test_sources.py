@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from tiny import CPU, FRAMES, IMAGE, NoiseFrames, tiny_clip, tiny_model, write_features
 
-from structalign.model.features import CENTRE, Features, Videos
-from structalign.model.sources import Embeddings, Pixels, together, videos_for
+from structalign.model.features import CENTRE, Features, VideoSource
+from structalign.model.sources import EmbeddingSource, PixelSource, load_batch, make_source
 from structalign.model.video_text import VideoText
 from structalign.model.views import centre_view, seeded_view
 
@@ -16,18 +16,20 @@ STATISTICS = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
 
 def test_pixels_are_the_frames_views_as_the_features_were_made_of(tmp_path: Path) -> None:
     features = write_features(tmp_path / "f")
-    pixels = Pixels(features, NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
+    pixels = PixelSource(features, NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
     frames = torch.from_numpy(NoiseFrames(1).frames(2)).permute(0, 3, 1, 2).float() / 255
     centre, seeded = centre_view(frames, IMAGE), seeded_view(frames, IMAGE, True, 3, "view01", "0-2")
-    torch.testing.assert_close(pixels.states(2), (centre - 0.5) / 0.25)
-    torch.testing.assert_close(pixels.states(2, "view01"), (seeded - 0.5) / 0.25)
-    assert pixels.states(0).shape == (FRAMES, 3, IMAGE, IMAGE)
+    torch.testing.assert_close(pixels.read(2), (centre - 0.5) / 0.25)
+    torch.testing.assert_close(pixels.read(2, "view01"), (seeded - 0.5) / 0.25)
+    assert pixels.read(0).shape == (FRAMES, 3, IMAGE, IMAGE)
 
 
 def test_a_batch_of_pixels_holds_what_each_view_is_alone(tmp_path: Path) -> None:
-    pixels = Pixels(write_features(tmp_path / "f"), NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
+    pixels = PixelSource(
+        write_features(tmp_path / "f"), NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU
+    )
     shown = [(2, CENTRE), (0, "view01"), (2, "view00")]
-    assert torch.equal(together(pixels, shown), torch.stack([pixels.states(video, view) for video, view in shown]))
+    assert torch.equal(load_batch(pixels, shown), torch.stack([pixels.read(video, view) for video, view in shown]))
 
 
 class Shorter(NoiseFrames):
@@ -38,25 +40,25 @@ class Shorter(NoiseFrames):
 
 
 def test_videos_of_unequal_length_make_no_batch(tmp_path: Path) -> None:
-    pixels = Pixels(write_features(tmp_path / "f"), Shorter(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
+    pixels = PixelSource(write_features(tmp_path / "f"), Shorter(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
     with pytest.raises(RuntimeError, match="size of tensor"):
-        together(pixels, [(0, CENTRE), (1, CENTRE)])
+        load_batch(pixels, [(0, CENTRE), (1, CENTRE)])
 
 
 def test_embeddings_are_the_frozen_towers_of_every_view(tmp_path: Path) -> None:
     features, clip = write_features(tmp_path / "f"), tiny_clip()
-    found = Embeddings(features, clip, 1, CPU)
+    found = EmbeddingSource(features, clip, 1, CPU)
     with torch.no_grad():
-        expected = clip.vision_suffix(features.states(1, "view00"), 1)
-    torch.testing.assert_close(found.states(1, "view00"), expected)
-    assert torch.equal(found.states(1, CENTRE), features.frozen_frames()[1])
+        expected = clip.vision_suffix(features.read(1, "view00"), 1)
+    torch.testing.assert_close(found.read(1, "view00"), expected)
+    assert torch.equal(found.read(1, CENTRE), features.zero_shot_frames()[1])
 
 
-def fresh(folder: Path) -> tuple[Videos, VideoText]:
+def fresh(folder: Path) -> tuple[VideoSource, VideoText]:
     """A split without cached training views, of a model that reads states."""
     model = tiny_model()
     features = write_features(folder / "f", views=0)
-    return videos_for(model, features, NoiseFrames(1), STATISTICS, CPU, flip=True, seed=3), model
+    return make_source(model, features, NoiseFrames(1), STATISTICS, CPU, flip=True, seed=3), model
 
 
 def test_without_cached_views_each_visit_is_a_new_crop_through_the_frozen_prefix(tmp_path: Path) -> None:
@@ -65,23 +67,23 @@ def test_without_cached_views_each_visit_is_a_new_crop_through_the_frozen_prefix
     crop = (seeded_view(frames, IMAGE, True, 3, "view17", "0-2") - 0.5) / 0.25
     with torch.no_grad():
         expected = model.clip.vision_prefix(crop, model.config.vision_frozen)
-    torch.testing.assert_close(videos.states(2, "view17"), expected)
-    assert not torch.allclose(videos.states(2, "view18"), expected)
+    torch.testing.assert_close(videos.read(2, "view17"), expected)
+    assert not torch.allclose(videos.read(2, "view18"), expected)
 
 
 def test_a_visit_shows_the_same_crop_however_often_it_is_read(tmp_path: Path) -> None:
     videos, _ = fresh(tmp_path)
-    assert torch.equal(videos.states(2, "view17"), videos.states(2, "view17"))
+    assert torch.equal(videos.read(2, "view17"), videos.read(2, "view17"))
 
 
 def test_without_cached_views_the_centre_is_the_cached_one(tmp_path: Path) -> None:
     videos, _ = fresh(tmp_path)
-    assert torch.equal(videos.states(2), Features(tmp_path / "f").states(2))
+    assert torch.equal(videos.read(2), Features(tmp_path / "f").read(2))
 
 
 def test_a_split_has_the_same_length_views_and_captions_whatever_is_read(tmp_path: Path) -> None:
     features = write_features(tmp_path / "f")
-    pixels = Pixels(features, NoiseFrames(1), IMAGE, STATISTICS, flip=False, seed=0, device=CPU)
-    for videos in (pixels, Embeddings(features, tiny_clip(), 1, CPU)):
+    pixels = PixelSource(features, NoiseFrames(1), IMAGE, STATISTICS, flip=False, seed=0, device=CPU)
+    for videos in (pixels, EmbeddingSource(features, tiny_clip(), 1, CPU)):
         assert (len(videos), videos.views) == (len(features), features.views)
         assert torch.equal(videos.captions().video, features.captions().video)

@@ -3,7 +3,7 @@ import torch
 from tiny import CPU, DIM, FRAMES, IMAGE, LAYERS, PATCHES, WIDTH, noise, shaken, tiny_clip, tiny_model, tokens
 from torch import Tensor
 
-from structalign.model.text_encoding import encode_frozen, encode_queries
+from structalign.model.text_encoding import encode_captions, encode_zero_shot
 from structalign.model.video_text import TextEmbeddings
 
 MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))
@@ -11,9 +11,9 @@ MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))
 
 def test_a_frozen_copy_says_the_same_when_the_model_has_moved() -> None:
     model = shaken(tiny_model(tasks=2))
-    kept, before = model.frozen_copy(), encode_queries(model, MIXED, 2, CPU).words
+    kept, before = model.frozen_copy(), encode_captions(model, MIXED, 2, CPU).words
     shaken(model, seed=1)
-    assert torch.equal(encode_queries(kept, MIXED, 2, CPU).words, before)
+    assert torch.equal(encode_captions(kept, MIXED, 2, CPU).words, before)
 
 
 def test_a_frozen_copy_shares_the_backbone() -> None:
@@ -26,8 +26,8 @@ def test_a_frozen_copy_made_of_the_pretrained_clip_stays_that() -> None:
     model = shaken(tiny_model(tasks=2))
     with model.frozen():
         kept = model.frozen_copy()
-    frozen = encode_frozen(model.clip, model, MIXED, CPU)
-    torch.testing.assert_close(encode_queries(kept, MIXED, 2, CPU).words, frozen.words)
+    frozen = encode_zero_shot(model.clip, model, MIXED, CPU)
+    torch.testing.assert_close(encode_captions(kept, MIXED, 2, CPU).words, frozen.words)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from stages import evaluate, report
-from structalign.data.tasks import deal, read_tasks, write_tasks
+from structalign.data.tasks import read_tasks, split_categories, write_tasks
 from structalign.data.thumbnails import encode, write_thumbs
 from structalign.store import write_json
 
@@ -33,7 +33,7 @@ def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
     """Everything that evaluate and report read, below `root`; task 1 has one broken video, one is missing."""
     rng = np.random.default_rng(0)
     shutil.copy(ROOT / "params.yaml", root / "params.yaml")
-    write_tasks(deal([f"{NAMES[i % 12]} {i}" for i in range(2 * tasks)], tasks), root / "tasks.yaml")
+    write_tasks(split_categories([f"{NAMES[i % 12]} {i}" for i in range(2 * tasks)], tasks), root / "tasks.yaml")
     keys = list(read_tasks(root / "tasks.yaml"))
     missing = {"file": "gone.mp4", "rows": [7, 8], "reason": "the file is missing"}
     for number, task in enumerate(keys, start=1):

@@ -33,7 +33,7 @@ from structalign.report.compare import (
     task_list,
     task_of_other_losses,
 )
-from structalign.report.compare_tables import csv_text, html, markdown, sheets
+from structalign.report.compare_tables import compare_tables, csv_text, html, markdown
 from structalign.store import json_text
 from structalign.strict_yaml import load_yaml
 
@@ -236,7 +236,7 @@ def test_params_or_a_lock_of_another_version_tell_nothing_of_losses() -> None:
 
 def test_tables_say_the_same_in_every_format() -> None:
     groups, _ = group_runs(RUNS)
-    tables = sheets(groups, groups[1])
+    tables = compare_tables(groups, groups[1])
     assert "32.0 ± 2.0" in markdown(tables[0])
     assert "+3.0 [-2.0, +8.0]" in markdown(tables[1])
     assert "32.0 ± 2.0" in html(tables)
@@ -252,7 +252,7 @@ def test_tables_say_the_same_in_every_format() -> None:
 
 def test_markup_in_a_label_is_escaped_in_html() -> None:
     groups, _ = group_runs([run("<b>", 0, 1.0)])
-    assert "<b>" not in html(sheets(groups, groups[0])).split("<body>")[1].replace("<body>", "")
+    assert "<b>" not in html(compare_tables(groups, groups[0])).split("<body>")[1].replace("<body>", "")
 
 
 def call(*words: str) -> None:

@@ -1,4 +1,4 @@
-"""A run that lacked videos says so wherever its numbers stand; frozen CLIP is compared with what was published."""
+"""A run that lacked videos says so wherever its numbers stand; zero-shot CLIP is compared with what was published."""
 
 import csv
 import json
@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 
 from structalign.params.reference import Reference
 from structalign.report.compare import Run, group_runs
-from structalign.report.compare_tables import csv_text, html, markdown, sheets
-from structalign.report.coverage import by_task, coverage, mark
+from structalign.report.compare_tables import compare_tables, csv_text, html, markdown
+from structalign.report.coverage import by_task, coverage, partial_label
 from structalign.report.sanity_check import verdict
 
 
@@ -32,7 +32,7 @@ def test_missing_and_broken_videos_are_counted_by_task_and_split() -> None:
     named = {"t01": {"train": 4, "test": 6}, "t02": {"train": 4, "test": 6}}
     there = {"t01": {"train": 4, "test": 5}, "t02": {"train": 4, "test": 6}}
     found = coverage(named, there, {"t01": [{"split": "train"}, {"split": "test"}], "t02": []})
-    assert (mark(found), by_task(found)) == (
+    assert (partial_label(found), by_task(found)) == (
         "partial: 3 of 20 videos are missing or broken",
         "t01 1 train, 2 test",
     )
@@ -70,7 +70,7 @@ def test_compare_marks_a_group_with_a_partial_run_in_every_format() -> None:
     flat = {"method.name": "finetune"}
     runs = [Run(str(seed), seed, flat, {"R@1": 20.0 + seed, "partial": seed == 1}) for seed in (0, 1)]
     groups, _ = group_runs(runs)
-    tables = sheets(groups, groups[0])
+    tables = compare_tables(groups, groups[0])
     for text in ("\n".join(map(markdown, tables)), html(tables), csv_text(groups, groups[0])):
         assert "finetune (partial)" in text
 
@@ -108,4 +108,4 @@ def test_evaluate_compares_frozen_clip_by_the_sentence_once_all_categories_are_s
     said = f"zero-shot {100 * right.mean():.2f}, published 99.50: off by more than 1 point"
     assert capsys.readouterr().out.count(said) == 1
     assert said.capitalize() in (root / "reports/index.html").read_text()
-    assert json.loads((root / "reports/eval/t01.json").read_text())["yardstick"] == ""
+    assert json.loads((root / "reports/eval/t01.json").read_text())["sanity_check"] == ""

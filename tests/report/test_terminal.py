@@ -9,7 +9,7 @@ from rich.table import Table
 
 from structalign.cli import search
 from structalign.report.compare import Run, group_runs
-from structalign.report.compare_tables import rich_table, sheets
+from structalign.report.compare_tables import compare_tables, rich_table
 from structalign.report.tables import headline_table
 from structalign.report.terminal import terminal
 from structalign.search.searcher import Hit
@@ -27,7 +27,7 @@ def compared() -> Table:
     metrics: dict[str, float | None] = dict.fromkeys(("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen"), 10.0)
     runs = [Run(f"{seed}", seed, {"method.name": "structalign"}, metrics) for seed in range(2)]
     groups, _ = group_runs(runs)
-    return rich_table(sheets(groups, groups[0])[1])
+    return rich_table(compare_tables(groups, groups[0])[1])
 
 
 def searched() -> Table:

@@ -10,7 +10,7 @@ from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.index import Gallery, Index, newest_encoder, write_gallery, write_index, write_signals
-from structalign.search.signal import leave
+from structalign.search.signal import observe
 from structalign.store import read_json, write_json
 
 
@@ -21,7 +21,7 @@ def store(root: Path, task: int, videos: int = 2) -> Path:
     rows: list[dict[str, Any]] = [{"id": f"{task}-{v}"} for v in range(videos)]
     write_gallery(folder, "test", rows, noise(videos, 3, 6, seed=task) * 5, noise(videos, 3, 6, seed=task + 50))
     captions = TextEmbeddings(noise(4, 2, 6, seed=task), torch.ones(4, 2, dtype=torch.bool), noise(4, 6))
-    write_signals(folder, leave(captions, 2 * task + torch.tensor([0, 0, 1, 1]), task))
+    write_signals(folder, observe(captions, 2 * task + torch.tensor([0, 0, 1, 1]), task))
     write_index(index, root / f"index/t{task - 1:02d}.json", f"t{task:02d}", folder, "0")
     return index
 
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_noticed_when_the_index_is_opened_not_at_a_search(root
         Index(root / "index/t01.json")
 
 
-def test_signals_are_told_by_what_all_tasks_left(root: Path) -> None:
+def test_signals_are_told_by_what_all_tasks_observed(root: Path) -> None:
     assert Index(store(root, 2)).states["task_prior"].task.tolist() == [1, 1, 2, 2]
 
 

@@ -125,7 +125,7 @@ def test_a_checkpoint_of_every_method_loads_and_scores(
 ) -> None:
     """The project's own folder is its backbone; the checkpoint is of one task and untrained."""
     project, method = checkpoint.parents[1], load_method(name)
-    shape = replace(SHAPE, modules=method.builds, input_kind=method.input_kind) if method.trains else None
+    shape = replace(SHAPE, modules=method.modules, input_kind=method.input_kind) if method.trains else None
     config = CheckpointConfig("data/clip", name, 0, ["t01"], {"cats": 0}, shape, method.similarity)
     folder = project / "checkpoints" / name
     folder.mkdir()

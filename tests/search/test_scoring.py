@@ -11,7 +11,7 @@ from structalign.search import scoring
 from structalign.search.encoder import Encoder
 from structalign.search.index import Gallery
 from structalign.search.scoring import score, score_queries, side_by_side
-from structalign.search.signal import Comparison, leave, states
+from structalign.search.signal import Comparison, observe, states
 from structalign.search.similarity_heads import HEADS
 
 DIM = 24
@@ -91,7 +91,12 @@ def test_the_task_prior_is_the_same_whatever_the_adapters_do(encoder: Encoder) -
     for one in (encoder, plain):
         with torch.inference_mode():
             zero_shot = one.zero_shot(CAPTIONS)
-            left = [leave(zero_shot[:2], torch.tensor([0, 1]), 1), leave(zero_shot[2:], torch.tensor([2, 3]), 2)]
-            found.append(score_queries(one, CAPTIONS, [gallery(1), gallery(2)], states(left), "score")["task_prior"])
+            observed = [
+                observe(zero_shot[:2], torch.tensor([0, 1]), 1),
+                observe(zero_shot[2:], torch.tensor([2, 3]), 2),
+            ]
+            found.append(
+                score_queries(one, CAPTIONS, [gallery(1), gallery(2)], states(observed), "score")["task_prior"]
+            )
     torch.testing.assert_close(found[0], found[1])
     assert found[0].shape == (4, 6)

@@ -16,7 +16,7 @@ from structalign.params.ranking import Ranking
 from structalign.search.index import Index, write_gallery, write_index, write_signals
 from structalign.search.retriever import Retriever
 from structalign.search.searcher import Hit, Searcher
-from structalign.search.signal import leave
+from structalign.search.signal import observe
 from structalign.search.similarity_heads import HEADS
 from structalign.store import write_json
 
@@ -66,7 +66,7 @@ def index(tmp_path: Path) -> Path:
         folder.mkdir()
         frames = torch.stack(list(videos.values()))
         write_gallery(folder, "test", [row(name, task) for name in videos], frames, frames)
-        write_signals(folder, leave(says(NORTH), torch.tensor([0]), int(task[1:])))
+        write_signals(folder, observe(says(NORTH), torch.tensor([0]), int(task[1:])))
         write_index(tmp_path / f"{task}.json", tmp_path / f"{before}.json", task, folder, "0")
     return tmp_path / "t02.json"
 

@@ -7,7 +7,7 @@ from structalign.learning.method import Method
 from structalign.learning.methods.structalign import TERMS, remember_prototypes
 
 METHOD = Method(
-    builds=("maps",),
+    modules=("maps",),
     trains=("maps", "head"),
     input_kind="embeddings",
     terms=TERMS,

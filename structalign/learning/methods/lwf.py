@@ -6,13 +6,13 @@ Li and Hoiem, "Learning without Forgetting", arXiv 1606.09282, in the form that 
 from torch import Tensor
 
 from structalign.learning import losses
-from structalign.learning.context import Batch, Task
+from structalign.learning.context import Batch, TaskContext
 from structalign.learning.distillation import TEMPERATURE, previous_model, teacher_logits
 from structalign.learning.fine_tuning import fine_tuned
 from structalign.learning.method import Term
 
 
-def lwf(task: Task, batch: Batch) -> Tensor:
+def lwf(task: TaskContext, batch: Batch) -> Tensor:
     """Distillation of the batch's similarities, rows and columns, from the previous model."""
     return losses.relation(batch.logits[0], teacher_logits(task, batch)[0], TEMPERATURE)
 

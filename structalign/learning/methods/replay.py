@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from structalign.learning import losses
-from structalign.learning.context import Batch, Task
+from structalign.learning.context import Batch, TaskContext
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method, Term, contrastive
 from structalign.model.adapters import generator
@@ -22,7 +22,7 @@ from structalign.model.features import CENTRE
 PAIRS_PER_CATEGORY = 2  # that are kept
 
 
-def with_past(task: Task, batch: Batch) -> Tensor:
+def with_past(task: TaskContext, batch: Batch) -> Tensor:
     """L_con on the batch together with as many remembered pairs, drawn anew each step, each caption routed as its own
     task."""
     if task.number == 1:
@@ -32,12 +32,12 @@ def with_past(task: Task, batch: Batch) -> Tensor:
     rows = torch.randperm(len(past["pair_task"]), generator=generator("past", *batch.key))[:count]
     text = task.embed_text(Tokens(past["pair_ids"], past["pair_eot"])[rows], past["pair_task"][rows])
     frames = task.embed_frames(past["pair_states"][rows].float())
-    video = task.owners(torch.cat([pairs.video, -1 - rows]))
+    video = task.video_ids(torch.cat([pairs.video, -1 - rows]))
     logits = task.logits(batch.text.followed_by(text), torch.cat([batch.frames, frames]))
-    return task.weighed([losses.contrastive(x, video) for x in logits])
+    return task.add_sentence_loss([losses.contrastive(x, video) for x in logits])
 
 
-def remember_pairs(task: Task, categories: int) -> Memory:
+def remember_pairs(task: TaskContext, categories: int) -> Memory:
     """`PAIRS_PER_CATEGORY` videos of each category, drawn at random, with their states and one caption each."""
     captions, past = task.captions, task.memory.extra
     order = torch.randperm(len(captions.video), generator=generator("past pairs", task.settings.seed, task.number))
@@ -48,7 +48,7 @@ def remember_pairs(task: Task, categories: int) -> Memory:
     rows = torch.tensor(chosen)
     tokens = captions.tokens[rows]
     pairs = {
-        "pair_states": torch.stack([task.features.states(int(v), CENTRE).half() for v in captions.video[rows]]),
+        "pair_states": torch.stack([task.features.read(int(v), CENTRE).half() for v in captions.video[rows]]),
         "pair_ids": tokens.ids,
         "pair_eot": tokens.eot,
         "pair_task": torch.full((len(rows),), task.number),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from structalign.learning import losses
 from structalign.learning.batches import cyclic_rows
-from structalign.learning.context import Batch, Task
+from structalign.learning.context import Batch, TaskContext
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method, Term, contrastive
 from structalign.model.adapters import generator
@@ -20,31 +20,31 @@ STORED_WEIGHT = 0.6  # w, as published
 MOST_VIDEOS = 8192  # past videos whose vectors are kept, 16 MiB at D = 512: past that, a random choice
 
 
-def published_scale(task: Task) -> float:
+def published_scale(task: TaskContext) -> float:
     """e^4.60."""
     return losses.PSEUDO_SCALE
 
 
-def softening(task: Task, batch: Batch, loss: Tensor) -> float:
+def softening(task: TaskContext, batch: Batch, loss: Tensor) -> float:
     """1 in task 1, later 1 - w."""
     return 1.0 if task.number == 1 else 1 - STORED_WEIGHT
 
 
-def against_stored(task: Task, batch: Batch) -> Tensor:
+def against_stored(task: TaskContext, batch: Batch) -> Tensor:
     """CE of each caption over [the batch's videos ; one batch of stored past videos, in turn]."""
     stored = task.memory.extra["videos"]
     past = stored[cyclic_rows(len(stored), task.settings.shared.batch, batch.step)].to(task.device)
     candidates = torch.cat([unit_mean(batch.frames)[:, 0], past])[:, None]
     logits = task.logits(batch.text, candidates)[0]
-    return losses.caption_to_video(logits, task.owners(batch.pairs.video))
+    return losses.caption_to_video(logits, task.video_ids(batch.pairs.video))
 
 
-def stored_weight(task: Task, batch: Batch, loss: Tensor) -> float:
+def stored_weight(task: TaskContext, batch: Batch, loss: Tensor) -> float:
     """w."""
     return STORED_WEIGHT
 
 
-def remember_videos(task: Task, categories: int) -> Memory:
+def remember_videos(task: TaskContext, categories: int) -> Memory:
     """The training videos' embeddings as retrieval would store them, beside those of the tasks before."""
     new = task.similarity.store(task.encode_videos(CENTRE))[:, 0]
     kept = torch.cat([task.memory.extra.get("videos", new[:0]), new])

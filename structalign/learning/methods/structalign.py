@@ -12,38 +12,38 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.learning import losses
-from structalign.learning.context import Batch, Task, Teacher
+from structalign.learning.context import Batch, TaskContext, Teacher
 from structalign.learning.distillation import pretrained_clip, previous_model, teacher_logits
 from structalign.learning.memory import Memory, remember
 from structalign.learning.method import CONTRASTIVE, Method, Term
 from structalign.model.features import CENTRE
-from structalign.model.text_encoding import encode_queries
+from structalign.model.text_encoding import encode_captions
 from structalign.params.losses import Crp, Etf, Pseudo
 
 Map = Callable[[Tensor], Tensor]
 
 
-def crp_teacher(task: Task) -> Teacher:
-    """The model before this task, routed as the task before, or frozen CLIP."""
+def crp_teacher(task: TaskContext) -> Teacher:
+    """The model before this task, routed as the task before, or zero-shot CLIP."""
     return pretrained_clip(task) if task.settings[Crp].teacher == "pretrained" else previous_model(task)
 
 
-def crp(task: Task, batch: Batch) -> Tensor:
+def crp(task: TaskContext, batch: Batch) -> Tensor:
     """L_CRP."""
     section = task.settings[Crp]
     relations = [
         losses.relation(logits, target, section.temperature)
         for logits, target in zip(batch.logits, teacher_logits(task, batch), strict=True)
     ]
-    return task.weighed(relations)
+    return task.add_sentence_loss(relations)
 
 
-def etf(task: Task, batch: Batch) -> Tensor:
+def etf(task: TaskContext, batch: Batch) -> Tensor:
     """L_ETF, with pseudo-features once there are old categories, unless `pseudo.weight` turns them off."""
     return etf_with(task, batch, task.model.head.text, task.model.head.video)
 
 
-def etf_with(task: Task, batch: Batch, old_text_map: Map, old_video_map: Map) -> Tensor:
+def etf_with(task: TaskContext, batch: Batch, old_text_map: Map, old_video_map: Map) -> Tensor:
     """`etf` with the maps of pseudo-features into ETF space given."""
     vertices, head = task.memory.vertices.to(task.device), task.model.head
     own = vertices[task.captions.category[batch.pairs.caption].to(task.device)]
@@ -55,24 +55,24 @@ def etf_with(task: Task, batch: Batch, old_text_map: Map, old_video_map: Map) ->
     return loss
 
 
-def etf_weight(task: Task, batch: Batch, loss: Tensor) -> Tensor:
+def etf_weight(task: TaskContext, batch: Batch, loss: Tensor) -> Tensor:
     """lambda, relative to the addends before L_ETF."""
     base = sum(batch.addends.values(), torch.zeros((), device=task.device))
     return losses.relative_weight(task.settings[Etf].weight, base, loss)
 
 
-def pseudo(task: Task, batch: Batch) -> Tensor:
+def pseudo(task: TaskContext, batch: Batch) -> Tensor:
     """L_pseudo."""
     return pseudo_at(task, batch, losses.PSEUDO_SCALE)
 
 
-def pseudo_at(task: Task, batch: Batch, scale: float | Tensor) -> Tensor:
+def pseudo_at(task: TaskContext, batch: Batch, scale: float | Tensor) -> Tensor:
     """`pseudo` with cosines multiplied by `scale`."""
     old_text, old_video, category = task.draw(task.settings.shared.batch, "pseudo", *batch.key)
     return losses.pseudo_contrastive(
         F.normalize(masked_mean(batch.text.words, batch.text.mask), dim=-1),
         F.normalize(batch.frames.mean(dim=1), dim=-1),
-        task.owners(batch.pairs.video),
+        task.video_ids(batch.pairs.video),
         old_text,
         old_video,
         category,
@@ -86,12 +86,12 @@ def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
     return (words * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
-def remember_prototypes(task: Task, categories: int) -> Memory:
+def remember_prototypes(task: TaskContext, categories: int) -> Memory:
     """Mean and radius of each of the task's `categories`, for pseudo-features.
 
     Of centre views and the task's own captions, as the model that learned them encodes them.
     """
-    text = encode_queries(task.model, task.captions.tokens, task.number, task.device)
+    text = encode_captions(task.model, task.captions.tokens, task.number, task.device)
     video = task.encode_videos(CENTRE).mean(dim=1)
     first = torch.tensor([int((task.captions.video == v).nonzero()[0, 0]) for v in range(len(task.features))])
     words, category = masked_mean(text.words, text.mask), task.captions.category

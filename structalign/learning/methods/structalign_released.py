@@ -35,7 +35,7 @@ from structalign.console import command
 from structalign.errors import UserError
 from structalign.learning import optimizer as ours
 from structalign.learning.batches import Pairs
-from structalign.learning.context import Batch, Task
+from structalign.learning.context import Batch, TaskContext
 from structalign.learning.memory import Memory, remember
 from structalign.learning.method import CONTRASTIVE, Method, Term
 from structalign.learning.methods.structalign import (
@@ -51,13 +51,13 @@ from structalign.model.backbone import Tokeniser, Tokens, load_clip
 from structalign.model.checkpoint import build_model, read_config
 from structalign.model.device import prepare_device
 from structalign.model.features import Features
-from structalign.model.text_encoding import encode_queries
+from structalign.model.text_encoding import encode_captions
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.params.losses import Crp, Etf, Pseudo
 from structalign.params.optim import Phase, Shared
 from structalign.search.similarity import sentence_video, word_frame
 from structalign.store import read_json, write_json
-from structalign.text import counted
+from structalign.text import plural
 
 LOGIT_SCALE = 4.60
 
@@ -70,23 +70,23 @@ def logit_scale(model: VideoText) -> Tensor:
     return cast(Tensor, model.clip.model.logit_scale)
 
 
-def set_temperature(task: Task, step: int, steps: int) -> None:
+def set_temperature(task: TaskContext, step: int, steps: int) -> None:
     """Before the first step: 4.60, where CLIP's own is 4.6052."""
     if step == 0:
         logit_scale(task.model).data.fill_(LOGIT_SCALE)
 
 
-def scale(task: Task) -> Tensor:
+def scale(task: TaskContext) -> Tensor:
     """e^{4.60} / sqrt(B)."""
     return logit_scale(task.model).exp() / math.sqrt(task.settings.shared.batch)
 
 
-def etf(task: Task, batch: Batch) -> Tensor:
+def etf(task: TaskContext, batch: Batch) -> Tensor:
     """L_ETF, pseudo-features through each other's head."""
     return etf_with(task, batch, task.model.head.video, task.model.head.text)
 
 
-def pseudo(task: Task, batch: Batch) -> Tensor:
+def pseudo(task: TaskContext, batch: Batch) -> Tensor:
     """L_pseudo, at e^{4.60}."""
     return pseudo_at(task, batch, logit_scale(task.model).exp())
 
@@ -98,7 +98,7 @@ def full_batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
     """Full batches only."""
     if len(pairs.caption) < size:
         raise UserError(
-            f"the task has {counted(len(pairs.caption), 'training pair')} an epoch, less than one batch, and "
+            f"the task has {plural(len(pairs.caption), 'training pair')} an epoch, less than one batch, and "
             f"`structalign_released` drops partial batches: lower `optim.shared.batch` = {size}."
         )
     for start in range(0, len(pairs.caption) - size + 1, size):
@@ -160,11 +160,11 @@ class ReleasedAdamW(torch.optim.Optimizer):
         return [p for group in self.param_groups if group["leftover"] == leftover for p in group["params"]]
 
 
-def optimiser(
+def optimizer(
     model: VideoText, trains: tuple[str, ...], task: int, shared: Shared, phase: Phase
 ) -> torch.optim.Optimizer:
-    """The groups of our optimiser, all decayed; beside them what gathers gradients without being trained."""
-    groups = ours.optimiser(model, trains, task, shared, phase).param_groups
+    """The groups of our optimizer, all decayed; beside them what gathers gradients without being trained."""
+    groups = ours.optimizer(model, trains, task, shared, phase).param_groups
     clip: Any = model.clip.model
     candidates = [clip.logit_scale, clip.visual_projection.weight, clip.text_projection.weight]
     leftovers = [*candidates, *(p for p in model.head.parameters() if not p.requires_grad)]
@@ -178,7 +178,7 @@ def optimiser(
     return ReleasedAdamW([*chosen, {"name": "leftover", "params": leftovers, "initial_lr": 0.0, "leftover": True}])
 
 
-def forget_leftovers(task: Task) -> None:
+def forget_leftovers(task: TaskContext) -> None:
     """End of a task: what gathered gradients without being trained is frozen as before."""
     learning = {id(p) for group in task.model.learning(task.number).values() for p in group}
     for p in task.model.parameters():
@@ -191,14 +191,14 @@ def forget_leftovers(task: Task) -> None:
 
 
 @torch.no_grad()
-def pseudo_features(task: Task, categories: int) -> Memory:
+def pseudo_features(task: TaskContext, categories: int) -> Memory:
     """The memory after one more pass over the augmented views, after the last epoch."""
     texts, videos, category = [], [], []
     for part in full_batches(task.epoch(task.settings.phase.epochs), task.settings.shared.batch):
         text = encode_unrouted(task.model, task.captions.tokens[part.caption].to(task.device))
-        states, shown = task.read(part)
+        states, inverse = task.read(part)
         texts.append(masked_mean(text.words, text.mask).cpu())
-        videos.append(task.embed_frames(states)[shown].mean(dim=1).cpu())
+        videos.append(task.embed_frames(states)[inverse].mean(dim=1).cpu())
         category.append(task.captions.category[part.caption])
     return released_memory(task.memory, torch.cat(texts), torch.cat(videos), torch.cat(category), categories)
 
@@ -275,9 +275,9 @@ def main(last: str, beta: float = 0.5) -> None:
             asked = [row for row, query in enumerate(rows["queries"]) if query["task"] == task]
             features = Features(Path("work/features", task, "test"))
             frames = torch.cat([
-                model.encode_frames(features.states(i).to(device)[None]).cpu() for i in range(len(features))
+                model.encode_frames(features.read(i).to(device)[None]).cpu() for i in range(len(features))
             ])  # fmt: skip
-            text = encode_queries(model, tokeniser([rows["queries"][row]["text"] for row in asked]), number, device)
+            text = encode_captions(model, tokeniser([rows["queries"][row]["text"] for row in asked]), number, device)
             words, sentence = scores["method.words"][asked], scores["method.sentence"][asked]
             words[:, own] = word_frame(text.words, text.mask, frames)
             sentence[:, own] = sentence_video(text.sentence, frames)
@@ -298,7 +298,7 @@ METHOD = Method(
         Term("etf", etf, Etf, weight=etf_weight),
         Term("pseudo", pseudo, Pseudo),
     ),
-    optimiser=optimiser,
+    optimizer=optimizer,
     rate=whole_cosine,
     batches=full_batches,
     update_memory=pseudo_features,

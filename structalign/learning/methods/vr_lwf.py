@@ -8,7 +8,7 @@ from torch import Tensor
 
 from structalign.learning import losses
 from structalign.learning.batches import cyclic_rows
-from structalign.learning.context import Batch, Task, Teacher
+from structalign.learning.context import Batch, TaskContext, Teacher
 from structalign.learning.distillation import TEMPERATURE
 from structalign.learning.fine_tuning import fine_tuned
 from structalign.learning.method import Term
@@ -18,7 +18,7 @@ from structalign.model.backbone import Tokens
 VOCABULARY, LENGTH = 512, 8  # random captions, and the tokens of each
 
 
-def vocabulary(task: Task) -> Tokens:
+def vocabulary(task: TaskContext) -> Tokens:
     """Captions of random tokens, the same in every task: what is replayed instead of texts."""
     own = task.captions.tokens
     start, end = int(own.ids[0, 0]), int(own.ids[0, own.eot[0]])
@@ -30,12 +30,12 @@ def vocabulary(task: Task) -> Tokens:
     return Tokens(torch.cat([start * edge, drawn, end * edge], dim=1), torch.full((VOCABULARY,), length + 1))
 
 
-def vocabulary_teacher(task: Task) -> Teacher:
+def vocabulary_teacher(task: TaskContext) -> Teacher:
     """The previous model's videos and its embeddings of the vocabulary."""
     return task.teach(max(1, task.number - 1), vocabulary(task))
 
 
-def vr_lwf(task: Task, batch: Batch) -> Tensor:
+def vr_lwf(task: TaskContext, batch: Batch) -> Tensor:
     """Each video's similarities to a part of the vocabulary, in turn, stay those of the previous model."""
     assert task.teacher is not None
     rows = cyclic_rows(VOCABULARY, len(batch.pairs.video), batch.step)

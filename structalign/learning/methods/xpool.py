@@ -5,4 +5,4 @@ Gorti et al., "X-Pool: Cross-Modal Language-Video Attention for Text-Video Retri
 
 from structalign.learning.fine_tuning import fine_tuned
 
-METHOD = fine_tuned(builds=("tower", "pooling"), trains=("tower", "pooling"), similarity="pooled")
+METHOD = fine_tuned(modules=("tower", "pooling"), trains=("tower", "pooling"), similarity="pooled")

@@ -1,8 +1,8 @@
-"""Frozen CLIP: nothing is built and nothing learns.
+"""Zero-shot CLIP: nothing is built and nothing learns.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, arXiv 2103.00020.
 """
 
 from structalign.learning.method import Method
 
-METHOD = Method(builds=(), trains=(), terms=())
+METHOD = Method(modules=(), trains=(), terms=())

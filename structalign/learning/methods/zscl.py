@@ -1,4 +1,4 @@
-"""ZSCL: distillation from frozen CLIP in feature space, an average of the weights in parameter space.
+"""ZSCL: distillation from zero-shot CLIP in feature space, an average of the weights in parameter space.
 
 Zheng et al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models", ICCV 2023,
 arXiv 2303.06628.
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from structalign.learning import losses
-from structalign.learning.context import Batch, Task
+from structalign.learning.context import Batch, TaskContext
 from structalign.learning.distillation import TEMPERATURE, pretrained_clip, teacher_embeddings
 from structalign.learning.fine_tuning import fine_tuned
 from structalign.learning.method import Term
@@ -16,8 +16,8 @@ from structalign.learning.method import Term
 POINTS = 10  # of a task whose weights are averaged: every 100th of 1000 iterations, as published
 
 
-def zscl(task: Task, batch: Batch) -> Tensor:
-    """As LwF from frozen CLIP, one side a time: new videos against its texts, new texts against its videos."""
+def zscl(task: TaskContext, batch: Batch) -> Tensor:
+    """As LwF from zero-shot CLIP, one side a time: new videos against its texts, new texts against its videos."""
     text, frames = teacher_embeddings(task, batch)
     taught = task.logits(text, frames)[0]
     videos, texts = task.logits(text, batch.frames)[0], task.logits(batch.text, frames)[0]
@@ -26,7 +26,7 @@ def zscl(task: Task, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def average_weights(task: Task, step: int, steps: int) -> None:
+def average_weights(task: TaskContext, step: int, steps: int) -> None:
     """The weight ensemble: the plain mean of the weights at the task's start and at `POINTS` steps of it."""
     if step % max(1, steps // POINTS):
         return
@@ -39,7 +39,7 @@ def average_weights(task: Task, step: int, steps: int) -> None:
 
 
 @torch.no_grad()
-def take_average(task: Task) -> None:
+def take_average(task: TaskContext) -> None:
     """The task ends with the averaged weights."""
     for name, p in task.model.named_parameters():
         if p.requires_grad:

@@ -19,7 +19,7 @@ from structalign.model.adapters import LoraMixture
 from structalign.model.backbone import Tokens
 from structalign.model.released_names import State, clip_of, from_released, released_name
 from structalign.model.video_text import ModelConfig, TextEmbeddings, VideoText
-from structalign.text import counted
+from structalign.text import plural
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def refuse_pixels(model: VideoText, pixels: Tensor) -> None:
         )
     if pixels.shape[1] != frames:
         raise UserError(
-            f"the pixels have {counted(pixels.shape[1], 'frame')} a video, but the model config has N = {frames}: "
+            f"the pixels have {plural(pixels.shape[1], 'frame')} a video, but the model config has N = {frames}: "
             "give as many, or set `frames` in the model config."
         )
     if list(pixels.shape[2:]) != [3, size, size]:
@@ -132,5 +132,5 @@ def refuse_tasks(model: VideoText, tasks: Iterable[int], source: str) -> None:
     known = len(model.task_prototypes)
     if wrong := [task for task in tasks if not 1 <= task <= known]:
         raise UserError(
-            f"{source} has {counted(known, 'task prototype')}, none of them of task {wrong[0]}: tasks count from 1."
+            f"{source} has {plural(known, 'task prototype')}, none of them of task {wrong[0]}: tasks count from 1."
         )

@@ -13,19 +13,19 @@ from torch.nn import functional as F
 
 from structalign.errors import UserError
 from structalign.learning.batches import Pairs
-from structalign.learning.context import Batch, Task, Teacher
+from structalign.learning.context import Batch, TaskContext, Teacher
 from structalign.learning.distillation import pretrained_clip
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method
 from structalign.learning.reference.settings import TaskSettings
 from structalign.learning.reference.towers import ReferenceModel, refuse_pixels, refuse_tasks
-from structalign.learning.trainer import TaskTrainer
+from structalign.learning.trainer import Trainer
 from structalign.model.backbone import Tokens
 from structalign.model.features import CENTRE, Captions
 from structalign.model.released_names import State, released_name, to_released
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.text import counted
+from structalign.text import plural
 
 CPU = torch.device("cpu")
 Pseudo = tuple[Tensor, Tensor, Tensor]  # text and video [n, D], category [n]
@@ -102,13 +102,13 @@ def train(model: ReferenceModel, training: Training) -> Trained:
     method = _with_teacher(load_method(training.settings.method), model, training)
     _refuse_training(built, model, method, training)
     trainer = _Trainer(built, method, training)
-    optimiser, first, results = trainer.start(), 0, []
-    for group in optimiser.param_groups:
+    optimizer, first, results = trainer.start(), 0, []
+    for group in optimizer.param_groups:
         group["initial_lr"] = training.rates.get(group["name"], group["initial_lr"])
     for k, step in enumerate(training.steps):
         own = torch.arange(first, first + len(step.video))
         first += len(step.video)
-        results.append(trainer.take(optimiser, k, training.updates, Pairs(own, step.video, own)))
+        results.append(trainer.take(optimizer, k, training.updates, Pairs(own, step.video, own)))
     names = {name: released_name(name, built.config.vision_frozen) for name, _ in built.named_parameters()}
     unclipped = {names[name]: gradient for name, gradient in trainer.unclipped.items()}
     return Trained(to_released(built, kept), results, unclipped, {names[n]: g for n, g in _gradients(built).items()})
@@ -131,7 +131,7 @@ class _Videos:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def states(self, video: int, view: str = CENTRE) -> Tensor:
+    def read(self, video: int, view: str = CENTRE) -> Tensor:
         return self.model.inputs(self.pixels[int(view.removeprefix("view"))])
 
     def captions(self) -> Captions:
@@ -143,7 +143,7 @@ class _Remembered(dict[str, Tensor]):
         raise UserError(f"the method needs `{name}` of past tasks: give it in `Training.remembered`.")
 
 
-class _Trainer(TaskTrainer):
+class _Trainer(Trainer):
     """The one loop, whose pseudo-features are given and whose losses and gradients are looked at."""
 
     batch: Batch
@@ -158,11 +158,11 @@ class _Trainer(TaskTrainer):
         videos = _Videos(model, training.steps)
         super().__init__(model, method, videos, memory, number, training.settings.settings, CPU)
 
-    def take(self, optimiser: torch.optim.Optimizer, k: int, updates: int, pairs: Pairs) -> StepResult:
+    def take(self, optimizer: torch.optim.Optimizer, k: int, updates: int, pairs: Pairs) -> StepResult:
         """Step `k` of `updates`."""
         self.model.routing.noise = self.steps[k].noise
         factor = self.method.rate(k, updates, self.settings.phase.warmup)
-        row = self.step(optimiser, factor, pairs, self.settings.seed, self.number, k)
+        row = self.step(optimizer, factor, pairs, self.settings.seed, self.number, k)
         unweighted = {name: loss.item() for name, loss in self.batch.unweighted.items()}
         weighted = {name: row[name] for name in unweighted}
         return StepResult(unweighted, weighted, row["loss"], row["grad_norm"], self.clipped_norm)
@@ -193,7 +193,7 @@ def _gradients(model: VideoText) -> dict[str, Tensor]:
 def _with_teacher(method: Method, model: ReferenceModel, training: Training) -> Method:
     """The method with the teacher that is given in place of its own."""
 
-    def teach(task: Task) -> Teacher:
+    def teach(task: TaskContext) -> Teacher:
         if training.teacher is None:
             return pretrained_clip(task)
         teacher, _ = replace(model, state=training.teacher).build()
@@ -203,7 +203,7 @@ def _with_teacher(method: Method, model: ReferenceModel, training: Training) -> 
 
         @torch.no_grad()
         def frames(pairs: Pairs) -> Tensor:
-            states = [videos.states(0, str(view)) for view in pairs.view.tolist()]
+            states = [videos.read(0, str(view)) for view in pairs.view.tolist()]
             return task.embed_frames(torch.stack(states), teacher)
 
         @torch.no_grad()
@@ -218,13 +218,13 @@ def _with_teacher(method: Method, model: ReferenceModel, training: Training) -> 
 
 def _refuse_training(built: VideoText, model: ReferenceModel, method: Method, training: Training) -> None:
     chosen, steps = training.settings, training.steps
-    if not method.trains or set(method.builds) != {"fusion", "lora"}:
+    if not method.trains or set(method.modules) != {"fusion", "lora"}:
         raise UserError(f"`{chosen.method}` has no parameters with released names: choose a method that has.")
     if chosen.model_config != model.model_config:
         raise UserError("the model and the settings have different model configs: build the model with the settings'.")
     refuse_tasks(built, [chosen.number], "the state dict")
     if not 1 <= len(steps) <= training.updates:
-        raise UserError(f"{counted(len(steps), 'step')} of {training.updates} updates: give from 1 to all of them.")
+        raise UserError(f"{plural(len(steps), 'step')} of {training.updates} updates: give from 1 to all of them.")
     if chosen.vertices.ndim != 2 or chosen.vertices.shape[1] != built.config.etf_dim:
         raise UserError(f"the vertices must be [C, {built.config.etf_dim}], not {list(chosen.vertices.shape)}.")
     for k, step in enumerate(steps):

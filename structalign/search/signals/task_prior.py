@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from structalign.model.video_text import TextEmbeddings
-from structalign.search.signal import Comparison, Left, Signal
+from structalign.search.signal import Comparison, Signal, Statistics
 from structalign.search.similarity import caption_vectors
 
 
@@ -68,24 +68,24 @@ class TaskPrior:
     bias: Tensor
     task: Tensor
 
-    def log(self, frozen: TextEmbeddings) -> Tensor:
-        """log p(task | caption) of captions by frozen CLIP, all categories being equally likely beforehand: [R, T]."""
-        vectors = caption_vectors(frozen).double()
+    def log(self, zero_shot: TextEmbeddings) -> Tensor:
+        """log p(task | caption) [R, T] of captions by zero-shot CLIP; beforehand all categories are equally likely."""
+        vectors = caption_vectors(zero_shot).double()
         categories = (vectors @ self.weight + self.bias).log_softmax(dim=1)
         tasks = range(1, int(self.task.max()) + 1)
         return torch.stack([categories[:, self.task == t].logsumexp(dim=1) for t in tasks], dim=1).float()
 
 
-def leave(captions: TextEmbeddings, category: Tensor, number: int) -> Left:
+def observe(captions: TextEmbeddings, category: Tensor, number: int) -> Statistics:
     """The moments of a task's training captions."""
     return vars(moments(caption_vectors(captions), category, number))
 
 
-def state(left: Sequence[Left]) -> TaskPrior | None:
+def state(observed: Sequence[Statistics]) -> TaskPrior | None:
     """The classifier of all tasks' categories, by their means and their one covariance; None before the first task."""
-    if not left:
+    if not observed:
         return None
-    parts = [Moments(**task) for task in left]
+    parts = [Moments(**task) for task in observed]
     mean, count = torch.cat([part.mean for part in parts]).double(), torch.cat([part.count for part in parts])
     scatter, fourth = sum_of([part.scatter for part in parts]), sum_of([part.fourth for part in parts])
     weight = torch.linalg.solve(ledoit_wolf(scatter, fourth, int(count.sum()), len(mean)), mean.T)
@@ -103,4 +103,4 @@ def score(comparison: Comparison, prior: TaskPrior) -> Tensor:
     return logs.expand(-1, len(comparison.videos))
 
 
-SIGNAL = Signal(score, leave, state, shared=True)
+SIGNAL = Signal(score, observe, state, shared=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from structalign.model.video_text import TextEmbeddings
-from structalign.search.signal import Comparison, Left
-from structalign.search.signals.task_prior import Moments, TaskPrior, leave, ledoit_wolf, moments, score, state
+from structalign.search.signal import Comparison, Statistics
+from structalign.search.signals.task_prior import Moments, TaskPrior, ledoit_wolf, moments, observe, score, state
 
 DIM = 6
 
@@ -120,7 +120,7 @@ def test_a_tasks_videos_share_its_column() -> None:
     assert torch.equal(found, prior.log(asked)[:, 1:2].expand(2, 3))
 
 
-def test_what_a_task_leaves_are_the_moments_of_its_captions_as_unit_vectors() -> None:
+def test_what_is_kept_of_a_task_are_the_moments_of_its_captions_as_unit_vectors() -> None:
     _, _, vectors, category = two_tasks()
-    left: Left = leave(spoken(3 * vectors), category, 1)
-    torch.testing.assert_close(left["mean"], moments(vectors, category, 1).mean)
+    observed: Statistics = observe(spoken(3 * vectors), category, 1)
+    torch.testing.assert_close(observed["mean"], moments(vectors, category, 1).mean)
