@@ -7,7 +7,6 @@ Letters: Q queries, R captions of a block, V videos, M stored vectors of a video
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import torch
@@ -106,11 +105,12 @@ def score_in_blocks(
     The numbers are those of all captions at once. A caption's vector is encoded as the task `own_task` [Q] that brought
     its video; it is 0 where that task has no gallery.
     """
-    parts = iter(track(range(0, len(own_task), step := queries_in_hand(len(galleries), at_once)), label))
+    step = queries_in_hand(len(galleries), at_once)
     for start in range(0, len(own_task), at_once):
         blocks, vectors = [], []
-        for first in islice(parts, -(-min(at_once, len(own_task) - start) // step)):
-            here = slice(first, min(first + step, start + at_once))
+        stop = min(start + at_once, len(own_task))
+        for first in track(range(start, stop, step), label if start == 0 else f"{label}, from query {start}"):
+            here = slice(first, min(first + step, stop))
             some = Tokens(tokens.ids[here], tokens.eot[here])  # as wide as all captions: equal shapes, equal bits
             own, columns = torch.zeros(len(some.eot), encoder.clip.embedding_dim), []
             for gallery, text, matrices in score_galleries(encoder, some, galleries, states):

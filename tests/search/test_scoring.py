@@ -10,7 +10,7 @@ from structalign.model.video_text import TextEmbeddings
 from structalign.search import scoring
 from structalign.search.encoder import Encoder
 from structalign.search.index import Gallery
-from structalign.search.scoring import score, score_queries, side_by_side
+from structalign.search.scoring import score, score_in_blocks, score_queries, side_by_side
 from structalign.search.signal import Comparison, observe, states
 from structalign.search.similarity_heads import HEADS
 
@@ -65,6 +65,20 @@ def test_captions_taken_some_at_a_time_have_the_scores_of_all_at_once(
         parts = score_queries(encoder, many, galleries, {}, "score")
     for name, matrix in whole.items():
         assert torch.equal(parts[name], matrix), name
+
+
+def test_blocks_that_are_no_multiple_of_what_is_encoded_at_a_time_hold_every_caption_once(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, galleries = tokens(*[[1 + q % 30] * (1 + q % 5) for q in range(600)]), [gallery(1), gallery(2)]
+    monkeypatch.setattr(scoring, "PAIRS", 2 * 3 * scoring.QUERIES)
+    with torch.inference_mode():
+        whole = score_queries(encoder, many, galleries, {}, "score")
+        blocks = score_in_blocks(encoder, many, ["t01"] * 600, galleries, {}, "score", 4 * scoring.QUERIES)
+        parts = [matrices for matrices, _ in blocks]
+    assert [len(part["best_frame"]) for part in parts] == [256, 256, 88]
+    for name, matrix in whole.items():
+        assert torch.equal(torch.cat([part[name] for part in parts]), matrix), name
 
 
 @pytest.mark.parametrize("name", ["words", "sentence"])
