@@ -10,7 +10,8 @@ from typing import Any
 
 from structalign.errors import UserError
 from structalign.params.reading import PARAMS
-from structalign.params.schema import refuse_unknown, written
+from structalign.params.schema import refuse_unknown
+from structalign.params.section import written
 from structalign.strict_yaml import load_yaml
 
 PRESETS = Path("presets")

@@ -13,7 +13,7 @@ from toy import SMALL, Project, write_captions, write_clip
 from stages import check, embed, evaluate, features, frames, prepare, report, train
 from structalign.data.frame_store import FrameSplit
 from structalign.data.tasks import split_categories, write_tasks
-from structalign.params.schema import leaves
+from structalign.params.section import leaves
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,8 @@ from structalign.params.method import MethodName
 from structalign.params.optim import Phase
 from structalign.params.reading import read
 from structalign.params.reference import Reference
-from structalign.params.schema import keys, leaves, refuse_too_many, validate
+from structalign.params.schema import keys, refuse_too_many, validate
+from structalign.params.section import leaves
 from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -169,13 +170,11 @@ def test_a_text_is_no_number_and_no_truth_value(key: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "section", "kind"),
     [
-        ("seed", "7", "seed", int),
         ("backbone.name", 3, "backbone.name", str),
         ("backbone.precision", "fp16", "backbone", Backbone),
         ("backbone.presicion", "fp32", "backbone", Backbone),
         ("backbone", 3, "backbone", Backbone),
         ("optim.first", None, "optim.first", Phase),
-        ("optim", 3, "optim.first", Phase),
         ("optim.first.warmup", 1, "optim.first", Phase),
         ("method.name", "structaling", "method", MethodName),
         ("method.task_prior", "own", "method", MethodName),
@@ -191,6 +190,14 @@ def test_a_stage_refuses_a_value_in_the_words_of_the_check(
         validate(load_yaml(file), str(file))
     with pytest.raises(UserError, match=re.escape(str(checked.value))):
         read(section, kind, file)
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", "7"), ("seed", 1.5)])
+def test_a_stage_refuses_a_single_value_by_its_key_and_value(key: str, value: Any, tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(dump_yaml(edited(key, value)), encoding="utf-8")
+    with pytest.raises(UserError, match=f"`{key}` = {value} must be a whole number"):
+        read(key, int, file)
 
 
 def test_a_stage_refuses_a_missing_section_in_the_words_of_the_check(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from codemap import ROOT
 from structalign.cli.preset import preset
 from structalign.data.tasks import read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
-from structalign.params.schema import leaves, validate
+from structalign.params.schema import validate
+from structalign.params.section import leaves
 from structalign.strict_yaml import load_yaml
 
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))

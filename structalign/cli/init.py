@@ -21,7 +21,7 @@ from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import TASKS, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.reading import PARAMS, read
-from structalign.params.schema import leaves, written
+from structalign.params.section import leaves, written
 from structalign.paths import DATA
 from structalign.store import whole_folder
 from structalign.strict_yaml import load_yaml, parse_yaml

@@ -17,7 +17,8 @@ from structalign.data.tasks import FORMER_COLUMNS, TASKS, read_tasks
 from structalign.errors import UserError
 from structalign.params import former
 from structalign.params.reading import PARAMS
-from structalign.params.schema import keys, leaves, validate, written
+from structalign.params.schema import keys, validate
+from structalign.params.section import leaves, written
 from structalign.presets import PRESETS, read_preset
 from structalign.store import whole
 from structalign.strict_yaml import load_yaml, parse_yaml

@@ -10,7 +10,8 @@ from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.data.tasks import TASKS, category_ids, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.reading import PARAMS
-from structalign.params.schema import leaves, overlay, refuse_too_many, validate, written
+from structalign.params.schema import overlay, refuse_too_many, validate
+from structalign.params.section import leaves, written
 from structalign.presets import read_layers
 
 app = typer.Typer(add_completion=False)

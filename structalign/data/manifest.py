@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-from structalign.params.reading import Section
+from structalign.params.section import Section
 from structalign.paths import MANIFEST
 from structalign.store import read_json
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from structalign.errors import UserError
-from structalign.params.reading import Section
+from structalign.params.section import Section
 from structalign.store import whole
 from structalign.strict_yaml import dump_yaml, load_yaml
 from structalign.text import plural

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from structalign.params.reading import Section
+from structalign.params.section import Section
 
 
 class DataParams(Section):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from structalign.params.reading import Section
+from structalign.params.section import Section
 
 
 class FramesParams(Section):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from structalign.params.reading import Section
+from structalign.params.section import Section
 
 LOSSES = Path("work/losses")  # <task>.json: what acts in a task
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from structalign.params.reading import Section
+from structalign.params.section import Section
 
 METHODS = {
     "structalign": "the paper's method: fusion, LoRA mixture, L_con, L_CRP, L_ETF and L_pseudo",

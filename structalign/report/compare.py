@@ -18,7 +18,7 @@ from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
 from structalign.params.former import GONE, as_of_now, name_now
 from structalign.params.losses import LOSSES, Losses, acting, sections
-from structalign.params.schema import leaves
+from structalign.params.section import leaves
 from structalign.paths import MANIFEST
 from structalign.store import json_text
 from structalign.strict_yaml import parse_yaml

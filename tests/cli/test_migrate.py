@@ -14,7 +14,8 @@ from structalign.cli.splicing import has, insert_after, remove, rename
 from structalign.data.tasks import has_former_columns, read_tasks
 from structalign.errors import UserError
 from structalign.params import former
-from structalign.params.schema import keys, leaves, validate
+from structalign.params.schema import keys, validate
+from structalign.params.section import leaves
 from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
 OLD = ROOT / "tests/report/fixtures/a1d4c6b"

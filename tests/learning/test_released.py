@@ -54,7 +54,8 @@ from structalign.learning.resume import LogRow
 from structalign.learning.trainer import Trainer
 from structalign.model.adapters import mixture_gates
 from structalign.model.features import Features
-from structalign.params.schema import leaves, overlay
+from structalign.params.schema import overlay
+from structalign.params.section import leaves
 from structalign.presets import read_layers
 from structalign.strict_yaml import load_yaml
 
