@@ -2,7 +2,7 @@
 
 A task's gallery is `work/gallery/<task>/<split>.safetensors` with `frames` [V, M, D] float32, what the method stores
 of a video after that task (its M = N frames n(f_n), or one vector), and `zero_shot` [V, N, D] of zero-shot CLIP, beside
-`<split>.json` with a row a video. `signals.safetensors` is the statistics that the ranking signals keep of the task.
+`<split>.json` with a row a video. `signals.safetensors` holds the statistics that the ranking signals keep of the task.
 `work/index/<task>.json` lists the galleries of all tasks up to it with their hashes.
 """
 
