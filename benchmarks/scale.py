@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.timing import Memory
 from structalign.evaluation.ranks import measure, rank
-from structalign.evaluation.score_files import BYTES_A_PAIR, queries_at_once
+from structalign.evaluation.score_files import bytes_a_pair, queries_at_once
 from structalign.formats import INDEX_FORMAT
 from structalign.model.video_text import TextEmbeddings
 from structalign.params.ranking import Ranking
@@ -58,7 +58,7 @@ def scale(
         "threads": torch.get_num_threads(),
         "queries_at_once": queries_at_once(queries, videos),
         "gallery_mib": 2 * videos * frames * dim * 4 // 2**20,
-        "matrices_mib": videos * queries * BYTES_A_PAIR // 2**20,
+        "matrices_mib": videos * queries * bytes_a_pair() // 2**20,
         "seconds": round(seconds, 1),
         "processor_seconds": round(busy, 1),
         "own_peak_mib": memory.own // 2**20,
@@ -67,7 +67,7 @@ def scale(
         "projected": {
             "queries": PROJECTED,
             "processor_hours": round(busy / queries * PROJECTED / 3600, 2),
-            "matrices_mib": videos * PROJECTED * BYTES_A_PAIR // 2**20,
+            "matrices_mib": videos * PROJECTED * bytes_a_pair() // 2**20,
             "fused_columns_mib": 2 * 8 * PROJECTED * min(PROJECTED, videos) // 2**20,
         },
     }

@@ -43,9 +43,10 @@ def refuse_unseen_code(target: str) -> None:
     """Exit with one sentence if the code of DVC's `target` (`train@t02`) is not what work/code says."""
     from structalign.code_digest import LOADED_BY_NAME, Code, stage_digest
     from structalign.errors import UserError
+    from structalign.paths import CODE
 
     stage = target.rpartition(":")[2].partition("@")[0]
-    seen, code = Path("work/code", stage), Code()
+    seen, code = CODE / stage, Code()
     if stage == "check" or code.file(f"stages.{stage}") is None:  # or a stage of someone's own that runs one of ours
         return
     params = {}

@@ -6,19 +6,17 @@ Torch-free, since it runs after every edit.
 """
 
 import sys
-from pathlib import Path
 
 from structalign.code_digest import Code, stage_digest
 from structalign.console import command
 from structalign.data.tasks import category_ids, has_former_columns, read_tasks
 from structalign.errors import UserError
-from structalign.params.losses import LOSSES, acting
+from structalign.params.losses import acting
 from structalign.params.reading import PARAMS
 from structalign.params.schema import refuse_too_many, validate
+from structalign.paths import CODE, LOSSES
 from structalign.store import whole_folder, write_json
 from structalign.strict_yaml import load_yaml
-
-CODE = Path("work/code")
 
 
 def main() -> None:

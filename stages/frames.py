@@ -35,11 +35,11 @@ def main(task: str) -> None:
     thumbs: list[tuple[str, list[bytes]]] = []
     with measured("frames", task) as costs, scratch("frames", task, sampling) as folder:
         for split in SPLITS:
-            mine = [video for video in videos if video.split == split]
-            items = _decoded(mine, f"frames {task} {split}", data, sampling, folder, quarantine, damaged, thumbs)
+            of_split = [video for video in videos if video.split == split]
+            items = _decoded(of_split, f"frames {task} {split}", data, sampling, folder, quarantine, damaged, thumbs)
             write_split(FRAMES / task / split, items)
             if split != "val":
-                refuse_lost(task, mine, quarantine)
+                refuse_lost(task, of_split, quarantine)
         write_thumbs(THUMBNAILS / task, thumbs)
         noted = {"damaged": damaged} if damaged else {}
         write_json(QUARANTINE / f"{task}.json", {"videos": quarantine, **noted})

@@ -1,4 +1,4 @@
-"""The reference row `joint`: `finetune`'s model and L_con on the pairs of all tasks at once, routed as task 1."""
+"""The reference `joint`: `finetune`'s model and L_con on the pairs of all tasks at once, routed as task 1."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def main() -> None:
     used = [list(tasks), settings, views]
     with (
         measured("joint", "all", JOINT / "costs.json") as cost,
-        scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as kept,
+        scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as progress,
     ):
         features = [*map(Features, folders)]
         frames = JoinedFeatures(features).read(0).shape[0]
@@ -59,7 +59,7 @@ def main() -> None:
             for part, folder in zip(features, decoded, strict=True)
         ]
         trainer = Trainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)
-        trainer.fit(lambda row: None, kept)
+        trainer.fit(lambda row: None, progress)
         cost["trained_parameters"] = trainer.trained_parameters
         cost["stored_bytes_per_video"] = 4 * model.config.frames * model.clip.embedding_dim
         config = CheckpointConfig(

@@ -31,10 +31,10 @@ def main() -> None:
     table = over_time(evaluations, {task: len(row.categories) for task, row in tasks.items()})
     shots = training_videos(list(tasks))
     for evaluation in evaluations:
-        for split, rows in evaluation["splits"].items():
-            for row in ("method", "zero_shot"):
-                found = head_and_tail(rows[row]["t2v_per_category"], shots)
-                table[split][row].setdefault("head_tail", {})[evaluation["task"]] = found
+        for split, systems in evaluation["splits"].items():
+            for system in ("method", "zero_shot"):
+                found = head_and_tail(systems[system]["t2v_per_category"], shots)
+                table[split][system].setdefault("head_tail", {})[evaluation["task"]] = found
     ids = category_ids(tasks)
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
     losses = read_losses({task: LOGS / f"{task}.jsonl" for task in tasks})

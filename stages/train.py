@@ -21,10 +21,9 @@ from structalign.model.sources import make_source
 from structalign.params.features import FeaturesParams
 from structalign.params.optim import Phase
 from structalign.params.reading import read
+from structalign.paths import BACKBONE, CHECKPOINTS, FEATURES, FRAMES, LOGS, MANIFEST
 from structalign.scratch import scratch
 from structalign.store import folder_bytes, read_json, whole, whole_folder
-
-BACKBONE = Path("work/backbone")
 
 
 def main(task: str) -> None:
@@ -35,17 +34,17 @@ def main(task: str) -> None:
 
 def lead(task: str) -> None:
     """Learn the task and write what comes of it."""
-    manifest, out = Path("work/manifest", task, "task.json"), Path("checkpoints", task)
+    manifest, out = MANIFEST / task / "task.json", CHECKPOINTS / task
     with measured("train", task) as cost:
         config, settings, views, previous = plan(task)
-        videos = [Path("work", kind, task, "train") for kind in ("features", "frames")]
+        videos = [kind / task / "train" for kind in (FEATURES, FRAMES)]
         with (
-            scratch("train", task, (config, settings, views), [BACKBONE, manifest, *videos, previous]) as kept,
-            whole(Path("work/logs", f"{task}.jsonl")) as log,
+            scratch("train", task, (config, settings, views), [BACKBONE, manifest, *videos, previous]) as progress,
+            whole(LOGS / f"{task}.jsonl") as log,
             whole_folder(out) as folder,
         ):
             if load_method(str(config.method)).trains:
-                trainer = learn(config, settings, views, previous, log, broadcast(kept))
+                trainer = learn(config, settings, views, previous, log, broadcast(progress))
                 config = save(config, trainer, previous, folder)
             else:
                 log.touch()
@@ -64,8 +63,8 @@ def follow(task: str) -> None:
 
 def plan(task: str) -> tuple[CheckpointConfig, Settings, FeaturesParams, Path]:
     """The task's config before it is trained, what acts in it, how its views are made, and the checkpoint before."""
-    row = read_json(Path("work/manifest", task, "task.json"))
-    name, previous = read("method.name", str), Path("checkpoints", row["prev"])
+    row = read_json(MANIFEST / task / "task.json")
+    name, previous = read("method.name", str), CHECKPOINTS / row["prev"]
     phase = read("optim.first", Phase) if row["number"] == 1 else read("optim.later", Phase)
     settings = read_settings(task, phase)
     before = read_config(previous)
@@ -86,18 +85,18 @@ def plan(task: str) -> tuple[CheckpointConfig, Settings, FeaturesParams, Path]:
 
 
 def learn(
-    config: CheckpointConfig, settings: Settings, views: FeaturesParams, previous: Path, log: Path, kept: Path
+    config: CheckpointConfig, settings: Settings, views: FeaturesParams, previous: Path, log: Path, progress: Path
 ) -> Trainer:
-    """Train the task, a row a step into `log`; progress is in `kept`."""
+    """Train the task, a row a step into `log`; what an interrupted run had done is in `progress`."""
     task, number = config.tasks[-1], len(config.tasks)
     clip, device = backbone(BACKBONE)
-    method, features = load_method(str(config.method)), Features(Path("work/features", task, "train"))
+    method, features = load_method(str(config.method)), Features(FEATURES / task / "train")
     model, memory = from_checkpoint(clip, previous, method, settings, number, frames=features.read(0).shape[0])
-    decoded = FrameSplit(Path("work/frames", task, "train"))
+    decoded = FrameSplit(FRAMES / task / "train")
     videos = make_source(model, features, decoded, pixel_statistics(BACKBONE), device, views.flip, views.seed)
     trainer = Trainer(model, method, videos, memory, number, settings, device)
     with log.open("w", encoding="utf-8") as stream:
-        trainer.fit(lambda row: print(json.dumps(row), file=stream, flush=True), kept)
+        trainer.fit(lambda row: print(json.dumps(row), file=stream, flush=True), progress)
     return trainer
 
 

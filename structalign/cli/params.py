@@ -9,10 +9,11 @@ import typer
 
 from structalign.data.tasks import Task, read_tasks
 from structalign.errors import UserError
-from structalign.params.losses import LOSSES, sections
+from structalign.params.losses import sections
 from structalign.params.reading import PARAMS
 from structalign.params.schema import keys, validate
 from structalign.params.section import leaves, written
+from structalign.paths import LOSSES
 from structalign.strict_yaml import load_yaml
 
 app = typer.Typer(add_completion=False)

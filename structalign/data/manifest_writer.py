@@ -69,16 +69,16 @@ def write_manifest(
 ) -> None:
     """Write a manifest: one folder a task, and report.json, with the files that are `absent`, and why."""
     ids = category_ids(tasks)
-    owner = {category: key for key, task in tasks.items() for category in task.categories}
+    task_of_category = {category: key for key, task in tasks.items() for category in task.categories}
     here = [row for row in rows if row.video in hashes]
     queries: list[Json] = []
     for number, (key, task) in enumerate(tasks.items(), start=1):
-        mine = [row for row in here if owner[row.category] == key]
-        clips = {row.id: row for row in reversed(mine)}  # each clip's first row
-        videos = [_video(row, hashes, ids) for row in mine if clips[row.id] is row]
+        of_task = [row for row in here if task_of_category[row.category] == key]
+        clips = {row.id: row for row in reversed(of_task)}  # each clip's first row
+        videos = [_video(row, hashes, ids) for row in of_task if clips[row.id] is row]
         captions = [
             {"video": row.id, "text": row.caption, "category": ids[row.category]}
-            for row in mine
+            for row in of_task
             if row.split == "train"
         ]
         queries += [
@@ -89,7 +89,7 @@ def write_manifest(
                 "split": row.split,
                 "task": key,
             }
-            for row in mine
+            for row in of_task
             if row.split != "train"
         ]
         about = {
@@ -109,8 +109,8 @@ def write_manifest(
     named: dict[str, dict[str, int]] = {key: dict.fromkeys(SPLITS, 0) for key in tasks}
     there: dict[str, dict[str, int]] = {key: dict.fromkeys(SPLITS, 0) for key in tasks}
     for row in first:
-        named[owner[row.category]][row.split] += 1
-        there[owner[row.category]][row.split] += row.video in hashes
+        named[task_of_category[row.category]][row.split] += 1
+        there[task_of_category[row.category]][row.split] += row.video in hashes
     report = {
         "named": named,
         "there": there,

@@ -28,15 +28,15 @@ def backward_forgetting(acc: Accuracy, categories: Mapping[str, int], after: str
 
 
 def over_time(evaluations: Sequence[Mapping[str, Any]], categories: Mapping[str, int]) -> dict[str, Any]:
-    """Turn the evaluations after t01, t02, … into matrices over time, per split and row.
+    """Turn the evaluations after t01, t02, … into matrices over time, per split and system.
 
-    Result `[split][row]`, rows `method` and `zero_shot`: `t2v` and `v2t` (metrics over all seen, per time),
+    Result `[split][system]`, systems `method` and `zero_shot`: `t2v` and `v2t` (metrics over all seen, per time),
     `t2v_per_task`, `v2t_per_task`, `acc_seen`, `acc_task` (`[t][i]`), `bwf_seen`, `bwf_task` (per time).
     """
     table: dict[str, Any] = {}
     for split in ("test", "val"):
-        for row in ("method", "zero_shot"):
-            times: dict[str, Any] = {e["task"]: e["splits"][split][row] for e in evaluations}
+        for system in ("method", "zero_shot"):
+            times: dict[str, Any] = {e["task"]: e["splits"][split][system] for e in evaluations}
             entry: dict[str, Any] = {
                 name: {after: measures[name] for after, measures in times.items()}
                 for name in ("t2v", "v2t", "t2v_per_task", "v2t_per_task", "acc_seen", "acc_task")
@@ -44,7 +44,7 @@ def over_time(evaluations: Sequence[Mapping[str, Any]], categories: Mapping[str,
             for gallery in ("seen", "task"):
                 acc = entry[f"acc_{gallery}"]
                 entry[f"bwf_{gallery}"] = {after: backward_forgetting(acc, categories, after) for after in times}
-            table.setdefault(split, {})[row] = entry
+            table.setdefault(split, {})[system] = entry
     return table
 
 
@@ -53,7 +53,7 @@ def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
 
     A split without queries has no metrics: null.
     """
-    test, frozen, val = table["test"]["method"], table["test"]["zero_shot"], table["val"]["method"]
+    test, zero_shot, val = table["test"]["method"], table["test"]["zero_shot"], table["val"]["method"]
     last = list(test["t2v"])[-1]
     recalls = [measures["R@1"] for measures in test["t2v"].values() if measures]
     numbers = {key: test["t2v"][last].get(key) for key in METRICS}
@@ -62,8 +62,8 @@ def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
         "v2t_R@1": test["v2t"][last].get("R@1"),
         "BWF_seen": test["bwf_seen"][last],
         "BWF_task": test["bwf_task"][last],
-        "zero_shot_R@1": frozen["t2v"][last].get("R@1"),
-        "zero_shot_BWF_seen": frozen["bwf_seen"][last],
+        "zero_shot_R@1": zero_shot["t2v"][last].get("R@1"),
+        "zero_shot_BWF_seen": zero_shot["bwf_seen"][last],
         "val_R@1": val["t2v"][last].get("R@1"),
         "val_BWF_seen": val["bwf_seen"][last] if val["t2v"][last] else None,
     }

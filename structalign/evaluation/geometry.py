@@ -1,4 +1,4 @@
-"""How the categories lie: neural collapse, angles, modality gap and drift. NumPy alone, pure functions.
+"""Geometry of the categories: neural collapse, angles, modality gap and drift. NumPy alone, pure functions.
 
 Letters: n samples, C categories, d ETF space, D embedding. Every mean over categories counts each once, whatever its
 number of samples. docs/protocol.md has the formulas and their sources.
@@ -117,14 +117,15 @@ def modality_gap(text: Floats, video: Floats) -> float:
 
 
 def text_drift(then: Floats, now: Floats) -> float:
-    """Mean angle, degrees, between the text prototypes of a task when it was learned and now."""
+    """Mean angle, degrees, between a task's text prototypes [C, D] when it was learned and now."""
     return float(angle(then, now).mean())
 
 
 def misalignment(then: Floats, now: Floats, video: Floats) -> float:
     """Degrees by which a task's text prototypes have turned away from its stored videos' since it was learned.
 
-    Stored videos stand still, so whatever of the text's drift shows up here is not cooperative; below zero is nearer.
+    All are prototypes [C, D]. Stored videos never move, so this is the part of the text's drift that videos do not
+    share. Below zero the text has come nearer.
     """
     return float((angle(now, video) - angle(then, video)).mean())
 

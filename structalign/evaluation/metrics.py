@@ -60,10 +60,12 @@ def recall(k: int) -> Callable[[Ints], float]:
 
 
 def median_rank(ranks: Ints) -> float:
+    """MedR of ranks [Q]."""
     return float(np.median(ranks))
 
 
 def mean_rank(ranks: Ints) -> float:
+    """MeanR of ranks [Q]."""
     return float(ranks.mean())
 
 

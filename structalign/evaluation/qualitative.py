@@ -22,7 +22,7 @@ def examples(
     a video. `found` is what `ranks.rank` found. Equal ranks keep the order of the queries, so that two runs show the
     same page.
     """
-    ranks, frozen_ranks = found["method_text"], found["zero_shot_text"]
+    ranks, zero_shot_ranks = found["method_text"], found["zero_shot_text"]
 
     def row(video: int, score: float, frame: int) -> dict[str, Any]:
         shown = {key: videos[video][key] for key in ("file", "task", "category")}
@@ -35,7 +35,7 @@ def examples(
             "video": queries[query]["video"],
             "task": queries[query]["task"],
             "rank": int(ranks[query]),
-            "zero_shot_rank": int(frozen_ranks[query]),
+            "zero_shot_rank": int(zero_shot_ranks[query]),
             "top": [row(*place) for place in top],
             "answer": row(int(ground_truth[query]), found["own_score"][query], found["own_frame"][query]),
         }
@@ -47,6 +47,6 @@ def examples(
             by_video.setdefault(int(ground_truth[query]), query)
         return list(by_video.values())[:count]
 
-    won = first(frozen_ranks, (ranks == 1) & (frozen_ranks > 1))
+    won = first(zero_shot_ranks, (ranks == 1) & (zero_shot_ranks > 1))
     lost = first(ranks, ranks > 1)
     return {"won": [show(q) for q in won], "lost": [show(q) for q in lost]}

@@ -145,16 +145,16 @@ def measure(
 
 def write_ranks(file: Path, ranks: dict[str, Array], ranking: Ranking) -> None:
     """Store what `rank` found with the `ranking` that it holds for."""
-    kept = {name: repr(value) for name, value in ranking}
-    save_file({name: np.ascontiguousarray(values) for name, values in ranks.items()}, file, kept)
+    settings = {name: repr(value) for name, value in ranking}
+    save_file({name: np.ascontiguousarray(values) for name, values in ranks.items()}, file, settings)
 
 
 def read_ranks(file: Path, ranking: Ranking) -> dict[str, Array]:
     """What `write_ranks` stored; `UserError` if it holds for another `ranking`."""
     with safe_open(file, framework="numpy") as stored:
-        kept = stored.metadata()
+        settings = stored.metadata()
         for name, value in ranking:
-            if (held := kept.get(name, "none")) != repr(value):
+            if (held := settings.get(name, "none")) != repr(value):
                 raise UserError(
                     f"{file} holds ranks for `ranking.{name}` = {held}, the scores were too large to keep: "
                     f"`dvc repro -f -s embed@{file.parent.name}` ranks them for {value}."

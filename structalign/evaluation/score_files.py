@@ -15,12 +15,17 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from structalign.errors import UserError
-from structalign.evaluation.ranks import rank, write_ranks
+from structalign.evaluation.ranks import SYSTEMS, rank, write_ranks
 from structalign.params.ranking import Ranking
 from structalign.search.scoring import QUERIES, Matrices
+from structalign.search.signal import signals
 
 SCORES_MIB = 1024
-BYTES_A_PAIR = 21  # five float32 scores and a frame's number
+
+
+def bytes_a_pair() -> int:
+    """What a query and a video take: a float32 score for each signal and system, and a frame's number."""
+    return 4 * sum(1 if signal.shared else len(SYSTEMS) for signal in signals().values()) + 1
 
 
 def queries_at_once(queries: int, videos: int) -> int:
@@ -28,7 +33,7 @@ def queries_at_once(queries: int, videos: int) -> int:
     limit = os.environ.get("STRUCTALIGN_SCORES_MIB") or str(SCORES_MIB)
     if not limit.isdecimal() or int(limit) < 1:
         raise UserError(f"STRUCTALIGN_SCORES_MIB={limit} is no number of MiB: set it to 1 or more, or unset it.")
-    fitting = int(limit) * 2**20 // (BYTES_A_PAIR * max(1, videos))
+    fitting = int(limit) * 2**20 // (bytes_a_pair() * max(1, videos))
     return queries if fitting >= queries else max(1, fitting // QUERIES) * QUERIES
 
 

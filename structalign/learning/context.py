@@ -59,6 +59,7 @@ class Batch:
 
     @property
     def step(self) -> int:
+        """The step's number in the task, from 0."""
         return int(self.key[-1])
 
 
@@ -66,8 +67,8 @@ Scale = Callable[["TaskContext"], float | Tensor]
 
 
 class TaskContext:
-    """Task `number` (from 1) of a chain. `state` is what a method's hooks carry from step to step: tensors that they
-    change in place."""
+    """Task `number` (from 1) of a chain. `state` is what a method's callbacks carry from step to step: tensors that
+    they change in place."""
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ def processes() -> Iterator[bool]:
 
 
 def several() -> bool:
+    """Whether more than one process learns the task."""
     return dist.is_initialized() and dist.get_world_size() > 1
 
 
@@ -102,8 +103,8 @@ def _pad_rows(x: Tensor, rows: int) -> Tensor:
 def sync_gradients(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> list[list[bool]]:
     """After backward: average the gradients of all processes; which of its experts any of them used, of each chooser.
 
-    The gather's backward pass adds what every process derives from the same loss: hence the mean, also for what is
-    computed alike in all, as the ETF head.
+    The gather's backward pass adds what every process derives from the same loss, so the mean is right, also for what
+    is computed alike in all, as the ETF head.
     """
     if several():
         gradients = [p.grad for p in parameters if p.grad is not None]

@@ -1,4 +1,4 @@
-"""The ETF prior: C unit vectors that are as far apart as C vectors can be (method, section 4)."""
+"""The simplex ETF: C unit vectors that are as far apart as C vectors can be (method, section 4)."""
 
 import torch
 from torch import Tensor
@@ -26,13 +26,13 @@ def simplex_etf(dim: int, categories: int, seed: int) -> Tensor:
     return vertices.T.contiguous().float()
 
 
-def gaussian_frame(dim: int, categories: int, seed: int) -> Tensor:
+def gaussian_vertices(dim: int, categories: int, seed: int) -> Tensor:
     """[C, d] float32, the released vertices: normalised columns of W (I - 11^T / C), W = randn(d, C) of `seed`.
 
     Near a simplex only for d much larger than C; any d will do.
     """
     if categories < 2:
-        raise UserError(f"a frame needs at least 2 categories, not {categories}: raise `etf.capacity`.")
+        raise UserError(f"Gaussian vertices need at least 2 categories, not {categories}: raise `etf.capacity`.")
     columns = torch.randn(dim, categories, generator=torch.Generator().manual_seed(seed))
     centred = columns - columns.mean(dim=1, keepdim=True)
     unit: Tensor = centred / centred.norm(dim=0)
@@ -41,7 +41,7 @@ def gaussian_frame(dim: int, categories: int, seed: int) -> Tensor:
 
 def vertices(kind: str, dim: int, categories: int, seed: int) -> Tensor:
     """[C, d] of `etf.vertices`: `exact` or `gaussian`."""
-    return simplex_etf(dim, categories, seed) if kind == "exact" else gaussian_frame(dim, categories, seed)
+    return simplex_etf(dim, categories, seed) if kind == "exact" else gaussian_vertices(dim, categories, seed)
 
 
 def _sum_zero_basis(categories: int) -> Tensor:

@@ -89,17 +89,17 @@ def _prototypes(samples: Tensor, category: Tensor, new: range) -> dict[str, Tens
     return {"mean": torch.stack(mean), "radius": torch.stack(radius), "count": count}
 
 
-PRIOR_FREEDOM = 4  # degrees of freedom of the pooled radius: as much weight as a category of five samples
+POOLED_FREEDOM = 4  # degrees of freedom of the pooled radius: as much weight as a category of five samples
 
 
 def shrunk(radius: Tensor, count: Tensor) -> Tensor:
     """Radii [C] shrunk to the pooled one, the more the fewer samples [C] they come from (Smyth, 2004).
 
-    r'^2 = (m r_pool^2 + (n - 1) r^2) / (m + n - 1), r_pool^2 = sum (n - 1) r^2 / sum (n - 1), m = `PRIOR_FREEDOM`.
+    r'^2 = (m r_pool^2 + (n - 1) r^2) / (m + n - 1), r_pool^2 = sum (n - 1) r^2 / sum (n - 1), m = `POOLED_FREEDOM`.
     """
     freedom, square = (count - 1).double(), radius.double() ** 2
     pooled = (freedom * square).sum() / freedom.sum().clamp(min=1)
-    return ((PRIOR_FREEDOM * pooled + freedom * square) / (PRIOR_FREEDOM + freedom)).sqrt().float()
+    return ((POOLED_FREEDOM * pooled + freedom * square) / (POOLED_FREEDOM + freedom)).sqrt().float()
 
 
 def draw_pseudo(

@@ -37,6 +37,7 @@ class Term:
     weight: Callable[[TaskContext, Batch, Tensor], float | Tensor] | None = None
 
     def acts(self, task: TaskContext) -> bool:
+        """Whether the term is part of the task's loss."""
         return task.number >= self.since and (self.section is None or task.settings.acts(self.section))
 
     def weigh(self, task: TaskContext, batch: Batch, loss: Tensor) -> Tensor:

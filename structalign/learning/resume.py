@@ -30,7 +30,7 @@ class Progress:
 
     def __init__(self, folder: Path | None, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor]):
         self._file = folder and folder / "progress.safetensors"
-        self._optimiser = optimizer
+        self._optimizer = optimizer
         self._carried = carried
         self._trained = [p for group in optimizer.param_groups for p in group["params"]]
         self._every = float(os.environ.get("STRUCTALIGN_SAVE_SECONDS", SECONDS))
@@ -52,8 +52,8 @@ class Progress:
                 self._trained[int(number)].copy_(tensor)
             else:
                 state.setdefault(int(number), {})[key] = tensor.clone()
-        groups = self._optimiser.state_dict()["param_groups"]
-        self._optimiser.load_state_dict({"state": state, "param_groups": groups})
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
         return rows
 
     def save(self, rows: list[LogRow]) -> None:
@@ -61,7 +61,7 @@ class Progress:
         if self._file is None or time.monotonic() - self._saved < self._every:
             return
         tensors = {f"{number}.weight": p.detach() for number, p in enumerate(self._trained)}
-        for number, state in self._optimiser.state_dict()["state"].items():
+        for number, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"{number}.{key}": value for key, value in state.items()}
         tensors |= {f"carried.{name}": tensor for name, tensor in self._carried.items()}
         with whole(self._file) as part:

@@ -5,9 +5,10 @@ from typing import TypeVar
 
 from structalign.params.adapters import Adapters
 from structalign.params.backbone import Backbone
-from structalign.params.losses import LOSSES, LossSection, WeightedLoss, acting_sections
+from structalign.params.losses import LossSection, WeightedLoss, acting_sections
 from structalign.params.optim import Phase, Shared
 from structalign.params.reading import read
+from structalign.paths import LOSSES
 from structalign.store import read_json
 
 L = TypeVar("L", bound=LossSection)

@@ -72,11 +72,11 @@ class Trainer(TaskContext):
         plan = [(epoch, pairs) for epoch in epochs for pairs in self.method.batches(self.epoch(epoch), shared.batch)]
         if not plan:
             raise UserError(f"task {self.number} has fewer than two training pairs: add videos and captions for it.")
-        adamw = self.start()
+        optimizer = self.start()
         if self.device.type == "cuda" and env_flag("STRUCTALIGN_GRAPHS") and not several():
             self.record(plan[0][1])  # before another thread reads ahead: nothing else may use the GPU meanwhile
         self.method.after_step(self, 0, len(plan))
-        progress = Progress(scratch, adamw, self.state | self.model.counters())
+        progress = Progress(scratch, optimizer, self.state | self.model.counters())
         rows = progress.resume()
         for row in rows:
             log(row)
@@ -87,7 +87,7 @@ class Trainer(TaskContext):
             key = (settings.seed, self.number, step)
             torch.manual_seed(seed_of("step", *key, *([process_number()] if process_number() else [])))
             factor = self.method.rate(step, len(plan), phase.warmup)
-            values = self.step(adamw, factor, pairs, *key)
+            values = self.step(optimizer, factor, pairs, *key)
             self.method.after_step(self, step + 1, len(plan))
             rows.append({"step": step, "epoch": epoch, **values, "lr": factor * phase.lr})
             log(rows[-1])

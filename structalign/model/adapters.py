@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from structalign.errors import UserError
-from structalign.model.backbone import attend, class_token
+from structalign.model.backbone import class_token, multi_head_attention
 from structalign.seeds import seed_of
 
 
@@ -76,7 +76,7 @@ class FrameFusionAttention(nn.Module):
         if not self.enabled:
             return own
         queries = self._neighbour(self.q_proj(asking))
-        mixed = attend(queries, self.k_proj(hidden), self.v_proj(hidden), self.heads)
+        mixed = multi_head_attention(queries, self.k_proj(hidden), self.v_proj(hidden), self.heads)
         fused: Tensor = own + self.alpha * (self.out_proj(mixed) - own)
         return fused
 

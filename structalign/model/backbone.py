@@ -61,7 +61,7 @@ class Tokens:
         return torch.where(eot > 1, words, position == eot)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+def multi_head_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """softmax(q k^T / sqrt(W / heads)) v in each head. query: [M, T', W]; key, value: [M, T, W]. Returns [M, T', W].
 
     Fused on a GPU, where that wins; on a CPU its backward pass in bfloat16 takes three times as long as the products.
@@ -75,7 +75,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
 
 
 def class_token(attention: Any, hidden: Tensor) -> Tensor:
-    """[M, T, W] -> [M, 1, W], what a tower's attention gives of the first token: all are its keys, it alone asks.
+    """[M, T, W] -> [M, 1, W], a tower's attention at the first token: the only query, with all tokens as keys.
 
     An adapter around the attention answers for itself.
     """
@@ -84,7 +84,7 @@ def class_token(attention: Any, hidden: Tensor) -> Tensor:
     # contiguous: how torch multiplies a strided tensor depends on whether the weights learn
     first = hidden[:, :1].contiguous()
     query, key, value = attention.q_proj(first), attention.k_proj(hidden), attention.v_proj(hidden)
-    return cast(Tensor, attention.out_proj(attend(query, key, value, attention.num_heads)))
+    return cast(Tensor, attention.out_proj(multi_head_attention(query, key, value, attention.num_heads)))
 
 
 class Clip(nn.Module):
@@ -157,7 +157,7 @@ class Clip(nn.Module):
     def vision_suffix(self, states: Tensor, depth: int) -> Tensor:
         """[M, T, W] states after `depth` layers -> [M, D] raw image embeddings.
 
-        Only the class token leaves the tower, so that in the last layer it alone is computed.
+        Only the class token leaves the tower, so the last layer computes no other.
         """
         last = len(self.vision_layers) - 1
         for layer in self.vision_layers[depth:last]:

@@ -1,6 +1,6 @@
 """A checkpoint folder: config.json, adapters.safetensors, memory.safetensors and a model card.
 
-It names its backbone; `checkpoints/t00`, before any task, is the zero-shot CLIP with no adapters.
+It names its backbone; `checkpoints/t00`, before any task, is CLIP without adapters.
 """
 
 from collections.abc import Mapping
@@ -122,7 +122,7 @@ def load_memory(folder: Path) -> dict[str, Tensor]:
 
 
 def model_card(config: CheckpointConfig) -> str:
-    """A short description of a checkpoint for whoever finds it."""
+    """A short description of a checkpoint, for its README.md."""
     categories = "\n".join(f"- {name}" for name in config.categories)
     return (
         f"# structalign checkpoint after {config.tasks[-1] if config.tasks else 'no task'}\n\n"

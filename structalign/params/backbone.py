@@ -1,4 +1,4 @@
-"""`backbone`: the zero-shot CLIP."""
+"""`backbone`: the pretrained CLIP that a model is built around."""
 
 from typing import Literal
 

@@ -5,14 +5,11 @@ for task 2 never re-runs the first. To add a loss section: its class, and a fiel
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
 from structalign.params.section import Section
-
-LOSSES = Path("work/losses")  # <task>.json: what acts in a task
 
 
 class LossSection(Section):
@@ -52,7 +49,7 @@ class Contrastive(LossSection):
 
 
 class Etf(WeightedLoss):
-    """`etf`: the simplex-ETF prior and its alignment loss."""
+    """`etf`: the simplex ETF and its alignment loss."""
 
     weight: float = Field(
         ge=0,

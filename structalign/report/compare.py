@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
 from structalign.params.former import GONE, as_of_now, name_now
-from structalign.params.losses import LOSSES, Losses, acting, sections
+from structalign.params.losses import Losses, acting, sections
 from structalign.params.section import leaves
-from structalign.paths import MANIFEST
+from structalign.paths import LOSSES, MANIFEST
 from structalign.store import json_text
 from structalign.strict_yaml import parse_yaml
 
@@ -113,7 +113,7 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
     """Group by the tasks, the data and every parameter but the seed, in order of appearance; also notes.
 
     A run that repeats another (same parameters, seed and numbers: the workspace after `dvc exp run`, say) counts
-    once. One with the same parameters and seed but other numbers can't be told apart, and is left out, aloud.
+    once. One with the same parameters and seed but other numbers can't be told apart: it is left out with a note.
     A group is called by its method and those parameters in which it is not as most groups of that method.
     """
     found: dict[str, dict[int, Run]] = {}

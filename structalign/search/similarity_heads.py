@@ -1,6 +1,6 @@
 """How a caption and a video are compared: what a video is stored as, and which similarities rank it.
 
-Each row works on raw frames, where training compares a batch, and on what it stored of them.
+Each head works on raw frames, where training compares a batch, and on what it stored of them.
 Letters: Q queries, V videos, N frames, M stored vectors of a video, D embedding.
 """
 

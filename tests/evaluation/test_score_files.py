@@ -11,7 +11,7 @@ from tiny import CPU, FRAMES, noise, shaken, tiny_model, tokens
 
 from stages import evaluate
 from structalign.errors import UserError
-from structalign.evaluation.score_files import keep_scores, queries_at_once
+from structalign.evaluation.score_files import bytes_a_pair, keep_scores, queries_at_once
 from structalign.params.ranking import Ranking
 from structalign.search.encoder import Encoder
 from structalign.search.index import Gallery
@@ -104,6 +104,12 @@ def test_matrices_that_are_kept_have_a_row_a_query(evaluated: Evaluated, tmp_pat
         ("method.words", "method.sentence", "task_prior", "zero_shot.words", "zero_shot.sentence", "best_frame"),
         (ASKED, len(VIDEO_TASKS)),
     )
+
+
+def test_the_limit_counts_the_bytes_of_every_matrix(evaluated: Evaluated, tmp_path: Path) -> None:
+    evaluated(ASKED)
+    scores = load_file(tmp_path / str(ASKED) / "work/scores/t02/test.safetensors")
+    assert sum(x.element_size() for x in scores.values()) == bytes_a_pair()
 
 
 def test_what_fits_is_scored_at_once() -> None:

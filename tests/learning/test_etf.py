@@ -1,12 +1,12 @@
+import oracle
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import gaussian_vertices
 from torch import Tensor
 
 from structalign.errors import UserError
-from structalign.learning.etf import etf_head_init, gaussian_frame, random_head_init, simplex_etf
+from structalign.learning.etf import etf_head_init, gaussian_vertices, random_head_init, simplex_etf
 
 sizes = st.integers(2, 40).flatmap(lambda c: st.tuples(st.just(c), st.integers(c - 1, 60)))
 
@@ -74,13 +74,13 @@ def test_a_head_between_unlike_spaces_starts_orthonormal(dim: int, embedding: in
 
 @pytest.mark.parametrize(("dim", "categories"), [(8, 3), (5, 12), (512, 20)])
 def test_gaussian_vertices_equal_their_formula(dim: int, categories: int) -> None:
-    expected = gaussian_vertices(dim, categories).float()
-    torch.testing.assert_close(gaussian_frame(dim, categories, 0), expected, rtol=2e-5, atol=2e-6)
+    expected = oracle.gaussian_vertices(dim, categories).float()
+    torch.testing.assert_close(gaussian_vertices(dim, categories, 0), expected, rtol=2e-5, atol=2e-6)
 
 
 def test_gaussian_vertices_miss_the_simplex_as_measured() -> None:
     """d = 512, C = 20: -0.140..+0.053, where a simplex has -0.0526 everywhere."""
-    vertices = gaussian_frame(512, 20, 0)
+    vertices = gaussian_vertices(512, 20, 0)
     cosine = (vertices @ vertices.T)[~torch.eye(20, dtype=torch.bool)]
     assert (float(cosine.min()), float(cosine.max())) == pytest.approx((-0.140, 0.053), abs=5e-4)
 

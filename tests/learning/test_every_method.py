@@ -62,7 +62,7 @@ def test_a_task_moves_the_similarities(tmp_path: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", [name for name in LEARN if name != "xpool"])
-def test_an_untrained_model_ranks_as_frozen_clip(tmp_path: Path, method: str) -> None:
+def test_an_untrained_model_ranks_as_zero_shot_clip(tmp_path: Path, method: str) -> None:
     """X-Pool's pooling weighs frames from the start."""
     trainer = begin_task(tmp_path, method, 1)
     before = similarities(trainer.model, trainer)["sentence"]

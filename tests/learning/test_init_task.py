@@ -8,7 +8,7 @@ import torch
 from tiny import DIM, ETF_DIM, FRAMES, settings, tiny_clip, tiny_model, turned
 
 from structalign.errors import UserError
-from structalign.learning.etf import gaussian_frame, simplex_etf
+from structalign.learning.etf import gaussian_vertices, simplex_etf
 from structalign.learning.init_task import from_checkpoint, from_scratch
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
@@ -38,9 +38,9 @@ def trained_heads(model: VideoText) -> list[str]:
     return [name for name, p in model.head.named_parameters() if p.requires_grad]
 
 
-def test_the_vertices_are_a_simplex_or_a_gaussian_frame() -> None:
+def test_the_vertices_are_a_simplex_or_gaussian() -> None:
     assert torch.equal(with_etf(vertices="exact")[1].vertices, simplex_etf(ETF_DIM, 6, 0))
-    assert torch.equal(with_etf(vertices="gaussian")[1].vertices, gaussian_frame(ETF_DIM, 6, 0))
+    assert torch.equal(with_etf(vertices="gaussian")[1].vertices, gaussian_vertices(ETF_DIM, 6, 0))
 
 
 def test_a_shared_head_is_one_trained_map() -> None:

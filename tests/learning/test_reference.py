@@ -33,7 +33,7 @@ from tiny import BOS, DIM, EOT, ETF_DIM, FRAMES, IMAGE, noise, shaken, tiny_clip
 from torch import Tensor
 
 from structalign.errors import UserError
-from structalign.learning.etf import gaussian_frame
+from structalign.learning.etf import gaussian_vertices
 from structalign.learning.reference.settings import TaskSettings, settings_from
 from structalign.learning.reference.towers import ReferenceModel, frame_embeddings, route, text_embeddings
 from structalign.learning.reference.training import Trained, Training, train
@@ -42,7 +42,7 @@ from structalign.model.video_text import VideoText
 from structalign.params.losses import Contrastive, Crp, Etf, Pseudo
 
 MODEL = ReferenceModel(state_of(), CONFIG, LIKE)
-VERTICES = gaussian_frame(ETF_DIM, CATEGORIES, 0)
+VERTICES = gaussian_vertices(ETF_DIM, CATEGORIES, 0)
 
 
 def training(task: int = 2, count: int = 1, method: str = "structalign_released", **other: Any) -> Training:
@@ -255,7 +255,7 @@ def test_presets_give_the_settings_of_a_task(monkeypatch: pytest.MonkeyPatch) ->
     config = found.model_config
     assert (config.frames, config.vision_frozen, config.rank, config.experts) == (12, 2, 64, 10)
     assert (config.head, config.words) == ("frozen_random", "with_padding")
-    assert torch.equal(found.vertices, gaussian_frame(512, 20, 0))
+    assert torch.equal(found.vertices, gaussian_vertices(512, 20, 0))
 
 
 def test_the_first_task_has_its_own_rates_and_no_later_loss(monkeypatch: pytest.MonkeyPatch) -> None:

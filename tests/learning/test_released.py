@@ -43,7 +43,7 @@ from torch import Tensor
 
 from structalign.errors import UserError
 from structalign.learning.batches import Pairs
-from structalign.learning.etf import gaussian_frame
+from structalign.learning.etf import gaussian_vertices
 from structalign.learning.loading import load_method
 from structalign.learning.memory import empty_memory
 from structalign.learning.methods import structalign_released as released
@@ -90,7 +90,7 @@ CHOICES = {
 @cache
 def ours(task: int, count: int, kind: torch.dtype = torch.float32) -> Trained:
     state = {name: x if name.endswith("position_ids") else x.to(kind) for name, x in state_of().items()}
-    vertices, steps = gaussian_frame(ETF_DIM, CATEGORIES, 0), steps_of(task, count)
+    vertices, steps = gaussian_vertices(ETF_DIM, CATEGORIES, 0), steps_of(task, count)
     if kind == torch.float64:
         vertices, steps = oracle.gaussian_vertices(ETF_DIM, CATEGORIES), [doubled(step) for step in steps]
     chosen = TaskSettings("structalign_released", task, act(task), LIKE, vertices)
@@ -236,7 +236,7 @@ def test_less_than_a_batch_is_refused_with_the_way_out() -> None:
 
 def test_prototypes_equal_loops_and_one_sample_gives_nan() -> None:
     text, video, category = noise(6, DIM), noise(6, DIM, seed=1), torch.tensor([0, 1, 0, 0, 1, 2])
-    memory = released.released_memory(empty_memory(gaussian_frame(ETF_DIM, 6, 0), DIM), text, video, category, 3)
+    memory = released.released_memory(empty_memory(gaussian_vertices(ETF_DIM, 6, 0), DIM), text, video, category, 3)
     for c in range(3):
         mean, radius = oracle.prototype(list(text[category == c].double()))
         close(memory.text_mean[c], mean, 2e-5)
@@ -277,7 +277,7 @@ def first_task(folder: Path, epochs: int = 2) -> Trainer:
     settled = act(1)
     settled = replace(settled, phase=settled.phase.model_copy(update={"epochs": epochs}))
     features = write_features(folder / "t01") if not (folder / "t01").exists() else Features(folder / "t01")
-    memory = empty_memory(gaussian_frame(ETF_DIM, CATEGORIES, 0), DIM)
+    memory = empty_memory(gaussian_vertices(ETF_DIM, CATEGORIES, 0), DIM)
     return Trainer(released_model(), load_method("structalign_released"), features, memory, 1, settled, CPU)
 
 

@@ -24,7 +24,6 @@ Letters: B pairs of a batch, D embedding, d ETF space, Q queries, V videos.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -55,6 +54,7 @@ from structalign.model.text_encoding import encode_captions
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.params.losses import Crp, Etf, Pseudo
 from structalign.params.optim import Phase, Shared
+from structalign.paths import BACKBONE, CHECKPOINTS, FEATURES, MANIFEST, REPORTS, SCORES
 from structalign.search.similarity import sentence_video, word_frame
 from structalign.store import read_json, write_json
 from structalign.text import plural
@@ -228,19 +228,19 @@ def released_memory(memory: Memory, text: Tensor, video: Tensor, category: Tenso
 # --- evaluation ---
 
 
-def released_accuracy(words: Tensor, sentence: Tensor, beta: float, owner: Tensor, own: slice) -> float:
+def released_accuracy(words: Tensor, sentence: Tensor, beta: float, ground_truth: Tensor, own: slice) -> float:
     """R@1 (percent) of one task's queries as the released BWF counts it.
 
     words, sentence: [Q, V] over all seen videos, columns `own` being the task's, encoded again by the model of now;
-    scores are standardised over all columns and only then cut to `own`. owner: [Q] columns.
+    scores are standardised over all columns and only then cut to `own`. ground_truth: [Q] columns.
     """
     first, second = (
         (x - x.mean(dim=1, keepdim=True)) / x.std(dim=1, correction=0, keepdim=True).clamp(min=1e-6)
         for x in (words.double(), sentence.double())
     )
     fused = beta * first + (1 - beta) * second
-    mine = fused.gather(1, owner[:, None])
-    return 100.0 * float(((fused[:, own] >= mine).sum(dim=1) == 1).double().mean())
+    scored = fused.gather(1, ground_truth[:, None])
+    return 100.0 * float(((fused[:, own] >= scored).sum(dim=1) == 1).double().mean())
 
 
 def released_forgetting(acc: dict[str, dict[str, float]], categories: dict[str, int], now: str) -> float:
@@ -253,27 +253,27 @@ def released_forgetting(acc: dict[str, dict[str, float]], categories: dict[str, 
 @torch.inference_mode()
 def main(last: str, beta: float = 0.5) -> None:
     """Write reports/released.json: Acc(i, t) and BWF on the test split up to task LAST, videos encoded again."""
-    device, backbone = prepare_device(), Path("work/backbone")
-    tokeniser, tasks = Tokeniser(backbone), read_config(Path("checkpoints", last)).tasks
+    device = prepare_device()
+    tokeniser, tasks = Tokeniser(BACKBONE), read_config(CHECKPOINTS / last).tasks
     acc: dict[str, dict[str, float]] = {}
     for now in tasks:
-        folder = Path("checkpoints", now)
-        model = build_model(load_clip(backbone, device), read_config(folder), folder)
+        folder = CHECKPOINTS / now
+        model = build_model(load_clip(BACKBONE, device), read_config(folder), folder)
         if model is None:
             raise UserError(f"{folder} holds no adapters: the released BWF encodes again with a trained model.")
         model.to(device)
-        rows = read_json(Path("work/scores", now, "test.json"))
-        kept = Path("work/scores", now, "test.safetensors")
-        if not kept.exists():
-            raise UserError(f"{kept} does not exist: raise STRUCTALIGN_SCORES_MIB and run `dvc repro -f embed@{now}`.")
-        scores = load_file(kept)
+        rows = read_json(SCORES / now / "test.json")
+        file = SCORES / now / "test.safetensors"
+        if not file.exists():
+            raise UserError(f"{file} does not exist: raise STRUCTALIGN_SCORES_MIB and run `dvc repro -f embed@{now}`.")
+        scores = load_file(file)
         column = {video["id"]: place for place, video in enumerate(rows["videos"])}
         acc[now] = {}
         for number, task in enumerate(tasks[: tasks.index(now) + 1], start=1):
             places = [place for place, video in enumerate(rows["videos"]) if video["task"] == task]
             own = slice(places[0], places[-1] + 1)
             asked = [row for row, query in enumerate(rows["queries"]) if query["task"] == task]
-            features = Features(Path("work/features", task, "test"))
+            features = Features(FEATURES / task / "test")
             frames = torch.cat([
                 model.encode_frames(features.read(i).to(device)[None]).cpu() for i in range(len(features))
             ])  # fmt: skip
@@ -281,12 +281,10 @@ def main(last: str, beta: float = 0.5) -> None:
             words, sentence = scores["method.words"][asked], scores["method.sentence"][asked]
             words[:, own] = word_frame(text.words, text.mask, frames)
             sentence[:, own] = sentence_video(text.sentence, frames)
-            owner = torch.tensor([column[rows["queries"][row]["video"]] for row in asked])
-            acc[now][task] = released_accuracy(words, sentence, beta, owner, own)
-    sizes = {task: len(read_json(Path("work/manifest", task, "task.json"))["categories"]) for task in tasks}
-    write_json(
-        Path("reports/released.json"), {"BWF": {t: released_forgetting(acc, sizes, t) for t in tasks}, "acc": acc}
-    )
+            ground_truth = torch.tensor([column[rows["queries"][row]["video"]] for row in asked])
+            acc[now][task] = released_accuracy(words, sentence, beta, ground_truth, own)
+    sizes = {task: len(read_json(MANIFEST / task / "task.json")["categories"]) for task in tasks}
+    write_json(REPORTS / "released.json", {"BWF": {t: released_forgetting(acc, sizes, t) for t in tasks}, "acc": acc})
 
 
 METHOD = Method(

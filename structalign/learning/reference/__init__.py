@@ -1,4 +1,4 @@
-"""The reference API: the method in pieces, for whoever compares another implementation with this one.
+"""The reference API: the method in parts, to compare another implementation with this one.
 
     from structalign.learning.reference.settings import settings_from
     from structalign.learning.reference.towers import ReferenceModel, frame_embeddings

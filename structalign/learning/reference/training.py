@@ -28,7 +28,7 @@ from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.text import plural
 
 CPU = torch.device("cpu")
-Pseudo = tuple[Tensor, Tensor, Tensor]  # text and video [n, D], category [n]
+PseudoPairs = tuple[Tensor, Tensor, Tensor]  # text and video [n, D], category [n]
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Step:
     tokens: Tokens
     video: Tensor
     category: Tensor
-    etf_pseudo: Pseudo | None = None
-    pseudo: Pseudo | None = None
+    etf_pseudo: PseudoPairs | None = None
+    pseudo: PseudoPairs | None = None
     noise: Callable[[Tensor], Tensor] = torch.randn_like
 
 
@@ -177,7 +177,7 @@ class _Trainer(Trainer):
         self.clipped_norm = torch.nn.utils.get_total_norm([p.grad for p in learning if p.grad is not None]).item()
         return norm
 
-    def draw(self, count: int, purpose: str, *key: str | int) -> Pseudo:
+    def draw(self, count: int, purpose: str, *key: str | int) -> PseudoPairs:
         step = self.steps[int(key[-1])]
         given = step.etf_pseudo if purpose == "etf" else step.pseudo
         if given is None:

@@ -93,7 +93,7 @@ def state(observed: Sequence[Statistics]) -> TaskPrior | None:
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
-    """In the order of tasks."""
+    """The sum of tensors of one shape, in the order of tasks, so that its bits are always the same."""
     return torch.stack(list(parts)).sum(dim=0)
 
 
