@@ -14,6 +14,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 
 def dvc_above() -> int:
@@ -49,14 +50,8 @@ def refuse_unseen_code(target: str) -> None:
     seen, code = CODE / stage, Code()
     if stage == "check" or code.file(f"stages.{stage}") is None:  # or a stage of someone's own that runs one of ours
         return
-    params = {}
-    if stage in LOADED_BY_NAME:
-        from structalign.params.reading import PARAMS
-        from structalign.strict_yaml import load_yaml
-
-        params = load_yaml(PARAMS)
     try:
-        now = stage_digest(code, stage, params)
+        now = stage_digest(code, stage, params_naming_code() if stage in LOADED_BY_NAME else {})
     except UserError as error:
         sys.exit(f"error: {error}")
     if not seen.is_file() or seen.read_text(encoding="utf-8").strip() != now:
@@ -64,6 +59,17 @@ def refuse_unseen_code(target: str) -> None:
             f"error: {seen} is not the digest of the code of {stage}, which was edited after `check` ran: run "
             f"`dvc repro`, or for this stage alone `dvc repro -s check {target}`."
         )
+
+
+def params_naming_code() -> Any:
+    """The tree of params.yaml, which names modules to load; a wrong one is refused in the words of `check`."""
+    from structalign.params.reading import PARAMS
+    from structalign.params.schema import validate
+    from structalign.strict_yaml import load_yaml
+
+    params = load_yaml(PARAMS)
+    validate(params)
+    return params
 
 
 if importlib.util.find_spec("typer") is None:  # a `python` on PATH that is not the environment's

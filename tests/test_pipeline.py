@@ -100,13 +100,26 @@ def test_a_stage_of_dvc_runs_the_code_that_the_check_has_seen(tmp_path: Path) ->
     assert start(tmp_path, DVC_STAGE="evaluate@t03").returncode == 0
 
 
+@pytest.mark.parametrize("wrong", ["method: 3", "seed: 010", "method: {name: vr_lwff}"])
+def test_a_stage_that_loads_code_by_name_refuses_wrong_params_in_one_sentence(tmp_path: Path, wrong: str) -> None:
+    """Also with `-s`, which leaves out the check."""
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"^method:\n  .*$|^seed:.*$", "", params, flags=re.M)
+    right = {"method": "method: {name: structalign}", "seed": "seed: 0"} | {wrong.partition(":")[0]: wrong}
+    (tmp_path / "params.yaml").write_text("\n".join([text, *right.values()]), encoding="utf-8")
+    refused = start(tmp_path, DVC_STAGE="train@t01")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("error: params.yaml")
+    assert wrong.partition(":")[0] in refused.stderr
+
+
 @pytest.mark.parametrize("environment", [{}, {"DVC_STAGE": "mine"}], ids=["by hand", "in a user's own stage"])
 def test_a_stage_that_no_stage_of_ours_started_asks_for_no_digest(tmp_path: Path, environment: dict[str, str]) -> None:
     assert start(tmp_path, **environment).returncode == 0
 
 
 # What embed ranks because it is too large to keep holds for one beta; a change of beta runs evaluate alone, which
-# refuses ranks of another (tests/retrieval/test_ranking.py).
+# refuses ranks of another (tests/evaluation/test_ranks.py).
 GUARDED = {"embed": {"ranking"}}
 
 

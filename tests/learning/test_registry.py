@@ -44,6 +44,13 @@ def test_training_depends_on_the_code_of_its_own_method_alone(name: str) -> None
     assert methods_in(CODE.closure("stages.train", loaded)) == {name} | BUILT_ON.get(name, set())
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_training_depends_on_no_ranking_signal(name: str) -> None:
+    modules = CODE.closure("stages.train", [f"{PACKAGE}.{name}"])
+    ranking = ("structalign.search.signal", "structalign.search.fusion", "structalign.params.ranking")
+    assert not [module for module in modules if module.startswith(ranking)]
+
+
 def test_joint_depends_on_finetune_alone() -> None:
     assert methods_in(CODE.closure("stages.joint")) == {"finetune"}
 
