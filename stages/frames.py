@@ -7,7 +7,7 @@ from pathlib import Path
 
 from structalign.console import command, track
 from structalign.costs import measured
-from structalign.data.clip_cache import load_clip, place, save_clip
+from structalign.data.clip_cache import place, read_decoded, write_decoded
 from structalign.data.collection import why_absent
 from structalign.data.frame_store import FrameArray, write_split
 from structalign.data.manifest import SPLITS, Video, read_videos
@@ -119,7 +119,7 @@ def _decode(video: Video, data: DataParams, sampling: FramesParams, folder: Path
         )
 
     try:
-        return load_or_make(place(folder, video), make, save_clip, load_clip)
+        return load_or_make(place(folder, video), make, write_decoded, read_decoded)
     except BrokenVideo as reason:
         return reason
 

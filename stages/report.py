@@ -39,11 +39,11 @@ def main() -> None:
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
     losses = read_losses({task: LOGS / f"{task}.jsonl" for task in tasks})
     costs = gather_costs(tasks)
-    dealt = read_json(MANIFEST / "report.json")
+    manifest = read_json(MANIFEST / "report.json")
     decoded = {task: read_json(QUARANTINE / f"{task}.json") for task in tasks}
     quarantine = {task: found["videos"] for task, found in decoded.items()}
     damaged = [row for found in decoded.values() for row in found.get("damaged", [])]
-    videos = coverage(dealt["named"], dealt["there"], quarantine)
+    videos = coverage(manifest["named"], manifest["there"], quarantine)
     thumbs = cache(lambda task: Thumbs(THUMBNAILS / task))
 
     write_json(REPORTS / "metrics.json", headline(table) | ({"partial": True} if videos["partial"] else {}))
@@ -60,7 +60,7 @@ def main() -> None:
         geometry=geometry["test"],
         losses=losses,
         costs=costs,
-        left_out=left_out(dealt["skipped"], quarantine),
+        left_out=left_out(manifest["skipped"], quarantine),
         damaged=damaged,
         videos=videos,
         picture=lambda task, video, frame: thumbs(task).jpeg(video, frame),

@@ -1,7 +1,7 @@
 """Presets: files of presets/ that hold only what differs from params.yaml, in its shape.
 
 A preset may say `presets: [paper]`, those that it stands on, and `tasks: 10`: how many tasks the categories of
-tasks.yaml are dealt into, in their order.
+tasks.yaml are split into, in their order.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping

@@ -119,6 +119,7 @@ def test_a_comment_runs_the_check_alone(project: Project) -> None:
         ("structalign/learning/losses.py", "EDITED = True", every("train") | {"report"}),
         ("structalign/learning/methods/structalign.py", "EDITED = True", every("train") | {"report"}),
         ("structalign/learning/methods/vr_lwf.py", "EDITED = True", set()),
+        ("structalign/search/signals/task_prior.py", "EDITED = True", every("embed") | {"report"}),
         ("structalign/report/page.html.j2", "<!-- edited -->", {"report"}),
         ("structalign/report/compare.html.j2", "<!-- no stage uses it -->", set()),
         ("structalign/cli/search.py", "EDITED = True", set()),

@@ -36,13 +36,13 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def init(
     folder: Path = typer.Argument(help="A folder with captions.csv and videos/ (docs/data.md)."),
-    tasks: int = typer.Option(help="Into how many tasks its categories are dealt, in the table's order."),
+    tasks: int = typer.Option(help="Into how many tasks its categories are split, in the table's order."),
     backbone: str = typer.Option("", help="A CLIP's name on the hub, or its folder; as it is if not given."),
 ) -> None:
     """Point the project at a folder of your own videos: data/, tasks.yaml, backbone.name, `dvc add`."""
     rows = read_captions(folder)
-    dealt = split_categories(categories(rows), tasks)
-    rows = read_captions(folder, dealt)
+    split = split_categories(categories(rows), tasks)
+    rows = read_captions(folder, split)
     name = backbone or read("backbone.name", str)
     brought = name == "data/clip"  # the folder's own clip/, not the one that lies in data/ now
     if brought and not (folder / "clip").is_dir():
@@ -57,10 +57,10 @@ def init(
     else:
         refuse_unsaved()
         bring(folder, rows)
-    write_tasks(dealt)
+    write_tasks(split)
     set_params({"backbone": {"name": name}, "reference": {"zero_shot": "none", "categories": "none"}})
     dvc_add()
-    counts = plural(len({row.id for row in rows}), "video"), plural(len(rows), "caption"), plural(len(dealt), "task")
+    counts = plural(len({row.id for row in rows}), "video"), plural(len(rows), "caption"), plural(len(split), "task")
     typer.echo(f"{', '.join(counts)}: next")
     typer.echo("  structalign data check\n  dvc repro\nand back to what was committed:\n  " + BACK)
 
@@ -113,7 +113,7 @@ def refuse_uncommitted_tasks() -> None:
         rows = read_tasks()
         if rows == split_categories(categories(read_captions()), len(rows)):
             return
-    except UserError:  # rows or a table that can't be read were not dealt by a command
+    except UserError:  # rows or a table that can't be read were not made by a command
         pass
     raise UserError(
         f"{TASKS} has rows that are not committed, which would be overwritten: commit them, or drop them with "

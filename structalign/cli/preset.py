@@ -1,4 +1,4 @@
-"""`structalign preset NAME...`: overlay differences on params.yaml, and deal the categories into other tasks."""
+"""`structalign preset NAME...`: overlay differences on params.yaml, and split the categories into other tasks."""
 
 import subprocess
 from pathlib import Path
@@ -35,15 +35,15 @@ def preset(
     refuse_too_many(validate(params), len(categories), f"preset {' '.join(names)}", way_out)
 
     changes = [f"{key}: {written(before[key])} -> {written(new)}" for key, new in leaves(params) if new != before[key]]
-    dealt = [f"tasks: {len(tasks_before)} -> {len(tasks)}"] if tasks != tasks_before else []
-    typer.echo("\n".join(changes + dealt) or "nothing differs")
+    split = [f"tasks: {len(tasks_before)} -> {len(tasks)}"] if tasks != tasks_before else []
+    typer.echo("\n".join(changes + split) or "nothing differs")
     if diff:
         return
-    for path in [PARAMS] * bool(changes) + [TASKS] * bool(dealt):
+    for path in [PARAMS] * bool(changes) + [TASKS] * bool(split):
         refuse_uncommitted(path)
     if changes:
         dump_with_comments(params, PARAMS)
-    if dealt:
+    if split:
         write_tasks(tasks)
 
 

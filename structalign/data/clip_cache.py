@@ -17,14 +17,14 @@ def place(folder: Path, video: Video) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def save_clip(clip: DecodedClip, file: Path) -> None:
+def write_decoded(clip: DecodedClip, file: Path) -> None:
     """Write a clip."""
     times = {"times": clip.times, "start": clip.start, "duration": clip.duration, "damage": clip.damage}
     save_file({"frames": clip.frames, "thumbnails": clip.thumbnails}, file, {"times": json.dumps(times)})
 
 
-def load_clip(file: Path) -> DecodedClip:
-    """The clip that `save_clip` wrote, to the bit."""
+def read_decoded(file: Path) -> DecodedClip:
+    """The clip that `write_decoded` wrote, to the bit."""
     with safe_open(file, framework="numpy") as stored:
         times = json.loads(stored.metadata()["times"])
         return DecodedClip(frames=stored.get_tensor("frames"), thumbnails=stored.get_tensor("thumbnails"), **times)

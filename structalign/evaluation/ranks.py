@@ -18,8 +18,8 @@ from safetensors.numpy import save_file
 
 from structalign.errors import UserError
 from structalign.evaluation.metrics import Floats, Ints, summarise, text_to_video_ranks, video_to_text_ranks
-from structalign.params.ranking import Ranking
-from structalign.search.fusion import SIMILARITIES, fuse, of_system
+from structalign.params.ranking import SIMILARITIES, Ranking
+from structalign.search.fusion import fuse, of_system
 
 Array = NDArray[Any]
 SYSTEMS = ("method", "zero_shot")

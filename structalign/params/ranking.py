@@ -22,8 +22,10 @@ class Ranking(Section):
 
     def weights(self) -> dict[str, float]:
         """Each signal's weight."""
-        return {"words": self.beta, "sentence": 1 - self.beta} | {name: getattr(self, name) for name in ADDED}
+        words, sentence = SIMILARITIES
+        return {words: self.beta, sentence: 1 - self.beta} | {name: getattr(self, name) for name in ADDED}
 
 
+SIMILARITIES = ("words", "sentence")
 ADDED = tuple(name for name in Ranking.model_fields if name != "beta")
-SIGNALS = ("words", "sentence", *ADDED)
+SIGNALS = (*SIMILARITIES, *ADDED)

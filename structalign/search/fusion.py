@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structalign.errors import UserError
+from structalign.params.ranking import SIMILARITIES
 
 Floats = NDArray[np.float64]
 M = TypeVar("M")
-
-SIMILARITIES = ("words", "sentence")
 
 
 def zscores(scores: NDArray[np.floating]) -> Floats:

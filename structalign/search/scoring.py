@@ -86,15 +86,14 @@ def score_queries(
     encoder: Encoder, tokens: Tokens, galleries: Sequence[Gallery], states: Mapping[str, Any], label: str
 ) -> Matrices:
     """The named matrices [Q, V] of all galleries' videos, side by side."""
-    own_task = [""] * len(tokens.eot)
-    ((matrices, _),) = score_in_blocks(encoder, tokens, own_task, galleries, states, label, len(own_task))
+    ((matrices, _),) = score_in_blocks(encoder, tokens, None, galleries, states, label, len(tokens.eot))
     return matrices
 
 
 def score_in_blocks(
     encoder: Encoder,
     tokens: Tokens,
-    own_task: Sequence[str],
+    own_task: Sequence[str] | None,
     galleries: Sequence[Gallery],
     states: Mapping[str, Any],
     label: str,
@@ -103,19 +102,21 @@ def score_in_blocks(
     """`score_queries` of R = `at_once` captions at a time, and each caption's vector [R, D] as geometry takes it.
 
     The numbers are those of all captions at once. A caption's vector is encoded as the task `own_task` [Q] that brought
-    its video; it is 0 where that task has no gallery.
+    its video; it is 0 without one, or where that task has no gallery.
     """
     step = queries_in_hand(len(galleries), at_once)
-    for start in range(0, len(own_task), at_once):
+    count = len(tokens.eot)
+    for start in range(0, count, at_once):
         blocks, vectors = [], []
-        stop = min(start + at_once, len(own_task))
+        stop = min(start + at_once, count)
         for first in track(range(start, stop, step), label if start == 0 else f"{label}, from query {start}"):
             here = slice(first, min(first + step, stop))
             some = Tokens(tokens.ids[here], tokens.eot[here])  # as wide as all captions: equal shapes, equal bits
             own, columns = torch.zeros(len(some.eot), encoder.clip.embedding_dim), []
             for gallery, text, matrices in score_galleries(encoder, some, galleries, states):
-                rows = torch.tensor([task == gallery.task for task in own_task[here]])
-                own[rows] = caption_vectors(text[rows], encoder.head.words)
+                if own_task is not None:
+                    rows = torch.tensor([task == gallery.task for task in own_task[here]])
+                    own[rows] = caption_vectors(text[rows], encoder.head.words)
                 columns.append(matrices)
             blocks.append(side_by_side(columns))
             vectors.append(own)
