@@ -18,7 +18,7 @@ from structalign.params.method import MethodName
 from structalign.params.optim import Phase
 from structalign.params.reading import read
 from structalign.params.reference import Reference
-from structalign.params.schema import keys, refuse_too_many, validate
+from structalign.params.schema import defaults, keys, refuse_too_many, validate
 from structalign.params.section import leaves
 from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
@@ -232,10 +232,9 @@ def test_every_newer_name_is_a_key_and_no_older_one_is() -> None:
         assert any(f"{key}.".startswith(f"{new}.") for key in names)
         assert not any(f"{key}.".startswith(f"{old}.") for key in names)
     assert not set(former.GONE) & set(names)
-    assert set(former.NEW) <= set(names)
 
 
-@pytest.mark.parametrize("key", former.NEW)
+@pytest.mark.parametrize("key", defaults())
 def test_a_key_that_older_versions_lacked_is_asked_for_with_the_way_to_add_it(key: str) -> None:
     tree = parse_yaml(TEXT, "params.yaml")
     section, name = key.split(".")
@@ -263,7 +262,7 @@ def test_parameters_of_an_older_version_keep_the_effect_of_the_task_prior(
 ) -> None:
     old = {"method.name": method, "ranking.task_prior": 0.1, "expected.categories": 20}
     now = former.as_of_now(old | ({} if scope is None else {"method.task_prior": scope}))
-    assert now == {"method.name": method, "ranking.task_prior": effect, "reference.categories": 20} | former.NEW
+    assert now == {"method.name": method, "ranking.task_prior": effect, "reference.categories": 20}
 
 
 def test_dvc_changes_the_line_of_the_number_that_is_turned_and_no_other(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from structalign.data.tasks import FORMER_COLUMNS, TASKS, read_tasks
 from structalign.errors import UserError
 from structalign.params import former
 from structalign.params.reading import PARAMS
-from structalign.params.schema import keys, validate
+from structalign.params.schema import defaults, keys, validate
 from structalign.params.section import leaves, written
 from structalign.presets import PRESETS, read_preset
 from structalign.store import whole
@@ -111,13 +111,16 @@ def _read(path: Path) -> tuple[Any, Migration]:
 
 
 def _add_new_keys(file: Migration) -> None:
-    """Add the keys that older versions lacked, each behind the one that it follows."""
+    """Add the keys that older versions lacked, each behind the one that it follows, a section behind a section."""
     known = keys()
-    for key, value in former.NEW.items():
-        before = list(known)[list(known).index(key) - 1]
-        if not has(file.text, key) and has(file.text, before):
-            file.text = insert_after(file.text, before, key.rpartition(".")[2], value, known[key].meaning)
-            file.changes.append(f"with {key}: {value}, as before")
+    for key, value in defaults().items():
+        parts, before = key.split("."), list(known)[list(known).index(key) - 1].split(".")
+        shared = next(depth for depth, part in enumerate(parts) if before[depth] != part)
+        place = ".".join(before[: shared + 1])
+        if not has(file.text, key) and has(file.text, place):
+            name = ".".join(parts[shared:])
+            file.text = insert_after(file.text, place, name, written(value), known[key].meaning)
+            file.changes.append(f"with {key}: {written(value)}, as before")
 
 
 def _take_new_names(file: Migration) -> None:

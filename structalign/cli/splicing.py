@@ -35,15 +35,20 @@ def replace_value(text: str, key: str, value: str) -> str:
 
 
 def insert_after(text: str, key: str, name: str, value: str, comment: str) -> str:
-    """The text with an entry behind that of a key, which has a single value; in braces without the comment."""
+    """The text with an entry behind that of a key; in braces without the comment.
+
+    A dotted `name` is a section with one entry."""
     mapping, index = _path(text, key)[-1]
-    begin, end = mapping.value[index][0].start_mark.index, _single(text, key).end_mark.index
+    before, old = mapping.value[index]
+    begin, end = before.start_mark.index, _end(old)
+    parts = name.split(".")
     if mapping.flow_style:
-        return f"{text[:end]}, {name}: {value}{text[end:]}"
+        return f"{text[:end]}, {': {'.join(parts)}: {value}{'}' * (len(parts) - 1)}{text[end:]}"
     indent = text[_line_begin(text, begin) : begin]
     line_end = LINE_END.search(text, end)
     place, newline = (line_end.start(), line_end[0]) if line_end else (len(text), "\n")
-    return f"{text[:place]}{newline}{indent}{name}: {value}  # {comment}{text[place:]}"
+    lines = [f"{newline}{indent}{'  ' * depth}{part}:" for depth, part in enumerate(parts)]
+    return f"{text[:place]}{''.join(lines)} {value}  # {comment}{text[place:]}"
 
 
 def remove(text: str, key: str) -> str:
@@ -69,6 +74,15 @@ def remove(text: str, key: str) -> str:
 
 def _line_begin(text: str, place: int) -> int:
     return max(text.rfind(character, 0, place) for character in "\r\n") + 1
+
+
+def _end(value: yaml.Node) -> int:
+    """Where a value ends, without the blank lines and comments that follow it."""
+    while isinstance(value, yaml.CollectionNode) and not value.flow_style and value.value:
+        last = value.value[-1]
+        value = last[1] if isinstance(last, tuple) else last
+    end: int = value.end_mark.index
+    return end
 
 
 def _path(text: str, key: str) -> list[tuple[yaml.MappingNode, int]]:

@@ -12,7 +12,8 @@ class DataParams(Section):
         description="a video that cannot be decoded is quarantined, or stops the run"
     )
     on_damaged: Literal["use", "skip", "stop"] = Field(
-        description="a video that decodes with errors is used with a note, or quarantined, or stops the run"
+        default="use",
+        description="a video that decodes with errors is used with a note, or quarantined, or stops the run",
     )
     timeout: float = Field(
         gt=0, le=86400, description="seconds a video may take to decode, for each minute of a longer one"

@@ -1,4 +1,7 @@
-"""What params.yaml was in older versions: for the refusal, `structalign migrate` and `structalign compare`."""
+"""What params.yaml was in older versions: for the refusal, `structalign migrate` and `structalign compare`.
+
+What they lacked is told by the schema (`schema.defaults`).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +12,6 @@ RENAMED = {  # a key or a section -> its name now, in the same place
     "expected": "reference",
 }
 GONE = {"method.task_prior": "`ranking.task_prior` acts on every method"}
-NEW = {"data.on_damaged": "use"}  # a key that older versions lacked -> the value with which they worked
 
 
 def name_now(key: str) -> str:
@@ -38,5 +40,4 @@ def task_prior_now(params: Mapping[str, Any]) -> Any:
 def as_of_now(params: Mapping[str, Any]) -> dict[str, Any]:
     """Flat parameters of any version under the names of this one, with the same effect."""
     renamed = {name_now(key): value for key, value in params.items() if key not in GONE}
-    renamed = NEW | renamed
     return renamed | {"ranking.task_prior": task_prior_now(params)} if "ranking.task_prior" in params else renamed

@@ -1,7 +1,8 @@
 """The losses: a section of params.yaml each, which acts from one task on.
 
 `check` writes what acts in a task into its file of work/losses, and training depends on that file: a loss that waits
-for task 2 never re-runs the first. To add a loss section: its class, and a field of `Losses`.
+for task 2 never re-runs the first. To add a loss section: its class, whose keys have defaults
+(`section.Section`), and a field of `Losses`.
 """
 
 from collections.abc import Mapping

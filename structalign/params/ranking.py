@@ -6,7 +6,10 @@ from structalign.params.section import Section
 
 
 class Ranking(Section):
-    """Two similarities share `beta`; every further key is the weight of the signal of that name (`search.signals`)."""
+    """Two similarities share `beta`; every further key is the weight of the signal of that name (`search.signals`).
+
+    To add one: a key with the default 0 (`section.Section`).
+    """
 
     beta: float = Field(
         ge=0,

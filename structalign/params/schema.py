@@ -66,6 +66,11 @@ def keys() -> dict[str, Key]:
     return keys_of(Params)
 
 
+def defaults() -> dict[str, Any]:
+    """The keys that older versions lacked, each with the value with which they worked: the default of its field."""
+    return {key: about.default for key, about in keys().items() if about.default is not None}
+
+
 def refuse_unknown(tree: Mapping[Any, Any], source: str, way_out: str) -> None:
     """Raise a `UserError` if the tree holds a key that params.yaml has not: it names the nearest, or the newer one."""
     refuse_unknown_keys(tree, keys(), source, way_out)

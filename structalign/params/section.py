@@ -14,7 +14,11 @@ from structalign.params import former
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys, NaN, infinity and a text for a number are refused, values are read-only."""
+    """Base of every section: unknown keys, NaN, infinity and a text for a number are refused, values are read-only.
+
+    A key that came after the first version has a default, the value with which older versions worked: `structalign
+    migrate` adds it to an older params.yaml, and code that makes a section need not name it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
@@ -29,6 +33,7 @@ class Key:
     meaning: str
     paper: str
     allowed: str  # "a number, at least 0"
+    default: Any  # with which older versions worked, that lacked the key; None of a key that they had
 
 
 def keys_of(model: type[Section], prefix: str = "") -> dict[str, Key]:
@@ -40,7 +45,8 @@ def keys_of(model: type[Section], prefix: str = "") -> dict[str, Key]:
         if isinstance(inner, type) and issubclass(inner, Section):
             found |= keys_of(inner, f"{prefix}{name}.")
         else:
-            found[prefix + name] = Key(field.description or "", _paper(field), in_words(properties[name]))
+            default = None if field.is_required() else field.default
+            found[prefix + name] = Key(field.description or "", _paper(field), in_words(properties[name]), default)
     return found
 
 
@@ -125,7 +131,7 @@ def typed(kind: type[S], tree: Any, source: str, place: str = "") -> S:
         given = dict(leaves(tree, prefix))
     for key, about in known.items():
         if key not in given:
-            way = "`structalign migrate` adds it" if key in former.NEW else way_out
+            way = "`structalign migrate` adds it" if about.default is not None else way_out
             raise UserError(f"{source} lacks `{key}` ({about.allowed}: {about.meaning}); {way}.")
     try:
         return kind.model_validate(tree)

@@ -18,6 +18,7 @@ from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
 from structalign.params.former import GONE, as_of_now, name_now
 from structalign.params.losses import Losses, acting, sections
+from structalign.params.schema import defaults
 from structalign.params.section import leaves
 from structalign.paths import LOSSES, MANIFEST
 from structalign.store import json_text
@@ -257,16 +258,16 @@ def _read(revision: str) -> list[Run]:
         raise UserError(
             f"{revision} has other losses of {task} in params.yaml than in its results: `dvc repro` mends it."
         )
-    collection = {"tasks": task_list([task["categories"] for task in tasks.values()]), "data": kept[:6]}
+    common = defaults() | {"tasks": task_list([task["categories"] for task in tasks.values()]), "data": kept[:6]}
     flat = dict(leaves(params))
     seed = int(flat.pop("seed"))
-    runs = [Run(revision, seed, collection | as_of_now(flat), metrics, spent(record("reports/costs.json") or {}))]
+    runs = [Run(revision, seed, common | as_of_now(flat), metrics, spent(record("reports/costs.json") or {}))]
     joint, its_lock = record("reports/joint/metrics.json"), recorded_by_dvc("joint/dvc.lock")
     manifest = {str(MANIFEST): recorded(lock, "report", str(MANIFEST))}
     stale = [outdated(params, its_lock, list(tasks)), task_of_other_losses(params, its_lock, list(tasks))]
     if joint and not any([*stale, made_of_other(manifest, its_lock, "joint")]):
         row, joint = (
-            collection | as_of_now(flat | {"method.name": "joint"}),
+            common | as_of_now(flat | {"method.name": "joint"}),
             joint | {"partial": metrics.get("partial")},
         )
         runs.append(Run(f"{revision} (joint)", seed, row, joint, record("reports/joint/costs.json") or {}))

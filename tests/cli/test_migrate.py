@@ -14,7 +14,8 @@ from structalign.cli.splicing import has, insert_after, remove, rename
 from structalign.data.tasks import has_former_columns, read_tasks
 from structalign.errors import UserError
 from structalign.params import former
-from structalign.params.schema import keys, validate
+from structalign.params.losses import Pseudo
+from structalign.params.schema import defaults, keys, validate
 from structalign.params.section import leaves
 from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
@@ -76,7 +77,7 @@ def test_params_of_before_are_valid_and_have_the_effect_that_they_had(project: P
     before = params()
     migrate()
     validate(load_yaml(Path("params.yaml")))
-    assert params() == former.as_of_now(before)
+    assert params() == defaults() | former.as_of_now(before)
 
 
 def test_every_comment_of_params_stays_but_that_of_the_key_that_is_gone(project: Path) -> None:
@@ -85,7 +86,7 @@ def test_every_comment_of_params_stays_but_that_of_the_key_that_is_gone(project:
 
     before = [comment for comment in comments() if "task prior, too" not in comment]
     migrate()
-    added = [f" {keys()[key].meaning}" for key in former.NEW]
+    added = [f" {keys()[key].meaning}" for key in defaults()]
     assert [comment for comment in comments() if comment not in added] == before
 
 
@@ -106,6 +107,20 @@ def test_a_preset_keeps_its_comments_and_what_it_stands_on(project: Path) -> Non
 def test_what_is_of_this_version_is_not_written(project: Path) -> None:
     migrate()
     assert "presets/untouched.yaml" not in git("status", "--porcelain")
+
+
+def test_a_section_that_came_later_is_added_with_the_defaults_of_its_keys(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if `pseudo` were new: its fields have defaults, and the file has no such section."""
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    new = {"weight": 0, "covariance": "radius", "mask_same_category": False}
+    edit("params.yaml", text[text.index("pseudo:") : text.index("optim:")], "")
+    for name, value in new.items():
+        monkeypatch.setattr(Pseudo.model_fields[name], "default", value)
+    migrate()
+    assert load_yaml(Path("params.yaml"))["pseudo"] == new
+    assert list(load_yaml(Path("params.yaml"))) == list(load_yaml(ROOT / "params.yaml"))
 
 
 def test_a_second_time_there_is_nothing_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,6 +270,21 @@ def test_an_entry_in_braces_is_removed_alone(values: list[int], data: st.DataObj
 )
 def test_an_entry_is_put_behind_another(text: str, after: str) -> None:
     assert insert_after(text, "s.k", "new", "a", "why") == after
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("s:\n  k: 1  # one\n# two\nt: 2\n", "s:\n  k: 1  # one\nu:\n  new: 0  # why\n# two\nt: 2\n"),
+        ("s:\r\n  r:\r\n    k: 1\r\n\r\n", "s:\r\n  r:\r\n    k: 1\r\nu:\r\n  new: 0  # why\r\n\r\n"),
+        ("s: {k: 1}  # one\nt: 2\n", "s: {k: 1}  # one\nu:\n  new: 0  # why\nt: 2\n"),
+        ("s:\n  k: 1", "s:\n  k: 1\nu:\n  new: 0  # why"),
+        ("{s: {k: 1}, t: 2}\n", "{s: {k: 1}, u: {new: 0}, t: 2}\n"),
+    ],
+    ids=["block", "deep", "braces", "no end", "all in braces"],
+)
+def test_a_section_is_put_behind_another(text: str, after: str) -> None:
+    assert insert_after(text, "s", "u.new", "0", "why") == after
 
 
 @pytest.mark.parametrize("text", ["s: {k: 1}\nt: 2\n", "s:\n  k: 1  # one\nt: 2\n"])
