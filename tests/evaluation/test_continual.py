@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from structalign.evaluation.continual import backward_forgetting, headline, over_time
+from structalign.evaluation.metrics import METRICS
 
 ACC = {
     "t01": {"t01": 50.0},
@@ -62,7 +63,8 @@ def evaluations(with_val: bool = True) -> list[dict[str, Any]]:
 
 CATEGORIES = {"t01": 3, "t02": 1, "t03": 9}
 KEYS = [
-    *("R@1", "R@5", "R@10", "MedR", "MeanR", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task"),
+    *METRICS,
+    *("R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task"),
     *("zero_shot_R@1", "zero_shot_BWF_seen", "val_R@1", "val_BWF_seen"),
 ]
 

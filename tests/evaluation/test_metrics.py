@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from structalign.errors import UserError
-from structalign.evaluation.metrics import summarise, text_to_video_ranks, video_to_text_ranks
+from structalign.evaluation.metrics import METRICS, summarise, text_to_video_ranks, video_to_text_ranks
 
 # Three queries, three videos, one caption each: ranks 1, 2 and 3 can be read off row by row.
 SCORES = np.array(
@@ -59,6 +59,10 @@ def test_a_video_without_a_caption_is_a_rival_but_asks_nothing() -> None:
 
 def test_the_median_of_an_even_number_of_ranks_is_between_the_middle_two() -> None:
     assert summarise(np.array([1, 2, 5, 9]))["MedR"] == 3.5
+
+
+def test_the_published_metrics_keep_their_names() -> None:
+    assert [*METRICS][:5] == ["R@1", "R@5", "R@10", "MedR", "MeanR"]
 
 
 def test_a_score_that_is_no_number_is_an_error_that_says_where() -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from structalign.errors import UserError
+from structalign.evaluation.metrics import METRICS
 from structalign.report.charts import Line, line_chart
 from structalign.report.plots import read_losses, thin
 from structalign.store import write_json
 
 KEYS = {
-    *("R@1", "R@5", "R@10", "MedR", "MeanR", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task"),
+    *METRICS,
+    *("R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task"),
     *("zero_shot_R@1", "zero_shot_BWF_seen", "val_R@1", "val_BWF_seen"),
 }
 
