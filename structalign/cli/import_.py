@@ -58,8 +58,11 @@ def activitynet(
     adopt(read_activitynet(splits, videos, train_captions, test_captions), "actnet", link)
 
 
-def adopt(benchmark: Benchmark, preset: str, link: bool) -> None:
-    """Make data/ and tasks.yaml of a benchmark; say what came out, and what is missing."""
+def adopt(benchmark: Benchmark, preset: str | None, link: bool) -> None:
+    """Make data/ and tasks.yaml of a benchmark; say what came out, what is missing, and the published setting.
+
+    preset: of its setting, with or without its number of tasks; None where nothing is published.
+    """
     refuse_unsaved()
     with whole_folder(DATA) as part:
         write_captions(part, benchmark.rows)
@@ -71,9 +74,12 @@ def adopt(benchmark: Benchmark, preset: str, link: bool) -> None:
     write_tasks(benchmark.tasks)
     dvc_add()
     typer.echo(summary(benchmark))
-    setting = f"{preset}-{len(benchmark.tasks)}"
-    name = setting if (PRESETS / f"{setting}.yaml").is_file() else preset
-    typer.echo(f"next\n  structalign preset {name}\n  structalign data check\n  dvc repro")
+    steps = ["structalign data check", "dvc repro"]
+    if preset is not None:
+        setting = f"{preset}-{len(benchmark.tasks)}"
+        name = setting if (PRESETS / f"{setting}.yaml").is_file() else preset
+        steps.insert(0, f"structalign preset {name}")
+    typer.echo("\n  ".join(["next", *steps]))
     typer.echo(f"and back to what was committed:\n  {BACK}")
 
 

@@ -10,8 +10,10 @@ import pytest
 from codemap import ROOT
 from command import begin_project, structalign
 
-from structalign.data.captions import read_captions
-from structalign.data.tasks import read_tasks
+from structalign.cli.import_ import adopt
+from structalign.data.captions import CaptionRow, read_captions
+from structalign.data.importers.ctvr import Benchmark
+from structalign.data.tasks import Task, read_tasks
 from structalign.strict_yaml import load_yaml
 
 
@@ -91,3 +93,12 @@ def test_data_that_dvc_does_not_keep_are_not_replaced(own: Path, project: Path) 
     assert (code, "`dvc add data` keeps them" in said) == (1, True)
     assert Path("data/mine.mp4").exists()
     assert list(read_tasks()) == ["t01", "t02"]
+
+
+def test_a_dataset_that_nothing_is_published_for_names_no_preset(
+    own: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [CaptionRow(2, "a.mp4", "a cat", "cats", "train", None, None)]
+    dataset = Benchmark(rows, {"t01": Task.numbered(1, ["cats"])}, {"a.mp4": own / "videos/video0.mp4"})
+    adopt(dataset, preset=None, link=False)
+    assert "next\n  structalign data check\n  dvc repro\nand back" in capsys.readouterr().out
