@@ -198,7 +198,8 @@ def _loss_curves(losses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for record in losses:
         starts.setdefault(record["task"], record["step"])
     charts = []
-    for name, title in LOSS_TITLES.items():
+    for name in dict.fromkeys([*LOSS_TITLES, *(record["loss"] for record in losses)]):
+        title = LOSS_TITLES.get(name, name)
         series = []
         for task in starts:
             rows = [record for record in losses if record["loss"] == name and record["task"] == task]

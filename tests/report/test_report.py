@@ -178,6 +178,17 @@ def test_videos_without_a_validation_split_are_reported_without_its_numbers(
     assert metrics["R@1"] > 0
 
 
+def test_a_loss_that_the_page_has_no_title_for_is_drawn_under_its_name(
+    unfinished: Callable[[int], Path], finishing: Callable[[Path], None]
+) -> None:
+    root = unfinished(1)
+    log = root / "work/logs/t01.jsonl"
+    rows = [json.loads(line) | {"novelty": 1.0} for line in log.read_text().splitlines()]
+    log.write_text("\n".join(map(json.dumps, rows)))
+    finishing(root)
+    assert "novelty" in (root / "reports/index.html").read_text()
+
+
 def test_matrices_that_do_not_fit_their_rows_are_refused(
     unfinished: Callable[[int], Path], finishing: Callable[[Path], None]
 ) -> None:
