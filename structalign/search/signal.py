@@ -74,7 +74,7 @@ class Signal:
 
     score: a comparison and the signal's state -> [R, V]; None where it does not apply (a head without words, say).
     observe: a task's training captions by zero-shot CLIP, their category [R] and the task's number -> its statistics.
-    state: the statistics of all tasks, in their order -> what `score` needs.
+    state: the statistics of all tasks, in their order and none before the first -> what `score` needs.
     shared: one matrix for every encoder, since the signal reads zero-shot CLIP's captions alone.
     """
 

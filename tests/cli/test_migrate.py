@@ -82,7 +82,8 @@ def test_params_of_before_are_valid_and_have_the_effect_that_they_had(project: P
 
 def test_every_comment_of_params_stays_but_that_of_the_key_that_is_gone(project: Path) -> None:
     def comments() -> list[str]:
-        return [line.partition("#")[2] for line in Path("params.yaml").read_text(encoding="utf-8").splitlines()]
+        lines = Path("params.yaml").read_text(encoding="utf-8").splitlines()
+        return [comment for line in lines if (comment := line.partition("#")[2])]
 
     before = [comment for comment in comments() if "task prior, too" not in comment]
     migrate()
