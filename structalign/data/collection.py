@@ -1,12 +1,13 @@
 """The files of a collection: what the captions table names below videos/, as far as it may be read."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
 
 MISSING = "the file is missing"
 # DVC may link a file to its cache, whose names are digests of what they hold
-IN_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
+IN_CACHE = re.compile(r"/files/md5/([0-9a-f]{2})/([0-9a-f]{30})$")
 
 
 def why_absent(videos: Path, name: str) -> str | None:
@@ -18,7 +19,7 @@ def why_absent(videos: Path, name: str) -> str | None:
     path = videos / name
     try:
         real, inside = path.resolve(strict=True), videos.resolve()
-        if not (real.is_relative_to(inside) or IN_CACHE.search(real.as_posix())):
+        if not real.is_relative_to(inside) and not _is_cached(real):
             return "it is a link that leads out of the collection"
         if not real.is_file():
             return "it is no regular file"
@@ -27,3 +28,11 @@ def why_absent(videos: Path, name: str) -> str | None:
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL in it
         return f"it can't be read ({getattr(error, 'strerror', None) or 'a loop of links'})"
     return None if os.access(real, os.R_OK) else "it can't be read (Permission denied)"
+
+
+def _is_cached(file: Path) -> bool:
+    """Whether DVC's cache holds it: who made a link to it knew the digest, thus what it holds."""
+    if not (name := IN_CACHE.search(file.as_posix())) or not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == name[1] + name[2]

@@ -149,7 +149,8 @@ def _stretch(seen: Seen, start: float | None, end: float | None, count: int) -> 
     first = begin if start is None else max(begin, Fraction(str(start)))  # 1.4 as written, not as a binary float
     last = finish if end is None else min(finish, Fraction(str(end)))
     if first >= last:
-        asked = f"{0 if start is None else start:g} to {'its end' if end is None else f'{end:g}'} s"
+        since = f"{start or 0:g}"
+        asked = f"{since} s to its end" if end is None else f"{since} to {end:g} s"
         raise BrokenVideo(
             f"nothing is shown from {asked}: its frames last from {float(begin):.3f} to {float(finish):.3f} s"
         )

@@ -1,5 +1,6 @@
 """Only what is in the file itself is decoded: no playlist, manifest, pattern or link shows another file."""
 
+import hashlib
 import os
 import socket
 import threading
@@ -72,6 +73,15 @@ def test_the_refusal_names_the_kind(tmp_path: Path, kind: str, said: str) -> Non
         (tmp_path / "a.mp4").write_text(TEXTS[kind].format("other.mp4"), encoding=encoding)
         with pytest.raises(BrokenVideo, match=said):
             measure(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(
+    "text", [f"<!--{'x' * 9000}-->{DASH}", "#EXTINF:2,\na.mp4\n", "version https://git-lfs.github.com/spec/v1\n", "ü\n"]
+)
+def test_any_other_text_is_called_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.mp4").write_text(text, encoding="utf-8")
+    with pytest.raises(BrokenVideo, match="it is a text"):
+        measure(tmp_path / "a.mp4")
 
 
 def test_a_playlist_that_carries_its_segment_is_refused_as_well(make: Make, tmp_path: Path) -> None:
@@ -178,13 +188,15 @@ def test_a_link_is_followed_inside_the_collection_only(tmp_path: Path) -> None:
 
 
 def test_the_collection_itself_may_be_a_link_and_its_files_may_be_in_dvc_s_cache(tmp_path: Path) -> None:
-    cached = tmp_path / "store/files/md5/ab" / ("c" * 30)
-    cached.parent.mkdir(parents=True)
-    cached.write_bytes(b"v")
     (tmp_path / "real").mkdir()
-    (tmp_path / "real/a.mp4").symlink_to(cached)
     (tmp_path / "videos").symlink_to("real")
+    for name, digest in (("a.mp4", hashlib.md5(b"v").hexdigest()), ("b.mp4", "ab" + "c" * 30)):
+        cached = tmp_path / "store/files/md5" / digest[:2] / digest[2:]
+        cached.parent.mkdir(parents=True)
+        cached.write_bytes(b"v")
+        (tmp_path / "real" / name).symlink_to(cached)
     assert why_absent(tmp_path / "videos", "a.mp4") is None
+    assert "out of the collection" in str(why_absent(tmp_path / "videos", "b.mp4"))  # what it is named after it is not
 
 
 def test_what_cannot_be_read_is_absent_with_a_reason(tmp_path: Path) -> None:

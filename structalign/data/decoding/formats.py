@@ -5,6 +5,7 @@ The file is handed over as an open descriptor, so that even an admitted format c
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,11 +36,14 @@ KINDS = (
     (b"[reference]", "a playlist"),
     (b"<asx", "a playlist"),
     (b"<smil", "a playlist"),
+    (b"<playlist", "a playlist"),
+    (b"<smoothstreamingmedia", "a Smooth Streaming manifest"),
     (b"<assetmap", "an IMF package"),
     (b"<compositionplaylist", "an IMF package"),
     (b"<svg", "a drawing (SVG)"),
 )
 SNIFFED = 4096  # bytes
+TEXT = re.compile(rb"(?:\xef\xbb\xbf)?[\t\r\n\f -~\x80-\xff]+")  # no byte of it controls anything
 
 
 @contextmanager
@@ -63,8 +67,11 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def kind_of(source: int) -> str | None:
-    """Why a text that names other files is refused, with what it is; None for anything else."""
-    head = os.pread(source, SNIFFED, 0).lower().replace(b"\0", b"")  # a text in UTF-16 is a text, too
-    text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
+    """Why a text is refused: what it is, if it is of a kind that names other files; None for what is no text."""
+    head = os.pread(source, SNIFFED, 0)
+    lowered = head.lower().replace(b"\0", b"")  # a text in UTF-16 is a text, too
+    text = lowered.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     kind = next((kind for mark, kind in KINDS if text.startswith(mark) or (mark[:1] == b"<" and mark in text)), None)
-    return f"it is {kind}, which names other files: only what is in the file itself is decoded" if kind else None
+    if kind:
+        return f"it is {kind}, which names other files: only what is in the file itself is decoded"
+    return "it is a text, which holds no picture" if TEXT.fullmatch(head) else None
