@@ -275,6 +275,26 @@ def test_nothing_of_a_program_outlives_its_limit(make: Make, wrap: Wrap, tmp_pat
     assert sum(file.stat().st_size for file in tmp_path.rglob("*")) < 100_000
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
+def test_a_session_with_a_cleared_environment_ends_as_well(make: Make, wrap: Wrap, tmp_path: Path) -> None:
+    path = make("a.mp4", GREY)
+    wrap(f"env -i setsid /bin/sh -c 'sleep 300; : {tmp_path}' & wait")
+    with pytest.raises(BrokenVideo, match="longer than 1 s"):
+        decode(path, count=2, size=24, timeout=1)
+    deadline = time.monotonic() + 2
+    while (alive := living(str(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive
+
+
+def test_a_program_cannot_fill_the_disk(make: Make, wrap: Wrap, tmp_path: Path) -> None:
+    path = make("a.mp4", GREY)
+    wrap(f"cat /dev/zero >{tmp_path}/zeros; sleep 300")
+    with pytest.raises(BrokenVideo):
+        decode(path, count=2, size=24, timeout=1)
+    assert (tmp_path / "zeros").stat().st_size <= child.FILE
+
+
 def test_a_wrapper_that_passes_everything_on_is_no_hindrance(make: Make, wrap: Wrap) -> None:
     path = make("a.mp4", GREY)
     for script in ("FFMPEG", "exec FFMPEG", "echo hello >&2; FFMPEG; exit $?", "(FFMPEG)", "nice FFMPEG"):
@@ -286,6 +306,14 @@ def test_a_program_that_crashes_after_some_frames_gives_no_shorter_video(make: M
     path = make("a.mp4", GREY)
     wrap("FFMPEG\nkill -SEGV $$")
     with pytest.raises(BrokenVideo, match="crashed"):
+        decode(path, count=2, size=24)
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "KILL"])
+def test_a_wrapper_that_is_stopped_from_outside_makes_no_video_broken(make: Make, wrap: Wrap, name: str) -> None:
+    path = make("a.mp4", GREY)
+    wrap(f'[ "$1" = -version ] && exit\nFFMPEG\nkill -{name} $$')
+    with pytest.raises(UserError, match="stopped from outside"):
         decode(path, count=2, size=24)
 
 

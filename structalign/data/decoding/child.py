@@ -25,6 +25,7 @@ HEAD, TAIL = 2**20, 2**16  # bytes of the log that are kept: its beginning, and 
 GRACE = 1.0  # seconds that pipes may stay open after the child itself has ended
 TICK = 0.05  # seconds between two looks at whether the child has ended
 MEMORY = 8 * 2**30  # bytes of address space
+FILE = 2**20  # bytes of a file that a child may write: ffmpeg writes into pipes
 MARK = "STRUCTALIGN_CHILD"  # in the environment of all that descends from a child
 
 _running: dict[str, "subprocess.Popen[bytes]"] = {}  # by mark
@@ -113,16 +114,17 @@ def _start(
             os.close(writer)
     with _lock:
         _running[mark] = process
-    _limit_memory(process.pid)
+    _limit(process.pid)
     return process
 
 
-def _limit_memory(pid: int) -> None:
+def _limit(pid: int) -> None:
     """From outside, since code between fork and exec is not safe in a process with threads; Linux alone can."""
     with suppress(ImportError, AttributeError, OSError, ValueError):
         import resource
 
         resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (FILE, FILE))
 
 
 def _serve(process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadline: float) -> bool:
@@ -154,13 +156,33 @@ def _serve(process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadl
 
 
 def _kill(process: "subprocess.Popen[bytes]", mark: str | None) -> None:
-    """Kill the child's group and, given its mark, also what has left the group: Linux lists who inherited it."""
+    """Kill the child's group and, given its mark, also what has left the group: Linux lists whose parents live, and
+    who inherited the mark."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGSTOP)  # so that it starts no more while it is looked at
+    strays = _descendants(process.pid) if mark and process.returncode is None else []
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     if mark is None:
         return
+    for pid in strays:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
     sought = f"{MARK}={mark}".encode()
     for entry in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             if sought in entry.read_bytes():
                 os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Children, theirs, and so on: a program may start them with a session and an environment of their own."""
+    children = dict[int, list[int]]()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(entry.read_bytes().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    found = list(children.get(pid, []))
+    for each in found:
+        found += children.get(each, [])
+    return found

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
 
 from structalign.data.decoding import child, command, damage, formats
 from structalign.data.decoding.broken import BrokenVideo
@@ -23,6 +23,7 @@ PICTURE_STREAMS = (".mjpeg", ".mjpg")  # names of files in which pictures that f
 UNREAD = Header(format="", track="V:0")  # the first track that is no cover, in usual colours
 TILE = re.compile(r"^\[info\]   Stream #0:\d+ \(.*\) -> ", re.M)  # a stream that goes into the picture
 STOPPED = "Exiting normally, received signal"  # what ffmpeg gave until then is cut short
+FROM_OUTSIDE = (SIGHUP, SIGINT, SIGKILL, SIGTERM)  # a wrapper in its place just ends
 PATIENCE = 10.0  # seconds for ffmpeg to tell its version
 SAID = 120  # characters of ffmpeg's that a reason repeats
 
@@ -141,7 +142,7 @@ class Source:
             raise BrokenVideo(f"it took longer than {self._limit:g} s to decode (`data.timeout`)")
         if ended.left:
             raise BrokenVideo("ffmpeg ended before what it had started: mend STRUCTALIGN_FFMPEG")
-        if ended.status == -SIGKILL or (ended.status == 255 and STOPPED in ended.log):
+        if -ended.status in FROM_OUTSIDE or (ended.status == 255 and STOPPED in ended.log):
             raise UserError(f"ffmpeg was stopped from outside while it decoded {self._path}: run again.")
         if ended.status < 0:  # what it gave until then would pass for a shorter video
             raise BrokenVideo(f"ffmpeg crashed on it (signal {-ended.status})")
