@@ -1,6 +1,7 @@
 """The pictures of a video as they are meant: colours, tiles, tracks, shapes."""
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,19 @@ def make(tmp_path: Path) -> Make:
     return maker(tmp_path)
 
 
-def hdr(path: Path, transfer: str, *options: str, size: str = "64:48") -> Path:
+def hdr(
+    path: Path,
+    transfer: str,
+    *options: str,
+    size: str = "64:48",
+    matrix: str = "bt2020nc",
+    pixels: str = "yuv444p10le",
+) -> Path:
     """sdr_original.mkv in a high dynamic range whose diffuse white is at 203 cd/m2."""
     source = "tin=bt709:pin=bt709:min=gbr:rin=full"
-    target = f"t={transfer}:p=bt2020:m=bt2020nc:r=limited:npl=203"
-    graph = f"scale={size}:flags=bicubic,format=gbrp16,zscale={source}:{target},format=yuv444p10le"
-    names = ["-color_primaries", "bt2020", "-color_trc", transfer, "-colorspace", "bt2020nc"]
+    target = f"t={transfer}:p=bt2020:m={matrix}:r={'full' if matrix == 'gbr' else 'limited'}:npl=203"
+    graph = f"scale={size}:flags=bicubic,format=gbrp16,zscale={source}:{target},format={pixels}"
+    names = ["-color_primaries", "bt2020", "-color_trc", transfer, "-colorspace", matrix.replace("gbr", "rgb")]
     ffmpeg("-i", CASES / "sdr_original.mkv", "-vf", graph, *options, *names, path)
     return path
 
@@ -48,6 +56,18 @@ def error(path: Path, other: Path, count: int = 4) -> float:
 def test_a_high_dynamic_range_comes_out_as_the_usual_one(tmp_path: Path, transfer: str, container: str) -> None:
     path = hdr(tmp_path / f"a.{container}", TRANSFERS[transfer], *WRITERS[container])
     assert error(path, CASES / "sdr_original.mkv", count=1 if "-frames:v" in WRITERS[container] else 4) < 3
+
+
+def test_a_high_dynamic_range_in_rgb_comes_out_as_the_usual_one(tmp_path: Path) -> None:
+    """HEVC names its profile before the pixels."""
+    path = hdr(tmp_path / "a.mp4", "smpte2084", *WRITERS["mp4"], matrix="gbr", pixels="gbrp10le")
+    assert error(path, CASES / "sdr_original.mkv") < 3
+
+
+def test_colours_that_cannot_be_converted_are_a_reason(tmp_path: Path) -> None:
+    path = hdr(tmp_path / "a.mkv", "smpte2084", "-c:v", "ffv1", matrix="ictcp")
+    with pytest.raises(BrokenVideo, match="its colours are stored in a way"):
+        decode(path, 1, 24)
 
 
 def test_the_case_of_hlg_is_close_to_its_original() -> None:
@@ -89,22 +109,27 @@ def test_the_tiles_of_a_phone_s_photograph_make_one_picture() -> None:
     assert np.abs(np.array(quadrants(clip.frames[0])) - expected).max() < 12
 
 
-def with_property(path: Path, box: bytes) -> Path:
-    """The case with one more property of its grid: the boxes around it grow, and the tiles lie further behind."""
+def with_property(path: Path, box: bytes, items: Sequence[int] = (5,)) -> Path:
+    """The case with one more property of some items, 5 is the grid: the boxes around grow, the tiles move behind."""
     data = bytearray((CASES / "phone_2x2_tiles.heic").read_bytes())
-    uses = data.find(b"ipma") - 4  # it ends with the grid's entry: item 5 has the properties 3 and 4
-    end = uses + struct.unpack_from(">I", data, uses)[0]
-    assert data[end - 5 : end] == bytes([0, 5, 2, 3, 4])
-    data[end - 5 : end] = bytes([0, 5, 3, 3, 4, 0x85])
+    uses = data.find(b"ipma") - 4
+    place, last = uses + 16, uses + struct.unpack_from(">I", data, uses)[0]
+    while place < last:  # entries of an item, a count, and that many numbers of properties
+        end = place + 3 + data[place + 2]
+        if struct.unpack_from(">H", data, place)[0] in items:
+            data[end:end] = b"\x85"
+            data[place + 2] += 1
+            end, last = end + 1, last + 1
+        place = end
     data[uses:uses] = box
-    for name, grown in ((b"ipco", len(box)), (b"iprp", len(box) + 1), (b"meta", len(box) + 1), (b"ipma", 1)):
+    for name, grown in ((b"ipco", 0), (b"iprp", len(items)), (b"meta", len(items)), (b"ipma", len(items) - len(box))):
         place = data.find(name) - 4
-        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + grown)
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + grown + len(box))
     item = data.find(b"iloc") + 12
     for _ in range(5):
         in_file = struct.unpack_from(">H", data, item + 2)[0] == 0
         offset = struct.unpack_from(">I", data, item + 8)[0]
-        struct.pack_into(">I", data, item + 8, offset + (len(box) + 1) * in_file)
+        struct.pack_into(">I", data, item + 8, offset + (len(box) + len(items)) * in_file)
         item += 16
     path.write_bytes(data)
     return path
@@ -126,6 +151,24 @@ def test_tiles_that_are_turned_or_mirrored_come_upright(tmp_path: Path, box: tup
     found = quadrants(decode(path, count=1, size=128).frames[0])
     names = {(True, False, False): "R", (False, True, False): "G", (False, False, True): "B", (True, True, False): "Y"}
     assert "".join(names[red > 128, green > 128, blue > 128] for red, green, blue in found) == shown
+
+
+def test_tiles_of_a_high_dynamic_range_are_joined_and_mapped(tmp_path: Path) -> None:
+    """The same numbers, said to be PQ, are other colours."""
+    box = struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 9, 16, 9, 0)
+    grid = with_property(tmp_path / "a.heic", box, items=(1, 2, 3, 4, 5))
+    mapped, usual = (decode(file, 1, 128).frames for file in (grid, CASES / "phone_2x2_tiles.heic"))
+    assert mapped.shape == usual.shape
+    assert abs(mapped.astype(float) - usual).mean() > 10
+
+
+def test_tiles_of_which_one_is_missing_are_quarantined(tmp_path: Path) -> None:
+    data = (CASES / "phone_2x2_tiles.heic").read_bytes()
+    uses = struct.pack(">6H", 5, 4, 1, 2, 3, 4)
+    assert uses in data
+    (tmp_path / "a.heic").write_bytes(data.replace(uses, struct.pack(">6H", 5, 4, 1, 2, 3, 9)))
+    with pytest.raises(BrokenVideo, match="no whole picture"):
+        decode(tmp_path / "a.heic", 1, 24)
 
 
 def test_of_several_tracks_the_default_one_is_shown(make: Make, tmp_path: Path) -> None:

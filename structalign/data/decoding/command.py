@@ -160,10 +160,16 @@ def _pictures(video: Any, size: int, pipe: int, colours: Colours | None) -> Any:
 
 def _mapped(video: Any, colours: Colours) -> Any:
     """HLG or PQ to BT.709: to linear light in which diffuse white is 1, other primaries, highlights compressed."""
-    source = {"tin": colours.transfer, "pin": colours.primaries, "min": colours.matrix, "rin": colours.range}
     return (
         video.filter("format", "yuv444p16" if colours.matrix != "gbr" else "gbrp16")
-        .filter("zscale", **source, t="linear", npl=WHITE)
+        .filter(  # what the header says: a picture joined from tiles has lost it
+            "setparams",
+            color_trc=colours.transfer,
+            color_primaries=colours.primaries,
+            colorspace=colours.matrix,
+            range=colours.range,
+        )
+        .filter("zscale", t="linear", npl=WHITE)
         .filter("format", "gbrpf32le")
         .filter("zscale", p="bt709")
         .filter("tonemap", tonemap="mobius", param=KNEE, desat=0)

@@ -16,7 +16,7 @@ DURATION = re.compile(rf"^\[info\]   Duration: (?:{CLOCK}|N/A)(?:, start: (-?\d+
 TRACK = re.compile(r"^\[info\] +Stream (group )?#0:(\d+)(?:\[\w+\])?(?:\([^)\n]*\))?: ([\w ]+): (.*)$", re.M)
 SIZE = re.compile(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+) )?")
 RATE = re.compile(r", (\d+(?:\.\d+)?) fps")
-HDR = re.compile(r"\((?:(tv|pc), )?([\w-]+)/([\w-]+)/(smpte2084|arib-std-b67)[,)]")
+HDR = re.compile(r", (\w+)\((?:(tv|pc), )?([\w-]+)/([\w-]+)/(smpte2084|arib-std-b67)[,)]")
 DOLBY = re.compile(r"DOVI configuration record: .*profile: (\d+),.* compatibility id: (\d+)")
 TURN = re.compile(r"^\[info\] +(?:Display Matrix|displaymatrix): rotation of (-?\d+\.\d+) degrees", re.M)
 TRACK_LENGTH = re.compile(rf"^\[info\] +DURATION +: {CLOCK}", re.M)
@@ -102,6 +102,8 @@ def parse(log: str, stream: bool = False) -> Header | None:
     if not shown:
         raise BrokenVideo("it has no video stream")
     match, about = next((item for item in shown if "(default)" in item[0][4]), shown[0])
+    if "(dependent)" in match[4]:  # a tile, of a picture that ffmpeg could not put together
+        raise BrokenVideo("it is made of tiles that make no whole picture")
     _refuse_dolby(about)
     name = inputs[-1][1]
     overall, own = DURATION.search(log), TRACK_LENGTH.search(about)
@@ -141,8 +143,8 @@ def _colours(about: str) -> Colours | None:
     """HLG and PQ; what the file leaves open is what such videos have."""
     if (found := HDR.search(about)) is None:
         return None
-    levels, matrix, primaries, transfer = found.groups()
-    rgb = about.split("(")[0].rsplit(", ", 1)[-1].startswith(("gbr", "rgb", "bgr"))
+    pixels, levels, matrix, primaries, transfer = found.groups()
+    rgb = any(order in pixels for order in ("gbr", "rgb", "bgr"))
     return Colours(
         transfer,
         "bt2020" if primaries in ("unknown", "reserved") else primaries,

@@ -155,6 +155,8 @@ class Source:
         """Why nothing was decoded, in one clause without the file's place on this machine."""
         if "not on whitelist" in log:
             return "its format is none of those that are decoded"
+        if "Impossible to convert between the formats" in log:
+            return "its colours are stored in a way that ffmpeg cannot convert"
         found = damage.complaints(log, all_tracks=True)
         return f"no frame can be decoded ({self._said(found[0])})" if found else "no frame can be decoded"
 
