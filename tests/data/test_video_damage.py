@@ -12,6 +12,7 @@ SOURCE = "testsrc2=size=96x64:rate={}:duration={}"
 TONE = "sine=duration={}:frequency=440"
 H264 = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -g 12 -threads 1"
 H265 = "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -x265-params log-level=none:keyint=12:bframes=3"
+EDITED = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -g 24 -bf 3 -c:a aac"
 LATE = "if(lt(N,20),PTS,PTS+(N-20)*0.3/TB)"
 
 
@@ -102,6 +103,13 @@ HEALTHY: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "shorter sound": ("a.mp4", lambda path: encoded(path, f"{H264} -c:a aac", sound=1)),
     "longer subtitles": ("a.mkv", subtitled),
     "a cover": ("a.mp4", covered),
+    "edit list in fragments": (
+        "a.mp4",
+        lambda path: copied(
+            path, "-ss 3.8 -i SOURCE -c copy -movflags frag_keyframe+empty_moov+delay_moov", of=EDITED, sound=6
+        ),
+    ),
+    "two frames of one time": ("a.mxf", lambda path: encoded(path, H264)),
     "a time code": ("a.mov", lambda path: encoded(path, f"{H264} -timecode 01:00:00:00")),
     "zeros behind mp4": ("a.mp4", lambda path: trailed(path, bytes(3000))),
     "junk behind mp4": ("a.mp4", lambda path: trailed(path, JUNK)),
@@ -149,13 +157,21 @@ def test_a_healthy_video_has_no_note(tmp_path: Path, kind: str) -> None:
     assert decode(path, count=3, size=24).damage is None
 
 
+def test_moments_behind_the_last_frame_are_no_damage(tmp_path: Path) -> None:
+    """The sound lasts longer, and no picture is there at any of the moments that its length suggests."""
+    path = encoded(tmp_path / "a.mp4", f"{H264} -c:a aac", seconds=1, sound=60)
+    clip = decode(path, count=4, size=200, thumbnails=True)
+    assert (clip.duration, clip.damage) == (1, None)
+
+
 def broken_off(data: bytes) -> bytes:
     return data[: len(data) * 6 // 10]
 
 
-def zeroed(data: bytes) -> bytes:
-    middle, fifth = len(data) // 2, len(data) // 5
-    return data[:middle] + bytes(fifth) + data[middle + fifth :]
+def zeroed(data: bytes, begin: int) -> bytes:
+    """A fifth, from `begin` tenths."""
+    first, fifth = len(data) * begin // 10, len(data) // 5
+    return data[:first] + bytes(fifth) + data[first + fifth :]
 
 
 CUT = {
@@ -167,11 +183,13 @@ CUT = {
     "a.flv": "-c:v flv1",
     "a.wmv": "-c:v wmv2",
     "a.mxf": "-c:v mpeg2video",
+    "a.ivf": "-c:v libvpx",
+    "whole_frames.avi": "-c:v huffyuv",
     "sound.mkv": f"{H264} -c:a aac",
     "sound.flv": "-c:v flv1 -c:a aac",
     "sound.mp4": f"{H264} -c:a aac -movflags +faststart",
 }
-ZEROED = {name: options for name, options in CUT.items() if name != "a.wmv"} | {
+ZEROED = CUT | {
     "a.ts": H264,
     "a.mpg": "-c:v mpeg2video",
     "a.mov": "-c:v prores",
@@ -189,10 +207,11 @@ def test_a_file_that_broke_off_is_noted(tmp_path: Path, name: str) -> None:
     assert decode(path, count=3, size=24).damage
 
 
+@pytest.mark.parametrize("begin", [2, 5])
 @pytest.mark.parametrize("name", ZEROED)
-def test_a_file_with_a_fifth_zeroed_is_noted(tmp_path: Path, name: str) -> None:
+def test_a_file_with_a_fifth_zeroed_is_noted(tmp_path: Path, name: str, begin: int) -> None:
     path = encoded(tmp_path / name, ZEROED[name], seconds=10, sound=10 if "sound" in name else 0)
-    path.write_bytes(zeroed(path.read_bytes()))
+    path.write_bytes(zeroed(path.read_bytes(), begin))
     assert measure(path).damage
     assert decode(path, count=3, size=24).damage
 

@@ -22,7 +22,7 @@ TURN = re.compile(r"^\[info\] +(?:Display Matrix|displaymatrix): rotation of (-?
 TRACK_LENGTH = re.compile(rf"^\[info\] +DURATION +: {CLOCK}", re.M)
 
 # Formats whose header declares a length; others are measured by ffmpeg from what they hold
-DECLARING = {"mov", "matroska", "avi", "flv", "asf", "mxf", "rm"}
+DECLARING = {"mov", "matroska", "avi", "flv", "asf", "mxf", "rm", "ivf"}
 
 # Formats that hold no length of a frame; ffmpeg then makes one up from a frame rate
 WITHOUT_LENGTHS = {"flv", "asf"}

@@ -94,7 +94,7 @@ class Source:
     def damage(self, seen: Seen) -> str | None:
         """What shows that the file is damaged: errors, or a length that is not as declared."""
         header, signs = self.header, []
-        if found := damage.errors(seen.log, header.still):
+        if found := damage.errors(seen.log, header):
             signs.append(f"the decoder reports errors ({self._said(found[0])})")
         end, before = float(seen.end), float(seen.begins[max(len(seen.begins) - 2, 0)])
         wrong = damage.wrong_length(header, end + float(seen.spacing), before, self.end)
