@@ -80,10 +80,15 @@ def _measure(
         cell = (owner.get(row.category, "none"), row.split)
         where = f"row {row.number}: {name}"
         if isinstance(clip, str):
-            (found.stops if data.on_broken == "stop" else found.notes).append(f"{where}: {clip}")
+            if data.on_broken == "stop":
+                found.stops.append(f"{where}: {clip}")
+            else:
+                found.notes.append(f"{where}: {clip}; it is left out")
             continue
         if clip.damage:
-            (found.stops if data.on_damaged == "stop" else found.notes).append(f"{where}: it is damaged: {clip.damage}")
+            fate = "used all the same (`data.on_damaged`)" if data.on_damaged == "use" else "left out"
+            said = f"{where}: it is damaged: {clip.damage}; it is {fate}"
+            (found.stops if data.on_damaged == "stop" else found.notes).append(said)
         if clip.damage and data.on_damaged != "use":
             continue
         usable_ids.add(name)

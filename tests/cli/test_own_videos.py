@@ -223,11 +223,12 @@ def test_check_names_the_row_of_what_is_missing_and_broken(copy: Path) -> None:
     (copy / "videos/clip 1.mkv").unlink()
     (copy / "videos/clip 4.mkv").write_bytes(b"")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
-    assert found.notes == ["row 3: clip 1.mkv: the file is missing", "row 6: clip 4.mkv: the file is empty"]
+    reasons = ["row 3: clip 1.mkv: the file is missing", "row 6: clip 4.mkv: the file is empty"]
+    assert found.notes == [f"{reason}; it is left out" for reason in reasons]
     assert found.stops == []
     stop = DataParams(on_broken="stop", on_damaged="use", timeout=60)
     strict = inspect(split_categories(["cats", "dogs, big"], 2), stop, REAL, copy)
-    assert strict.stops == found.notes
+    assert strict.stops == reasons
 
 
 def test_check_stops_when_a_task_loses_its_only_tests(copy: Path) -> None:

@@ -365,7 +365,7 @@ def test_a_link_out_of_the_collection_is_left_out_with_the_reason(project: Path,
     skipped = read("work/manifest/report.json")["skipped"]
     assert skipped == [{"file": "5.mp4", "rows": [7], "reason": "it is a link that leads out of the collection"}]
     found = inspect(read_tasks(), params("data", DataParams), "openai/clip-vit-base-patch32")
-    assert "row 7: 5.mp4: it is a link that leads out of the collection" in found.notes
+    assert "row 7: 5.mp4: it is a link that leads out of the collection; it is left out" in found.notes
 
 
 def test_a_link_that_came_after_the_listing_is_not_followed(project: Path) -> None:
