@@ -14,7 +14,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 
 def dvc_above() -> int:
@@ -44,16 +43,18 @@ def refuse_unseen_code(target: str) -> None:
     """Exit with one sentence if the code of DVC's `target` (`train@t02`) is not what work/code says."""
     from structalign.code_digest import LOADED_BY_NAME, Code, stage_digest
     from structalign.errors import UserError
+    from structalign.params.reading import PARAMS
     from structalign.paths import CODE
+    from structalign.strict_yaml import load_yaml
 
     stage = target.rpartition(":")[2].partition("@")[0]
     seen, code = CODE / stage, Code()
     if stage == "check" or code.file(f"stages.{stage}") is None:  # or a stage of someone's own that runs one of ours
         return
     try:
-        now = stage_digest(code, stage, params_naming_code() if stage in LOADED_BY_NAME else {})
-    except UserError as error:
-        sys.exit(f"error: {error}")
+        now = stage_digest(code, stage, load_yaml(PARAMS) if stage in LOADED_BY_NAME else {})
+    except (UserError, KeyError, TypeError, AttributeError) as error:  # no file of the method that params.yaml names
+        sys.exit(f"error: {check_says(PARAMS) or error}")
     if not seen.is_file() or seen.read_text(encoding="utf-8").strip() != now:
         sys.exit(
             f"error: {seen} is not the digest of the code of {stage}, which was edited after `check` ran: run "
@@ -61,15 +62,18 @@ def refuse_unseen_code(target: str) -> None:
         )
 
 
-def params_naming_code() -> Any:
-    """The tree of params.yaml, which names modules to load; a wrong one is refused in the words of `check`."""
-    from structalign.params.reading import PARAMS
+def check_says(params: Path) -> str | None:
+    """The sentence in which `check` refuses params.yaml; None where it does not."""
+    # imported where something is wrong alone: what a stage has loaded says whether it may go on from an earlier run
+    from structalign.errors import UserError
     from structalign.params.schema import validate
     from structalign.strict_yaml import load_yaml
 
-    params = load_yaml(PARAMS)
-    validate(params)
-    return params
+    try:
+        validate(load_yaml(params))
+    except UserError as error:
+        return str(error)
+    return None
 
 
 if importlib.util.find_spec("typer") is None:  # a `python` on PATH that is not the environment's

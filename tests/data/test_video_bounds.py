@@ -289,10 +289,27 @@ def test_a_session_with_a_cleared_environment_ends_as_well(make: Make, wrap: Wra
 
 def test_a_program_cannot_fill_the_disk(make: Make, wrap: Wrap, tmp_path: Path) -> None:
     path = make("a.mp4", GREY)
-    wrap(f"cat /dev/zero >{tmp_path}/zeros; sleep 300")
+    wrap(f"cat /dev/zero >{tmp_path}/zeros; echo $? >{tmp_path}/status; sleep 300")
     with pytest.raises(BrokenVideo):
         decode(path, count=2, size=24, timeout=1)
-    assert (tmp_path / "zeros").stat().st_size <= child.FILE
+    # it was ended by its limit, which it may have passed before it was set
+    assert (tmp_path / "status").read_text().strip() == str(128 + signal.SIGXFSZ)
+
+
+def test_what_a_program_had_started_before_it_was_limited_is_limited_too(
+    make: Make, wrap: Wrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, limit = make("a.mp4", GREY), child._limit
+
+    def late(pid: int) -> None:
+        time.sleep(0.2)
+        limit(pid)
+
+    monkeypatch.setattr(child, "_limit", late)
+    wrap(f"cat /dev/zero >{tmp_path}/zeros; echo $? >{tmp_path}/status; sleep 300")
+    with pytest.raises(BrokenVideo):
+        decode(path, count=2, size=24, timeout=1)
+    assert (tmp_path / "status").read_text().strip() == str(128 + signal.SIGXFSZ)
 
 
 def test_a_wrapper_that_passes_everything_on_is_no_hindrance(make: Make, wrap: Wrap) -> None:

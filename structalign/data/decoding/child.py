@@ -119,12 +119,17 @@ def _start(
 
 
 def _limit(pid: int) -> None:
-    """From outside, since code between fork and exec is not safe in a process with threads; Linux alone can."""
+    """From outside, since code between fork and exec is not safe in a process with threads; Linux alone can.
+
+    What the program had started before it was limited has not inherited it.
+    """
     with suppress(ImportError, AttributeError, OSError, ValueError):
         import resource
 
         resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (FILE, FILE))
+        for started in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            _limit(int(started))
 
 
 def _serve(process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadline: float) -> bool:
