@@ -82,9 +82,7 @@ def paper(
         "seconds_laying": round(laid, 1),
         "seconds": round(time.perf_counter() - begun, 1),
         "stages": done,
-        "costs": {
-            str(file.relative_to(folder)): read_json(file) for file in sorted(folder.glob("work/costs/*/*.json"))
-        },
+        "costs": {str(file.relative_to(folder)): read_json(file) for file in sorted(folder.glob(".costs/*/*.json"))},
     }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / f"paper-{setting}.json", row)

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from structalign.console import command
-from structalign.costs import measured
 from structalign.data.frame_store import FrameSplit
 from structalign.evaluation.geometry_dump import dump_geometry
 from structalign.evaluation.score_files import keep_scores, queries_at_once
@@ -32,7 +31,7 @@ from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score_in_blocks
 from structalign.search.signal import observe
-from structalign.store import folder_bytes, read_json, whole_folder, write_json
+from structalign.store import read_json, whole_folder, write_json
 
 SPLITS = ("val", "test")
 
@@ -41,33 +40,31 @@ SPLITS = ("val", "test")
 def main(task: str, prev: str) -> None:
     """Write work/gallery, work/index, work/scores and work/geometry of TASK; PREV is the task before."""
     checkpoint, gallery, index = CHECKPOINTS / task, GALLERIES / task, index_of(task)
-    with measured("embed", task) as cost:
-        encoder, config = load_encoder(checkpoint, BACKBONE, prepare_device())
-        with whole_folder(gallery) as folder:
-            stored_bytes = store_videos(encoder, task, folder)
-            captions = read_captions(FEATURES / task / "train")
-            number = config.tasks.index(task) + 1
-            write_signals(folder, observe(encoder.zero_shot(captions.tokens), captions.category, number))
-        write_index(index, index_of(prev), task, gallery, fingerprint(checkpoint))
+    encoder, config = load_encoder(checkpoint, BACKBONE, prepare_device())
+    with whole_folder(gallery) as folder:
+        stored_bytes = store_videos(encoder, task, folder)
+        captions = read_captions(FEATURES / task / "train")
+        number = config.tasks.index(task) + 1
+        write_signals(folder, observe(encoder.zero_shot(captions.tokens), captions.category, number))
+    write_index(index, index_of(prev), task, gallery, fingerprint(checkpoint))
 
-        opened, measures, vertices = Index(index), dict[str, Any](), load_memory(checkpoint).get("vertices")
-        queries = read_json(MANIFEST / task / "seen.json")["queries"]
-        with whole_folder(SCORES / task) as folder, whole_folder(GEOMETRY / task) as geometry:
-            for split in SPLITS:
-                galleries = opened.galleries(split)
-                rows = [row for part in galleries for row in part.rows]
-                task_of = {row["id"]: row["task"] for row in rows}
-                asked = [query for query in queries if query["split"] == split and query["video"] in task_of]
-                write_json(folder / f"{split}.json", {"task": task, "queries": asked, "videos": rows})
-                if not asked:
-                    continue
-                vectors = score_split(encoder, opened, galleries, asked, folder, split)
-                category = [query["category"] for query in asked]
-                measures[split] = dump_geometry(geometry, split, vectors, category, galleries, encoder.model, vertices)
-            write_json(geometry / "collapse.json", measures)
-        cost["stored_bytes_per_video"] = stored_bytes
-        cost["bytes_gallery"] = folder_bytes(gallery)
-        cost["bytes_scores"] = folder_bytes(SCORES / task)
+    opened, measures, vertices = Index(index), dict[str, Any](), load_memory(checkpoint).get("vertices")
+    queries = read_json(MANIFEST / task / "seen.json")["queries"]
+    with whole_folder(SCORES / task) as folder, whole_folder(GEOMETRY / task) as geometry:
+        for split in SPLITS:
+            galleries = opened.galleries(split)
+            rows = [row for part in galleries for row in part.rows]
+            task_of = {row["id"]: row["task"] for row in rows}
+            asked = [query for query in queries if query["split"] == split and query["video"] in task_of]
+            write_json(folder / f"{split}.json", {"task": task, "queries": asked, "videos": rows})
+            if not asked:
+                continue
+            vectors = score_split(encoder, opened, galleries, rows, asked, folder, split)
+            category = [query["category"] for query in asked]
+            measures[split] = dump_geometry(geometry, split, vectors, category, galleries, encoder.model, vertices)
+        write_json(geometry / "collapse.json", measures)
+        sizes = {"trained_parameters": config.trained_parameters, "stored_bytes_per_video": stored_bytes}
+        write_json(folder / "sizes.json", sizes)
 
 
 def store_videos(encoder: Encoder, task: str, folder: Path) -> int:
@@ -86,11 +83,16 @@ def store_videos(encoder: Encoder, task: str, folder: Path) -> int:
 
 
 def score_split(
-    encoder: Encoder, index: Index, galleries: list[Gallery], asked: list[dict[str, Any]], folder: Path, split: str
+    encoder: Encoder,
+    index: Index,
+    galleries: list[Gallery],
+    rows: list[dict[str, Any]],
+    asked: list[dict[str, Any]],
+    folder: Path,
+    split: str,
 ) -> torch.Tensor:
-    """Keep a split's scores in `folder`; returns the captions' vectors [Q, D]."""
-    label = f"score {galleries[-1].task} {split}"
-    tokeniser, rows = Tokeniser(BACKBONE), [row for part in galleries for row in part.rows]
+    """Keep a split's scores in `folder`; returns the captions' vectors [Q, D]. `rows`: of all galleries' videos."""
+    label, tokeniser = f"score {galleries[-1].task} {split}", Tokeniser(BACKBONE)
     columns = {row["id"]: column for column, row in enumerate(rows)}
     tokens, ground_truth = tokeniser([query["text"] for query in asked]), [columns[query["video"]] for query in asked]
     tokeniser.warn_truncated(tokens, label)

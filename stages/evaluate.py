@@ -50,7 +50,14 @@ def main(task: str) -> None:
             sanity_check = verdict(plain, len(set(category.tolist())), read("reference", Reference))
     write_json(
         REPORTS / "eval" / f"{task}.json",
-        {"task": task, "tasks": tasks, "splits": splits, "examples": shown, "sanity_check": sanity_check},
+        {
+            "task": task,
+            "tasks": tasks,
+            "splits": splits,
+            "examples": shown,
+            "sanity_check": sanity_check,
+            "sizes": read_json(folder / "sizes.json"),
+        },
     )
     if sanity_check:
         typer.echo(sanity_check)

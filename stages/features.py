@@ -8,7 +8,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from structalign.console import command, track
-from structalign.costs import measured
 from structalign.data.frame_store import FrameSplit
 from structalign.data.parallel import in_order
 from structalign.item_cache import load_or_make
@@ -21,7 +20,7 @@ from structalign.params.features import FeaturesParams
 from structalign.params.reading import read
 from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST
 from structalign.scratch import scratch
-from structalign.store import folder_bytes, read_json, whole_folder
+from structalign.store import read_json, whole_folder
 
 
 def main(task: str) -> None:
@@ -29,7 +28,7 @@ def main(task: str) -> None:
     backbone, section = read("backbone", Backbone), read("features", FeaturesParams)
     out = FEATURES / task
     inputs = [BACKBONE, FRAMES / task]
-    with measured("features", task) as cost, scratch("features", task, (backbone, section), inputs) as done:
+    with scratch("features", task, (backbone, section), inputs) as done:
         prepare_device()
         recipe = Recipe(BACKBONE, backbone, section, torch.get_num_threads())
         for split in ("train", "val", "test"):
@@ -48,8 +47,6 @@ def main(task: str) -> None:
                     write_view(folder, view, [video["states"] for video in found], frozen)
                 cut = write_training_captions(task, source, folder) if split == "train" else 0
                 write_index(folder, source.rows, views, cut)
-            cost[f"bytes_{split}"] = folder_bytes(out / split)
-            cost[f"videos_{split}"] = len(source)
 
 
 def encode(

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from structalign.console import command, track
-from structalign.costs import measured
 from structalign.data.clip_cache import place, read_decoded, write_decoded
 from structalign.data.collection import why_absent
 from structalign.data.frame_store import FrameArray, write_split
@@ -22,7 +21,7 @@ from structalign.params.frames import FramesParams
 from structalign.params.reading import read
 from structalign.paths import DATA, FRAMES, MANIFEST, QUARANTINE, THUMBNAILS
 from structalign.scratch import scratch
-from structalign.store import digest, folder_bytes, read_json, write_json
+from structalign.store import digest, read_json, write_json
 
 
 def main(task: str) -> None:
@@ -33,7 +32,7 @@ def main(task: str) -> None:
     quarantine: list[VideoRow] = []
     damaged: list[VideoRow] = []
     thumbs: list[tuple[str, list[bytes]]] = []
-    with measured("frames", task) as costs, scratch("frames", task, sampling) as folder:
+    with scratch("frames", task, sampling) as folder:
         for split in SPLITS:
             of_split = [video for video in videos if video.split == split]
             items = _decoded(of_split, f"frames {task} {split}", data, sampling, folder, quarantine, damaged, thumbs)
@@ -43,8 +42,6 @@ def main(task: str) -> None:
         write_thumbs(THUMBNAILS / task, thumbs)
         noted = {"damaged": damaged} if damaged else {}
         write_json(QUARANTINE / f"{task}.json", {"videos": quarantine, **noted})
-        costs["videos"] = len(videos) - len(quarantine)
-        costs["bytes"] = folder_bytes(FRAMES / task)
 
 
 def _decoded(

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from structalign.console import command
-from structalign.costs import measured
 from structalign.data.frame_store import FrameSplit
 from structalign.data.tasks import category_ids, key, read_tasks
 from structalign.evaluation.ranks import measure
@@ -45,10 +44,7 @@ def main() -> None:
     folders, decoded = ([kind / task / "train" for task in tasks] for kind in (FEATURES, FRAMES))
     views = read("features", FeaturesParams)
     used = [list(tasks), settings, views]
-    with (
-        measured("joint", "all", JOINT / "costs.json") as cost,
-        scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as progress,
-    ):
+    with scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as progress:
         features = [*map(Features, folders)]
         frames = JoinedFeatures(features).read(0).shape[0]
         clip, device = backbone(BACKBONE)
@@ -60,8 +56,6 @@ def main() -> None:
         ]
         trainer = Trainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)
         trainer.fit(lambda row: None, progress)
-        cost["trained_parameters"] = trainer.trained_parameters
-        cost["stored_bytes_per_video"] = 4 * model.config.frames * model.clip.embedding_dim
         config = CheckpointConfig(
             backbone=settings.backbone.name,
             method="joint",
@@ -74,9 +68,12 @@ def main() -> None:
         with whole_folder(WORK / "joint") as out:
             save_checkpoint(out, config, model.adapter_state(), {})
         test, val = (rank(model, list(tasks), split, device) for split in ("test", "val"))
-    write_json(
-        JOINT / "metrics.json", {**test["t2v"], "v2t_R@1": test["v2t"].get("R@1"), "val_R@1": val["t2v"].get("R@1")}
-    )
+    numbers = {**test["t2v"], "v2t_R@1": test["v2t"].get("R@1"), "val_R@1": val["t2v"].get("R@1")}
+    sizes = {
+        "trained_parameters": trainer.trained_parameters,
+        "stored_bytes_per_video": 4 * model.config.frames * model.clip.embedding_dim,
+    }
+    write_json(JOINT / "metrics.json", numbers | {"sizes": sizes})
 
 
 @torch.inference_mode()

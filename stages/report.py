@@ -1,4 +1,4 @@
-"""Metrics over time, plots, costs and one page, from what other stages left. No model, no torch."""
+"""Metrics over time, plots and one page, from what other stages left. No model, no torch."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,11 +11,10 @@ from structalign.console import command
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.data.thumbnails import Thumbs
 from structalign.evaluation.continual import head_and_tail, headline, over_time
-from structalign.evaluation.geometry import geometry_over_time
+from structalign.evaluation.geometry import geometry_over_time, rounded
 from structalign.params.method import MethodName
 from structalign.params.reading import read
 from structalign.paths import GEOMETRY, LOGS, MANIFEST, QUARANTINE, REPORTS, THUMBNAILS
-from structalign.report.costs import gather_costs
 from structalign.report.coverage import coverage, partial_label
 from structalign.report.page import PageContent, render
 from structalign.report.plots import read_losses, write_plots
@@ -38,7 +37,7 @@ def main() -> None:
     ids = category_ids(tasks)
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
     losses = read_losses({task: LOGS / f"{task}.jsonl" for task in tasks})
-    costs = gather_costs(tasks)
+    sizes = evaluations[-1]["sizes"]
     manifest = read_json(MANIFEST / "report.json")
     decoded = {task: read_json(QUARANTINE / f"{task}.json") for task in tasks}
     quarantine = {task: found["videos"] for task, found in decoded.items()}
@@ -47,10 +46,9 @@ def main() -> None:
     thumbs = cache(lambda task: Thumbs(THUMBNAILS / task))
 
     write_json(REPORTS / "metrics.json", headline(table) | ({"partial": True} if videos["partial"] else {}))
-    write_json(REPORTS / "per_task.json", table | {"videos": videos})
+    write_json(REPORTS / "per_task.json", table | {"videos": videos, "sizes": sizes})
     write_csv(REPORTS / "per_task.csv", table, videos["partial"])
     write_json(REPORTS / "geometry.json", geometry)
-    write_json(REPORTS / "costs.json", costs)
     write_plots(REPORTS / "plots", table["test"]["method"], losses)
     page = PageContent(
         method=method,
@@ -59,7 +57,7 @@ def main() -> None:
         last=evaluations[-1],
         geometry=geometry["test"],
         losses=losses,
-        costs=costs,
+        sizes=sizes,
         left_out=left_out(manifest["skipped"], quarantine),
         damaged=damaged,
         videos=videos,
@@ -88,13 +86,13 @@ def training_videos(tasks: list[str]) -> dict[int, int]:
 
 
 def read_geometry(tasks: list[str], task_of: Mapping[int, str]) -> dict[str, Any]:
-    """Both splits' geometry after each task, from what embed left; a time without queries is left out."""
+    """Both splits' geometry after each task, from what embed left, rounded; a time without queries is left out."""
     found = {}
     for split in ("test", "val"):
         collapse = {task: read_json(GEOMETRY / task / "collapse.json").get(split) for task in tasks}
         there = [task for task in tasks if collapse[task] is not None]
         stored = {task: load_file(GEOMETRY / task / f"{split}.safetensors") for task in there}
-        found[split] = geometry_over_time(stored, collapse, task_of)
+        found[split] = rounded(geometry_over_time(stored, collapse, task_of))
     return found
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from structalign.console import command
-from structalign.costs import measured
 from structalign.data.frame_store import FrameSplit
 from structalign.errors import UserError
 from structalign.learning.distributed import broadcast, processes
@@ -23,7 +22,7 @@ from structalign.params.optim import Phase
 from structalign.params.reading import read
 from structalign.paths import BACKBONE, CHECKPOINTS, FEATURES, FRAMES, LOGS, MANIFEST
 from structalign.scratch import scratch
-from structalign.store import folder_bytes, read_json, whole, whole_folder
+from structalign.store import read_json, whole, whole_folder
 
 
 def main(task: str) -> None:
@@ -35,23 +34,19 @@ def main(task: str) -> None:
 def lead(task: str) -> None:
     """Learn the task and write what comes of it."""
     manifest, out = MANIFEST / task / "task.json", CHECKPOINTS / task
-    with measured("train", task) as cost:
-        config, settings, views, previous = plan(task)
-        videos = [kind / task / "train" for kind in (FEATURES, FRAMES)]
-        with (
-            scratch("train", task, (config, settings, views), [BACKBONE, manifest, *videos, previous]) as progress,
-            whole(LOGS / f"{task}.jsonl") as log,
-            whole_folder(out) as folder,
-        ):
-            if load_method(str(config.method)).trains:
-                trainer = learn(config, settings, views, previous, log, broadcast(progress))
-                config = save(config, trainer, previous, folder)
-            else:
-                log.touch()
-                save_checkpoint(folder, config, {}, {})
-        cost["bytes_checkpoint"] = folder_bytes(out)
-        cost["trained_parameters"] = config.trained_parameters
-        cost["remembered_bytes"] = config.remembered_bytes
+    config, settings, views, previous = plan(task)
+    videos = [kind / task / "train" for kind in (FEATURES, FRAMES)]
+    with (
+        scratch("train", task, (config, settings, views), [BACKBONE, manifest, *videos, previous]) as progress,
+        whole(LOGS / f"{task}.jsonl") as log,
+        whole_folder(out) as folder,
+    ):
+        if load_method(str(config.method)).trains:
+            trainer = learn(config, settings, views, previous, log, broadcast(progress))
+            save(config, trainer, previous, folder)
+        else:
+            log.touch()
+            save_checkpoint(folder, config, {}, {})
 
 
 def follow(task: str) -> None:
@@ -100,8 +95,8 @@ def learn(
     return trainer
 
 
-def save(config: CheckpointConfig, trainer: Trainer, previous: Path, folder: Path) -> CheckpointConfig:
-    """Save the checkpoint into `folder` and return its config."""
+def save(config: CheckpointConfig, trainer: Trainer, previous: Path, folder: Path) -> None:
+    """Save the checkpoint into `folder`."""
     remembered = trainer.remember(len(config.categories) - len(read_config(previous).categories)).tensors()
     config = replace(
         config,
@@ -110,7 +105,6 @@ def save(config: CheckpointConfig, trainer: Trainer, previous: Path, folder: Pat
         remembered_bytes=sum(x.nbytes for x in remembered.values()),
     )
     save_checkpoint(folder, config, trainer.model.adapter_state(), remembered)
-    return config
 
 
 if __name__ == "__main__":

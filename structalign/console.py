@@ -33,9 +33,12 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
 
 
 def command(function: Callable[..., Any]) -> None:
-    """Run a stage's function as a Typer command; a `UserError` becomes one sentence and exit code 1."""
+    """Run a stage's function as a Typer command, and note its cost; a `UserError` becomes one sentence and exit code
+    1."""
+    from structalign.costs import measured
+
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(function)
+    app.command()(measured()(function))
     run(app)
 
 

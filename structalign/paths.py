@@ -9,7 +9,6 @@ WORK = Path("work")
 
 BACKBONE = WORK / "backbone"
 CODE = WORK / "code"
-COSTS = WORK / "costs"
 FEATURES = WORK / "features"
 FRAMES = WORK / "frames"
 GALLERIES = WORK / "gallery"

@@ -86,8 +86,3 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def folder_bytes(path: Path) -> int:
-    """Bytes of all files below `path`."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

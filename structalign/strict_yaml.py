@@ -66,6 +66,14 @@ def load_yaml(path: Path) -> Any:
     return parse_yaml(content, str(path))
 
 
+def load_texts(path: Path) -> Any:
+    """The tree of a file that DVC wrote, every value as text: it may hold what `parse_yaml` wants in quotes."""
+    try:
+        return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+    except yaml.YAMLError:
+        raise UserError(f"{path} is damaged: `git checkout {path}` puts the file back.") from None
+
+
 def parse_yaml(content: bytes | str, source: str) -> Any:
     """The tree of one YAML document, of dicts with texts as keys, lists and values; None if the document is empty.
 

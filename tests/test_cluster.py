@@ -62,7 +62,7 @@ def wait_for(file: Path, text: str = "") -> None:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """What frames and features write, without what they cost."""
+    """What frames and features write."""
     folders = ("frames", "thumbs", "quarantine", "features")
     files = [file for name in folders for file in (root / "work" / name).rglob("*") if file.is_file()]
     return {str(file.relative_to(root)): file.read_bytes() for file in files}

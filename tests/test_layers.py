@@ -8,6 +8,7 @@ GROUND = {
     "code_digest",
     "code_map",
     "errors",
+    "fingerprint",
     "item_cache",
     "formats",
     "machine",
@@ -36,7 +37,7 @@ DOORS = {
     "transformers": "structalign.model.backbone",
     "ffmpeg": "structalign.data.decoding.command",
     "imageio_ffmpeg": "structalign.data.decoding.command",
-    "dvc": "structalign.report.compare",
+    "dvc": "structalign.report.revisions",
 }
 WITHOUT_TORCH = ("check", "prepare", "frames", "evaluate", "report")
 TORCH = {"torch", "transformers", "safetensors.torch", "torchmetrics"}
@@ -94,5 +95,5 @@ def test_no_stage_but_the_check_knows_all_sections() -> None:
     """A stage that saw every section would run again for every new loss."""
     guests = {name for name, others in graph().items() if "structalign.params.schema" in others}
     commands = {f"structalign.cli.{name}" for name in ("migrate", "params", "preset")}
-    others = {"structalign.presets", "structalign.learning.reference.settings", "structalign.report.compare"}
+    others = {"structalign.presets", "structalign.learning.reference.settings", "structalign.report.revisions"}
     assert guests == {"stages.check"} | commands | others

@@ -20,6 +20,8 @@ from toy import Project, categories, clips, executed, make_clip, make_project, q
 from structalign import load
 from structalign.data.tasks import split_categories, write_tasks
 from structalign.model.video_text import TextEmbeddings
+from structalign.report.compare import COST_COLUMNS
+from structalign.report.revisions import read_runs
 from structalign.search.scoring import score
 from structalign.search.signal import Comparison
 from structalign.strict_yaml import dump_yaml, load_yaml
@@ -114,12 +116,12 @@ def test_a_comment_runs_the_check_alone(project: Project) -> None:
 @pytest.mark.parametrize(
     ("file", "addition", "row"),
     [
-        # what they write is as before, apart from the seconds that the report shows
-        ("structalign/model/frozen_features.py", "EDITED = True", every("features") | {"report"}),
-        ("structalign/learning/losses.py", "EDITED = True", every("train") | {"report"}),
-        ("structalign/learning/methods/structalign.py", "EDITED = True", every("train") | {"report"}),
+        # what they write is as before, so nothing after them runs
+        ("structalign/model/frozen_features.py", "EDITED = True", every("features")),
+        ("structalign/learning/losses.py", "EDITED = True", every("train")),
+        ("structalign/learning/methods/structalign.py", "EDITED = True", every("train")),
         ("structalign/learning/methods/vr_lwf.py", "EDITED = True", set()),
-        ("structalign/search/signals/task_prior.py", "EDITED = True", every("embed") | {"report"}),
+        ("structalign/search/signals/task_prior.py", "EDITED = True", every("embed")),
         ("structalign/report/page.html.j2", "<!-- edited -->", {"report"}),
         ("structalign/report/compare.html.j2", "<!-- no stage uses it -->", set()),
         ("structalign/cli/search.py", "EDITED = True", set()),
@@ -197,6 +199,45 @@ def test_an_experiment_shows_the_weight_of_a_loss(project: Project) -> None:
     assert shown == [("", 0.7), ("", 10), ("weaker", 0.7)]  # the workspace, its commit, the experiment
     assert "crp.weight" in project.run("dvc", "params", "diff").stdout
     project.run("dvc", "exp", "remove", "weaker")
+
+
+def test_costs_of_runs_in_folders_apart_are_in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first task's are those of the run in the workspace, which nobody measured again."""
+    project.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "crp.weight=0.8")
+    project.run("dvc", "exp", "run", "--run-all")
+    apart = executed(project.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "crp.weight=0.9"))
+    assert apart - {"check"} == lane("train", since=2)
+    monkeypatch.chdir(project.root)
+    runs, _ = read_runs(["queued", "apart", "HEAD"])
+    assert len({run.costs["seconds"] for run in runs}) == 3
+    assert all(run.costs["peak_memory_bytes"] > 0 for run in runs)
+    assert {run.costs["trained_parameters"] for run in runs} == {runs[0].costs["trained_parameters"]} != {0}
+
+
+def test_costs_stand_for_results_that_the_run_cache_brought_back(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    before = read_runs(["workspace"])[0][0].costs
+    project.set("crp.weight", 0.6)
+    project.repro()
+    assert read_runs(["workspace"])[0][0].costs["seconds"] != before["seconds"]
+    project.set("crp.weight", 10)
+    project.repro()
+    assert read_runs(["workspace"])[0][0].costs == before
+
+
+def test_a_clone_without_costs_lacks_nothing_else(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone_of(project, tmp_path).root)
+    [run], notes = read_runs(["HEAD"])
+    monkeypatch.chdir(project.root)
+    [known], _ = read_runs(["HEAD"])
+    assert notes == []
+    assert run.metrics == known.metrics
+    unmeasured = {"seconds": None, "peak_memory_bytes": None}
+    assert {key: run.costs.get(key) for key in COST_COLUMNS} == {**known.costs, **unmeasured}
 
 
 def test_stored_videos_keep_every_byte_when_later_tasks_change(project: Project) -> None:
@@ -317,6 +358,16 @@ def clone_of(project: Project, folder: Path) -> Project:
     clone = Project(folder / "clone", project.python)
     clone.run("dvc", "remote", "add", "-q", "--local", "-d", "full", str(remote))
     return clone
+
+
+def test_a_fresh_clone_makes_what_is_committed_and_nothing_runs_after_it(project: Project, tmp_path: Path) -> None:
+    """On the machine that made the lock: `git status` is clean after everything ran, from an empty cache."""
+    clone = clone_of(project, tmp_path)
+    clone.run("dvc", "pull", "-q", "data")
+    assert clone.repro() == {"check", "prepare"} | lane("frames")
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+    clone.run("git", "checkout", "-q", ".")
+    assert clone.repro() == set()
 
 
 def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp_path: Path) -> None:

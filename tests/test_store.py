@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from structalign.errors import UserError
-from structalign.store import digest, folder_bytes, read_json, whole, whole_folder, write_json
+from structalign.store import digest, read_json, whole, whole_folder, write_json
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -115,10 +115,3 @@ def test_a_missing_file_is_named_with_the_way_out(tmp_path: Path) -> None:
 def test_a_digest_is_the_sha256_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc" * 1000)
     assert digest(tmp_path / "a") == hashlib.sha256(b"abc" * 1000).hexdigest()
-
-
-def test_the_bytes_of_a_folder_are_those_of_all_its_files(tmp_path: Path) -> None:
-    (tmp_path / "deep/er").mkdir(parents=True)
-    (tmp_path / "a").write_bytes(b"123")
-    (tmp_path / "deep/er/b").write_bytes(b"4567")
-    assert folder_bytes(tmp_path) == 7

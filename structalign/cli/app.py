@@ -17,6 +17,7 @@ COMMANDS = {
     "data": "Check the data before a run.",
     "search": "Find videos by a sentence.",
     "compare": "Put experiments side by side.",
+    "costs": "Show what each stage cost on this machine.",
     "params": "Explain every parameter.",
     "preset": "Overlay presets on params.yaml.",
     "migrate": "Rewrite the files of an older version.",

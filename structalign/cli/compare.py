@@ -27,8 +27,10 @@ def compare(
 ) -> None:
     """Put experiments side by side: mean ± std over seeds, paired differences, cost."""
     from structalign.report import compare_tables
-    from structalign.report.compare import choose_baseline, group_runs, read_runs
+    from structalign.report.compare import choose_baseline, group_runs
+    from structalign.report.revisions import read_runs
     from structalign.report.terminal import terminal
+    from structalign.report.text_table import markdown, rich_table
 
     if md + csv + html > 1:
         raise UserError("--md, --csv and --html exclude each other: choose one.")
@@ -41,9 +43,9 @@ def compare(
     elif html:
         typer.echo(compare_tables.html(tables), nl=False)
     elif md:
-        typer.echo("\n".join(map(compare_tables.markdown, tables)), nl=False)
+        typer.echo("\n".join(map(markdown, tables)), nl=False)
     else:
         for table in tables:
-            terminal().print(compare_tables.rich_table(table))
+            terminal().print(rich_table(table))
     for note in [*unread, *doubled]:
         typer.secho(f"note: {note}", err=True, fg="yellow")

@@ -4,7 +4,7 @@ Letters: n samples, C categories, d ETF space, D embedding. Every mean over cate
 number of samples. docs/protocol.md has the formulas and their sources.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ Ints = NDArray[np.int64]
 
 TINY = 1e-9  # a centred prototype shorter than this has no direction
 QUANTILES = (0, 25, 50, 75, 100)
+DEGREES = ("angles", "text_drift", "misalignment")  # what `geometry_over_time` gives in degrees
 
 
 def prototypes(samples: NDArray[np.floating], category: Ints, categories: Ints) -> Floats:
@@ -155,6 +156,26 @@ def geometry_over_time(
                 found["text_drift"][after][task] = text_drift(learned, text[rows])
                 found["misalignment"][after][task] = misalignment(learned, text[rows], video[rows])
     return found
+
+
+def rounded(found: Mapping[str, Any]) -> dict[str, Any]:
+    """`geometry_over_time` in the digits that mean something: degrees to a tenth, the rest to three significant ones.
+
+    Another processor rounds otherwise, which moves the digits after these.
+    """
+    return {
+        name: _each(value, (lambda x: round(x, 1)) if name in DEGREES else lambda x: float(f"{x:.3g}"))
+        for name, value in found.items()
+    }
+
+
+def _each(value: Any, change: Callable[[float], float]) -> Any:
+    """`change` of every number in a tree of dicts and lists."""
+    if isinstance(value, Mapping):
+        return {name: _each(part, change) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_each(part, change) for part in value]
+    return value if value is None else change(value)
 
 
 def _rows_of(stored: Mapping[str, Any], categories: Sequence[int]) -> Floats | None:

@@ -1,65 +1,32 @@
-"""The comparison as tables: for a terminal, as Markdown, CSV or HTML."""
+"""The comparison as tables, as CSV and as an HTML page."""
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader
-from rich.table import Table
 
 from structalign.report.compare import COLUMNS, COST_COLUMNS, PAIRED, Difference, Group, difference
+from structalign.report.text_table import TextTable
+from structalign.text import size
 
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table of text; the first column names the rows."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+COST_HEADER = ("trained parameters", "bytes a past video", "seconds", "peak memory")
 
 
 def compare_tables(groups: Sequence[Group], baseline: Group) -> list[TextTable]:
-    """Two tables: metrics (mean ± std), and paired differences to the baseline beside costs."""
+    """Two tables: metrics (mean ± std), and paired differences to the baseline beside costs; of one group its costs."""
     metrics = [[group.name, str(len(group.runs)), *(_spread(group.spread(key)) for key in COLUMNS)] for group in groups]
+    costs = [[COSTS[key](group.cost(key)) for key in COST_COLUMNS] for group in groups]
+    tables = [TextTable("Mean ± std over seeds", ["", "n", *(_words(key) for key in COLUMNS)], metrics)]
+    if len(groups) == 1:
+        return [*tables, TextTable("Cost", ["", *COST_HEADER], [[groups[0].name, *costs[0]]])]
     others = []
-    for group in groups:
+    for group, cost in zip(groups, costs, strict=True):
         gaps = [None if group is baseline else difference(group, baseline, key) for key in PAIRED]
         shared = next((str(gap.seeds) for gap in gaps if gap), "–")
-        costs = [_cost(group.cost(key)) for key in COST_COLUMNS]
-        others.append([group.name, shared, *map(_difference, gaps), *costs])
-    return [
-        TextTable("Mean ± std over seeds", ["", "n", *(_words(key) for key in COLUMNS)], metrics),
-        TextTable(
-            f"Paired difference to {baseline.name} [95 % interval], and cost",
-            [
-                "",
-                "seeds",
-                *(f"Δ {_words(key)}" for key in PAIRED),
-                "trained parameters",
-                "bytes a past video",
-                "seconds",
-            ],
-            others,
-        ),
-    ]
-
-
-def rich_table(sheet: TextTable) -> Table:
-    """The sheet for a terminal."""
-    table = Table(title=sheet.title, title_justify="left")
-    for index, name in enumerate(sheet.header):
-        table.add_column(name, justify="right" if index else "left", overflow="fold")
-    for row in sheet.rows:
-        table.add_row(*row)
-    return table
-
-
-def markdown(sheet: TextTable) -> str:
-    """The sheet as a Markdown table under its title."""
-    lines = [sheet.header, ["---", *["---:"] * (len(sheet.header) - 1)], *sheet.rows]
-    return f"**{sheet.title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        others.append([group.name, shared, *map(_difference, gaps), *cost])
+    header = ["", "seeds", *(f"Δ {_words(key)}" for key in PAIRED), *COST_HEADER]
+    return [*tables, TextTable(f"Paired difference to {baseline.name} [95 % interval], and cost", header, others)]
 
 
 def html(tables: Sequence[TextTable]) -> str:
@@ -105,5 +72,13 @@ def _difference(gap: Difference | None) -> str:
     return f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]"
 
 
-def _cost(value: float | None) -> str:
+def _count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
+
+
+COSTS = {
+    "trained_parameters": _count,
+    "stored_bytes_per_video": _count,
+    "seconds": _count,
+    "peak_memory_bytes": size,
+}

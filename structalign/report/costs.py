@@ -1,36 +1,74 @@
-"""What a run cost: every stage's own measurements, gathered from work/costs into one record."""
+"""What the results of a lock file cost on this machine, as far as it was measured here."""
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from structalign.paths import COSTS
-from structalign.store import read_json
+from structalign.costs import read_cost
+from structalign.fingerprint import fingerprint_of_entry, outputs_of
+from structalign.report.text_table import TextTable
+from structalign.text import duration, size
 
-STAGES = ("frames", "features", "train", "embed")
+LEARNING = ("train", "embed")  # frames and features serve all methods
+HEADER = ("", "measured", "time", "processor time", "peak memory", "written")
+
+Cost = Mapping[str, Any] | None
 
 
-def gather_costs(tasks: Iterable[str], folder: Path = COSTS) -> dict[str, Any]:
-    """Costs of every stage and task, and what `structalign compare` prints.
+def learning_costs(lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> dict[str, Any]:
+    """`seconds` and `peak_memory_bytes` of learning and embedding the tasks; null where a stage was not measured."""
+    names = [f"{stage}@{task}" for stage in LEARNING for task in tasks]
+    found = costs_of(lock, [name for name in names if name in stages_of(lock)])
+    return _sum(list(found.values()))
 
-    `trained_parameters` (of the last task) and `stored_bytes_per_video` are null where no stage said them.
+
+def joint_costs(joint_lock: Mapping[str, Any] | None, lock: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The same of the joint lane, whose inputs are outputs of the chain's stages."""
+    return _sum(list(costs_of(joint_lock, ["joint"], outputs_of(lock)).values()))
+
+
+def costs_of(
+    lock: Mapping[str, Any] | None, names: Sequence[str], outputs: Mapping[str, str] | None = None
+) -> dict[str, Cost]:
+    """The costs of stages in a lock file; None of one that was not measured on this machine.
+
+    `outputs`: those of dvc.lock, if this is another lock file.
     """
-    names = list(tasks)
-    stages: dict[str, Any] = {}
-    for stage in STAGES:
-        rows = {task: read_json(folder / stage / f"{task}.json") for task in names}
-        stages[stage] = {
-            "seconds": round(sum(row["seconds"] for row in rows.values()), 3),
-            "peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows.values()),
-            "written_bytes": sum(
-                value for row in rows.values() for key, value in row.items() if key.startswith("bytes")
-            ),
-            "tasks": rows,
-        }
-    last = names[-1]
+    stages, known = stages_of(lock), outputs_of(lock) if outputs is None else outputs
+    return {name: read_cost(name, fingerprint_of_entry(name, stages[name], known)) for name in names}
+
+
+def stages_of(lock: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The entries of a lock file, by stage."""
+    return (lock or {}).get("stages") or {}
+
+
+def costs_table(lock: Mapping[str, Any] | None, tasks: Sequence[str], title: str) -> TextTable:
+    """A row a kind of stage, over its tasks; stages of tasks that are no longer there do not count."""
+    names = [name for name in stages_of(lock) if "@" not in name or name.partition("@")[2] in tasks]
+    return TextTable(title, HEADER, [*_rows(lock, names)])
+
+
+def _rows(lock: Mapping[str, Any] | None, names: Sequence[str]) -> Iterator[list[str]]:
+    for kind in dict.fromkeys(name.partition("@")[0] for name in names):
+        mine = [name for name in names if name.partition("@")[0] == kind]
+        found = [cost for cost in costs_of(lock, mine).values() if cost is not None]
+        if kind == "check":  # it reads all code, and has no fingerprint
+            continue
+        written = sum(int(out.get("size") or 0) for name in mine for out in stages_of(lock)[name].get("outs", []))
+        yield [
+            kind,
+            f"{len(found)} of {len(mine)}",
+            *(duration(sum(c[key] for c in found)) if found else "–" for key in ("seconds", "processor_seconds")),
+            size(max(cost["peak_memory_bytes"] for cost in found)) if found else "–",
+            size(written),
+        ]
+
+
+def _sum(costs: Sequence[Cost]) -> dict[str, Any]:
+    known = [cost for cost in costs if cost is not None]
+    if not known or len(known) < len(costs):
+        return {}
     return {
-        "seconds": round(sum(stage["seconds"] for stage in stages.values()), 3),
-        "trained_parameters": stages["train"]["tasks"][last].get("trained_parameters"),
-        "stored_bytes_per_video": stages["embed"]["tasks"][last].get("stored_bytes_per_video"),
-        "stages": stages,
+        "seconds": sum(cost["seconds"] for cost in known),
+        "peak_memory_bytes": max(cost["peak_memory_bytes"] for cost in known),
     }

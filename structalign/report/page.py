@@ -11,6 +11,7 @@ from markupsafe import Markup
 from structalign.report.charts import Line, line_chart
 from structalign.report.coverage import by_task, partial_label
 from structalign.report.tables import ZERO_SHOT, headline_rows
+from structalign.text import size
 
 LOSS_TITLES = {
     "loss": "Total loss",
@@ -30,9 +31,9 @@ class PageContent:
     """What the page shows.
 
     categories: names of those of every task, in order. table: `continual.over_time`'s. last: the evaluation after the
-    last task. geometry: the test split's `geometry_over_time`. losses: rows of `plots.read_losses`. costs:
-    `spending.gather_costs`'s. left_out: of each video that took no part `video`, `where` and `reason`.
-    damaged: of each that took part with errors `id`, `split` and `reason`. videos:
+    last task. geometry: the test split's `geometry_over_time`. losses: rows of `plots.read_losses`. sizes:
+    `trained_parameters` of the last task and `stored_bytes_per_video`. left_out: of each video that took no part
+    `video`, `where` and `reason`. damaged: of each that took part with errors `id`, `split` and `reason`. videos:
     `coverage.coverage`'s. picture: (task, video, frame) -> a frame's JPEG bytes.
     """
 
@@ -42,7 +43,7 @@ class PageContent:
     last: Mapping[str, Any]
     geometry: Mapping[str, Any]
     losses: Sequence[Mapping[str, Any]]
-    costs: Mapping[str, Any]
+    sizes: Mapping[str, Any]
     left_out: Sequence[Mapping[str, str]]
     damaged: Sequence[Mapping[str, str]]
     videos: Mapping[str, Any]
@@ -58,7 +59,7 @@ def render(page: PageContent) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": duration, "size": size, "ordinal": ordinal}
+    environment.filters |= {"number": number, "size": size, "ordinal": ordinal}
     environment.globals["picture"] = lambda row: _data_uri(page.picture(row["task"], row["video"], row["frame"]))
     method, test = page.method, page.table["test"]
     return environment.get_template("page.html.j2").render(
@@ -73,8 +74,7 @@ def render(page: PageContent) -> str:
         heatmaps=_heatmaps(method, test),
         geometry=_geometry_curves(page.geometry),
         losses=_loss_curves(page.losses),
-        costs=page.costs,
-        slowest=max(stage["seconds"] for stage in page.costs["stages"].values()) or 1.0,
+        sizes=page.sizes,
         examples=page.last["examples"],
         left_out=page.left_out,
         damaged=page.damaged,
@@ -218,33 +218,6 @@ def _data_uri(jpeg: bytes) -> str:
 def number(value: float | None, digits: int = 1) -> str:
     """A number for a table; a metric that does not exist is a dash, a minus is a true minus."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> duration(4.21), duration(75.0), duration(7260)
-    ('4.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def size(count: float | None) -> str:
-    """Bytes as a person says them.
-
-    >>> size(512), size(2048), size(3_500_000)
-    ('512 B', '2.0 kB', '3.5 MB')
-    """
-    if count is None:
-        return "–"
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def ordinal(rank: int) -> str:

@@ -29,7 +29,10 @@ def write_plots(folder: Path, table: Mapping[str, Any], losses: Sequence[Mapping
 
 
 def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Every named loss of every task over one running count of steps, thinned: step, task, loss, value."""
+    """Every named loss of every task over one running count of steps, thinned: step, task, loss, value.
+
+    Four significant digits: another processor may move those after them.
+    """
     records: list[dict[str, Any]] = []
     begin, most = 0, max(12, POINTS // max(len(paths), 1))
     for task, path in paths.items():
@@ -37,7 +40,7 @@ def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
         for name in dict.fromkeys(name for line in lines for name in line if name not in NO_LOSS):
             points = [(begin + i, row[name]) for i, row in enumerate(lines) if name in row]
             for step, value in thin(points, most):
-                records.append({"step": step, "task": task, "loss": name, "value": round(value, 6)})
+                records.append({"step": step, "task": task, "loss": name, "value": float(f"{value:.4g}")})
         begin += len(lines)
     return records
 

@@ -1,4 +1,4 @@
-"""A finished run made of nothing: scores, logs, costs and thumbnails of invented videos."""
+"""A finished run made of nothing: scores, logs and thumbnails of invented videos."""
 
 import colorsys
 import json
@@ -48,7 +48,6 @@ def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
         write_json(root / f"work/manifest/{task}/videos.json", {"videos": videos})
         broken = {"id": "x.mp4", "file": "x.mp4", "split": "train", "reason": "no video stream"}
         write_json(root / f"work/quarantine/{task}.json", {"videos": [broken] if number == 1 else []})
-        _costs(root / "work/costs", task)
     named = {task: {"train": 1, "val": per_task, "test": per_task} for task in keys}
     write_json(root / "work/manifest/report.json", {"skipped": [missing], "named": named, "there": named})
 
@@ -88,6 +87,7 @@ def _scores(folder: Path, split: str, keys: list[str], per_task: int, rng: np.ra
     }
     frames = {"best_frame": rng.integers(0, FRAMES, own.shape).astype(np.uint8)}
     save_file(scores | frames, folder / f"{split}.safetensors")
+    write_json(folder / "sizes.json", {"trained_parameters": 123_456, "stored_bytes_per_video": 4096})
 
 
 def _geometry(folder: Path, number: int, rng: np.random.Generator) -> None:
@@ -109,18 +109,6 @@ def _log(path: Path, number: int, rng: np.random.Generator) -> None:
         lines.append(json.dumps(row) + "\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(lines))
-
-
-def _costs(folder: Path, task: str) -> None:
-    own: dict[str, dict[str, int]] = {
-        "frames": {},
-        "features": {"bytes_features": 2_000_000},
-        "train": {"trained_parameters": 123_456, "bytes_checkpoint": 640_000},
-        "embed": {"stored_bytes_per_video": 4096, "bytes_gallery": 90_000},
-    }
-    for seconds, (stage, entries) in enumerate(own.items(), start=3):
-        row = {"stage": stage, "task": task, "seconds": seconds, "peak_memory_bytes": 512_000_000, "cores": 2}
-        write_json(folder / stage / f"{task}.json", row | entries)
 
 
 def _pictures(number: int, index: int) -> np.ndarray:

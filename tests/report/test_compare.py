@@ -22,18 +22,14 @@ from structalign.params.losses import Losses, acting
 from structalign.params.schema import validate
 from structalign.report.compare import (
     Run,
-    _without_repeated_joint,
     choose_baseline,
     difference,
     group_runs,
-    made_of_other,
-    outdated,
-    read_runs,
-    spent,
-    task_list,
-    task_of_other_losses,
 )
-from structalign.report.compare_tables import compare_tables, csv_text, html, markdown
+from structalign.report.compare_tables import compare_tables, csv_text, html
+from structalign.report.revisions import _without_repeated_joint, read_runs, task_list
+from structalign.report.staleness import made_of_other, outdated, task_of_other_losses
+from structalign.report.text_table import markdown
 from structalign.store import json_text
 from structalign.strict_yaml import load_yaml
 
@@ -128,11 +124,6 @@ def test_results_of_another_tasks_file_are_noticed() -> None:
 
 def test_a_lock_without_the_stage_tells_nothing() -> None:
     assert made_of_other({"tasks.yaml": "1"}, None, "prepare") is None
-
-
-def test_seconds_are_those_of_learning_and_embedding() -> None:
-    stages = {name: {"seconds": seconds} for name, seconds in [("frames", 8), ("train", 4), ("embed", 2)]}
-    assert spent({"seconds": 14, "stages": stages})["seconds"] == 6
 
 
 def test_a_group_shows_mean_and_sample_deviation() -> None:
@@ -250,6 +241,12 @@ def test_tables_say_the_same_in_every_format() -> None:
     assert float(first["seconds"]) == 11.0
 
 
+def test_a_group_alone_has_no_difference_to_show() -> None:
+    groups, _ = group_runs([run("structalign", 0, 30.0), run("structalign", 1, 32.0)])
+    _, cost = compare_tables(groups, groups[0])
+    assert (cost.title, cost.rows) == ("Cost", [["structalign", "7", "–", "10", "–"]])
+
+
 def test_markup_in_a_label_is_escaped_in_html() -> None:
     groups, _ = group_runs([run("<b>", 0, 1.0)])
     assert "<b>" not in html(compare_tables(groups, groups[0])).split("<body>")[1].replace("<body>", "")
@@ -292,6 +289,25 @@ def test_a_revision_from_before_and_a_migrated_one_are_seeds_of_one_group(old_an
     assert groups[0].label == "structalign, ranking.task_prior=0.1"
     assert groups[0].runs[0].params["etf.vertices"] == "exact"
     assert not [key for key in groups[0].runs[0].params if former.explain(key)]
+
+
+def test_results_in_head_that_are_stale_are_left_out_with_a_note(old_and_new: Path) -> None:
+    call("git", "checkout", "-q", "HEAD~1")
+    edited = Path("params.yaml").read_text(encoding="utf-8").replace("seed: 0 ", "seed: 3 ", 1)
+    kept = Path("params.yaml").read_bytes()
+    Path("params.yaml").write_text(edited, encoding="utf-8")
+    call("git", "commit", "-qam", "stale")
+    Path("params.yaml").write_bytes(kept)
+    runs, notes = read_runs([])
+    assert [run.name for run in runs] == ["workspace"]
+    assert len(notes) == 1
+    assert notes[0].startswith("HEAD has another `seed`")
+
+
+def test_a_head_without_results_needs_no_note(old_and_new: Path) -> None:
+    call("git", "rm", "-q", "--cached", "reports/metrics.json")
+    call("git", "commit", "-qm", "no results")
+    assert read_runs([])[1] == []
 
 
 def test_a_revision_whose_pipeline_and_tasks_are_of_two_versions_is_refused(old_and_new: Path) -> None:

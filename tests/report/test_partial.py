@@ -11,9 +11,10 @@ from safetensors.numpy import load_file
 
 from structalign.params.reference import Reference
 from structalign.report.compare import Run, group_runs
-from structalign.report.compare_tables import compare_tables, csv_text, html, markdown
+from structalign.report.compare_tables import compare_tables, csv_text, html
 from structalign.report.coverage import by_task, coverage, partial_label
 from structalign.report.sanity_check import verdict
+from structalign.report.text_table import markdown
 
 
 def lose(root: Path, task: str, split: str) -> None:

@@ -112,16 +112,21 @@ def test_head_and_tail_average_to_the_whole(finished: Path) -> None:
         assert (parts["head"] + parts["tail"]) / 2 == pytest.approx(row["t2v"][after]["R@1"])
 
 
-def test_costs_add_up(finished: Path) -> None:
-    costs = json.loads((finished / "reports/costs.json").read_text())
-    assert costs["seconds"] == pytest.approx(sum(stage["seconds"] for stage in costs["stages"].values()))
-    assert costs["stages"]["train"]["seconds"] == pytest.approx(15.0)
-    assert costs["trained_parameters"] == 123_456
-    assert costs["stored_bytes_per_video"] == 4096
+def test_the_last_tasks_sizes_are_reported(finished: Path) -> None:
+    sizes = json.loads((finished / "reports/per_task.json").read_text())["sizes"]
+    assert sizes == {"trained_parameters": 123_456, "stored_bytes_per_video": 4096}
+    page = (finished / "reports/index.html").read_text()
+    assert "123,456" in page
+    assert "4.1 kB" in page
 
 
-def test_the_page_says_which_stages_are_counted(finished: Path) -> None:
-    assert "of work in frames, features, train, embed. Program starts" in (finished / "reports/index.html").read_text()
+def test_reports_have_the_digits_that_mean_something(finished: Path) -> None:
+    geometry = json.loads((finished / "reports/geometry.json").read_text())["test"]
+    drift = geometry["text_drift"]["t03"]["t01"]
+    assert drift == round(drift, 1)
+    assert geometry["gap"]["t01"] == float(f"{geometry['gap']['t01']:.3g}")
+    losses = json.loads((finished / "reports/plots/losses.json").read_text())
+    assert all(row["value"] == float(f"{row['value']:.4g}") for row in losses)
 
 
 def test_plot_records_have_a_numeric_x(finished: Path) -> None:
@@ -203,7 +208,7 @@ def test_matrices_that_do_not_fit_their_rows_are_refused(
 
 def test_the_same_inputs_make_the_same_bytes(finished: Path, run_of: Callable[[int], Path]) -> None:
     again = run_of(3)
-    for name in ("metrics.json", "per_task.json", "per_task.csv", "index.html", "plots/losses.json"):
+    for name in ("metrics.json", "per_task.json", "per_task.csv", "geometry.json", "index.html", "plots/losses.json"):
         assert (again / "reports" / name).read_bytes() == (finished / "reports" / name).read_bytes()
 
 

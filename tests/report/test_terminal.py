@@ -9,9 +9,10 @@ from rich.table import Table
 
 from structalign.cli import search
 from structalign.report.compare import Run, group_runs
-from structalign.report.compare_tables import compare_tables, rich_table
+from structalign.report.compare_tables import compare_tables
 from structalign.report.tables import headline_table
 from structalign.report.terminal import terminal
+from structalign.report.text_table import rich_table
 from structalign.search.searcher import Hit
 
 METRICS = ("R@1", "R@5", "R@10", "MedR", "MeanR", "v2t_R@1", "BWF_seen", "BWF_task")

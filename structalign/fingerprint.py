@@ -1,0 +1,86 @@
+"""What a run of a stage is known by: its name, its inputs and its parameters.
+
+A stage that DVC is about to run has the fingerprint that DVC's lock file will then have of it. So what was noted under
+it (costs) is found for every revision, experiment and restored result.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from structalign.strict_yaml import load_texts, load_yaml
+
+LOCK, FOLDER = Path("dvc.lock"), ".dir"  # the hash of a folder ends so
+
+
+def fingerprint_of_entry(name: str, entry: Mapping[str, Any], outputs: Mapping[str, str]) -> str:
+    """The fingerprint of the stage `name` by its entry in a lock file; `outputs`: those of dvc.lock."""
+    inputs = {dep["path"]: str(dep.get("md5")) for dep in entry.get("deps", [])}
+    for path, md5 in inputs.items():
+        if md5.endswith(FOLDER) and path not in outputs:
+            inputs[path] = _together(path, outputs) or md5
+    values = {key: value for file in (entry.get("params") or {}).values() for key, value in file.items()}
+    return _fingerprint(name, inputs, values)
+
+
+def fingerprint_of_stage(target: str) -> str | None:
+    """The fingerprint of DVC's `target` (`train@t02`), which is about to run in this folder.
+
+    Hashes of folders are taken from dvc.lock, which DVC writes after every stage. None for a target that dvc.yaml has
+    not, and for one whose folders are not all outputs.
+    """
+    name = target.rpartition(":")[2]
+    stage = _described(*name.partition("@")[::2])
+    if stage is None:
+        return None
+    outputs = outputs_of(load_texts(LOCK) if LOCK.exists() else {})
+    inputs = {path: _hash(Path(path), outputs) for path in stage.get("deps", [])}
+    known = {path: md5 for path, md5 in inputs.items() if md5}
+    params = load_yaml(Path("params.yaml"))  # by DVC's list of keys, and not to work with
+    values = {key: reduce(lambda tree, part: tree[part], key.split("."), params) for key in stage.get("params", [])}
+    return _fingerprint(name, known, values) if len(known) == len(inputs) else None
+
+
+def outputs_of(lock: Mapping[str, Any] | None) -> dict[str, str]:
+    """The hash of every output in a lock file."""
+    stages = ((lock or {}).get("stages") or {}).values()
+    return {out["path"]: str(out.get("md5")) for stage in stages for out in stage.get("outs", [])}
+
+
+def _described(kind: str, task: str) -> Mapping[str, Any] | None:
+    """A stage of dvc.yaml, or of the file in a folder of its name; of `foreach` the one of the task."""
+    files = [file for file in (Path("dvc.yaml"), Path(kind, "dvc.yaml")) if file.is_file()]
+    stage = next((found[kind] for file in files if kind in (found := load_yaml(file)["stages"])), None)
+    if stage is None or "foreach" not in stage:
+        return stage
+    row = load_yaml(Path("tasks.yaml"))["tasks"][task]
+    places = {"key": task, **{f"item.{name}": value for name, value in row.items()}}
+    return {name: _filled(stage["do"].get(name, []), places) for name in ("deps", "params")}
+
+
+def _filled(texts: Sequence[str], places: Mapping[str, Any]) -> list[str]:
+    return [re.sub(r"\$\{([\w.]+)\}", lambda found: str(places[found[1]]), text) for text in texts]
+
+
+def _hash(path: Path, outputs: Mapping[str, str]) -> str | None:
+    """A file by its content, a folder by its hash as an output, or by those of the outputs in it."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    tracked = path.with_name(f"{path.name}.dvc")
+    if tracked.is_file():
+        return str(load_texts(tracked)["outs"][0].get("md5"))
+    return outputs.get(path.as_posix()) or _together(path.as_posix(), outputs)
+
+
+def _together(folder: str, outputs: Mapping[str, str]) -> str | None:
+    inside = {path: md5 for path, md5 in outputs.items() if path.startswith(f"{folder}/")}
+    return _fingerprint(folder, inside, {}) if inside else None
+
+
+def _fingerprint(name: str, inputs: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    text = json.dumps([name, inputs, values], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,59 @@
+"""Whether results are of the inputs and parameters that stand beside them, by what DVC's lock file says of both."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from structalign.params.former import GONE, name_now
+from structalign.params.losses import Losses, acting, sections
+from structalign.params.section import leaves
+from structalign.paths import LOSSES
+from structalign.store import json_text
+
+
+def made_of_other(now: Mapping[str, str | None], lock: Mapping[str, Any] | None, stage: str) -> str | None:
+    """The first file or folder whose hash, as it is now, is not the one that the lock has of that stage's input."""
+    return next((path for path, md5 in now.items() if recorded(lock, stage, path) not in (None, md5)), None)
+
+
+def recorded(lock: Mapping[str, Any] | None, stage: str, path: str) -> str | None:
+    """The hash of a stage's input in a lock file; None where it has none."""
+    deps = (((lock or {}).get("stages") or {}).get(stage) or {}).get("deps", [])
+    return next((dep.get("md5") for dep in deps if dep["path"] == path), None)
+
+
+def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
+    """The first key whose value in params.yaml is not the one that dvc.lock says the results were made with.
+
+    Stages of tasks that are no longer in tasks.yaml stay in the lock file and don't count. Either may be of an older
+    version.
+    """
+    written = dict(leaves(params))
+    now = {name_now(key): value for key, value in written.items()}
+    for name, stage in ((lock or {}).get("stages") or {}).items():
+        if "@" in name and name.split("@")[1] not in tasks:
+            continue
+        for used in (stage.get("params") or {}).values():
+            for key, value in leaves(used):
+                if key not in GONE and now.get(name_now(key)) != value:
+                    return key if key in written else name_now(key)
+    return None
+
+
+def task_of_other_losses(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
+    """The first task whose losses in params.yaml are not those that dvc.lock says its results were made with.
+
+    The lock has the hash of what `check` wrote for the task; params.yaml of another version tells nothing.
+    """
+    try:
+        losses = Losses.model_validate({name: params[name] for name in sections()})
+    except (KeyError, ValidationError):
+        return None
+    for number, task in enumerate(tasks, start=1):
+        now = hashlib.md5(json_text(acting(losses, number)).encode(), usedforsecurity=False).hexdigest()
+        for stage in (lock or {}).get("stages") or {}:
+            if made_of_other({str(LOSSES / f"{task}.json"): now}, lock, stage):
+                return task
+    return None
