@@ -4,17 +4,21 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: demo test check results
 
 demo: .venv/stamp
-	dvc pull data && dvc repro && dvc metrics show
+	dvc pull data && dvc repro && dvc metrics show && structalign costs
 
-test: .venv/stamp
+test: .venv/tests
 	dvc pull data && ruff check && ruff format --check && mypy && pytest -q -n 2 --dist loadfile
 
-check: .venv/stamp
+check: .venv/tests
 	ruff check && ruff format --check && mypy && pytest -q -m 'not slow'
 
 results: .venv/stamp
 	dvc exp run -P --queue -S 'seed=0,1,2' -S 'method.name=structalign,finetune,zero_shot,head_only,replay,moe_adapter,xpool,stablefusion,clip4clip,lwf,vr_lwf,zscl' && dvc exp run --run-all && structalign compare
 
-# The environment: made when it is missing, mended when the constraints or the dependencies are newer.
+# The environment, and the same with what tests need: made when it is missing, mended when the constraints or the
+# dependencies are newer. Python compiles what it imports, which is a small part of all.
 .venv/stamp: constraints.txt pyproject.toml
-	python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test]' && touch .venv/stamp
+	python3 -m venv .venv && .venv/bin/pip install -q --no-compile -c constraints.txt -e . && touch .venv/stamp
+
+.venv/tests: constraints.txt pyproject.toml
+	python3 -m venv .venv && .venv/bin/pip install -q --no-compile -c constraints.txt -e '.[test]' && touch .venv/stamp .venv/tests

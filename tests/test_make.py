@@ -6,13 +6,24 @@ import pytest
 from codemap import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-LINES = dict(re.findall(r"^(\w+): \.venv/stamp\n\t(.+)$", MAKEFILE, re.M))
+LINES = dict(re.findall(r"^([\w./]+): \S.*\n\t(.+)$", MAKEFILE, re.M))
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "check", "results"])
 def test_the_readme_gives_the_line_without_make(target: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(rf"^\$ {re.escape(LINES[target])} +# {target}$", readme, re.M)
+
+
+@pytest.mark.parametrize(("stamp", "extra"), [(".venv/stamp", "."), (".venv/tests", "'.[test]'")])
+def test_the_environment_is_made_in_one_line_that_the_readme_gives_for_tests(stamp: str, extra: str) -> None:
+    command = "python3 -m venv .venv && .venv/bin/pip install -q --no-compile -c constraints.txt -e"
+    assert LINES[stamp].startswith(f"{command} {extra} && touch")
+    assert f"$ {command} '.[test]'" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_environment_for_tests_does_for_the_demo() -> None:
+    assert LINES[".venv/tests"].endswith("touch .venv/stamp .venv/tests")
 
 
 def test_the_tests_bring_the_sample_that_they_look_at() -> None:
