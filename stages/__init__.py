@@ -64,7 +64,6 @@ def refuse_unseen_code(target: str) -> None:
 
 def check_says(params: Path) -> str | None:
     """The sentence in which `check` refuses params.yaml; None where it does not."""
-    # imported where something is wrong alone: what a stage has loaded says whether it may go on from an earlier run
     from structalign.errors import UserError
     from structalign.params.schema import validate
     from structalign.strict_yaml import load_yaml

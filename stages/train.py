@@ -35,9 +35,9 @@ def lead(task: str) -> None:
     """Learn the task and write what comes of it."""
     manifest, out = MANIFEST / task / "task.json", CHECKPOINTS / task
     config, settings, views, previous = plan(task)
-    videos = [kind / task / "train" for kind in (FEATURES, FRAMES)]
+    inputs = [BACKBONE, manifest, FEATURES / task / "train", FRAMES / task / "train", previous]
     with (
-        scratch("train", task, (config, settings, views), [BACKBONE, manifest, *videos, previous]) as progress,
+        scratch("train", task, (config, settings, views), inputs, {"method": {"name": config.method}}) as progress,
         whole(LOGS / f"{task}.jsonl") as log,
         whole_folder(out) as folder,
     ):

@@ -1,33 +1,40 @@
 """What an interrupted stage kept is taken up under the same circumstances, and under no others."""
 
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from structalign import code_digest
 from structalign import scratch as module
+from structalign.code_digest import Code
 from structalign.scratch import READ_IN_FULL, scratch
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with an input, and a module loaded from a tree of code."""
+    """An empty folder with an input, and code of a stage."""
     monkeypatch.chdir(tmp_path)
     Path("input").mkdir()
     Path("input/small").write_text("a")
     Path("input/large").write_bytes(bytes(READ_IN_FULL + 1))
     os.utime("input/large", (1, 1))
-    code = tmp_path / "structalign/loaded.py"
-    code.parent.mkdir()
-    code.write_text("a = 1")
-    loaded = ModuleType("loaded")
-    loaded.__file__ = str(code)
-    monkeypatch.setattr(module, "CODE", tmp_path)
-    monkeypatch.setitem(sys.modules, "loaded", loaded)
+    write_stage("import structalign.used")
+    Path("structalign").mkdir()
+    Path("structalign/used.py").write_text("a = 1")
+    Path("structalign/unused.py").write_text("a = 1")
+    code = {name: tmp_path / name for name in ("stages", "structalign")}
+    monkeypatch.setattr(module, "Code", lambda: Code(code))
+    monkeypatch.setattr(code_digest, "LOADED_BY_NAME", {"frames": ["structalign.{method[name]}"]})
     return tmp_path
+
+
+def write_stage(text: str) -> None:
+    for stage in ("train", "frames"):
+        file = Path(f"stages/{stage}.py")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
 
 
 def interrupt(values: object = 1) -> Path:
@@ -78,10 +85,27 @@ def test_an_input_more_starts_anew() -> None:
     assert not found()
 
 
-def test_other_code_starts_anew(folder: Path) -> None:
+def test_other_code_starts_anew() -> None:
     interrupt()
-    (folder / "structalign/loaded.py").write_text("a = 2")
+    Path("structalign/used.py").write_text("a = 2")
     assert not found()
+
+
+@pytest.mark.parametrize(("file", "text"), [("used", "a = 1  # one"), ("unused", "a = 2")])
+def test_a_comment_and_code_of_others_change_nothing(file: str, text: str) -> None:
+    interrupt()
+    Path(f"structalign/{file}.py").write_text(text)
+    assert found()
+
+
+def test_code_that_a_parameter_names_counts() -> None:
+    named = {"method": {"name": "unused"}}
+    with suppress(KeyboardInterrupt), scratch("frames", "t01", 1, named=named) as kept:
+        (kept / "progress").touch()
+        raise KeyboardInterrupt
+    Path("structalign/unused.py").write_text("a = 2")
+    with scratch("frames", "t01", 1, named=named) as again:
+        assert not (again / "progress").exists()
 
 
 def test_what_is_stale_is_removed() -> None:
