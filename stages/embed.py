@@ -10,7 +10,7 @@ from structalign.data.frame_store import FrameSplit
 from structalign.evaluation.geometry_dump import dump_geometry
 from structalign.evaluation.score_files import keep_scores, queries_at_once
 from structalign.model.backbone import Tokeniser, pixel_statistics
-from structalign.model.checkpoint import fingerprint, load_memory
+from structalign.model.checkpoint import fingerprint, load_memory, read_config
 from structalign.model.device import prepare_device
 from structalign.model.features import Features, read_captions
 from structalign.model.sources import make_source
@@ -40,7 +40,8 @@ SPLITS = ("val", "test")
 def main(task: str, prev: str) -> None:
     """Write work/gallery, work/index, work/scores and work/geometry of TASK; PREV is the task before."""
     checkpoint, gallery, index = CHECKPOINTS / task, GALLERIES / task, index_of(task)
-    encoder, config = load_encoder(checkpoint, BACKBONE, prepare_device())
+    config = read_config(checkpoint)
+    encoder = load_encoder(checkpoint, config, BACKBONE, prepare_device())
     with whole_folder(gallery) as folder:
         stored_bytes = store_videos(encoder, task, folder)
         captions = read_captions(FEATURES / task / "train")

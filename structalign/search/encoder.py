@@ -9,7 +9,7 @@ from torch import Tensor
 
 from structalign.console import track
 from structalign.model.backbone import Clip, Tokens, load_clip
-from structalign.model.checkpoint import CheckpointConfig, build_model, read_config
+from structalign.model.checkpoint import CheckpointConfig, build_model
 from structalign.model.features import VideoSource
 from structalign.model.text_encoding import encode_as_tasks, encode_captions, encode_zero_shot
 from structalign.model.video_text import TextEmbeddings, VideoText
@@ -52,9 +52,9 @@ class Encoder:
         ])  # fmt: skip
 
 
-def load_encoder(checkpoint: Path, backbone: Path, device: torch.device) -> tuple[Encoder, CheckpointConfig]:
-    """The encoder of a checkpoint folder around the CLIP in `backbone`, and the checkpoint's config."""
-    config, clip = read_config(checkpoint), load_clip(backbone, device)
+def load_encoder(checkpoint: Path, config: CheckpointConfig, backbone: Path, device: torch.device) -> Encoder:
+    """The encoder of a checkpoint folder, whose config this is, around the CLIP in `backbone`."""
+    clip = load_clip(backbone, device)
     model = build_model(clip, config, checkpoint)
     (clip if model is None else model).to(device)
-    return Encoder(clip, model, HEADS[config.similarity], device), config
+    return Encoder(clip, model, HEADS[config.similarity], device)

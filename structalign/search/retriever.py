@@ -100,7 +100,7 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
     folder = Path(checkpoint)
     config = read_config(folder)
     source = _backbone(folder.resolve().parents[1], config.backbone) if backbone is None else resolve(str(backbone))
-    encoder, config = load_encoder(folder, source, prepare_device())
+    encoder = load_encoder(folder, config, source, prepare_device())
     return Retriever(config, encoder, Tokeniser(source), pixel_statistics(source))
 
 
