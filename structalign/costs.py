@@ -28,7 +28,8 @@ def measured() -> Iterator[None]:
     """Measure the block, a stage's whole work, and note what it cost if it succeeds.
 
     Peak memory is this process's and the largest one's of those it started (ffmpeg; Linux counts to a child what its
-    parent held when it was started). Threads are torch's, where it is loaded, and so is the peak of GPU memory.
+    parent held when it was started). Processor time is theirs, too, with the program's start. Threads are torch's,
+    where it is loaded, and so is the peak of GPU memory.
     """
     stage, fingerprint = _running()
     start = time.perf_counter()
