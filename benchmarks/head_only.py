@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from benchmarks import made
 from benchmarks.options import OUT, TINY
 from benchmarks.timing import MIB, Memory, keep
-from structalign.evaluation.ranks import measure, rank
+from structalign.evaluation.metrics import measure
+from structalign.evaluation.ranks import rank
 from structalign.evaluation.score_files import queries_at_once
 from structalign.learning.init_task import from_scratch
 from structalign.learning.loading import load_method

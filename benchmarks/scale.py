@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.timing import Memory
-from structalign.evaluation.ranks import measure, rank
+from structalign.evaluation.metrics import measure
+from structalign.evaluation.ranks import rank
 from structalign.evaluation.score_files import bytes_a_pair, queries_at_once
 from structalign.formats import INDEX_FORMAT
 from structalign.model.video_text import TextEmbeddings

@@ -10,9 +10,9 @@ from safetensors.numpy import load_file
 
 from structalign.console import command
 from structalign.errors import UserError
-from structalign.evaluation.metrics import recall_per_category, summarise
+from structalign.evaluation.metrics import measure, recall_per_category, summarise
 from structalign.evaluation.qualitative import examples
-from structalign.evaluation.ranks import SYSTEMS, measure, rank, read_ranks
+from structalign.evaluation.ranks import SYSTEMS, rank, read_ranks
 from structalign.params.ranking import Ranking
 from structalign.params.reading import read
 from structalign.params.reference import Reference

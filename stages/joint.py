@@ -8,7 +8,7 @@ import torch
 from structalign.console import command
 from structalign.data.frame_store import FrameSplit
 from structalign.data.tasks import category_ids, key, read_tasks
-from structalign.evaluation.ranks import measure
+from structalign.evaluation.metrics import measure
 from structalign.evaluation.ranks import rank as rank_queries
 from structalign.learning.init_task import backbone, from_scratch
 from structalign.learning.methods.finetune import METHOD

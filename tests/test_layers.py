@@ -87,6 +87,12 @@ def test_a_stage_that_does_not_compute_starts_without_torch(stage: str) -> None:
     assert not heavy
 
 
+def test_a_new_metric_measures_anew_and_neither_trains_nor_embeds() -> None:
+    stages = {name for name in modules() if name.startswith("stages.") and name != "stages"}
+    guests = {stage for stage in stages if "structalign.evaluation.metrics" in closure(stage)}
+    assert guests == {"stages.evaluate", "stages.report", "stages.joint"}
+
+
 def _first_parts(names: set[str]) -> set[str]:
     return names | {name.split(".")[0] for name in names}
 

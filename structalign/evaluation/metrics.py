@@ -1,57 +1,17 @@
-"""Retrieval metrics of one score matrix: what went in, what rank came out. NumPy alone, so that evaluation
-starts without torch.
+"""Retrieval metrics of ranks. NumPy alone, so that evaluation starts without torch.
+
+`evaluate` and `report` alone import this: a new metric measures kept scores anew and neither trains nor embeds.
 
 Q queries are rows, V videos are columns; `ground_truth[q]` is the column of the video that query q describes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from structalign.errors import UserError
-
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-AT_ONCE = 1 << 23  # scores of videos that are looked at together: 64 MiB of float64
-
-
-def text_to_video_ranks(scores: NDArray[np.floating], ground_truth: Ints, first: int = 0) -> Ints:
-    """Rank (Q,) of each query's own video; a tie counts against us, so a collapsed model comes last.
-
-    `first` is the number of the first row, where the rows are some of all queries.
-
-    >>> scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])
-    >>> text_to_video_ranks(scores, ground_truth=np.array([2, 0])).tolist()
-    [2, 2]
-    """
-    _refuse_nan(scores, first)
-    own = scores[np.arange(len(ground_truth)), ground_truth]
-    # The own video ties with itself: its own count is the 1 of "1 + negatives at least as good".
-    ranks: Ints = np.count_nonzero(scores >= own[:, None], axis=1).astype(np.int64)
-    return ranks
-
-
-def video_to_text_ranks(scores: NDArray[np.floating], ground_truth: Ints) -> tuple[Ints, Ints]:
-    """Columns of the videos that have a caption, and the rank of each one's best own caption.
-
-    The video's other captions are no negatives; a tie with a foreign caption counts against us.
-
-    >>> scores = np.array([[0.9, 0.8], [0.1, 0.2], [0.5, 0.7]])
-    >>> videos, ranks = video_to_text_ranks(scores, ground_truth=np.array([0, 0, 1]))
-    >>> videos.tolist(), ranks.tolist()
-    ([0, 1], [1, 2])
-    """
-    videos = np.unique(ground_truth)
-    ranks = [np.zeros(0, dtype=np.int64)]
-    for part in np.array_split(videos, max(1, len(ground_truth) * len(videos) // AT_ONCE)):
-        columns = scores[:, part]
-        _refuse_nan(columns)
-        own_columns = ground_truth[:, None] == part[None, :]
-        best = np.where(own_columns, columns, -np.inf).max(axis=0, initial=-np.inf)
-        ranks.append(1 + np.count_nonzero((columns >= best) & ~own_columns, axis=0))
-    return videos, np.concatenate(ranks)
 
 
 def recall(k: int) -> Callable[[Ints], float]:
@@ -101,11 +61,30 @@ def recall_per_category(ranks: Ints, category: Ints) -> dict[str, dict[str, floa
     return rows
 
 
-def _refuse_nan(scores: NDArray[np.floating], first: int = 0) -> None:
-    bad = np.argwhere(np.isnan(scores))
-    if len(bad):
-        query, video = bad[0]
-        raise UserError(
-            f"the score of query {first + query} and video {video} is not a number: the model has diverged; "
-            "lower its learning rates (`optim.first.lr`, `optim.later.lr`) and train again."
-        )
+def measure(
+    ranks: Mapping[str, NDArray[Any]],
+    system: str,
+    ground_truth: Ints,
+    video_tasks: Sequence[str],
+    tasks: Sequence[str],
+) -> dict[str, dict[str, object]]:
+    """Every metric of one system of a split after the last of `tasks`, from what `ranks.rank` found, in both galleries.
+
+    In gallery `seen` all videos are candidates, in gallery `task` those of the query's task alone. Tasks without
+    queries have no entry. All recalls are percent.
+    """
+    task_of_video = np.array(video_tasks)
+    of_query, of_asked = task_of_video[ground_truth], task_of_video[np.unique(ground_truth)]
+    nothing = np.zeros(0, dtype=np.int64)
+    text, own, video = (ranks.get(f"{system}_{kind}", nothing) for kind in ("text", "task", "video"))
+    text_per_task = {task: summarise(text[of_query == task]) for task in tasks}
+    video_per_task = {task: summarise(video[of_asked == task]) for task in tasks}
+    own_per_task = {task: summarise(own[of_query == task]) for task in tasks}
+    return {
+        "t2v": dict(summarise(text)),
+        "v2t": dict(summarise(video)),
+        "t2v_per_task": {task: found for task, found in text_per_task.items() if found},
+        "v2t_per_task": {task: found for task, found in video_per_task.items() if found},
+        "acc_seen": {task: found["R@1"] for task, found in text_per_task.items() if found},
+        "acc_task": {task: found["R@1"] for task, found in own_per_task.items() if found},
+    }

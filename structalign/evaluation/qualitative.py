@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from structalign.evaluation.metrics import Ints
+from structalign.evaluation.ranks import Ints
 
 
 def examples(

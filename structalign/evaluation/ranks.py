@@ -3,10 +3,11 @@
 The same code ranks matrices that were kept and, while they are made, those that are too large to keep. A query's row is
 always whole, so that its z-scores, and with them all numbers, do not depend on the blocks. NumPy alone.
 
-Q queries, V videos, W videos that have a query; `ground_truth[q]` is the column of the video that query q describes.
+Q queries are rows, V videos are columns, W videos have a query; `ground_truth[q]` is the column of the video that query
+q describes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -17,15 +18,57 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from structalign.errors import UserError
-from structalign.evaluation.metrics import Floats, Ints, summarise, text_to_video_ranks, video_to_text_ranks
 from structalign.params.ranking import SIMILARITIES, Ranking
-from structalign.search.fusion import fuse, of_system
+from structalign.search.fusion import Floats, fuse, of_system
 
 Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
 SYSTEMS = ("method", "zero_shot")
 TOP = 5  # videos shown of a query
-AT_ONCE = 1 << 23  # scores fused at a time: 64 MiB of float64
+AT_ONCE = 1 << 22  # scores whose rows are dealt to the tasks at a time
+IN_CACHE = 1 << 16  # scores fused and ranked at a time: their 512 KiB of float64 stay in a core's cache
 IN_MEMORY = 1 << 27  # scores of videos that have a query, 1 GiB; more of them go through a temporary file
+
+
+def text_to_video_ranks(scores: NDArray[np.floating], ground_truth: Ints, first: int = 0) -> Ints:
+    """Rank [Q] of each query's own video; a tie counts against us, so a collapsed model comes last.
+
+    `first` is the number of the first row, where the rows are some of all queries.
+
+    >>> scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])
+    >>> text_to_video_ranks(scores, ground_truth=np.array([2, 0])).tolist()
+    [2, 2]
+    """
+    ranks = np.zeros(len(ground_truth), dtype=np.int64)
+    for rows in _parts(scores.shape, IN_CACHE):
+        some, own_columns = scores[rows], ground_truth[rows]
+        _refuse_nan(some, first + rows.start)
+        own = some[np.arange(len(own_columns)), own_columns]
+        # The own video ties with itself: its own count is the 1 of "1 + negatives at least as good".
+        ranks[rows] = _count(some >= own[:, None], axis=1)
+    return ranks
+
+
+def video_to_text_ranks(scores: NDArray[np.floating], ground_truth: Ints) -> tuple[Ints, Ints]:
+    """Columns of the videos that have a caption, and the rank of each one's best own caption.
+
+    The video's other captions are no negatives; a tie with a foreign caption counts against us.
+
+    >>> scores = np.array([[0.9, 0.8], [0.1, 0.2], [0.5, 0.7]])
+    >>> videos, ranks = video_to_text_ranks(scores, ground_truth=np.array([0, 0, 1]))
+    >>> videos.tolist(), ranks.tolist()
+    ([0, 1], [1, 2])
+    """
+    videos, of_query = np.unique(ground_truth, return_inverse=True)
+    own = scores[np.arange(len(ground_truth)), ground_truth]
+    best = np.full(len(videos), -np.inf)
+    np.maximum.at(best, of_query, own)
+    ranks = np.ones(len(videos), dtype=np.int64)
+    for rows in _parts(scores.shape, IN_CACHE):
+        _refuse_nan(scores[rows], rows.start)
+        ranks += _count(_taken(scores[rows], videos) >= best, axis=0)
+    return videos, ranks - np.bincount(of_query[own == best[of_query]], minlength=len(videos))
 
 
 def rank(
@@ -49,31 +92,67 @@ def rank(
     columns: dict[str, Floats] = {}
     start = 0
     for block in blocks:
-        count, videos = next(iter(block.values())).shape
-        for first in range(0, count, step := max(1, AT_ONCE // max(1, videos))):
-            rows = slice(first, first + step)
-            here = slice(start + first, start + min(first + step, count))
-            own_columns = ground_truth[here]
+        shape = next(iter(block.values())).shape
+        for rows in _parts(shape, AT_ONCE):
+            part = {name: matrix[rows] for name, matrix in block.items()}
+            own_columns = ground_truth[start + rows.start : start + rows.stop]
             for system in SYSTEMS:
-                signals = {name: matrix[rows] for name, matrix in of_system(block, system, weights).items()}
+                signals = of_system(part, system, weights)
                 if not any(name in signals for name in SIMILARITIES):
                     continue
-                fused = fuse(signals, weights)
-                _add(found, f"{system}_text", text_to_video_ranks(fused, own_columns, here.start))
-                _add(found, f"{system}_task", _ranks_in_task(signals, weights, own_columns, task_of_video))
                 if system not in columns:
                     columns[system] = _room(len(ground_truth), len(asked))
-                columns[system][here] = fused[:, asked]
-                if system == "method" and "best_frame" in block:
-                    for name, values in _shown(fused, block["best_frame"][rows], own_columns).items():
-                        _add(found, name, values)
-            if "zero_shot.sentence" in block:
-                plain = block["zero_shot.sentence"][rows]
-                _add(found, "zero_shot_sentence", text_to_video_ranks(plain, own_columns, here.start))
-        start += count
+                first = start + rows.start
+                for some, fused in _fused(signals, weights):
+                    own = own_columns[some]
+                    _add(found, f"{system}_text", text_to_video_ranks(fused, own, first + some.start))
+                    columns[system][first + some.start : first + some.stop] = _taken(fused, asked)
+                    if system == "method" and "best_frame" in part:
+                        for name, values in _shown(fused, part["best_frame"][some], own).items():
+                            _add(found, name, values)
+                _add(found, f"{system}_task", _ranks_in_task(signals, weights, own_columns, task_of_video))
+            if "zero_shot.sentence" in part:
+                plain = text_to_video_ranks(part["zero_shot.sentence"], own_columns, start + rows.start)
+                _add(found, "zero_shot_sentence", plain)
+        start += shape[0]
     for system, scores in columns.items():
         found[f"{system}_video"] = [video_to_text_ranks(scores, np.searchsorted(asked, ground_truth))[1]]
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _parts(shape: tuple[int, ...], scores: int) -> Iterator[slice]:
+    """Consecutive rows of a matrix of that shape, about as many as have `scores` scores."""
+    count, width = shape
+    step = max(1, scores // max(1, width))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def _fused(signals: Mapping[str, Array], weights: Mapping[str, float]) -> Iterator[tuple[slice, Floats]]:
+    """The fused scores of a few rows at a time, which a core's cache holds until all is made of them."""
+    for rows in _parts(next(iter(signals.values())).shape, IN_CACHE):
+        yield rows, fuse({name: matrix[rows] for name, matrix in signals.items()}, weights)
+
+
+def _taken(scores: Array, columns: Ints) -> Array:
+    """These columns (sorted, each once) of the scores."""
+    return scores if len(columns) == scores.shape[1] else scores[:, columns]
+
+
+def _count(found: NDArray[np.bool_], axis: int) -> Ints:
+    """How many are true along an axis."""
+    counts: Ints = found.view(np.uint8).sum(axis=axis, dtype=np.int32).astype(np.int64)
+    return counts
+
+
+def _refuse_nan(scores: NDArray[np.floating], first: int = 0) -> None:
+    if not np.isnan(scores.min(initial=np.inf)):  # which is no number if one of them is none
+        return
+    query, video = np.argwhere(np.isnan(scores))[0]
+    raise UserError(
+        f"the score of query {first + query} and video {video} is not a number: the model has diverged; "
+        "lower its learning rates (`optim.first.lr`, `optim.later.lr`) and train again."
+    )
 
 
 def _add(found: dict[str, list[Array]], name: str, values: Array) -> None:
@@ -89,57 +168,36 @@ def _room(queries: int, videos: int) -> Floats:
 
 
 def _ranks_in_task(
-    scores: Mapping[str, Array], weights: Mapping[str, float], ground_truth: Ints, task_of_video: Array
+    signals: Mapping[str, Array], weights: Mapping[str, float], ground_truth: Ints, task_of_video: Array
 ) -> Ints:
     """[R] rank of each query's own video among the videos of its task."""
     ranks = np.zeros(len(ground_truth), dtype=np.int64)
     for task in np.unique(task_of_video[ground_truth]):
         rows, columns = np.flatnonzero(task_of_video[ground_truth] == task), np.flatnonzero(task_of_video == task)
-        fused = fuse({name: matrix[np.ix_(rows, columns)] for name, matrix in scores.items()}, weights)
-        ranks[rows] = text_to_video_ranks(fused, np.searchsorted(columns, ground_truth[rows]))
+        own = {name: matrix[np.ix_(rows, columns)] for name, matrix in signals.items()}
+        for some, fused in _fused(own, weights):
+            here = rows[some]
+            ranks[here] = text_to_video_ranks(fused, np.searchsorted(columns, ground_truth[here]))
     return ranks
 
 
 def _shown(fused: Floats, best_frame: Array, ground_truth: Ints) -> dict[str, Array]:
     """The first videos of each row, equal ones in the order of columns, and the query's own."""
-    count = min(TOP, fused.shape[1])
-    top = np.empty((len(fused), count), dtype=np.int64)
-    for row, scores in enumerate(fused):
-        least = np.partition(scores, -count)[-count]
-        among = np.flatnonzero(scores >= least)
-        top[row] = among[np.argsort(-scores[among], kind="stable")][:count]
     rows = np.arange(len(fused))
+    left, top = fused.copy(), np.empty((len(fused), min(TOP, fused.shape[1])), dtype=np.int64)
+    for place in range(top.shape[1]):
+        top[:, place] = left.argmax(axis=1)  # of equal ones the first
+        left[rows, top[:, place]] = -np.inf
+    top_score = fused[rows[:, None], top]
+    if np.isneginf(top_score).any():  # -inf, once the rest is taken, is taken again
+        top = np.argsort(-fused, axis=1, kind="stable")[:, :TOP]
+        top_score = fused[rows[:, None], top]
     return {
         "top": top,
-        "top_score": fused[rows[:, None], top],
+        "top_score": top_score,
         "top_frame": best_frame[rows[:, None], top],
         "own_score": fused[rows, ground_truth],
         "own_frame": best_frame[rows, ground_truth],
-    }
-
-
-def measure(
-    ranks: Mapping[str, Array], system: str, ground_truth: Ints, video_tasks: Sequence[str], tasks: Sequence[str]
-) -> dict[str, dict[str, object]]:
-    """Every metric of one system of a split after the last of `tasks`, from what `rank` found, in both galleries.
-
-    In gallery `seen` all videos are candidates, in gallery `task` those of the query's task alone. Tasks without
-    queries have no entry. All recalls are percent.
-    """
-    task_of_video = np.array(video_tasks)
-    of_query, of_asked = task_of_video[ground_truth], task_of_video[np.unique(ground_truth)]
-    nothing = np.zeros(0, dtype=np.int64)
-    text, own, video = (ranks.get(f"{system}_{kind}", nothing) for kind in ("text", "task", "video"))
-    text_per_task = {task: summarise(text[of_query == task]) for task in tasks}
-    video_per_task = {task: summarise(video[of_asked == task]) for task in tasks}
-    own_per_task = {task: summarise(own[of_query == task]) for task in tasks}
-    return {
-        "t2v": dict(summarise(text)),
-        "v2t": dict(summarise(video)),
-        "t2v_per_task": {task: found for task, found in text_per_task.items() if found},
-        "v2t_per_task": {task: found for task, found in video_per_task.items() if found},
-        "acc_seen": {task: found["R@1"] for task, found in text_per_task.items() if found},
-        "acc_task": {task: found["R@1"] for task, found in own_per_task.items() if found},
     }
 
 

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from structalign.errors import UserError
-from structalign.evaluation.metrics import METRICS, summarise, text_to_video_ranks, video_to_text_ranks
+from structalign.evaluation.metrics import METRICS, summarise
+from structalign.evaluation.ranks import text_to_video_ranks, video_to_text_ranks
 
 # Three queries, three videos, one caption each: ranks 1, 2 and 3 can be read off row by row.
 SCORES = np.array(

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from structalign.errors import UserError
-from structalign.evaluation import metrics
 from structalign.evaluation import ranks as module
-from structalign.evaluation.metrics import summarise, text_to_video_ranks, video_to_text_ranks
-from structalign.evaluation.ranks import measure, rank, read_ranks, write_ranks
+from structalign.evaluation.metrics import measure, summarise
+from structalign.evaluation.ranks import rank, read_ranks, text_to_video_ranks, video_to_text_ranks, write_ranks
 from structalign.params.ranking import Ranking
 from structalign.search.fusion import fuse, of_system
 
@@ -67,7 +66,7 @@ def test_rows_taken_one_at_a_time_and_columns_on_disk_change_nothing(monkeypatch
     whole = rank([scores], ground_truth, video_tasks, HALF)
     monkeypatch.setattr(module, "AT_ONCE", 1)
     monkeypatch.setattr(module, "IN_MEMORY", 1)
-    monkeypatch.setattr(metrics, "AT_ONCE", 1)
+    monkeypatch.setattr(module, "IN_CACHE", 1)
     for name, values in rank([scores], ground_truth, video_tasks, HALF).items():
         np.testing.assert_array_equal(values, whole[name], err_msg=name)
 
@@ -86,6 +85,27 @@ def test_the_first_five_keep_the_order_of_columns_among_equals() -> None:
     fused = fused_of(scores, THIRD)
     found = rank([scores], ground_truth, ["t01"] * 30, THIRD)
     assert found["top"].tolist() == np.argsort(-fused, axis=1, kind="stable")[:, :5].tolist()
+
+
+def test_the_first_five_are_in_order_even_where_scores_are_infinitely_low() -> None:
+    cosine = np.full((3, 7), -np.inf)
+    cosine[1, 4], cosine[2, [6, 2]] = 0.5, 0.25
+    block = {"method.sentence": cosine, "best_frame": np.zeros((3, 7), dtype=np.uint8)}
+    found = rank([block], np.zeros(3, dtype=np.int64), ["t01"] * 7, HALF)
+    assert found["top"].tolist() == [[0, 1, 2, 3, 4], [4, 0, 1, 2, 3], [2, 6, 0, 1, 3]]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.integers(0, 99))
+def test_task_ranks_equal_the_slow_definition(queries: int, videos: int, tasks: int, seed: int) -> None:
+    source = np.random.default_rng(seed)
+    scores, ground_truth = matrices(queries, videos, seed), source.integers(0, videos, queries)
+    video_tasks = [f"t{task}" for task in source.integers(0, tasks, videos)]  # of one task, not side by side
+    found = rank([scores], ground_truth, video_tasks, THIRD)
+    for query, own in enumerate(ground_truth):
+        gallery = [video for video in range(videos) if video_tasks[video] == video_tasks[own]]
+        alone = {name: matrix[[query]][:, gallery] for name, matrix in scores.items()}
+        row = fused_of(alone, THIRD)[0]
+        assert found["method_task"][query] == sum(row >= row[gallery.index(own)])
 
 
 def test_a_score_that_is_not_a_number_is_named_with_its_query() -> None:

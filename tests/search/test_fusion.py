@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from structalign.errors import UserError
-from structalign.evaluation.metrics import text_to_video_ranks
+from structalign.evaluation.ranks import text_to_video_ranks
 from structalign.params.ranking import Ranking
 from structalign.search.fusion import fuse, of_system, zscores
 
@@ -25,6 +25,25 @@ def noise(seed: int) -> np.ndarray:
 def test_z_scores_use_the_population_deviation() -> None:
     row = zscores(np.array([[0.0, 2.0, 4.0]]))[0]
     assert row == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+
+
+@given(scores=arrays(np.float32, st.tuples(st.integers(0, 8), st.integers(0, 40)), elements=st.floats(-1, 1, width=32)))
+@settings(deadline=None)
+def test_z_scores_have_the_bits_of_their_formula(scores: np.ndarray) -> None:
+    if scores.size == 0:
+        assert zscores(scores).shape == scores.shape
+        return
+    exact = scores.astype(np.float64)
+    mean, deviation = exact.mean(axis=1, keepdims=True), exact.std(axis=1, keepdims=True)
+    assert zscores(scores).tobytes() == ((exact - mean) / np.maximum(deviation, 1e-6)).tobytes()
+
+
+def test_fusion_leaves_the_matrices_as_they_are() -> None:
+    signals = {"words": noise(0), "sentence": noise(1), "task_prior": noise(2)}
+    for names in (["words", "sentence", "task_prior"], ["sentence", "task_prior"], ["sentence"]):
+        fuse({name: signals[name] for name in names}, WEIGHTS)[:] = 0
+    for seed, matrix in enumerate(signals.values()):
+        np.testing.assert_array_equal(matrix, noise(seed))
 
 
 def test_a_flat_row_is_not_blown_up() -> None:
