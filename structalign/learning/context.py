@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from structalign.learning.memory import Memory, draw_pseudo
 from structalign.learning.settings import Settings
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
-from structalign.model.device import autocast
+from structalign.model.device import autocast, send
 from structalign.model.features import VideoSource, view_name
 from structalign.model.sources import load_batch
 from structalign.model.text_encoding import encode_captions, encode_zero_shot
@@ -27,6 +28,7 @@ from structalign.params.losses import Contrastive, Pseudo
 from structalign.search.similarity_heads import SimilarityHead
 
 VIDEOS_AT_A_TIME = 8
+TABLE_BYTES = 1 << 30  # the largest table that is kept on the device
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class TaskContext:
         self.features = features
         self.captions = features.captions()
         self.memory = memory
+        self.vertices = send(memory.vertices, device)
         self.number = number
         self.settings = settings
         self.device = device
@@ -95,6 +98,8 @@ class TaskContext:
         self._online_teachers: list[VideoText] = []  # teachers that see each batch anew
         self.state: dict[str, Tensor] = {}
         self._read: tuple[Pairs, Tensor, Tensor] | None = None
+        # beside the steps' own work
+        self._reader: Any = cast(Any, torch.cuda.Stream)(device) if device.type == "cuda" else None
         self._recorded_frames: dict[int, Recorded] = {}  # by the id of the model
         self._recorded_text: Recorded | None = None
         self._frozen_text: TextEmbeddings | None = None
@@ -143,7 +148,8 @@ class TaskContext:
     def _seen_by(self, model: VideoText) -> Callable[[Pairs], Tensor]:
         if self.features.views:
             views = torch.stack([self.encode_videos(view_name(view)) for view in range(self.features.views)])
-            return lambda pairs: views[pairs.view, pairs.video].to(self.device)
+            kept = self.table(views)
+            return lambda pairs: self.rows_of(kept, pairs.view, pairs.video)
 
         @torch.no_grad()
         def see(pairs: Pairs) -> Tensor:
@@ -155,7 +161,10 @@ class TaskContext:
     def _read_by(self, model: VideoText, tokens: Tokens, task: int) -> Callable[[Tensor], TextEmbeddings]:
         if model.config.words == "strict":
             known = encode_captions(model, tokens, task, self.device)
-            return lambda rows: known[rows].to(self.device)
+            kept = TextEmbeddings(*map(self.table, (known.words, known.mask, known.sentence)))
+            return lambda rows: TextEmbeddings(
+                *(self.rows_of(table, rows) for table in (kept.words, kept.mask, kept.sentence))
+            )
 
         @torch.no_grad()
         def encode(rows: Tensor) -> TextEmbeddings:
@@ -164,32 +173,64 @@ class TaskContext:
 
         return encode
 
+    def table(self, x: Tensor) -> Tensor:
+        """`x`, of which steps take rows, on the device where it is small enough."""
+        return send(x, self.device) if x.nbytes <= TABLE_BYTES else x
+
+    def rows_of(self, table: Tensor, *index: Tensor) -> Tensor:
+        """Rows of a `table` on the device; index: [B] on the CPU, of each dimension."""
+        return send(table[tuple(send(i, table.device) for i in index)], self.device)
+
     def read(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """The distinct views of a batch as the model reads them, and which of them each pair shows [B].
 
         The batch read last is kept: student and teacher see the same.
         """
         if self._read is None or self._read[0] is not pairs:
-            self._read = pairs, *self._load(pairs)
+            self._let_reader_begin()
+            self._read = pairs, *self._load(pairs)()
         return self._read[1:]
 
     def reading_ahead(self, plan: Sequence[Pairs]) -> Iterator[Pairs]:
         """The batches of `plan`, each of them read by another thread while the one before is learned."""
+        self._let_reader_begin()
         with ThreadPoolExecutor(1) as reader:
             pending = [reader.submit(self._load, pairs) for pairs in plan[:1]]
             for pairs, following in zip_longest(plan, plan[1:]):
-                loaded = pending.pop().result()
+                arrive = pending.pop().result()
                 if following is not None:
                     pending.append(reader.submit(self._load, following))
-                self._read = pairs, *loaded
+                self._read = pairs, *arrive()
                 yield pairs
 
-    def _load(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def _let_reader_begin(self) -> None:
+        """Once the device has done what it was given until now: weights are where they belong."""
+        if self._reader is not None:
+            self._reader.wait_stream(torch.cuda.current_stream(self.device))
+
+    def _load(self, pairs: Pairs) -> Callable[[], tuple[Tensor, Tensor]]:
+        """Begin to load a batch; what is returned gives it to the steps' stream of work."""
+        if self._reader is None:
+            loaded = self._views(pairs)
+            return lambda: loaded
+        with torch.cuda.stream(self._reader):
+            found = self._views(pairs)
+            loading = self._reader.record_event()
+
+        def arrive() -> tuple[Tensor, Tensor]:
+            steps = torch.cuda.current_stream(self.device)
+            steps.wait_event(loading)
+            for x in found:
+                x.record_stream(steps)  # else its memory would be given away as soon as the reader is done
+            return found
+
+        return arrive
+
+    def _views(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         distinct, inverse = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
         states = load_batch(self.features, [(int(v), view_name(int(w))) for v, w in distinct.T])
-        if self.device.type == "cuda" and not states.is_cuda:
-            states = states.pin_memory()
-        return states.to(self.device, non_blocking=True), inverse.to(self.device)
+        # stored in float16, they travel so
+        return send(states, self.device).float(), send(inverse, self.device)
 
     def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
         """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once, by one of the
@@ -201,7 +242,7 @@ class TaskContext:
             return self.model.map_text(self._frozen_text[pairs.caption].trimmed().to(self.device)), frames
         tokens = self.captions.tokens[pairs.caption]
 
-        def embed_text(rows: Tensor) -> list[Tensor]:
+        def embed_text(rows: slice) -> list[Tensor]:
             text = self._text_of(Tokens(tokens.ids[rows], tokens.eot[rows]))
             return [text.words, text.mask.to(text.words.dtype), text.sentence]
 
@@ -212,7 +253,7 @@ class TaskContext:
         """[B, N, …] videos as the model reads them -> [B, N, D] of this or another model, with gradients, as precise as
         the videos, whatever the towers compute in."""
         with autocast(self.device, self.settings.backbone.precision):
-            return (model or self.model).encode_frames(states.to(self.device)).to(states.dtype)
+            return (model or self.model).encode_frames(send(states, self.device)).to(states.dtype)
 
     def embed_text(self, tokens: Tokens, tasks: Tensor | None = None) -> TextEmbeddings:
         """Captions with gradients, routed as `tasks` [R], or as this task."""
@@ -256,13 +297,13 @@ class TaskContext:
         """Ids [B] of the pairs' videos: captions of one video are no negatives of each other. All are different where
         `contrastive.mask_duplicates` is off."""
         known = video if self.settings[Contrastive].mask_duplicates else torch.arange(len(video))
-        return known.to(self.device)
+        return send(known, self.device)
 
     def draw(self, count: int, purpose: str, *key: str | int) -> tuple[Tensor, Tensor, Tensor]:
         """`count` pseudo pairs of old categories: text and video [count, D], category [count]."""
         source = generator("draw", purpose, *key)
         text, video, category = draw_pseudo(self.memory, count, source, self.settings[Pseudo].covariance)
-        return text.to(self.device), video.to(self.device), category.to(self.device)
+        return send(text, self.device), send(video, self.device), send(category, self.device)
 
     def logits(self, text: TextEmbeddings, frames: Tensor) -> list[Tensor]:
         """[B, B'] logits of each similarity that is trained (`SimilarityHead.trained`): that of sentences beside

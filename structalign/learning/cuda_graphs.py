@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from structalign.model.adapters import Known
 from structalign.model.backbone import Tokens
+from structalign.model.device import autocast
 from structalign.model.video_text import VideoText
 
 Recorded = Callable[..., Tensor]
@@ -27,7 +29,7 @@ class FrameTower(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         # casts that autocast caches outside would not be in the graph
-        with torch.autocast(states.device.type, torch.bfloat16, self.precision == "bf16", cache_enabled=False):
+        with autocast(states.device, self.precision, cache=False):
             return self.model.encode_frames(states).to(states.dtype)
 
 
@@ -41,9 +43,8 @@ class TextTower(nn.Module):
     def forward(self, ids: Tensor, eot: Tensor) -> Tensor:
         prototypes = list(self.model.task_prototypes)
         own = prototypes[self.number - 1] if prototypes else ids.new_zeros(1, dtype=torch.float32)
-        self.model.routing.set(
-            torch.full_like(eot, self.number), eot, own.expand(len(eot), -1), first_alone=self.number == 1
-        )
+        known: Known = "first" if self.number == 1 else "later"
+        self.model.routing.set(torch.full_like(eot, self.number), eot, own.expand(len(eot), -1), known)
         return self.model.clip.text(Tokens(ids, eot))
 
 

@@ -7,7 +7,7 @@ size and log know nothing of it; gradients are averaged, and every process takes
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -15,12 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 T = TypeVar("T")
-
-
-class Chooser(Protocol):
-    """A module that notes which of its experts a pass used."""
-
-    used: Tensor
 
 
 @contextmanager
@@ -61,17 +55,17 @@ def broadcast(value: T) -> T:
     return held[0]
 
 
-def gather_shards(count: int, compute: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+def gather_shards(count: int, compute: Callable[[slice], Sequence[Tensor]]) -> list[Tensor]:
     """`compute` of the rows 0 .. count-1, each process some of them: tensors [count, ...] with gradient, in all.
 
-    compute: rows [R] int64 -> floating-point tensors [R, ...].
+    compute: R consecutive rows -> floating-point tensors [R, ...].
     """
     if not several():
-        return list(compute(torch.arange(count)))
+        return list(compute(slice(0, count)))
     each = -(-count // dist.get_world_size())
-    rows = torch.arange(count)[process_number() * each : (process_number() + 1) * each]
+    start, end = process_number() * each, min(count, (process_number() + 1) * each)
     # where there are fewer rows than processes, the first row stands for none: it is cut off again
-    part = compute(rows if len(rows) else torch.zeros(1, dtype=torch.int64))
+    part = compute(slice(start, end) if start < end else slice(0, 1))
     return [cast(Tensor, _Gather.apply(_pad_rows(x, each)))[:count] for x in part]  # type: ignore[no-untyped-call]
 
 
@@ -100,8 +94,8 @@ def _pad_rows(x: Tensor, rows: int) -> Tensor:
     return F.pad(x, [0, 0] * (x.dim() - 1) + [0, rows - len(x)]).contiguous()
 
 
-def sync_gradients(parameters: Iterable[nn.Parameter], choosers: Sequence[Chooser]) -> list[list[bool]]:
-    """After backward: average the gradients of all processes; which of its experts any of them used, of each chooser.
+def sync_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """After backward: average the gradients of all processes.
 
     The gather's backward pass adds what every process derives from the same loss, so the mean is right, also for what
     is computed alike in all, as the ETF head.
@@ -113,13 +107,15 @@ def sync_gradients(parameters: Iterable[nn.Parameter], choosers: Sequence[Choose
         flat /= dist.get_world_size()
         for gradient, mean in zip(gradients, torch.split(flat, [x.numel() for x in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
-    if not choosers:
-        return []
-    used = torch.cat([chooser.used for chooser in choosers]).int()
-    if several():
-        dist.all_reduce(used, dist.ReduceOp.MAX)
-    on_cpu = used.bool().cpu()  # all at once: on a GPU each look waits for all work
-    return [part.tolist() for part in torch.split(on_cpu, [len(chooser.used) for chooser in choosers])]
+
+
+def any_process(flags: Tensor) -> Tensor:
+    """Which of the bool `flags` are true in any of the processes."""
+    if not several() or not flags.numel():
+        return flags
+    found = flags.int()
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return found.bool()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from structalign.learning.batches import Pairs, batches
 from structalign.learning.context import Batch, Scale, TaskContext, Teacher
 from structalign.learning.memory import Memory
 from structalign.learning.optimizer import optimizer, schedule
+from structalign.model.device import send
 from structalign.model.video_text import VideoText
 from structalign.params.losses import Contrastive, WeightedLoss
 from structalign.params.optim import Phase, Shared
@@ -50,7 +51,7 @@ class Term:
 def contrastive(task: TaskContext, batch: Batch) -> Tensor:
     """L_con on the batch, with logit adjustment where it is on."""
     video, category = task.video_ids(batch.pairs.video), task.captions.category[batch.pairs.caption]
-    adjustment = None if task.adjustment is None else task.adjustment[category].to(task.device)
+    adjustment = None if task.adjustment is None else send(task.adjustment[category], task.device)
     return task.add_sentence_loss([losses.contrastive(logits, video, adjustment) for logits in batch.logits])
 
 

@@ -48,4 +48,6 @@ def optimizer(
     for group in chosen:
         for parameter in group["params"]:  # type: ignore[attr-defined]
             parameter.requires_grad_(True)
-    return torch.optim.AdamW(chosen, lr=phase.lr, betas=(0.9, 0.999), eps=1e-6)
+    # on a GPU one launch for many parameters; an expert that has no gradient stays where it is all the same
+    fused = next(model.parameters()).is_cuda or None
+    return torch.optim.AdamW(chosen, lr=phase.lr, betas=(0.9, 0.999), eps=1e-6, fused=fused)

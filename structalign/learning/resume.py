@@ -56,10 +56,13 @@ class Progress:
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
         return rows
 
+    def due(self) -> bool:
+        """Whether the last time was long enough ago."""
+        return self._file is not None and time.monotonic() - self._saved >= self._every
+
     def save(self, rows: list[LogRow]) -> None:
-        """Save after a step, if the last time was long enough ago."""
-        if self._file is None or time.monotonic() - self._saved < self._every:
-            return
+        """Save after a step; rows: of all steps so far."""
+        assert self._file is not None
         tensors = {f"{number}.weight": p.detach() for number, p in enumerate(self._trained)}
         for number, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"{number}.{key}": value for key, value in state.items()}

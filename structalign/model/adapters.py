@@ -6,8 +6,9 @@ Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a capt
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,24 +90,42 @@ class FrameFusionAttention(nn.Module):
         return shifted.flatten(0, 1)
 
 
+Known = Literal["first", "later", "mixed"]  # all tasks are 1; none is; there may be both
+
+
+def known_of(tasks: Tensor) -> Known:
+    """What is to be known of tasks [R] on the CPU."""
+    first = tasks == 1
+    if bool(first.all()):
+        return "first"
+    return "mixed" if bool(first.any()) else "later"
+
+
 class Routing:
     """Which task each caption of the coming pass is routed as; one object shared by all mixtures of a tower.
 
-    It is set before the whole tower runs and stays until the next pass, so a recomputed forward sees the same. `noise`
-    gives a tensor of standard normals like the router logits [R, E] that it is given.
+    It is set before the whole tower runs and stays until the next pass, so a recomputed forward sees the same. What all
+    layers need of it is computed once. `noise` gives a tensor of standard normals like the router logits [R, E] that it
+    is given.
     """
 
     def __init__(self) -> None:
-        self.tasks = torch.ones(1, dtype=torch.int64)
-        self.eot = torch.zeros(1, dtype=torch.int64)
-        self.prototypes = torch.zeros(1, 1)
-        self.first_alone = True
         self.noise: Callable[[Tensor], Tensor] = torch.randn_like
+        self.set(torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1), "first")
 
-    def set(self, tasks: Tensor, eot: Tensor, prototypes: Tensor, first_alone: bool = False) -> None:
-        """tasks: [R], 1-based; eot: [R]; prototypes: [R, W], the task prototype of each row; first_alone: whether it is
-        known that all tasks are 1, so that there is nothing to route."""
-        self.tasks, self.eot, self.prototypes, self.first_alone = tasks, eot, prototypes, first_alone
+    def set(self, tasks: Tensor, eot: Tensor, prototypes: Tensor, known: Known = "mixed") -> None:
+        """tasks: [R], 1-based; eot: [R]; prototypes: [R, W], the task prototype of each row; known: what is known of
+        the tasks without a look at them."""
+        self.tasks, self.eot, self.prototypes, self.known = tasks, eot, prototypes, known
+        self.rows = torch.arange(len(eot), device=eot.device)
+        self._first: Tensor | None = None
+
+    def first_gates(self, experts: int, dtype: torch.dtype) -> Tensor:
+        """[R, E] gates of captions of task 1: the first expert's is one."""
+        if self._first is None or self._first.shape[1] != experts or self._first.dtype != dtype:
+            self._first = torch.zeros(len(self.tasks), experts, dtype=dtype, device=self.tasks.device)
+            self._first[:, 0] = 1
+        return self._first
 
 
 def noisy(logits: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
@@ -157,7 +176,7 @@ class Experts(nn.Module, ABC):
         """Add the experts that gates [R, E] have chosen to those that the step used."""
         self.used = self.used.to(gates.device)
         # in place: a recorded pass (`learning.cuda_graphs`) writes here, too
-        self.used |= (gates > 0).any(dim=0)
+        self.used |= gates.any(dim=0)
 
     def forget_used(self) -> None:
         """Where a step begins: no pass of it has chosen an expert yet."""
@@ -169,6 +188,14 @@ class Experts(nn.Module, ABC):
             if not chosen:
                 for parameter in self.expert(number):
                     parameter.grad = None
+
+
+def share_used(modules: Sequence[Experts], device: torch.device) -> Tensor:
+    """One tensor [M, E] of what all modules note: a step begins by emptying it, and reads it at once."""
+    used = torch.zeros(len(modules), len(modules[0].used) if modules else 0, dtype=torch.bool, device=device)
+    for module, row in zip(modules, used, strict=True):
+        module.used = row
+    return used
 
 
 class LoraMixture(Experts):
@@ -185,6 +212,7 @@ class LoraMixture(Experts):
         self.lora_Bs = nn.ParameterList(torch.zeros(linear.out_features, rank) for _ in range(experts))
         self.router = nn.Parameter(torch.empty(experts, linear.in_features))
         self.w_noise = nn.Parameter(torch.zeros(experts, linear.in_features))
+        self._held: Tensor | None = None
 
     def initialise(self, *key: str | int) -> None:
         """A and R ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`; B and W_noise are zero."""
@@ -196,18 +224,19 @@ class LoraMixture(Experts):
     def gates(self, x: Tensor) -> Tensor:
         """[R, L, W] -> [R, E], non-negative, rows sum to one, at most two entries are not zero."""
         routing = self.routing[0]
-        first = F.one_hot(torch.zeros_like(routing.tasks), len(self.lora_Bs)).to(x.dtype)
-        if routing.first_alone:
-            return first
+        if routing.known == "first":
+            return routing.first_gates(len(self.lora_Bs), x.dtype)
         routed = mixture_gates(
             self.router_input(x), self.router, self.w_noise, routing.noise if self.training else None
         )
-        return torch.where((routing.tasks == 1)[:, None], first, routed)
+        if routing.known == "later":
+            return routed
+        return torch.where((routing.tasks == 1)[:, None], routing.first_gates(len(self.lora_Bs), x.dtype), routed)
 
     def router_input(self, x: Tensor) -> Tensor:
         """[R, L, W] -> [R, W], rho = x[eot] + u_p."""
         routing = self.routing[0]
-        return x[torch.arange(len(x), device=x.device), routing.eot] + routing.prototypes
+        return x[routing.rows, routing.eot] + routing.prototypes
 
     def forward(self, x: Tensor) -> Tensor:
         base: Tensor = self.linear(x)
@@ -217,8 +246,22 @@ class LoraMixture(Experts):
         if self.training:
             self.mark_used(gates)
         low = F.linear(self.dropout(x), self.lora_A)
-        mixed = torch.einsum("qe,eor->qor", gates, torch.stack(list(self.lora_Bs)))
+        experts = self.stacked() if self._held is None else self._held
+        mixed = torch.einsum("qe,eor->qor", gates, experts)
         return base + self.scale * torch.einsum("qlr,qor->qlo", low, mixed)
+
+    def stacked(self) -> Tensor:
+        """All B_e: [E, O, r]."""
+        return torch.stack(list(self.lora_Bs))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside the block nothing learns: the experts are stacked once, and not in every pass."""
+        self._held = self.stacked()
+        try:
+            yield
+        finally:
+            self._held = None
 
     def expert(self, number: int) -> list[nn.Parameter]:
         return [self.lora_Bs[number]]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from structalign.errors import UserError
+from structalign.model.device import send
 from structalign.text import plural
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ class Tokens:
         return Tokens(self.ids[rows, :length], eot)
 
     def to(self, device: torch.device) -> "Tokens":
-        return Tokens(self.ids.to(device), self.eot.to(device), self.cut)
+        return Tokens(send(self.ids, device), send(self.eot, device), self.cut)
 
     def real(self) -> Tensor:
         """[R, L] bool: everything but padding."""

@@ -9,7 +9,7 @@ Letters: V videos, N frames, T tokens of a frame, W width, D embedding, R captio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import safe_open
@@ -48,6 +48,13 @@ class VideoSource(Protocol):
     def captions(self) -> Captions: ...
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """A source whose videos lie on the disk in half precision."""
+
+    def stored(self, video: int, view: str = CENTRE) -> Tensor: ...
+
+
 class Features:
     """Reader of a split's features; states are memory-mapped and read a video at a time."""
 
@@ -68,8 +75,12 @@ class Features:
 
     def read(self, video: int, view: str = CENTRE) -> Tensor:
         """[N, T, W] float32 of one video."""
+        return self.stored(video, view).float()
+
+    def stored(self, video: int, view: str = CENTRE) -> Tensor:
+        """The same as it is stored, in float16."""
         row: Tensor = self._slice(view, "states")[video]
-        return row.float()
+        return row
 
     def zero_shot_frames(self) -> Tensor:
         """[V, N, D] raw frame embeddings of zero-shot CLIP, of the centre views."""
@@ -93,6 +104,10 @@ class JoinedFeatures:
     def read(self, video: int, view: str = CENTRE) -> Tensor:
         part, row = self._place[video]
         return part.read(row, view)
+
+    def stored(self, video: int, view: str = CENTRE) -> Tensor:
+        part, row = self._place[video]
+        return part.stored(row, view) if isinstance(part, Stored) else part.read(row, view)
 
     def captions(self) -> Captions:
         parts = [part.captions() for part in self.parts]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from structalign.errors import UserError
 from structalign.model.backbone import Clip, load_clip, pixel_statistics
-from structalign.model.device import autocast, prepare_device
+from structalign.model.device import autocast, matrix_products, prepare_device
 from structalign.model.features import CENTRE
 from structalign.model.views import normalised_view
 from structalign.params.backbone import Backbone
@@ -47,7 +47,7 @@ def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str
     section = recipe.features
     key = () if view == CENTRE else (section.seed, view, video)
     pixels = normalised_view(frames, clip.image_size, (mean, std), *key, flip=section.flip)
-    with autocast(device, precision):
+    with matrix_products(precision), autocast(device, precision):
         states = clip.vision_prefix(pixels, depth).half()
     if view != CENTRE:
         return {"states": states.cpu()}

@@ -54,7 +54,7 @@ class MoeMlp(Experts):
     def gates(self, x: Tensor) -> Tensor:
         """[R, L, W] -> [R, E], non-negative, rows sum to one, at most two entries are not zero."""
         routing = self.routing[0]
-        summary, own = x[torch.arange(len(x), device=x.device), routing.eot], routing.tasks - 1
+        summary, own = x[routing.rows, routing.eot], routing.tasks - 1
         logits = torch.einsum("rew,rw->re", torch.stack(list(self.routers))[own], summary)
         if self.training:
             spread = torch.einsum("rew,rw->re", torch.stack(list(self.w_noises))[own], summary)

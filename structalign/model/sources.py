@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from structalign.model.backbone import Clip
-from structalign.model.features import CENTRE, Captions, Features, VideoSource
+from structalign.model.features import CENTRE, Captions, Features, Stored, VideoSource
 from structalign.model.video_text import VideoText
-from structalign.model.views import normalised_view
+from structalign.model.views import view_of
 
 
 class FrameReader(Protocol):
@@ -56,12 +56,13 @@ class PixelSource:
     def batch(self, shown: Sequence[tuple[int, str]]) -> Tensor:
         """[B, N, 3, S, S] of views (video, view), each put in its place at once, since a stack takes longer."""
         stored = [self.frames.frames(video) for video, _ in shown]
-        device = self.statistics[0].device
+        mean, std = self.statistics
+        device = mean.device
         out = torch.empty(len(shown), len(stored[0]), 3, self.size, self.size, device=device)
         for place, frames, (video, view) in zip(out, stored, shown, strict=True):
             key = () if view == CENTRE else (self.seed, view, str(self.features.rows[video]["id"]))
-            normalised_view(frames, self.size, self.statistics, *key, flip=self.flip, out=place)
-        return out
+            place.copy_(view_of(frames, self.size, *key, flip=self.flip, device=device))
+        return out.sub_(mean).div_(std)
 
 
 class EmbeddingSource:
@@ -91,12 +92,13 @@ class OnlineCrops:
     """A new crop at every visit (`features.train_views` 0), through all that the model needs of the frozen tower.
 
     A visit's number keys its crop, so that it is the same however often it is read. Centre views are `cached`.
+    precision: of the frozen tower's arithmetic, as of cached training views.
     """
 
     views = 0
 
-    def __init__(self, pixels: PixelSource, cached: VideoSource, model: VideoText):
-        self.pixels, self.cached, self.model = pixels, cached, model
+    def __init__(self, pixels: PixelSource, cached: VideoSource, model: VideoText, precision: str = "fp32"):
+        self.pixels, self.cached, self.model, self.precision = pixels, cached, model, precision
 
     def __len__(self) -> int:
         return len(self.cached)
@@ -107,18 +109,20 @@ class OnlineCrops:
     def read(self, video: int, view: str = CENTRE) -> Tensor:
         if view == CENTRE:
             return self.cached.read(video)
-        return self.model.inputs(self.pixels.read(video, view))
+        return self.model.inputs(self.pixels.read(video, view), self.precision)
 
 
 def load_batch(videos: VideoSource, shown: Sequence[tuple[int, str]]) -> Tensor:
-    """[B, N, ...] the views (video, view) of a batch; the frozen tower sees new crops all at once."""
+    """[B, N, ...] the views (video, view) of a batch, as stored, where they are; the frozen tower sees new crops all at
+    once."""
     if isinstance(videos, OnlineCrops) and all(view != CENTRE for _, view in shown):
         pixels = videos.pixels.batch(shown)
-        read = videos.model.inputs(pixels.flatten(0, 1))
+        read = videos.model.inputs(pixels.flatten(0, 1), videos.precision)
         return read.view(*pixels.shape[:2], *read.shape[1:])
     if isinstance(videos, PixelSource):
         return videos.batch(shown)
-    return torch.stack([videos.read(video, view) for video, view in shown])
+    look = videos.stored if isinstance(videos, Stored) else videos.read
+    return torch.stack([look(video, view) for video, view in shown])
 
 
 def make_source(
@@ -129,11 +133,12 @@ def make_source(
     device: torch.device,
     flip: bool = False,
     seed: int = 0,
+    precision: str = "fp32",
 ) -> VideoSource:
-    """The videos of a split as `model` reads them; `flip` and `seed` are those of the training views."""
+    """The videos of a split as `model` reads them; flip, seed, precision: of training views that are not cached."""
     pixels = PixelSource(features, frames, model.clip.image_size, statistics, flip, seed, device)
     if model.config.input_kind == "pixels":
         return pixels
     made = EmbeddingSource(features, model.clip, model.config.vision_frozen, device)
     cached = made if model.config.input_kind == "embeddings" else features
-    return cached if features.views else OnlineCrops(pixels, cached, model)
+    return cached if features.views else OnlineCrops(pixels, cached, model, precision)

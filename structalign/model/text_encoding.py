@@ -40,14 +40,15 @@ def encode_as_tasks(
     def encode(rows: Tokens, routed_as: Tensor) -> TextEmbeddings:
         return model.encode_text(rows, routed_as)
 
-    if model.config.words == "with_padding":
-        return [
-            _joined(tokens, [(rows, encode(tokens[rows].to(device), torch.full((len(rows),), task)))
-                             for rows in _in_order(tokens)])
-            for task in tasks
-        ]  # fmt: skip
-    pairs = tokens[torch.arange(count).repeat(len(tasks))]
-    found = _by_length(pairs, encode, torch.tensor(tasks).repeat_interleave(count), device)
+    with model.standing_still():
+        if model.config.words == "with_padding":
+            return [
+                _joined(tokens, [(rows, encode(tokens[rows].to(device), torch.full((len(rows),), task)))
+                                 for rows in _in_order(tokens)])
+                for task in tasks
+            ]  # fmt: skip
+        pairs = tokens[torch.arange(count).repeat(len(tasks))]
+        found = _by_length(pairs, encode, torch.tensor(tasks).repeat_interleave(count), device)
     return [found[start : start + count] for start in range(0, len(tasks) * count, count)]
 
 

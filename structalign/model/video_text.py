@@ -8,7 +8,7 @@ Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a capt
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,8 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.model.adapters import EtfHead, Experts, FrameFusionAttention, LoraMixture, Routing, generator
+from structalign.model.adapters import (
+    EtfHead,
+    Experts,
+    FrameFusionAttention,
+    LoraMixture,
+    Routing,
+    generator,
+    known_of,
+)
 from structalign.model.backbone import Clip, Tokens
+from structalign.model.device import autocast, send
 from structalign.model.moe import MoeMlp
 from structalign.model.pooling import TextPool
 from structalign.model.residual import ResidualMap
@@ -58,7 +67,7 @@ class TextEmbeddings:
         return TextEmbeddings(self.words[rows], self.mask[rows], self.sentence[rows])
 
     def to(self, device: torch.device) -> "TextEmbeddings":
-        return TextEmbeddings(self.words.to(device), self.mask.to(device), self.sentence.to(device))
+        return TextEmbeddings(send(self.words, device), send(self.mask, device), send(self.sentence, device))
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Tensor:
         """`change` [..., D] -> [..., d] of every word, zeros where the mask has none: [R, L, d].
@@ -115,6 +124,8 @@ class VideoText(nn.Module):
         if "moe" in config.modules:
             self._build_moe(clip.vision_layers, self.frame_routing, config.vision_frozen, seed, "vision")
             self._build_moe(clip.text_layers, self.routing, 0, seed, "text")
+        # once: to walk through all modules takes longer than a layer
+        self._wrappers: list[Wrapper] = [module for module in self.modules() if isinstance(module, Wrapper)]
 
     def _build_fusion(self) -> None:
         for index, layer in enumerate(self.clip.vision_layers):
@@ -142,13 +153,13 @@ class VideoText(nn.Module):
                 layer.mlp = moe
 
     def fusions(self) -> list[FrameFusionAttention]:
-        return [module for module in self.modules() if isinstance(module, FrameFusionAttention)]
+        return [module for module in self._wrappers if isinstance(module, FrameFusionAttention)]
 
     def mixtures(self) -> list[LoraMixture]:
-        return [module for module in self.modules() if isinstance(module, LoraMixture)]
+        return [module for module in self._wrappers if isinstance(module, LoraMixture)]
 
     def moes(self) -> list[MoeMlp]:
-        return [module for module in self.modules() if isinstance(module, MoeMlp)]
+        return [module for module in self._wrappers if isinstance(module, MoeMlp)]
 
     def experts(self) -> list[Experts]:
         """Every module that chooses among experts."""
@@ -156,7 +167,7 @@ class VideoText(nn.Module):
 
     def wrappers(self) -> list[Wrapper]:
         """Every module that wraps a frozen one and can be switched off."""
-        return [module for module in self.modules() if isinstance(module, Wrapper)]
+        return list(self._wrappers)
 
     @property
     def routed(self) -> bool:
@@ -189,6 +200,14 @@ class VideoText(nn.Module):
                 module.enabled = True
             self._swap_pretrained()
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Inside the block nothing learns: what passes share is computed once."""
+        with ExitStack() as held:
+            for mixture in self.mixtures():
+                held.enter_context(mixture.held())
+            yield
+
     def frozen_copy(self) -> "VideoText":
         """The model as it is now, in eval mode and with the same backbone: what it says stays the same while this one
         learns. Made inside `frozen`, it is the pretrained CLIP."""
@@ -201,11 +220,15 @@ class VideoText(nn.Module):
             p.data, self._pretrained[i] = self._pretrained[i].to(p.device), p.data
 
     @torch.no_grad()
-    def inputs(self, pixels: Tensor) -> Tensor:
-        """[N, 3, S, S] normalised pixels of a video -> what `encode_frames` takes of it, without a batch."""
+    def inputs(self, pixels: Tensor, precision: str = "fp32") -> Tensor:
+        """[N, 3, S, S] normalised pixels of a video -> what `encode_frames` takes of it, without a batch.
+
+        precision: of the arithmetic that gives the states.
+        """
         if self.config.input_kind == "pixels":
             return pixels
-        states = self.clip.vision_prefix(pixels, self.config.vision_frozen)
+        with autocast(pixels.device, precision):
+            states = self.clip.vision_prefix(pixels, self.config.vision_frozen).to(pixels.dtype)
         if self.config.input_kind == "states":
             return states
         return self.clip.vision_suffix(states, self.config.vision_frozen)
@@ -217,8 +240,9 @@ class VideoText(nn.Module):
             mapped: Tensor = self.video_map(videos)
             return mapped
         flat = videos.flatten(0, 1)
-        newest = torch.full((len(flat),), len(moes[0].routers) if (moes := self.moes()) else 1, device=flat.device)
-        self.frame_routing.set(newest, torch.zeros_like(newest), newest[:, None])
+        if moes := self.moes():
+            newest = torch.full((len(flat),), len(moes[0].routers), device=flat.device)
+            self.frame_routing.set(newest, torch.zeros_like(newest), newest[:, None])
         depth = self.config.vision_frozen
         if self.config.input_kind == "pixels":
             flat, depth = self.clip.vision_prefix(flat, 0), 0
@@ -227,15 +251,14 @@ class VideoText(nn.Module):
     def encode_text(self, tokens: Tokens, tasks: Tensor) -> TextEmbeddings:
         """Captions, each routed as its own task. tasks: [R] int64, 1-based, on the CPU."""
         if len(self.task_prototypes):
-            prototypes = torch.stack(list(self.task_prototypes))[tasks - 1]
+            prototypes = torch.stack(list(self.task_prototypes))[send(tasks - 1, tokens.ids.device)]
         else:
             prototypes = torch.zeros(len(tasks), self.clip.text_width, device=tokens.ids.device)
         return self.encode_routed(tokens, tasks, prototypes)
 
     def encode_routed(self, tokens: Tokens, tasks: Tensor, prototypes: Tensor) -> TextEmbeddings:
         """As `encode_text`, with the task prototype [R, W] of each caption given."""
-        first_alone = bool((tasks == 1).all())
-        self.routing.set(tasks.to(tokens.eot.device), tokens.eot, prototypes, first_alone)
+        self.routing.set(send(tasks, tokens.eot.device), tokens.eot, prototypes, known_of(tasks))
         padding = self.config.words == "with_padding"
         return self.text_of(tokens, self.clip.text(tokens, padding_mask=padding))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.model.backbone import CPU
+from structalign.model.device import send
 from structalign.seeds import seed_of
 
 SCALE = (0.5, 1.0)  # crop area as a share of the frame's
@@ -22,19 +23,23 @@ def normalised_view(
     statistics: tuple[Tensor, Tensor],
     *key: str | int,
     flip: bool = False,
-    out: Tensor | None = None,
 ) -> Tensor:
     """[N, H, W, 3] stored frames -> [N, 3, size, size] normalised pixels: the centre view, or a seeded one.
 
     statistics: mean and standard deviation [3, 1, 1], on the device that is to crop: bytes travel there. key: that of
-    `seeded_view`; none is the centre view. out: where the pixels are to lie.
+    `seeded_view`; none is the centre view.
     """
     mean, std = statistics
-    stored = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    view = seeded_view(stored, size, flip, *key, device=mean.device) if key else centre_view(stored, size, mean.device)
     # in place, since fresh memory takes longer than the arithmetic
-    pixels = view.contiguous() if out is None else out.copy_(view)
-    return pixels.sub_(mean).div_(std)
+    return view_of(frames, size, *key, flip=flip, device=mean.device).contiguous().sub_(mean).div_(std)
+
+
+def view_of(
+    frames: NDArray[np.uint8], size: int, *key: str | int, flip: bool = False, device: torch.device = CPU
+) -> Tensor:
+    """`normalised_view` before it is normalised, in 0..1."""
+    stored = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    return seeded_view(stored, size, flip, *key, device=device) if key else centre_view(stored, size, device)
 
 
 def centre_view(frames: Tensor, size: int, device: torch.device = CPU) -> Tensor:
@@ -58,9 +63,8 @@ def _colours(frames: Tensor, device: torch.device) -> Tensor:
     """Bytes as floats in 0..1, on the device: they travel as bytes, in the order in which they lie."""
     if frames.dtype != torch.uint8:
         return frames.to(device)
-    if device.type == "cuda":
-        laid = frames.permute(0, 2, 3, 1).contiguous().pin_memory()
-        frames = laid.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    if device.type != "cpu":
+        frames = send(frames.permute(0, 2, 3, 1).contiguous(), device).permute(0, 3, 1, 2)
     return torch.empty(frames.shape, device=device).copy_(frames).div_(255)
 
 

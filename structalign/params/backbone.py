@@ -18,7 +18,8 @@ class Backbone(Section):
         description="vision layers without frame fusion; their output is cached",
         json_schema_extra={"paper": "2 (MSRVTT), 0 (ActivityNet)"},
     )
-    precision: Literal["bf16", "fp32"] = Field(
-        description="arithmetic of training and cached states; galleries and queries are always fp32",
+    precision: Literal["bf16", "tf32", "fp32"] = Field(
+        description="arithmetic of training and cached states (tf32: fp32, on a GPU with TF32 products); galleries and "
+        "queries are always fp32",
         json_schema_extra={"paper": "fp32"},
     )

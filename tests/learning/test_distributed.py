@@ -22,6 +22,7 @@ from toy import Project, make_project
 from structalign.evaluation.ranks import rank
 from structalign.learning.distributed import (
     all_reduce_counts,
+    any_process,
     broadcast,
     gather_shards,
     process_number,
@@ -160,21 +161,17 @@ def gather() -> None:
     (rows,) = gather_shards(3, lambda part: [states[part] * weight])
     assert rows.flatten().tolist() == [0, 2, 4]
     (rows[:, 0] * torch.tensor([1.0, 10.0, 100.0])).sum().backward()  # type: ignore[no-untyped-call]
-
-    class Chooser:
-        used = torch.tensor([process_number() == 0, process_number() == 1, False])
-
-    chooser = Chooser()
-    used = sync_gradients([weight], [chooser])
+    sync_gradients([weight])
     assert weight.grad is not None
     assert weight.grad.item() == 210
-    assert used == [[True, True, False]]
+    flags = torch.tensor([process_number() == 0, process_number() == 1, False])
+    assert any_process(flags).tolist() == [True, True, False]
     count = torch.tensor([5])
     with all_reduce_counts([count]):
         count += 1 + process_number()
     assert count.item() == 8
     assert broadcast(process_number()) == 0
-    (one,) = gather_shards(1, lambda part: [part.float()[:, None]])  # more processes than rows
+    (one,) = gather_shards(1, lambda part: [states[part]])  # more processes than rows
     assert one.flatten().tolist() == [0]
 
 
@@ -184,8 +181,11 @@ def test_what_processes_share_is_whole_in_each() -> None:
 
 def test_one_process_shares_with_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "all_gather", None)
-    (rows,) = gather_shards(3, lambda part: [part.float()])
+    states = torch.arange(3.0)
+    (rows,) = gather_shards(3, lambda part: [states[part]])
     assert rows.tolist() == [0, 1, 2]
+    flags = torch.tensor([True, False])
+    assert torch.equal(any_process(flags), flags)
 
 
 def test_torchrun_writes_one_checkpoint_and_one_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from structalign.learning.batches import Pairs, balanced, batches, epoch_pairs
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory
 from structalign.learning.optimizer import optimizer, schedule
+from structalign.learning.resume import LogRow
 from structalign.learning.settings import Settings
 from structalign.learning.trainer import Trainer
 from structalign.model.features import CENTRE, Captions, Features, view_name
@@ -586,6 +587,24 @@ def test_a_task_of_one_pair_is_refused(tmp_path: Path) -> None:
     trainer = Trainer(tiny_model(), load_method("finetune"), features, fresh_memory(), 1, settings(1), CPU)
     with pytest.raises(UserError, match="fewer than two training pairs"):
         trainer.fit(lambda row: None)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp32"])
+def test_steps_multiply_in_tf32_where_the_precision_says_so(tmp_path: Path, precision: str) -> None:
+    act = settings(1)
+    act = replace(act, backbone=act.backbone.model_copy(update={"precision": precision}))
+    seen: list[bool] = []
+    first_task(tmp_path, act).fit(lambda row: seen.append(torch.backends.cuda.matmul.allow_tf32))
+    assert set(seen) == {precision == "tf32"}
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_where_the_device_runs_ahead_the_log_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[list[LogRow]] = [[], []]
+    first_task(tmp_path).fit(found[0].append)
+    monkeypatch.setattr("structalign.learning.trainer.ASYNCHRONOUS", ("cpu",))
+    first_task(tmp_path).fit(found[1].append)
+    assert found[0] == found[1]
 
 
 def test_a_task_that_diverges_is_stopped(tmp_path: Path) -> None:

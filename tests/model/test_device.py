@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from structalign.errors import UserError
-from structalign.model.device import env_flag, prepare_device
+from structalign.model.device import Fetched, env_flag, matrix_products, prepare_device, send
 
 
 @pytest.mark.parametrize("threads", ["abc", "-3", "0", "1.5"])
@@ -34,3 +34,25 @@ def test_another_word_for_a_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("STRUCTALIGN_RECOMPUTE", "yes")
     with pytest.raises(UserError, match="STRUCTALIGN_RECOMPUTE=yes is neither 0 nor 1"):
         env_flag("STRUCTALIGN_RECOMPUTE")
+
+
+def test_a_switch_that_is_not_set_is_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STRUCTALIGN_GRAPHS", raising=False)
+    assert env_flag("STRUCTALIGN_GRAPHS", default=True)
+    monkeypatch.setenv("STRUCTALIGN_GRAPHS", "0")
+    assert not env_flag("STRUCTALIGN_GRAPHS", default=True)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("tf32", True), ("bf16", False), ("fp32", False)])
+def test_products_are_rounded_to_tf32_where_the_precision_says_so(precision: str, allowed: bool) -> None:
+    with matrix_products("tf32"), matrix_products(precision):
+        assert torch.backends.cuda.matmul.allow_tf32 is allowed
+        assert torch.backends.cudnn.allow_tf32 is allowed
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_what_is_sent_and_fetched_is_what_it_was() -> None:
+    numbers = torch.tensor([[1.5, -2.0], [0.0, 7.25]])
+    assert torch.equal(send(numbers, torch.device("cpu")), numbers)
+    assert Fetched(numbers).tolist() == numbers.tolist()

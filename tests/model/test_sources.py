@@ -71,6 +71,28 @@ def test_without_cached_views_each_visit_is_a_new_crop_through_the_frozen_prefix
     assert not torch.allclose(videos.read(2, "view18"), expected)
 
 
+def test_new_crops_go_through_the_frozen_prefix_in_the_precision_of_training(tmp_path: Path) -> None:
+    model, features = tiny_model(), write_features(tmp_path / "f", views=0)
+    shown = [(2, "view17"), (0, "view18")]
+    found = {
+        precision: load_batch(make_source(model, features, NoiseFrames(1), STATISTICS, CPU, True, 3, precision), shown)
+        for precision in ("bf16", "fp32")
+    }
+    pixels = PixelSource(features, NoiseFrames(1), IMAGE, STATISTICS, True, 3, CPU).batch(shown)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = model.clip.vision_prefix(pixels.flatten(0, 1), 1).view_as(found["bf16"])
+    assert found["bf16"].dtype == torch.float32
+    assert torch.equal(found["bf16"], expected.float())
+    assert not torch.equal(found["bf16"], found["fp32"])
+
+
+def test_cached_states_are_read_as_they_are_stored_and_make_the_same_batch(tmp_path: Path) -> None:
+    features = write_features(tmp_path / "f")
+    found = load_batch(features, [(1, "view00"), (0, CENTRE)])
+    assert found.dtype == torch.float16
+    assert torch.equal(found.float(), torch.stack([features.read(1, "view00"), features.read(0)]))
+
+
 def test_a_visit_shows_the_same_crop_however_often_it_is_read(tmp_path: Path) -> None:
     videos, _ = fresh(tmp_path)
     assert torch.equal(videos.read(2, "view17"), videos.read(2, "view17"))

@@ -5,7 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CPU, shaken, tiny_clip, tiny_model, tokens
+from torch import Tensor
 
+from structalign.model.adapters import LoraMixture
 from structalign.model.backbone import Tokens
 from structalign.model.text_encoding import ROWS, encode_as_tasks, encode_captions, encode_zero_shot
 
@@ -37,6 +39,29 @@ def test_captions_encoded_as_many_tasks_at_once_have_the_bits_of_one_task_at_a_t
         assert torch.equal(found.words, alone.words)
         assert torch.equal(found.sentence, alone.sentence)
         assert torch.equal(found.mask, alone.mask)
+
+
+def test_experts_that_learned_since_are_read_anew() -> None:
+    model = shaken(tiny_model(tasks=2))
+    before = encode_captions(model, MIXED, 2, CPU).words
+    with torch.no_grad():
+        for mixture in model.mixtures():
+            for expert in mixture.lora_Bs:
+                expert.add_(1.0)
+    assert not torch.equal(encode_captions(model, MIXED, 2, CPU).words, before)
+
+
+def test_experts_are_stacked_once_for_all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = shaken(tiny_model(tasks=2)), []
+    stacked = LoraMixture.stacked
+
+    def watched(mixture: LoraMixture) -> Tensor:
+        made.append(mixture)
+        return stacked(mixture)
+
+    monkeypatch.setattr(LoraMixture, "stacked", watched)
+    encode_captions(model, MIXED, 2, CPU)
+    assert made == model.mixtures()
 
 
 def test_a_sentence_does_not_depend_on_the_others_it_is_encoded_with() -> None:

@@ -13,6 +13,7 @@ from structalign.learning.context import Batch, TaskContext
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method, Term, contrastive
 from structalign.model.adapters import generator
+from structalign.model.device import send
 from structalign.model.features import CENTRE
 from structalign.search.similarity_heads import unit_mean
 
@@ -33,7 +34,7 @@ def softening(task: TaskContext, batch: Batch, loss: Tensor) -> float:
 def against_stored(task: TaskContext, batch: Batch) -> Tensor:
     """CE of each caption over [the batch's videos ; one batch of stored past videos, in turn]."""
     stored = task.memory.extra["videos"]
-    past = stored[cyclic_rows(len(stored), task.settings.shared.batch, batch.step)].to(task.device)
+    past = send(stored[cyclic_rows(len(stored), task.settings.shared.batch, batch.step)], task.device)
     candidates = torch.cat([unit_mean(batch.frames)[:, 0], past])[:, None]
     logits = task.logits(batch.text, candidates)[0]
     return losses.caption_to_video(logits, task.video_ids(batch.pairs.video))

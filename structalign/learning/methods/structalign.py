@@ -16,6 +16,7 @@ from structalign.learning.context import Batch, TaskContext, Teacher
 from structalign.learning.distillation import pretrained_clip, previous_model, teacher_logits
 from structalign.learning.memory import Memory, remember
 from structalign.learning.method import CONTRASTIVE, Method, Term
+from structalign.model.device import send
 from structalign.model.features import CENTRE
 from structalign.model.text_encoding import encode_captions
 from structalign.params.losses import Crp, Etf, Pseudo
@@ -45,8 +46,8 @@ def etf(task: TaskContext, batch: Batch) -> Tensor:
 
 def etf_with(task: TaskContext, batch: Batch, old_text_map: Map, old_video_map: Map) -> Tensor:
     """`etf` with the maps of pseudo-features into ETF space given."""
-    vertices, head = task.memory.vertices.to(task.device), task.model.head
-    own = vertices[task.captions.category[batch.pairs.caption].to(task.device)]
+    vertices, head = task.vertices, task.model.head
+    own = vertices[send(task.captions.category[batch.pairs.caption], task.device)]
     text = batch.text
     loss = losses.etf_alignment(text.words, text.mask, batch.frames, own, head.weight, head.weight_of_video)
     if task.memory.learned and task.settings.acts(Pseudo):
