@@ -51,7 +51,9 @@ def main() -> None:
         model, memory = from_scratch(clip, METHOD, settings, frames)
         pixels = pixel_statistics(BACKBONE)
         videos = [
-            make_source(model, part, FrameSplit(folder), pixels, device, views.flip, views.seed)
+            make_source(
+                model, part, FrameSplit(folder), pixels, device, views.flip, views.seed, settings.backbone.precision
+            )
             for part, folder in zip(features, decoded, strict=True)
         ]
         trainer = Trainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)

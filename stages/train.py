@@ -88,7 +88,8 @@ def learn(
     method, features = load_method(str(config.method)), Features(FEATURES / task / "train")
     model, memory = from_checkpoint(clip, previous, method, settings, number, frames=features.read(0).shape[0])
     decoded = FrameSplit(FRAMES / task / "train")
-    videos = make_source(model, features, decoded, pixel_statistics(BACKBONE), device, views.flip, views.seed)
+    pixels, precision = pixel_statistics(BACKBONE), settings.backbone.precision
+    videos = make_source(model, features, decoded, pixels, device, views.flip, views.seed, precision)
     trainer = Trainer(model, method, videos, memory, number, settings, device)
     with log.open("w", encoding="utf-8") as stream:
         trainer.fit(lambda row: print(json.dumps(row), file=stream, flush=True), progress)
