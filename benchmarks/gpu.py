@@ -1,0 +1,245 @@
+"""Training of the published setting on a GPU, in at most seven minutes and from nothing but synthetic frames.
+
+Steps before and after what keeps a GPU at work: before is this same code with copies that wait, no recorded towers, and
+an optimizer that is not fused, so the code of before may have been slower still. Then two tasks as MSRVTT-10 has them,
+from which ten are extrapolated: later tasks train as the second one does, and the captions asked for grow with the
+tasks, as does the number of tasks that each is encoded as. Decoding, ranking and the starts of programs are left out.
+What is found is kept as it is found.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from unittest.mock import patch
+
+import torch
+import typer
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import made, published, suffix
+from benchmarks.options import OUT
+from benchmarks.timing import machine, median_of
+from structalign.learning.cuda_graphs import record_frames
+from structalign.learning.memory import Memory
+from structalign.learning.settings import Settings
+from structalign.learning.trainer import Trainer
+from structalign.model.device import prepare_device
+from structalign.model.text_encoding import encode_as_tasks
+from structalign.model.video_text import VideoText
+from structalign.store import write_json
+
+TASKS, SHOWN = 10, 299  # of MSRVTT-10; test videos of a task, a caption each
+GOALS = {"ten_tasks_seconds": 600, "suffix_percent_of_matrix_rate": 40, "busy_percent": 85}
+EPOCHS = 1000  # more than are run while the steps are timed
+WARM, WATCHED = 5, 10  # steps that do not count; steps under the profiler
+
+
+class Enough(Exception):
+    """The steps have been timed."""
+
+
+def gpu(
+    device: Annotated[str, typer.Option(help="torch device")] = "cuda",
+    seconds: Annotated[float, typer.Option(min=0.1, help="steps of before, and of after, take so long")] = 60,
+    precision: Annotated[str, typer.Option(help="bf16, tf32 or fp32")] = "bf16",
+    toy: Annotated[bool, typer.Option("--toy", help="a tiny CLIP and few steps, to try the command")] = False,
+    out: OUT = Path("benchmarks/results"),
+) -> None:
+    """Training steps, the vision suffix, and ten tasks on a GPU."""
+    with patch.dict(os.environ, {"STRUCTALIGN_DEVICE": device}):
+        place = prepare_device()
+    shape = published.TOY if toy else published.PUBLISHED
+    file, found = out / "gpu.json", {"goals": GOALS, "machine": machine(place), "precision": precision, "toy": toy}
+
+    def note(name: str, value: Any) -> None:
+        found[name] = value
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(file, found)
+        typer.echo(f"{name}: {value}")
+
+    rate = suffix.matrix_rate(place, (64,) if toy else suffix.SIZES[place.type], 3)
+    note("matrix_tflops", rate / 1e12)
+    for name, share in suffix_shares(shape, place, rate).items():
+        note(f"suffix_{name}", share)
+    for name, switched in (("before", before), ("after", after)):
+        with switched():
+            note(f"step_{name}", timed_steps(published.trainer(shape, 2, precision, place, EPOCHS), seconds, rate))
+    note("two_tasks", run := two_tasks(shape, precision, place, epochs=1 if toy else 20))
+    note("ten_tasks_extrapolated_seconds", extrapolated(run))
+    typer.echo(f"goals: {GOALS}\n-> {file}")
+
+
+@contextmanager
+def before() -> Iterator[None]:
+    """Copies wait, the towers are not recorded, the optimizer works list by list."""
+
+    def not_fused(*given: Any, fused: bool | None = None, **named: Any) -> torch.optim.Optimizer:
+        return adamw(*given, **named)
+
+    adamw = torch.optim.AdamW
+    with (
+        patch.dict(os.environ, {"STRUCTALIGN_GRAPHS": "0"}),
+        patch("structalign.model.device.ASYNCHRONOUS", ()),
+        patch("structalign.learning.trainer.ASYNCHRONOUS", ()),
+        patch("torch.optim.AdamW", not_fused),
+    ):
+        yield
+
+
+@contextmanager
+def after() -> Iterator[None]:
+    """As the train stage runs."""
+    with patch.dict(os.environ, {"STRUCTALIGN_GRAPHS": "1"}):
+        yield
+
+
+@dataclass
+class Watch:
+    """Called after each step of a training that it stops. wall: seconds of `steps` steps."""
+
+    seconds: float
+    steps: int = 0
+    begun: float = 0.0
+    wall: float = 0.0
+    busy: float | None = None
+
+    def __call__(self, row: dict[str, float]) -> None:
+        now = time.perf_counter()
+        self.steps += 1
+        if self.steps == WARM:
+            self.begun = now
+        self.wall = now - self.begun
+        if self.steps > WARM and self.wall > self.seconds:
+            raise Enough
+
+
+def timed_steps(trainer: Trainer, seconds: float, rate: float) -> dict[str, Any]:
+    """Milliseconds of a step, what the vision suffix's part in it is of the matrix rate, and how busy the GPU was."""
+    watch = Watch(seconds)
+    with suppress(Enough):
+        trainer.fit(watch)
+    each = watch.wall / (watch.steps - WARM)
+    size, images = made_size(trainer), trainer.settings.shared.batch * trainer.model.config.frames
+    work = images * (suffix.flops(size, backward=True) + suffix.flops(size, backward=False))  # student and teacher
+    return {
+        "milliseconds": 1000 * each,
+        "steps": watch.steps - WARM,
+        "suffix_percent_of_matrix_rate": 100 * work / each / rate,
+        "busy_percent": busy_percent(trainer) if trainer.device.type == "cuda" else None,
+    }
+
+
+def busy_percent(trainer: Trainer) -> float:
+    """Share of the time in which some kernel or copy runs on the GPU, over a few steps."""
+    taken, spent = 0, 0.0
+    with ExitStack() as stack:
+        watched: Any = None
+
+        def look(row: dict[str, float]) -> None:
+            nonlocal taken, spent, watched
+            taken += 1
+            if taken == WARM:
+                torch.cuda.synchronize()
+                watched = stack.enter_context(profile(activities=[ProfilerActivity.CUDA]))
+                spent = time.perf_counter()
+            if taken == WARM + WATCHED:
+                torch.cuda.synchronize()
+                spent = time.perf_counter() - spent
+                raise Enough
+
+        with suppress(Enough):
+            trainer.fit(look)
+    ranges = [e.time_range for e in watched.events() if e.device_type.name == "CUDA"]
+    return 100 * united((r.start / 1e6, r.end / 1e6) for r in ranges) / spent
+
+
+def united(ranges: Iterator[tuple[float, float]]) -> float:
+    """The length that ranges cover together."""
+    covered, end = 0.0, float("-inf")
+    for start, stop in sorted(ranges):
+        covered += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return covered
+
+
+def suffix_shares(shape: published.Shape, device: torch.device, rate: float) -> dict[str, dict[str, float]]:
+    """Forward and backward of a batch of distinct videos in bf16: layer by layer and, on a GPU, recorded."""
+    model = suffix.learning_model(shape.size, shape.frames).to(device)
+    states = torch.randn(shape.batch, shape.frames, model.clip.vision_positions, shape.size.vision[0], device=device)
+    work = shape.batch * shape.frames * suffix.flops(shape.size, backward=True)
+
+    def share(run: Callable[[], None]) -> dict[str, float]:
+        seconds, _ = median_of(run, 3, device)
+        return {"milliseconds": 1000 * seconds, "percent_of_matrix_rate": 100 * work / seconds / rate}
+
+    found = {"eager": share(lambda: suffix.run_both(model, states, device))}
+    if device.type == "cuda":
+        tower = record_frames(model, states, "bf16", shape.batch)
+        found["recorded"] = share(lambda: tower(states).float().square().mean().backward())  # type: ignore[no-untyped-call]
+    return found
+
+
+def made_size(trainer: Trainer) -> made.Size:
+    """The made-up CLIP's size, by its width."""
+    return next(s for s in (made.VIT_B_32, made.TINY) if s.text[0] == trainer.model.clip.text_width)
+
+
+def two_tasks(shape: published.Shape, precision: str, device: torch.device, epochs: int) -> list[dict[str, float]]:
+    """Seconds of the parts of the first two tasks, one after the other."""
+    acts, clip = published.settings(shape, 1, precision, epochs), published.random_clip(shape, device)
+    model, memory = made.model_for(clip, shape.size, "structalign", acts, 1, shape.frames)
+    first = Parts(device)
+    memory = learn(first, shape, model, memory, 1, acts)
+    model.add_task("benchmark", 2)
+    for mixture in model.mixtures():
+        mixture.spread_first_expert()
+    second = Parts(device)
+    learn(second, shape, model.to(device), memory, 2, published.settings(shape, 2, precision, epochs))
+    return [first.seconds, second.seconds]
+
+
+def learn(
+    parts: "Parts", shape: published.Shape, model: VideoText, memory: Memory, task: int, acts: Settings
+) -> Memory:
+    """Train a task, embed its gallery, and encode the captions of all tasks as each of them; what it remembers."""
+    device = parts.device
+    trainer: Trainer = parts.time("teach", lambda: published.begin(shape, model, memory, task, acts, device))
+    parts.time("train", lambda: trainer.fit(lambda row: None))
+    remembered: Memory = parts.time("remember", lambda: trainer.remember(made.CATEGORIES))
+    shown = published.centre_views(shape, published.Noise(shape, task + TASKS), model, device)
+    count = min(len(shown), SHOWN)
+    parts.time("gallery", lambda: [model.encode_frames(shown.read(i)[None]) for i in range(count)], SHOWN / count)
+    captions, tasks = made.captions(shape.size, SHOWN * task), range(1, task + 1)
+    parts.time("queries", lambda: encode_as_tasks(model, captions, tasks, device))
+    return remembered
+
+
+class Parts:
+    """Seconds of named parts on a device."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.seconds: dict[str, float] = {}
+
+    def time(self, name: str, part: Callable[[], Any], times: float = 1.0) -> Any:
+        """What `part` gives; its seconds, `times` over, are noted."""
+        start = time.perf_counter()
+        with torch.set_grad_enabled(name == "train"):
+            done = part()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[name] = times * (time.perf_counter() - start)
+        return done
+
+
+def extrapolated(run: list[dict[str, float]]) -> float:
+    """Seconds of ten tasks: eight more like the second, but for the captions: t times as many as of the first task,
+    each encoded t times."""
+    first, second = run
+    same = sum(first[part] + (TASKS - 1) * second[part] for part in first if part != "queries")
+    each = (first["queries"] + second["queries"]) / (1 + 4)
+    return same + each * sum(t**2 for t in range(1, TASKS + 1))
