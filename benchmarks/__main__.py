@@ -1,4 +1,8 @@
-"""`python -m benchmarks ...`: this implementation against a plain one of the released computation, in one run."""
+"""Benchmarks: this library beside a plain implementation of the released computation, in one run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -6,18 +10,66 @@ from benchmarks.decoding import decoding
 from benchmarks.gpu import gpu
 from benchmarks.head_only import head_only
 from benchmarks.loading import loading
+from benchmarks.measuring import Row, one_thread
 from benchmarks.operations import operations
 from benchmarks.paper import paper
-from benchmarks.queries import queries
+from benchmarks.queries import many_queries, queries
+from benchmarks.ranking import ranking
 from benchmarks.scale import scale
-from benchmarks.similarity import similarity
+from benchmarks.searching import gallery, search
+from benchmarks.similarity import evaluation, similarity
 from benchmarks.step import step
 from benchmarks.suffix import suffix
-from structalign.console import run
+from benchmarks.table import as_comparison, as_table, keep, read
+from structalign.console import run as run_app
+from structalign.errors import UserError
+
+Benchmark = Callable[[bool], Iterator[Row]]
+BENCHMARKS: dict[str, Benchmark] = {
+    "similarity": similarity,
+    "evaluation": evaluation,
+    "ranking": ranking,
+    "loading": loading,
+    "decoding": decoding,
+    "search": search,
+    "gallery": gallery,
+    "queries": queries,
+    "step": step,
+    "many-queries": many_queries,
+}
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-for measure in (step, similarity, queries, loading, decoding, suffix, head_only, scale, paper, operations, gpu):
-    app.command()(measure)
+FILE = Annotated[Path, typer.Option("--json", help="file that keeps each row as it ends")]
+
+
+@app.command(epilog="Benchmarks: " + ", ".join(BENCHMARKS))
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="benchmarks; all if none is named")] = None,
+    json: FILE = Path("benchmarks.json"),
+    toy: Annotated[bool, typer.Option("--toy", help="tiny sizes, to try the command")] = False,
+) -> None:
+    """Ours and a plain implementation in turn, on one thread: CPU seconds."""
+    for name in names or []:
+        if name not in BENCHMARKS:
+            raise UserError(f"there is no benchmark {name}: choose from {', '.join(BENCHMARKS)}.")
+    one_thread()
+    for name in names or BENCHMARKS:
+        for row in BENCHMARKS[name](toy):
+            keep(json, row)
+            typer.echo(as_table([row]) + "\n")
+
+
+@app.command()
+def table(
+    file: Annotated[Path, typer.Argument(help="what `run` kept")],
+    after: Annotated[Path | None, typer.Argument(help="the same of a later revision, to compare")] = None,
+) -> None:
+    """What was kept, as a Markdown table."""
+    typer.echo(as_table(read(file)) if after is None else as_comparison(read(file), read(after)))
+
+
+for alone in (suffix, head_only, scale, paper, operations, gpu):
+    app.command()(alone)
 
 if __name__ == "__main__":
-    run(app)
+    run_app(app)

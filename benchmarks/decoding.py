@@ -6,44 +6,26 @@ scales the frames that are kept.
 
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
-import torch
-import typer
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from benchmarks.options import OUT, REPEATS
-from benchmarks.timing import compare, keep, show
+from benchmarks.measuring import Row, in_turn
 from structalign.data.video import decode
 
-GOAL = 0.8
 
-
-def decoding(
-    seconds: Annotated[int, typer.Option(min=1, help="length of the video")] = 120,
-    height: Annotated[int, typer.Option(min=48, help="pixels; it is 16:9")] = 720,
-    frames: Annotated[int, typer.Option(min=1, help="frames that are taken")] = 12,
-    size: Annotated[int, typer.Option(min=16, help="short side of a frame, pixels")] = 224,
-    repeats: REPEATS = 3,
-    out: OUT = Path("benchmarks/results"),
-) -> None:
+def decoding(toy: bool) -> Iterator[Row]:
     """Frames of a long video."""
-    options = dict(locals(), out=str(out))
-    device = torch.device("cpu")
+    seconds, height, frames, size = (2, 48, 2, 16) if toy else (120, 720, 12, 224)
     with tempfile.TemporaryDirectory() as folder:
         video = make_video(Path(folder) / "video.mp4", seconds, height)
-
-        def ours() -> object:
-            return decode(video, frames, size, timeout=3600, thumbnails=True)
-
-        def plain() -> object:
-            command = [get_ffmpeg_exe(), "-nostdin", "-v", "error", "-threads", "1", "-i", str(video)]
-            return subprocess.run([*command, "-map", "0:v", "-f", "null", "-"], check=True)
-
-        rows = [compare(f"{seconds} s of {height}p to {frames} frames", ours, plain, GOAL, repeats, device)]
-    show(rows)
-    keep(out, "decoding", device, options, rows)
+        command = [get_ffmpeg_exe(), "-nostdin", "-v", "error", "-threads", "1", "-i", str(video), "-map", "0:v"]
+        ways = {
+            "one pass of ffmpeg": lambda: subprocess.run([*command, "-f", "null", "-"], check=True),
+            "ours": lambda: decode(video, frames, size, timeout=3600, thumbnails=True),
+        }
+        yield in_turn(f"decoding {seconds} s of {height}p to {frames} frames", ways, 1 if toy else 3)
 
 
 def make_video(path: Path, seconds: int, height: int) -> Path:

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import made
-from benchmarks.options import OUT, TINY
-from benchmarks.timing import MIB, Memory, keep
+from benchmarks.measuring import MIB, Memory
+from benchmarks.table import machine
 from structalign.evaluation.metrics import measure
 from structalign.evaluation.ranks import rank
 from structalign.evaluation.score_files import queries_at_once
@@ -36,6 +36,7 @@ from structalign.search.index import Gallery
 from structalign.search.scoring import score_in_blocks
 from structalign.search.signal import Statistics, observe, states
 from structalign.search.similarity_heads import HEADS
+from structalign.store import write_json
 
 TASKS, EPOCHS, VIDEOS, EACH, SHOWN, BATCH = 10, 20, 320, 20, 2990, 32  # MSRVTT-10
 GOAL = 180.0  # seconds
@@ -82,11 +83,10 @@ def head_only(
     videos: Annotated[int, typer.Option(min=40, help="training videos of all ten tasks")] = VIDEOS,
     shown: Annotated[int, typer.Option(min=40, help="gallery videos of all ten tasks, a query each")] = SHOWN,
     frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
-    tiny: TINY = False,
-    out: OUT = Path("benchmarks/results"),
+    tiny: Annotated[bool, typer.Option("--tiny", help="a tiny CLIP, to try the command")] = False,
+    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("head-only.json"),
 ) -> None:
     """An MSRVTT-10-sized run of the method that trains maps over frozen embeddings."""
-    options = dict(locals(), out=str(out))
     device = prepare_device()
     size = made.Size(**{**vars(made.TINY), "dim": made.TINY.dim if tiny else made.VIT_B_32.dim, "positions": 77})
     with Memory() as memory:
@@ -99,8 +99,6 @@ def head_only(
         "seconds": round(seconds, 1),
         "how": verb,
         "goal_seconds": GOAL,
-        "ratio": GOAL / seconds,
-        "goal": 1.0,
         "steps": done.steps,
         "step_milliseconds": round(1000 * done.step_seconds / done.steps, 3),
         "step_seconds": round(done.step_seconds, 2),
@@ -113,7 +111,7 @@ def head_only(
         f"{row['step_milliseconds']} ms, {done.task_seconds:.1f} s around them, {done.ranking_seconds:.1f} s to rank, "
         f"peak {row['own_peak_mib']} MiB"
     )
-    keep(out, "head-only", device, options, [], shares=[row])
+    write_json(json, {"machine": machine(), **row})
 
 
 def projected(done: Run, tasks: int) -> float:

@@ -5,64 +5,60 @@ frame, decoded and resized. Files are in the system's cache on both sides.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from PIL import Image
 from torch import Tensor
 
 from benchmarks import made, plain
-from benchmarks.options import OUT, REPEATS, TINY
-from benchmarks.timing import compare, keep, show
+from benchmarks.measuring import Row, in_turn
 from structalign.data.frame_store import FrameSplit, write_split
-from structalign.model.device import prepare_device
-from structalign.model.features import CENTRE, Features, write_captions, write_index, write_view
-from structalign.model.features import Captions as TrainingCaptions
+from structalign.model.features import CENTRE, Captions, Features, view_name, write_captions, write_index, write_view
 from structalign.model.sources import PixelSource, load_batch
 
-GOAL = 6.0
-MEAN, STD = (torch.tensor(x).view(3, 1, 1) for x in ([0.481, 0.458, 0.408], [0.269, 0.261, 0.276]))
+REPEATS = 7
+CPU = torch.device("cpu")
 
 
-def loading(
-    videos: Annotated[int, typer.Option(min=1, help="videos of a batch")] = 8,
-    frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
-    height: Annotated[int, typer.Option(min=16, help="short side of the PNG files, pixels; the long one is 4/3")] = 240,
-    repeats: REPEATS = 7,
-    tiny: TINY = False,
-    out: OUT = Path("benchmarks/results"),
-) -> None:
-    """Frames read into a batch."""
-    options = dict(locals(), out=str(out))
-    device, size = prepare_device(), made.size_of(tiny)
+def loading(toy: bool) -> Iterator[Row]:
+    """Videos read into a batch: centre views for embedding, random crops or cached states for training."""
+    size, videos, frames, height = (made.TINY, 2, 2, 48) if toy else (made.VIT_B_32, 8, 12, 240)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         files = lay_pictures(place, videos, frames, height)
         lay_frames(place / "frames", files, size.image)
-        features = lay_states(place / "features", videos, frames, size)
-        split = FrameSplit(place / "frames")
-        pixels = PixelSource(features, split, size.image, (MEAN, STD), flip=False, seed=0, device=device)
+        cached = lay_states(place / "features", videos, frames, size)
+        pixels = PixelSource(
+            cached, FrameSplit(place / "frames"), size.image, made.STATISTICS, flip=True, seed=0, device=CPU
+        )
+        visits = count()
 
-        def theirs() -> Tensor:
-            return torch.stack([plain.load_frames(video, size.image, MEAN, STD) for video in files]).to(device)
+        def read(load: Callable[..., Tensor]) -> Callable[[], Tensor]:
+            return lambda: torch.stack([load(video, size.image, *made.STATISTICS) for video in files])
 
-        def ours(side: PixelSource | Features) -> Callable[[], Tensor]:
-            return lambda: load_batch(side, [(video, CENTRE) for video in range(videos)]).to(device)
+        def fresh() -> Tensor:
+            return load_batch(pixels, [(video, view_name(next(visits))) for video in range(videos)])
 
-        rows = [
-            compare("stored frames to pixels", ours(pixels), theirs, GOAL, repeats, device),
-            compare("cached states", ours(features), theirs, GOAL, repeats, device),
-        ]
-    show(rows)
-    keep(out, "loading", device, options, rows)
+        def centre(source: PixelSource | Features) -> Callable[[], Tensor]:
+            return lambda: load_batch(source, [(video, CENTRE) for video in range(videos)])
+
+        repeats = 1 if toy else REPEATS
+        name = f"{videos} videos × {frames} frames to a batch"
+        yield in_turn(f"{name}, centre", {"plain": read(plain.load_frames), "ours": centre(pixels)}, repeats)
+        ways = {
+            "plain": read(plain.load_random_crop),
+            "ours, fresh crops": fresh,
+            "ours, cached states": centre(cached),
+        }
+        yield in_turn(f"{name}, random crops", ways, repeats)
 
 
 def lay_pictures(place: Path, videos: int, frames: int, height: int) -> list[list[Path]]:
-    """A PNG file a frame."""
+    """A PNG file a frame, 4:3."""
     files = []
     for video in range(videos):
         (folder := place / f"png{video}").mkdir()
@@ -93,6 +89,6 @@ def lay_states(folder: Path, videos: int, frames: int, size: made.Size) -> Featu
     states = [torch.randn(frames, tokens, size.vision[0], generator=source) for _ in range(videos)]
     write_view(folder, CENTRE, states, [])
     video = torch.arange(videos)
-    write_captions(folder, TrainingCaptions(made.captions(size, videos), video, torch.zeros_like(video)))
+    write_captions(folder, Captions(made.captions(size, videos), video, torch.zeros_like(video)))
     write_index(folder, [{"id": str(number)} for number in range(videos)], 0, 0)
     return Features(folder)

@@ -17,14 +17,12 @@ from structalign.learning.init_task import from_scratch
 from structalign.learning.loading import load_method
 from structalign.learning.memory import Memory, remember
 from structalign.learning.settings import Settings
-from structalign.learning.trainer import Trainer
 from structalign.model.backbone import Clip, Tokens, empty_clip
 from structalign.model.device import autocast
 from structalign.model.features import (
     CENTRE,
     Captions,
     Features,
-    VideoSource,
     view_name,
     write_captions,
     write_index,
@@ -57,7 +55,11 @@ class Size:
 
 
 VIT_B_32 = Size((512, 2048, 12, 8), (768, 3072, 12, 12), 49408, 77, 224, 32, 512, 2, 64, 10)
+SAMPLE = Size((128, 512, 3, 4), (160, 640, 4, 5), 1468, 32, 48, 8, 128, 2, 8, 5)  # of data/clip and params.yaml
 TINY = Size((32, 40, 3, 4), (32, 40, 3, 4), 64, 32, 32, 16, 24, 1, 2, 3)
+
+# mean and deviation of pixels, roughly CLIP's
+STATISTICS = torch.tensor([0.481, 0.458, 0.408]).view(3, 1, 1), torch.tensor([0.269, 0.261, 0.276]).view(3, 1, 1)
 
 
 def size_of(tiny: bool) -> Size:
@@ -193,34 +195,20 @@ def pixels(size: Size, videos: int, frames: int) -> Tensor:
 
 @torch.no_grad()
 def lay_features(
-    folder: Path, clip: Clip, acts: Settings, shown: Tensor, each: int, size: Size, first: int
+    folder: Path, clip: Clip, acts: Settings, shown: Tensor, each: int, size: Size, first: int, views: int
 ) -> Features:
-    """Features of a task's training videos as the features stage writes them: one training view, which is `shown`
-    [V, N, 3, S, S], and `each` captions a video, of the categories from `first` on."""
+    """Features of a task's training videos as the features stage writes them: `views` training views, each of which is
+    `shown` [V, N, 3, S, S], and `each` captions a video, of the categories from `first` on."""
     folder.mkdir(parents=True)
     device = next(clip.parameters()).device
     states = []
     for video in shown:
         with autocast(device, acts.backbone.precision):
             states.append(clip.vision_prefix(video.to(device), size.frozen).cpu())
-    for view in (CENTRE, view_name(0)):
-        write_view(folder, view, states, [])
+    write_view(folder, CENTRE, states, [torch.zeros(shown.shape[1], size.dim)] * len(shown))  # no step reads these
+    for view in range(views):
+        write_view(folder, view_name(view), states, [])
     video = torch.arange(len(shown)).repeat_interleave(each)
     write_captions(folder, Captions(captions(size, len(video)), video, first + video % CATEGORIES))
-    write_index(folder, [{"id": str(v)} for v in range(len(shown))], 1, 0)
+    write_index(folder, [{"id": str(v)} for v in range(len(shown))], views, 0)
     return Features(folder)
-
-
-def trainer_for(
-    size: Size,
-    method: str,
-    videos: VideoSource,
-    acts: Settings,
-    task: int,
-    frames: int,
-    clip: Clip,
-    device: torch.device,
-) -> Trainer:
-    """Task `task` as the train stage begins it."""
-    model, memory = model_for(clip, size, method, acts, task, frames)
-    return Trainer(model, load_method(method), videos, memory, task, acts, device)

@@ -5,7 +5,6 @@ and hyper-parameters are those of the preset. Decoding is left out, as it belong
 run as processes of their own, in three lanes (features, train, embed and evaluate) as far as their inputs allow.
 """
 
-import json
 import os
 import random
 import shutil
@@ -67,7 +66,7 @@ def paper(
     turn: Annotated[
         list[str] | None, typer.Option(help="key=value over the preset's, as backbone.precision=bf16")
     ] = None,
-    out: Annotated[Path, typer.Option(help="folder of the JSON file")] = Path("benchmarks/results"),
+    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("paper.json"),
 ) -> None:
     """A published setting end to end, on synthetic videos."""
     start = time.perf_counter()
@@ -84,9 +83,8 @@ def paper(
         "stages": done,
         "costs": {str(file.relative_to(folder)): read_json(file) for file in sorted(folder.glob(".costs/*/*.json"))},
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"paper-{setting}.json", row)
-    typer.echo(json.dumps({key: row[key] for key in ("setting", "turned", "seconds", "stages")}, indent=1))
+    write_json(json, row)
+    typer.echo(f"{setting}: {row['seconds']} s, by stage {done}")
 
 
 def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, turned: list[str]) -> list[str]:

@@ -1,19 +1,23 @@
 """The released computation, plainly, in float32: what the benchmarks measure the library against.
 
 Every step runs the whole vision tower on every pair's video and, from task 2 on, the teacher's towers on the same
-batch; similarities are loops over pairs. Slow, obvious, and complete in itself: it takes the weights of a model and
-nothing else of the library. Numbers of the losses are the paper's (method, section 5).
+batch. As in the released code, a training batch's similarities are a loop over pairs, and an evaluation's a loop over
+captions with one batched product over all videos. It takes the weights of a model and nothing else of the library.
+Numbers of the losses are the paper's (method, section 5).
 
 Letters: B pairs, N frames, S image size, T tokens of a frame, L tokens of a caption, W width, D embedding,
-d ETF space, E experts.
+d ETF space, E experts, Q queries, V videos.
 """
 
 import math
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +27,8 @@ CRP_WEIGHT, CRP_TEMPERATURE = 10.0, 2.0
 ETF_WEIGHT, PSEUDO_WEIGHT = 0.1, 0.5
 
 Weights = dict[str, Tensor]
+Floats = NDArray[np.floating]
+Integers = NDArray[np.int64]
 Pseudo = tuple[Tensor, Tensor, Tensor]  # text and video [n, D], category [n]
 Group = tuple[list[str], float, float]  # names, learning rate, decay
 
@@ -46,7 +52,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Batch:
-    """pixels: [B, N, 3, S, S], normalised; ids: [B, L], padded; eot: [B]; video: [B] ids; category: [B].
+    """pixels: [B, N, 3, S, S] of distinct videos, normalised; ids: [B, L], padded; eot: [B]; category: [B].
 
     etf_pseudo and pseudo: pairs drawn for L_ETF and for L_pseudo, from task 2 on.
     """
@@ -54,7 +60,6 @@ class Batch:
     pixels: Tensor
     ids: Tensor
     eot: Tensor
-    video: Tensor
     category: Tensor
     etf_pseudo: Pseudo | None = None
     pseudo: Pseudo | None = None
@@ -204,39 +209,74 @@ def encode_captions(
     return found
 
 
-# --- similarity, a pair at a time ---
-
-
-def word_frame(words: Sequence[Tensor], frames: Tensor) -> Tensor:
-    """s of every caption, given as its words [L, D], and every video of [V, N, D]: [Q, V]."""
-    units = [F.normalize(video, dim=-1) for video in frames]
-    rows = []
-    for w in words:
-        unit = F.normalize(w, dim=-1)
-        rows.append(torch.stack([of_pair(unit, video) for video in units]))
-    return torch.stack(rows)
+# --- similarity ---
 
 
 def word_frame_by_pair(words: Sequence[Tensor], frames: Tensor) -> Tensor:
-    """The same, each pair as its formula is written: unit vectors are made anew for each."""
-    rows = []
-    for w in words:
-        row = [of_pair(F.normalize(w, dim=-1), F.normalize(video, dim=-1)) for video in frames]
-        rows.append(torch.stack(row))
-    return torch.stack(rows)
+    """s of every caption, given as its words [L, D], and every video of [V, N, D], a pair at a time, unit vectors made
+    anew for each, as in training: [Q, V]."""
+    return torch.stack([torch.stack([of_pair(w, video) for video in frames]) for w in words])
 
 
 def of_pair(words: Tensor, frames: Tensor) -> Tensor:
-    """s of unit vectors [L, D] and [N, D]."""
-    cosine = words @ frames.T
+    """s of [L, D] and [N, D]."""
+    cosine = F.normalize(words, dim=-1) @ F.normalize(frames, dim=-1).T
     return (cosine.max(dim=1).values.mean() + cosine.max(dim=0).values.mean()) / 2
+
+
+def word_frame_by_caption(words: Sequence[Tensor], frames: Tensor) -> Tensor:
+    """The same, a caption and all videos at a time, as in evaluation: [Q, V]."""
+    units = F.normalize(frames, dim=-1).transpose(1, 2)
+    rows = []
+    for w in words:
+        cosine = torch.bmm(F.normalize(w, dim=-1).expand(len(units), -1, -1), units)
+        rows.append((cosine.max(dim=2).values.mean(dim=1) + cosine.max(dim=1).values.mean(dim=1)) / 2)
+    return torch.stack(rows)
 
 
 def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
     """g of every sentence [Q, D] and every video of [V, N, D]: [Q, V]."""
-    units = F.normalize(sentences, dim=-1)
-    videos = [F.normalize(F.normalize(video, dim=-1).mean(dim=0), dim=-1) for video in frames]
-    return torch.stack([torch.stack([sentence @ video for video in videos]) for sentence in units])
+    videos = F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
+    return F.normalize(sentences, dim=-1) @ videos.T
+
+
+# --- ranking ---
+
+
+def fused(words: Floats, sentence: Floats, beta: float) -> Floats:
+    """The ranking score [Q, V]: both similarities standardised by row."""
+
+    def standardised(scores: Floats) -> Floats:
+        deviation = np.maximum(scores.std(axis=1, keepdims=True), 1e-6)
+        found: Floats = (scores - scores.mean(axis=1, keepdims=True)) / deviation
+        return found
+
+    return beta * standardised(words) + (1 - beta) * standardised(sentence)
+
+
+def places(scores: Floats, own: Integers) -> Integers:
+    """[Q] the place, from 1, that each row's column `own` has in the row's whole order."""
+    order = np.argsort(-scores, axis=1)
+    found: Integers = np.argmax(order == own[:, None], axis=1) + 1
+    return found
+
+
+def rank(scores: dict[str, Floats], own: Integers, task: Integers, beta: float) -> dict[str, Integers]:
+    """Places of the method and of zero-shot CLIP by sorting: text to video among all and among the videos of the own
+    task, and video to text, where each video in `own` [Q] has one caption. task: [V]; scores [Q, V] are named
+    `<system>.<similarity>`."""
+    found = {"zero_shot_sentence": places(scores["zero_shot.sentence"], own)}
+    for system in ("method", "zero_shot"):
+        words, sentence = scores[f"{system}.words"], scores[f"{system}.sentence"]
+        both = fused(words, sentence, beta)
+        found[f"{system}_text"] = places(both, own)
+        found[f"{system}_video"] = places(both[:, own].T, np.arange(len(own)))
+        found[f"{system}_task"] = np.zeros(len(own), dtype=np.int64)
+        for number in np.unique(task[own]):
+            rows, columns = np.flatnonzero(task[own] == number), np.flatnonzero(task == number)
+            here = fused(words[rows][:, columns], sentence[rows][:, columns], beta)
+            found[f"{system}_task"][rows] = places(here, np.searchsorted(columns, own[rows]))
+    return found
 
 
 # --- losses ---
@@ -246,16 +286,6 @@ def cross_entropies(logits: Tensor) -> Tensor:
     """CE of rows plus CE of columns, the diagonal being right."""
     target = torch.arange(len(logits), device=logits.device)
     return F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
-
-
-def without_own(logits: Tensor, video: Tensor) -> Tensor:
-    """Captions of one video are no negatives: -inf where i != j show the same, in the first B rows and columns."""
-    masked, ids = logits.clone(), video.tolist()
-    for i in range(len(ids)):
-        for j in range(len(ids)):
-            if i != j and ids[i] == ids[j]:
-                masked[i, j] = -torch.inf
-    return masked
 
 
 def relation(student: Tensor, teacher: Tensor) -> Tensor:
@@ -283,13 +313,13 @@ def addends(
     """The loss of a batch by name, weighted; the teacher, routed as the task before, sees all of it again."""
     frames = frame_embeddings(weights, plan, batch.pixels)
     words = words_of(token_embeddings(weights, plan, batch.ids, batch.eot, task, train=True), batch.eot)
-    logits = SCALE * word_frame(words, frames)
-    found = {"contrastive": cross_entropies(without_own(logits, batch.video))}
+    logits = SCALE * word_frame_by_pair(words, frames)
+    found = {"contrastive": cross_entropies(logits)}
     if task > 1:
         with torch.no_grad():
             shown = frame_embeddings(teacher, plan, batch.pixels)
             said = words_of(token_embeddings(teacher, plan, batch.ids, batch.eot, task - 1), batch.eot)
-            taught = SCALE * word_frame(said, shown)
+            taught = SCALE * word_frame_by_pair(said, shown)
         found["crp"] = CRP_WEIGHT * relation(logits, taught)
     head = weights["head.weight"]
     etf = alignment([w @ head.T for w in words], frames @ head.T, vertices[batch.category])
@@ -304,7 +334,7 @@ def addends(
         text, video, _ = batch.pseudo
         texts = torch.cat([torch.stack([F.normalize(w.mean(dim=0), dim=0) for w in words]), text])
         videos = torch.cat([torch.stack([F.normalize(f.mean(dim=0), dim=0) for f in frames]), video])
-        found["pseudo"] = PSEUDO_WEIGHT * cross_entropies(without_own(PSEUDO_SCALE * texts @ videos.T, batch.video))
+        found["pseudo"] = PSEUDO_WEIGHT * cross_entropies(PSEUDO_SCALE * texts @ videos.T)
     return found
 
 
@@ -340,13 +370,33 @@ class Training:
 def load_frames(files: Sequence[Path], size: int, mean: Tensor, std: Tensor) -> Tensor:
     """PNG files of a video -> [N, 3, size, size] normalised: bicubic resize of the short side, centre crop."""
     frames = []
-    for file in files:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
+    for image in map(opened, files):
         scale = size / min(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
         left, top = (image.width - size) // 2, (image.height - size) // 2
-        crop = image.crop((left, top, left + size, top + size))
-        pixels = torch.frombuffer(bytearray(crop.tobytes()), dtype=torch.uint8).view(size, size, 3)
-        frames.append((pixels.permute(2, 0, 1).float() / 255 - mean) / std)
-    return torch.stack(frames)
+        frames.append(image.crop((left, top, left + size, top + size)))
+    return normalised(frames, mean, std)
+
+
+def load_random_crop(files: Sequence[Path], size: int, mean: Tensor, std: Tensor) -> Tensor:
+    """The same of one random crop, half of the area up to all of it, and one flip for all frames."""
+    images = [opened(file) for file in files]
+    width, height = images[0].size
+    side = math.sqrt(random.uniform(0.5, 1))
+    w, h = round(side * width), round(side * height)
+    left, top = random.randint(0, width - w), random.randint(0, height - h)
+    box, mirror = (left, top, left + w, top + h), random.random() < 0.5
+    frames = [image.resize((size, size), Image.Resampling.BILINEAR, box) for image in images]
+    if mirror:
+        frames = [frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for frame in frames]
+    return normalised(frames, mean, std)
+
+
+def opened(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return image.convert("RGB")
+
+
+def normalised(frames: Sequence[Image.Image], mean: Tensor, std: Tensor) -> Tensor:
+    pixels = torch.stack([torch.from_numpy(np.array(frame)) for frame in frames])
+    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std

@@ -6,7 +6,6 @@ Unit vectors drawn at random stand for the galleries of 20 tasks; the functions 
 told apart: what the process holds itself, and pages of mapped files, which the system takes back when it needs them.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ import typer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.timing import Memory
+from benchmarks.measuring import Memory
+from benchmarks.table import machine
 from structalign.evaluation.metrics import measure
 from structalign.evaluation.ranks import rank
 from structalign.evaluation.score_files import bytes_a_pair, queries_at_once
@@ -41,7 +41,7 @@ def scale(
     frames: Annotated[int, typer.Option(help="frames of a video")] = 12,
     dim: Annotated[int, typer.Option(help="numbers of an embedding")] = 512,
     folder: Annotated[Path | None, typer.Option(help="where the galleries are laid for the time of the run")] = None,
-    out: Annotated[Path, typer.Option(help="folder of the JSON file")] = Path("benchmarks/results"),
+    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("scale.json"),
 ) -> None:
     """Queries ranked against a gallery larger than memory."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -72,9 +72,8 @@ def scale(
             "fused_columns_mib": 2 * 8 * PROJECTED * min(PROJECTED, videos) // 2**20,
         },
     }
-    typer.echo(json.dumps(row, indent=1))
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "scale.json", row)
+    write_json(json, {"machine": machine(), **row})
+    typer.echo(json.read_text(encoding="utf-8"))
 
 
 def lay(folder: Path, videos: int, frames: int, dim: int) -> Path:

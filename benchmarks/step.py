@@ -1,146 +1,134 @@
-"""One training step of the first task and of a later one: forward, backward and optimizer.
+"""One training step of the first task and of a later one: forward, backward and optimizer, on distinct videos.
 
-Ours as the train stage runs it: states after the frozen prefix from the cache, each distinct video of a batch once,
-bfloat16, the teacher's embeddings computed once before the task. Plain: all of the towers on every pair, the teacher's
-too, in float32. The plain side gets its pixels for nothing; ours reads its states from the files.
-
-What the teacher costs before the first step is told beside the ratio, and spread over the steps of an MSRVTT-10 task
-(32 videos, 20 captions each, 20 epochs) in `ratio_with_teacher`.
+Ours as the train stage runs it: each setting reads what it would read there, and from cached views the teacher's
+embeddings are there before the first step. Plain: all of the towers on every pair, the teacher's too, in float32; it
+gets its pixels for nothing. All have the losses of the paper.
 """
 
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Annotated, Any
 
+import numpy as np
 import torch
-import typer
 from torch import Tensor
 
 from benchmarks import made, plain
-from benchmarks.options import OUT, REPEATS, TINY
-from benchmarks.timing import Row, compare, keep, show
-from structalign.learning.batches import Pairs, batches
+from benchmarks.measuring import Row, in_turn
+from structalign.data.frame_store import FrameSplit, write_split
+from structalign.learning.batches import Pairs, visits
+from structalign.learning.loading import load_method
 from structalign.learning.trainer import Trainer
-from structalign.model.device import prepare_device
+from structalign.model.features import view_name
+from structalign.model.sources import OnlineCrops, make_source
 
-GOALS = {1: 4.0, 2: 6.0}  # by task
-EPOCHS = 20
-
-
-def step(
-    batch: Annotated[int, typer.Option(min=2, help="pairs of a batch")] = 8,
-    frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
-    videos: Annotated[int, typer.Option(min=2, help="training videos of the task")] = 32,
-    each: Annotated[int, typer.Option(min=1, help="captions of a video")] = 20,
-    distinct: Annotated[
-        int, typer.Option(min=0, help="videos that a batch's pairs show; 0: captions drawn at random, as in MSR-VTT")
-    ] = 0,
-    precision: Annotated[str, typer.Option(help="ours: bf16 or fp32")] = "bf16",
-    repeats: REPEATS = 3,
-    tiny: TINY = False,
-    out: OUT = Path("benchmarks/results"),
-) -> None:
-    """A training step of task 1 and of task 2."""
-    options = dict(locals(), out=str(out))
-    device, size = prepare_device(), made.size_of(tiny)
-    rows = []
-    for task in GOALS:
-        with tempfile.TemporaryDirectory() as folder:
-            sides = Sides(Path(folder), size, task, batch, frames, videos, each, precision, device)
-            rows.append(measured(sides, distinct, repeats))
-            show(rows[-1:])
-    keep(out, "step", device, options, rows)
+EACH = 4  # captions of a video
+CPU = torch.device("cpu")
 
 
-class Sides:
-    """Both implementations at the start of a task, with equal weights."""
+@dataclass(frozen=True)
+class Setting:
+    """What a step depends on; views: cached ones of a training video, 0 for fresh crops."""
 
-    def __init__(
-        self,
-        folder: Path,
-        size: made.Size,
-        task: int,
-        batch: int,
-        frames: int,
-        videos: int,
-        each: int,
-        precision: str,
-        device: torch.device,
-    ):
-        self.task, self.batch, self.each, self.device = task, batch, each, device
-        acts = made.settings(size, task, batch, precision)
-        clip = made.random_clip(size).to(device)
-        self.shown = made.pixels(size, videos, frames)
-        first = made.CATEGORIES * (task - 1)
-        features = made.lay_features(folder / "features", clip, acts, self.shown, each, size, first)
-        start = time.perf_counter()
-        self.trainer = made.trainer_for(size, "structalign", features, acts, task, frames, clip, device)
-        self.teacher_seconds = time.perf_counter() - start if task > 1 else 0.0
+    name: str
+    size: made.Size
+    batch: int
+    frames: int
+    precision: str
+    views: int
+
+
+PAPER = Setting("ours, paper preset: fp32, fresh crops", made.VIT_B_32, 8, 12, "fp32", 0)
+CACHED = Setting("ours, bf16, cached views", made.VIT_B_32, 8, 12, "bf16", 1)
+SAMPLE = Setting("ours, bf16, cached views", made.SAMPLE, 16, 8, "bf16", 1)
+TOY = Setting("ours", made.TINY, 3, 2, "fp32", 0)
+LONG, SHORT = 3, 15  # repeats
+
+
+def step(toy: bool) -> Iterator[Row]:
+    """A training step of task 1 and of task 2, at published shapes and at the sample's."""
+    for task in (1, 2):
+        if toy:
+            yield _row(f"step of task {task}, toy", task, [TOY], 1)
+        else:
+            yield _row(f"step of task {task}, ViT-B/32, 8 pairs", task, [PAPER, CACHED], LONG)
+            yield _row(f"step of task {task}, the sample's shape, 16 pairs", task, [SAMPLE], SHORT)
+
+
+def _row(name: str, task: int, settings: list[Setting], repeats: int) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        ours = [Ours(Path(folder, str(number)), setting, task) for number, setting in enumerate(settings)]
+        training, batches = ours[0].plain_training(), (ours[0].plain_batch(number) for number in count())
+        ways = {"plain": lambda: training.step(next(batches))} | {side.setting.name: side.step for side in ours}
+        told = [f"{side.setting.name}: teacher before the task {side.begun:.1f} s" for side in ours]
+        return in_turn(name, ways, repeats, "; ".join(told) if task > 1 else "")
+
+
+class Ours:
+    """The library at the start of a task. begun: CPU seconds that it took to begin, the teacher's embeddings of the
+    batch's videos and of EACH captions a video among them."""
+
+    def __init__(self, folder: Path, setting: Setting, task: int):
+        self.setting, self.task, self._numbers = setting, task, count()
+        size, first = setting.size, made.CATEGORIES * (task - 1)
+        acts = made.settings(size, task, setting.batch, setting.precision)
+        clip = made.random_clip(size)
+        self.pixels = made.pixels(size, setting.batch, setting.frames)
+        cached = made.lay_features(folder / "features", clip, acts, self.pixels, EACH, size, first, setting.views)
+        frames = lay_frames(folder / "frames", size, setting.batch, setting.frames)
+        self.model, memory = made.model_for(clip, size, "structalign", acts, task, setting.frames)
+        self.source = make_source(self.model, cached, frames, made.STATISTICS, CPU, flip=True)
+        start = time.process_time()
+        self.trainer = Trainer(self.model, load_method("structalign"), self.source, memory, task, acts, CPU)
+        self.begun = time.process_time() - start
         self.adamw = self.trainer.start()
-        self.training = plain_training(self.trainer, made.plan_of(self.trainer.model, size), self.adamw)
 
-    def pairs(self, number: int, distinct: int = 0) -> Pairs:
-        """Batch `number` of the task."""
-        if distinct == 0:
-            per_epoch = list(batches(self.trainer.epoch(number), self.batch))
-            return per_epoch[0]
-        video = torch.arange(self.batch) % distinct
-        caption = video * self.each + torch.arange(self.batch) // distinct
-        return Pairs(caption, video, torch.zeros_like(video))
+    def pairs(self, number: int) -> Pairs:
+        """Batch `number`: every video once."""
+        video = torch.arange(self.setting.batch)
+        view = torch.zeros_like(video) if self.setting.views else visits(number, len(video))
+        return Pairs(video * EACH + number % EACH, video, view)
 
-    def plain_batch(self, pairs: Pairs, *key: int) -> plain.Batch:
-        """The same batch for the plain side, with the same pseudo-features."""
-        trainer, pseudo = self.trainer, None
-        etf_pseudo = None
-        if self.task > 1:
-            etf_pseudo = trainer.draw(2 * self.batch, "etf", *key)
-            pseudo = trainer.draw(self.batch, "pseudo", *key)
-        tokens = trainer.captions.tokens[pairs.caption].to(self.device)
-        category = trainer.captions.category[pairs.caption].to(self.device)
-        shown = self.shown[pairs.video].to(self.device)
-        return plain.Batch(shown, tokens.ids, tokens.eot, pairs.video, category, etf_pseudo, pseudo)
+    def step(self) -> dict[str, float | int]:
+        """An update on the next batch."""
+        number = next(self._numbers)
+        return self.trainer.step(self.adamw, 1.0, self.pairs(number), 0, self.task, number)
 
+    def shown(self, pairs: Pairs) -> Tensor:
+        """[B, N, 3, S, S] the pixels of a batch."""
+        if isinstance(self.source, OnlineCrops):
+            views = zip(pairs.video.tolist(), pairs.view.tolist(), strict=True)
+            return self.source.pixels.batch([(video, view_name(view)) for video, view in views])
+        return self.pixels[pairs.video]
 
-def plain_training(trainer: Trainer, plan: plain.Plan, adamw: torch.optim.Optimizer) -> plain.Training:
-    """The plain side with the weights, the teacher and the rates of ours."""
-    weights = plain.weights_of(trainer.model)
-    names = {id(p): name for name, p in trainer.model.named_parameters()}
-    groups: list[plain.Group] = [
-        ([names[id(p)] for p in group["params"]], group["initial_lr"], group["weight_decay"])
-        for group in adamw.param_groups
-    ]
-    learning = {name for group in groups for name in group[0]}
-    teacher: dict[str, Tensor] = {name: x.detach().clone() if name in learning else x for name, x in weights.items()}
-    vertices = trainer.memory.vertices.to(trainer.device)
-    return plain.Training(weights, teacher, plan, trainer.number, vertices, groups)
+    def plain_batch(self, number: int) -> plain.Batch:
+        """Batch `number` for the plain side, with the same pseudo-features."""
+        pairs, trainer, key = self.pairs(number), self.trainer, (0, self.task, number)
+        drawn = (2 * self.setting.batch, "etf"), (self.setting.batch, "pseudo")
+        pseudo = [trainer.draw(size, purpose, *key) if self.task > 1 else None for size, purpose in drawn]
+        tokens, category = trainer.captions.tokens[pairs.caption], trainer.captions.category[pairs.caption]
+        return plain.Batch(self.shown(pairs), tokens.ids, tokens.eot, category, *pseudo)
 
-
-def measured(sides: Sides, distinct: int, repeats: int) -> Row:
-    """Steps on one batch after another, both sides on the same."""
-    planned = [sides.pairs(number, distinct) for number in range(repeats)]
-    given = [sides.plain_batch(pairs, 0, sides.task, number) for number, pairs in enumerate(planned)]
-    ours, theirs = iter(list(enumerate(planned))), iter(given)
-
-    def our_step() -> object:
-        number, pairs = next(ours)
-        return sides.trainer.step(sides.adamw, 1.0, pairs, 0, sides.task, number)
-
-    row = compare(
-        f"step of task {sides.task}",
-        our_step,
-        lambda: sides.training.step(next(theirs)),
-        GOALS[sides.task],
-        repeats,
-        sides.device,
-        warm=False,
-        **described(sides, planned),
-    )
-    steps = EPOCHS * len(sides.trainer.captions.video) // sides.batch
-    with_teacher = row.plain / (row.ours + sides.teacher_seconds / steps)
-    row.more.update(teacher_seconds=round(sides.teacher_seconds, 2), ratio_with_teacher=round(with_teacher, 3))
-    return row
+    def plain_training(self) -> plain.Training:
+        """The plain side with the weights, the teacher and the rates of this one."""
+        weights = plain.weights_of(self.model)
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        groups: list[plain.Group] = [
+            ([names[id(p)] for p in group["params"]], group["initial_lr"], group["weight_decay"])
+            for group in self.adamw.param_groups
+        ]
+        learning = {name for group in groups for name in group[0]}
+        teacher: plain.Weights = {name: x.detach().clone() if name in learning else x for name, x in weights.items()}
+        plan = made.plan_of(self.model, self.setting.size)
+        return plain.Training(weights, teacher, plan, self.task, self.trainer.memory.vertices, groups)
 
 
-def described(sides: Sides, planned: list[Pairs]) -> dict[str, Any]:
-    return {"task": sides.task, "distinct_videos": [len(torch.unique(pairs.video)) for pairs in planned]}
+def lay_frames(folder: Path, size: made.Size, videos: int, frames: int) -> FrameSplit:
+    """Stored frames of noise, 4:3, their short side that of the model's images."""
+    noise = np.random.default_rng(0)
+    shape = (frames, size.image, size.image * 4 // 3, 3)
+    write_split(folder, [({"id": str(v)}, noise.integers(0, 256, shape, dtype=np.uint8)) for v in range(videos)])
+    return FrameSplit(folder)

@@ -9,31 +9,32 @@ and the cross attention's q, k and v only those of their weights. In the last la
 on: T is 1 but for k and v. Norms, softmax and activations count nothing.
 """
 
+import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 
 from benchmarks import made
-from benchmarks.options import OUT, REPEATS, TINY
-from benchmarks.timing import MIB, keep, median_of
+from benchmarks.table import machine
 from structalign.model.device import autocast, prepare_device
 from structalign.model.video_text import VideoText
+from structalign.store import write_json
 
-GOALS = {"cpu": (60, 60), "cuda": (20, 40)}  # percent: goal and stretch
 SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # of the square matrices
 
 
 def suffix(
     videos: Annotated[int, typer.Option(min=1, help="videos at a time")] = 4,
     frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
-    repeats: REPEATS = 3,
-    tiny: TINY = False,
-    out: OUT = Path("benchmarks/results"),
+    repeats: Annotated[int, typer.Option(min=1, help="calls; the median counts")] = 3,
+    tiny: Annotated[bool, typer.Option("--tiny", help="a tiny CLIP, to try the command")] = False,
+    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("suffix.json"),
 ) -> None:
-    """The vision suffix's share of the bf16 matrix rate, forward and with backward."""
-    options = dict(locals(), out=str(out))
+    """The vision suffix's share of the bf16 matrix rate on the device at hand, forward and with backward."""
     device, size = prepare_device(), made.size_of(tiny)
     model = learning_model(size, frames).to(device)
     tokens = model.clip.vision_positions
@@ -47,34 +48,32 @@ def suffix(
         run_both(model, states, device)
 
     rate = matrix_rate(device, (64,) if tiny else SIZES[device.type], repeats)
-    goal, stretch = GOALS[device.type]
-    rows: list[dict[str, Any]] = []
-    images = videos * frames
-    for name, work, each in (
-        ("forward", forward, flops(size, backward=False)),
-        ("forward and backward", both, flops(size, backward=True)),
-    ):
-        seconds, peak = median_of(work, repeats, device)
-        achieved = images * each / seconds
-        rows.append(
-            {
-                "name": name,
-                "seconds": seconds,
-                "flops": images * each,
-                "tflops": achieved / 1e12,
-                "matrix_tflops": rate / 1e12,
-                "ratio": 100 * achieved / rate,
-                "goal": goal,
-                "stretch": stretch,
-                "images_per_second": images / seconds,
-                "peak_mib": peak // MIB,
-            }
-        )
+    images, rows = videos * frames, []
+    for name, work, backward in (("forward", forward, False), ("forward and backward", both, True)):
+        seconds = median_of(work, repeats, device)
+        achieved = images * flops(size, backward) / seconds
+        share = achieved / rate
+        rows.append({"name": name, "seconds": seconds, "tflops": achieved / 1e12, "share": share})
         typer.echo(
-            f"suffix, {name}: {achieved / 1e12:.3f} TFLOP/s, {100 * achieved / rate:.0f} % of the matrix rate "
-            f"{rate / 1e12:.3f} (goal {goal} %), {images / seconds:.1f} images/s, peak {peak // MIB} MiB"
+            f"suffix, {name}: {achieved / 1e12:.3f} TFLOP/s, {share:.0%} of the matrix rate {rate / 1e12:.3f}, "
+            f"{images / seconds:.1f} images/s"
         )
-    keep(out, "suffix", device, options, [], shares=rows)
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    write_json(json, {"machine": machine(), "device": chip, "matrix_tflops": rate / 1e12, "rows": rows})
+
+
+def median_of(work: Callable[[], None], repeats: int, device: torch.device) -> float:
+    """Median seconds of a call, after one that does not count."""
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    seconds()
+    return statistics.median(seconds() for _ in range(repeats))
 
 
 def learning_model(size: made.Size, frames: int) -> VideoText:
@@ -128,6 +127,5 @@ def matrix_rate(device: torch.device, sizes: tuple[int, ...], repeats: int) -> f
             for _ in range(calls):
                 a @ b
 
-        seconds, _ = median_of(work, max(3, repeats), device)
-        rates.append(calls * 2 * n**3 / seconds)
+        rates.append(calls * 2 * n**3 / median_of(work, max(3, repeats), device))
     return max(rates)

@@ -1,0 +1,197 @@
+"""One search: the whole process, as from the shell, and its parts.
+
+`search` is that of the project in this folder, if it was learned (`dvc repro`). `gallery` makes a project of its own:
+a random CLIP of ViT-B/32's shape, ten tasks and random stored videos.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from benchmarks import made, plain
+from benchmarks.measuring import Row, in_turn
+from benchmarks.similarity import embedded, list_of_words
+from structalign.cli.search import last_learned
+from structalign.data.tasks import category_ids, key, read_tasks, split_categories, write_tasks
+from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT
+from structalign.model.backbone import Tokens
+from structalign.model.checkpoint import CheckpointConfig, fingerprint, save_checkpoint
+from structalign.model.video_text import TextEmbeddings
+from structalign.params.ranking import Ranking
+from structalign.paths import BACKBONE, CHECKPOINTS, GALLERIES, index_of
+from structalign.search.encoder import Encoder
+from structalign.search.index import Index, write_gallery, write_index, write_signals
+from structalign.search.retriever import Retriever, load
+from structalign.search.scoring import score_queries
+from structalign.search.searcher import Searcher
+from structalign.search.signal import observe
+from structalign.store import write_json
+
+ROOT = Path(__file__).parents[1]
+TASKS, FRAMES, DURATION = 10, 12, 15.0
+SENTENCE = "w7 w11 w13 w17 w19 w23 w29 w31 w37 w41"
+COMMAND = "from structalign.cli.app import main; main()"
+
+
+def search(toy: bool) -> Iterator[Row]:
+    """`structalign search` from the shell on the project in this folder."""
+    name = "`structalign search` from the shell, the sample"
+    try:
+        learned = last_learned(read_tasks())
+    except UserError as reason:
+        yield Row(name, remark=f"not run: {reason}")
+        return
+    ways = {
+        "`import torch`": program("import torch"),
+        "ours": program(COMMAND, "search", "a bunny hops to the left"),
+    }
+    yield in_turn(name, ways, 1 if toy else 7, f"after task {learned}")
+
+
+def gallery(toy: bool) -> Iterator[Row]:
+    """A search over 50,000 videos."""
+    videos, repeats = (40, 1) if toy else (50_000, 3)
+    name = f"search over {videos:,} videos"
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        lay_project(made.size_of(toy), videos)
+        checkpoint, index = CHECKPOINTS / key(TASKS), index_of(key(TASKS))
+        ways = {
+            "`import torch`": program("import torch"),
+            "ours, start: `structalign.load`": program(f"import structalign; structalign.load('{checkpoint}')"),
+            "ours, all of `structalign search`": program(COMMAND, "search", SENTENCE),
+        }
+        yield in_turn(f"{name}, from the shell", ways, repeats)
+        retriever, ranking = load(checkpoint), Ranking(beta=0.5, task_prior=0)
+        parts = Parts(retriever, Searcher(retriever, Index(index), ranking), ranking)
+        ways = {
+            "ours, open: check the stored files": lambda: Searcher(retriever, Index(index), ranking),
+            "ours, encode as every task and by zero-shot CLIP": parts.encode,
+            "ours, find: score": parts.find,
+        }
+        yield in_turn(f"{name}, parts", ways, repeats)
+        yield in_turn(f"{name}, find and rank", {"plain": parts.plain, "ours": parts.find_and_rank}, repeats)
+
+
+def program(code: str, *arguments: str) -> Callable[[], object]:
+    """A Python process that runs `code`."""
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment, command = os.environ | {"PYTHONPATH": paths}, [sys.executable, "-c", code, *arguments]
+    return lambda: subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+@dataclass(frozen=True)
+class Known(Encoder):
+    """An encoder whose captions are encoded already."""
+
+    plain: TextEmbeddings
+    texts: list[TextEmbeddings]
+
+    def zero_shot(self, tokens: Tokens) -> TextEmbeddings:
+        return self.plain
+
+    def as_each(self, tokens: Tokens, tasks: object, zero_shot: object) -> list[TextEmbeddings]:
+        return self.texts
+
+
+class Parts:
+    """What a search does after its start, a part at a time."""
+
+    def __init__(self, retriever: Retriever, searcher: Searcher, ranking: Ranking):
+        self.encoder, self.searcher, self.ranking = retriever.encoder, searcher, ranking
+        self.tokens = retriever.tokeniser([SENTENCE])
+        zero_shot, texts = self.encode()
+        of_encoder = {name: getattr(self.encoder, name) for name in ("clip", "model", "head", "device")}
+        self.known = Known(**of_encoder, plain=zero_shot, texts=texts)
+        searcher.retriever = replace(retriever, encoder=self.known)
+
+    @torch.inference_mode()
+    def encode(self) -> tuple[TextEmbeddings, list[TextEmbeddings]]:
+        zero_shot = self.encoder.zero_shot(self.tokens)
+        tasks = [gallery.encoded_as for gallery in self.searcher.galleries]
+        return zero_shot, self.encoder.as_each(self.tokens, tasks, zero_shot)
+
+    @torch.inference_mode()
+    def find(self) -> dict[str, Tensor]:
+        return score_queries(self.known, self.tokens, self.searcher.galleries, self.searcher.states, "search")
+
+    def find_and_rank(self) -> object:
+        return self.searcher.search(SENTENCE)
+
+    @torch.inference_mode()
+    def plain(self) -> object:
+        """Words and sentence of the method alone against each task's videos, standardised, fused and sorted."""
+        words, sentence = [], []
+        for part, text in zip(self.searcher.galleries, self.known.texts, strict=True):
+            words.append(plain.word_frame_by_caption(list_of_words(text.words, text.mask), part.frames))
+            sentence.append(plain.sentence_video(text.sentence, part.frames))
+        both = [torch.cat(blocks, dim=1).numpy() for blocks in (words, sentence)]
+        return plain.fused(both[0], both[1], self.ranking.beta).argsort(axis=1)
+
+
+def lay_project(size: made.Size, videos: int) -> None:
+    """A learned project in this folder: what `structalign search` reads."""
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    tasks = split_categories([f"category {number}" for number in range(made.ROOM)], TASKS)
+    write_tasks(tasks, Path("tasks.yaml"))
+    clip = made.random_clip(size)
+    lay_backbone(clip.model, size)
+    acts = made.settings(size, TASKS, 32, "fp32")
+    # its own CLIP, since adapters would be saved with the backbone
+    model, _ = made.model_for(made.random_clip(size), size, "structalign", acts, TASKS, FRAMES)
+    for number in range(TASKS + 1):
+        learned = dict(list(tasks.items())[:number])
+        config = CheckpointConfig("random", "structalign", tasks=list(learned), categories=category_ids(learned))
+        if number:
+            config = replace(config, model=model.config)
+        (folder := CHECKPOINTS / key(number)).mkdir(parents=True)
+        save_checkpoint(folder, config, model.adapter_state() if number == TASKS else {}, {})
+    write_json(index_of(key(0)), {"format": INDEX_FORMAT, "galleries": []})
+    encoder = fingerprint(CHECKPOINTS / key(TASKS))
+    for number in range(1, TASKS + 1):
+        lay_gallery(number, videos // TASKS, size.dim)
+        write_index(index_of(key(number)), index_of(key(number - 1)), key(number), GALLERIES / key(number), encoder)
+
+
+def lay_gallery(number: int, videos: int, dim: int) -> None:
+    """Random stored videos of task `number`."""
+    (folder := GALLERIES / key(number)).mkdir(parents=True)
+    source = torch.Generator().manual_seed(number)
+    frames, zero_shot = (torch.randn(videos, FRAMES, dim, generator=source) for _ in range(2))
+    row = {"task": key(number), "category": made.CATEGORIES * (number - 1), "start": 0.0, "duration": DURATION}
+    row["times"] = [(frame + 0.5) / FRAMES * DURATION for frame in range(FRAMES)]
+    rows = [{"id": f"{number}-{video}", "file": f"{number}-{video}.mp4"} | row for video in range(videos)]
+    write_gallery(folder, "test", rows, F.normalize(frames, dim=-1), zero_shot)
+    text, _ = embedded(made.TINY, 2, 1, 1)
+    write_signals(folder, observe(text, torch.tensor([0, 1]), number))
+
+
+def lay_backbone(model: torch.nn.Module, size: made.Size) -> None:
+    """A CLIP's folder, whose tokenizer knows words w0, w1, …"""
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    model.save_pretrained(BACKBONE)  # type: ignore[operator]
+    words = {f"w{number}": number for number in range(size.vocabulary - 2)}
+    start, end = ("<start>", size.vocabulary - 2), ("<end>", size.vocabulary - 1)
+    tokenizer = Tokenizer(models.WordLevel({**words, start[0]: start[1], end[0]: end[1]}, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start[0]} $A {end[0]}", special_tokens=[start, end]
+    )
+    fast: Any = PreTrainedTokenizerFast
+    fast(tokenizer_object=tokenizer, bos_token=start[0], eos_token=end[0]).save_pretrained(BACKBONE)
+    shape = {"size": {"shortest_edge": size.image}, "crop_size": {"height": size.image, "width": size.image}}
+    mean, deviation = (values.flatten().tolist() for values in made.STATISTICS)
+    write_json(BACKBONE / "preprocessor_config.json", {**shape, "image_mean": mean, "image_std": deviation})
