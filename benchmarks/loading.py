@@ -20,7 +20,7 @@ from structalign.data.frame_store import FrameSplit, write_split
 from structalign.model.features import CENTRE, Captions, Features, view_name, write_captions, write_index, write_view
 from structalign.model.sources import PixelSource, load_batch
 
-REPEATS = 7
+REPEATS = 5
 CPU = torch.device("cpu")
 
 

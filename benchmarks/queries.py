@@ -13,7 +13,7 @@ from benchmarks.measuring import Row, in_turn
 from structalign.model.text_encoding import encode_as_tasks
 
 TASKS = 10
-REPEATS = {1: 7, 32: 3}  # by captions
+REPEATS = {1: 5, 32: 3}  # by captions
 
 
 def queries(toy: bool) -> Iterator[Row]:

@@ -24,7 +24,7 @@ def ranking(toy: bool) -> Iterator[Row]:
         "plain": lambda: plain.rank(scores, own, task, 0.5),
         "ours": lambda: rank([scores], own, names, Ranking(beta=0.5, task_prior=0)),
     }
-    yield in_turn(f"rank, {videos:,} videos × {queries:,} queries", ways, 1 if toy else 7)
+    yield in_turn(f"rank, {videos:,} videos × {queries:,} queries", ways, 1 if toy else 5)
 
 
 def made_scores(videos: int, queries: int) -> tuple[dict[str, plain.Floats], plain.Integers, plain.Integers]:

@@ -59,7 +59,7 @@ def search(toy: bool) -> Iterator[Row]:
         "`import torch`": program("import torch"),
         "ours": program(COMMAND, "search", "a bunny hops to the left"),
     }
-    yield in_turn(name, ways, 1 if toy else 7, f"after task {learned}")
+    yield in_turn(name, ways, 1 if toy else 5, f"after task {learned}")
 
 
 def gallery(toy: bool) -> Iterator[Row]:

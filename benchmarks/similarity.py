@@ -17,7 +17,7 @@ from structalign.search.scoring import score
 from structalign.search.signal import Comparison
 from structalign.search.similarity import word_frame
 
-REPEATS = 7
+REPEATS = 5
 FRAMES = 12
 
 
