@@ -162,21 +162,22 @@ def lay_project(size: made.Size, videos: int) -> None:
     write_json(index_of(key(0)), {"format": INDEX_FORMAT, "galleries": []})
     encoder = fingerprint(CHECKPOINTS / key(TASKS))
     for number in range(1, TASKS + 1):
-        lay_gallery(number, videos // TASKS, size.dim)
+        lay_gallery(number, videos // TASKS, size)
         write_index(index_of(key(number)), index_of(key(number - 1)), key(number), GALLERIES / key(number), encoder)
 
 
-def lay_gallery(number: int, videos: int, dim: int) -> None:
+def lay_gallery(number: int, videos: int, size: made.Size) -> None:
     """Random stored videos of task `number`."""
     (folder := GALLERIES / key(number)).mkdir(parents=True)
     source = torch.Generator().manual_seed(number)
-    frames, zero_shot = (torch.randn(videos, FRAMES, dim, generator=source) for _ in range(2))
-    row = {"task": key(number), "category": made.CATEGORIES * (number - 1), "start": 0.0, "duration": DURATION}
+    frames, zero_shot = (torch.randn(videos, FRAMES, size.dim, generator=source) for _ in range(2))
+    first = made.CATEGORIES * (number - 1)
+    row = {"task": key(number), "category": first, "start": 0.0, "duration": DURATION}
     row["times"] = [(frame + 0.5) / FRAMES * DURATION for frame in range(FRAMES)]
     rows = [{"id": f"{number}-{video}", "file": f"{number}-{video}.mp4"} | row for video in range(videos)]
     write_gallery(folder, "test", rows, F.normalize(frames, dim=-1), zero_shot)
-    text, _ = embedded(made.TINY, 2, 1, 1)
-    write_signals(folder, observe(text, torch.tensor([0, 1]), number))
+    captions, _ = embedded(size, made.CATEGORIES, 1, 1)
+    write_signals(folder, observe(captions, first + torch.arange(made.CATEGORIES), number))
 
 
 def lay_backbone(model: torch.nn.Module, size: made.Size) -> None:
