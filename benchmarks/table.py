@@ -75,7 +75,7 @@ def as_comparison(before: Sequence[Row], after: Sequence[Row]) -> str:
     for row in after:
         for name, way in _lines(row):
             if (was := former.get((row.name, way.name))) is not None:
-                numbers = [*_seconds(was), *_seconds(way), times(was, way), times(row.ways[0], way)]
+                numbers = [*_seconds(was), *_seconds(way), f"{was.median / way.median:.2f}", times(row.ways[0], way)]
                 lines.append(f"| {name} | {way.name} | {' | '.join(numbers)} | {_floor(row, way)[1]} |")
     return "\n".join([*lines, "", *remarks(after)])
 
@@ -90,8 +90,8 @@ def _seconds(way: Way) -> list[str]:
 
 
 def times(first: Way, way: Way) -> str:
-    """How often as fast as the first."""
-    return f"{first.median / way.median:.2f}"
+    """How often as fast as the first; parts of one work are not compared."""
+    return "–" if first.name.startswith("ours, ") and first is not way else f"{first.median / way.median:.2f}"
 
 
 def _floor(row: Row, way: Way) -> list[str]:
