@@ -64,7 +64,7 @@ def search(toy: bool) -> Iterator[Row]:
 
 def gallery(toy: bool) -> Iterator[Row]:
     """A search over 50,000 videos."""
-    videos, repeats = (40, 1) if toy else (50_000, 3)
+    videos, long, short = (40, 1, 1) if toy else (50_000, 3, 5)
     name = f"search over {videos:,} videos"
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         lay_project(made.size_of(toy), videos)
@@ -74,7 +74,7 @@ def gallery(toy: bool) -> Iterator[Row]:
             "ours, start: `structalign.load`": program(f"import structalign; structalign.load('{checkpoint}')"),
             "ours, all of `structalign search`": program(COMMAND, "search", SENTENCE),
         }
-        yield in_turn(f"{name}, from the shell", ways, repeats)
+        yield in_turn(f"{name}, from the shell", ways, long)
         retriever, ranking = load(checkpoint), Ranking(beta=0.5, task_prior=0)
         parts = Parts(retriever, Searcher(retriever, Index(index), ranking), ranking)
         ways = {
@@ -82,8 +82,8 @@ def gallery(toy: bool) -> Iterator[Row]:
             "ours, encode as every task and by zero-shot CLIP": parts.encode,
             "ours, find: score": parts.find,
         }
-        yield in_turn(f"{name}, parts", ways, repeats)
-        yield in_turn(f"{name}, find and rank", {"plain": parts.plain, "ours": parts.find_and_rank}, repeats)
+        yield in_turn(f"{name}, parts", ways, short)
+        yield in_turn(f"{name}, find and rank", {"plain": parts.plain, "ours": parts.find_and_rank}, short)
 
 
 def program(code: str, *arguments: str) -> Callable[[], object]:
