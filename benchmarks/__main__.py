@@ -53,6 +53,7 @@ def run(
         if name not in BENCHMARKS:
             raise UserError(f"there is no benchmark {name}: choose from {', '.join(BENCHMARKS)}.")
     one_thread()
+    json = json.resolve()  # a benchmark may work in a folder of its own
     for name in names or BENCHMARKS:
         for row in BENCHMARKS[name](toy):
             keep(json, row)
