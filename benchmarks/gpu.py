@@ -21,8 +21,7 @@ import typer
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import made, published, suffix
-from benchmarks.options import OUT
-from benchmarks.timing import machine, median_of
+from benchmarks.table import machine
 from structalign.learning.cuda_graphs import record_frames
 from structalign.learning.memory import Memory
 from structalign.learning.settings import Settings
@@ -47,18 +46,18 @@ def gpu(
     seconds: Annotated[float, typer.Option(min=0.1, help="steps of before, and of after, take so long")] = 60,
     precision: Annotated[str, typer.Option(help="bf16, tf32 or fp32")] = "bf16",
     toy: Annotated[bool, typer.Option("--toy", help="a tiny CLIP and few steps, to try the command")] = False,
-    out: OUT = Path("benchmarks/results"),
+    json: Annotated[Path, typer.Option("--json", help="file that keeps each result as it is found")] = Path("gpu.json"),
 ) -> None:
     """Training steps, the vision suffix, and ten tasks on a GPU."""
     with patch.dict(os.environ, {"STRUCTALIGN_DEVICE": device}):
         place = prepare_device()
     shape = published.TOY if toy else published.PUBLISHED
-    file, found = out / "gpu.json", {"goals": GOALS, "machine": machine(place), "precision": precision, "toy": toy}
+    chip = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
+    found = {"goals": GOALS, "machine": machine(), "device": chip, "precision": precision, "toy": toy}
 
     def note(name: str, value: Any) -> None:
         found[name] = value
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(file, found)
+        write_json(json, found)
         typer.echo(f"{name}: {value}")
 
     rate = suffix.matrix_rate(place, (64,) if toy else suffix.SIZES[place.type], 3)
@@ -70,7 +69,7 @@ def gpu(
             note(f"step_{name}", timed_steps(published.trainer(shape, 2, precision, place, EPOCHS), seconds, rate))
     note("two_tasks", run := two_tasks(shape, precision, place, epochs=1 if toy else 20))
     note("ten_tasks_extrapolated_seconds", extrapolated(run))
-    typer.echo(f"goals: {GOALS}\n-> {file}")
+    typer.echo(f"goals: {GOALS}\n-> {json}")
 
 
 @contextmanager
@@ -173,7 +172,7 @@ def suffix_shares(shape: published.Shape, device: torch.device, rate: float) -> 
     work = shape.batch * shape.frames * suffix.flops(shape.size, backward=True)
 
     def share(run: Callable[[], None]) -> dict[str, float]:
-        seconds, _ = median_of(run, 3, device)
+        seconds = suffix.median_of(run, 3, device)
         return {"milliseconds": 1000 * seconds, "percent_of_matrix_rate": 100 * work / seconds / rate}
 
     found = {"eager": share(lambda: suffix.run_both(model, states, device))}

@@ -83,7 +83,7 @@ def head_only(
     videos: Annotated[int, typer.Option(min=40, help="training videos of all ten tasks")] = VIDEOS,
     shown: Annotated[int, typer.Option(min=40, help="gallery videos of all ten tasks, a query each")] = SHOWN,
     frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
-    tiny: Annotated[bool, typer.Option("--tiny", help="a tiny CLIP, to try the command")] = False,
+    tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
     json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("head-only.json"),
 ) -> None:
     """An MSRVTT-10-sized run of the method that trains maps over frozen embeddings."""

@@ -11,23 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from unittest.mock import patch
 
-import torch
 import typer
 
 from benchmarks import made, published
-from benchmarks.options import OUT, TINY
 from benchmarks.stand_in import DEVICE, StandIn
-from benchmarks.timing import keep
+from benchmarks.table import machine
 from structalign.learning.batches import batches
+from structalign.store import write_json
 
 NARROW = replace(made.VIT_B_32, text=(64, 128, 12, 8), vision=(96, 192, 12, 12), vocabulary=512, dim=64, rank=8)
 SHAPE = replace(published.PUBLISHED, size=NARROW, frames=2)
 
 
-def operations(tiny: TINY = False, out: OUT = Path("benchmarks/results")) -> None:
+def operations(
+    tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
+    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("operations.json"),
+) -> None:
     """Launches and waits of a training step on a GPU, counted without one."""
     shape = published.TOY if tiny else SHAPE
     rows = [counted(shape, task, recorded) for task in (1, 2) for recorded in (False, True)]
@@ -36,7 +38,7 @@ def operations(tiny: TINY = False, out: OUT = Path("benchmarks/results")) -> Non
         typer.echo(
             f"task {row['task']}, {how}: {row['launches']} launches, {row['waits']} waits {row['waits_by_kind']}"
         )
-    keep(out, "operations", torch.device("cpu"), {"tiny": tiny}, [], counts=rows)
+    write_json(json, {"machine": machine(), "tiny": tiny, "counts": rows})
 
 
 def counted(shape: published.Shape, task: int, recorded: bool = False) -> dict[str, Any]:

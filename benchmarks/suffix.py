@@ -31,7 +31,7 @@ def suffix(
     videos: Annotated[int, typer.Option(min=1, help="videos at a time")] = 4,
     frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
     repeats: Annotated[int, typer.Option(min=1, help="calls; the median counts")] = 3,
-    tiny: Annotated[bool, typer.Option("--tiny", help="a tiny CLIP, to try the command")] = False,
+    tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
     json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("suffix.json"),
 ) -> None:
     """The vision suffix's share of the bf16 matrix rate on the device at hand, forward and with backward."""

@@ -172,8 +172,8 @@ def test_every_benchmark_keeps_its_rows(name: str, tmp_path: Path, monkeypatch: 
 
 
 ALONE = {
-    "suffix": ["--videos", "1", "--frames", "2", "--repeats", "1", "--tiny"],
-    "head-only": ["--tasks", "2", "--epochs", "1", "--videos", "40", "--shown", "40", "--frames", "2", "--tiny"],
+    "suffix": ["--videos", "1", "--frames", "2", "--repeats", "1", "--toy"],
+    "head-only": ["--tasks", "2", "--epochs", "1", "--videos", "40", "--shown", "40", "--frames", "2", "--toy"],
 }
 
 

@@ -74,7 +74,9 @@ def test_ten_tasks_are_two_and_eight_more_like_the_second() -> None:
 
 
 def test_a_toy_run_on_the_cpu_keeps_what_it_finds(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["gpu", "--device", "cpu", "--toy", "--seconds", "0.1", "--out", str(tmp_path)])
+    done = CliRunner().invoke(
+        app, ["gpu", "--device", "cpu", "--toy", "--seconds", "0.1", "--json", str(tmp_path / "gpu.json")]
+    )
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["goals"] == gpu.GOALS
