@@ -229,8 +229,9 @@ class TaskContext:
     def _views(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         distinct, inverse = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
         states = load_batch(self.features, [(int(v), view_name(int(w))) for v, w in distinct.T])
+        there = send(states, self.device)
         # stored in float16, they travel so
-        return send(states, self.device).float(), send(inverse, self.device)
+        return there.float() if there.dtype == torch.float16 else there, send(inverse, self.device)
 
     def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
         """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once, by one of the

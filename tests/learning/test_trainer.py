@@ -498,7 +498,7 @@ def test_a_video_that_cannot_be_read_ahead_stops_the_training(tmp_path: Path, mo
         raise OSError("gone")
 
     trainer = begin_task(tmp_path, "finetune", 1)
-    monkeypatch.setattr(Features, "read", gone)
+    monkeypatch.setattr(Features, "stored", gone)
     with pytest.raises(OSError, match="gone"):
         list(trainer.reading_ahead(list(batches(trainer.epoch(0), 2))))
 
