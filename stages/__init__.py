@@ -6,6 +6,7 @@ seen, else DVC would record the results under the code from before.
 This stands here, in no stage's digest of code, because it acts before the seconds of imports and changes no result.
 """
 
+import gc
 import importlib.util
 import os
 import select
@@ -81,4 +82,5 @@ if sys.platform == "linux" and "DVC_STAGE" in os.environ:
     with suppress(OSError):  # a kernel without it, or a process of someone else's
         end_with(dvc_above())
 if "DVC_STAGE" in os.environ:
+    gc.disable()  # until the stage's imports are made; `console.command` goes on with it
     refuse_unseen_code(os.environ["DVC_STAGE"])

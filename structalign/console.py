@@ -1,5 +1,6 @@
 """What a command shows: progress, and one clear sentence for an error."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -37,6 +38,7 @@ def command(function: Callable[..., Any]) -> None:
     1."""
     from structalign.costs import measured
 
+    gc.enable()  # `stages` has paused it for the imports
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(measured()(function))
     run(app)
@@ -49,3 +51,5 @@ def run(app: typer.Typer) -> None:
     except UserError as error:
         typer.secho(f"error: {error}", err=True, fg="red")
         raise SystemExit(1) from None
+    finally:
+        gc.freeze()  # the process ends: Python would look for garbage among all that was imported

@@ -7,6 +7,7 @@ GROUND = {
     "paths",
     "code_digest",
     "code_map",
+    "collector",
     "errors",
     "fingerprint",
     "item_cache",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from structalign.collector import paused
 from structalign.data.tasks import TASKS, Task, category_ids, read_tasks
 from structalign.errors import UserError
 from structalign.params.ranking import Ranking
@@ -34,10 +35,11 @@ def search(
     tasks = read_tasks()
     key = last_learned(tasks, after)
 
-    from structalign.model.checkpoint import fingerprint
-    from structalign.search.index import Index, newest_encoder
-    from structalign.search.retriever import load
-    from structalign.search.searcher import Searcher
+    with paused():
+        from structalign.model.checkpoint import fingerprint
+        from structalign.search.index import Index, newest_encoder
+        from structalign.search.retriever import load
+        from structalign.search.searcher import Searcher
 
     checkpoint, index = config_of(key).parent, index_of(key)
     if newest_encoder(index) != fingerprint(checkpoint):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from structalign.collector import paused
 from structalign.errors import UserError
 from structalign.model.device import send
 from structalign.text import plural
@@ -190,8 +191,9 @@ class Clip(nn.Module):
 
 def empty_clip(config: dict[str, Any]) -> Clip:
     """A CLIP of this config.json with random weights, to be filled from a state dict."""
-    from transformers.models.clip.configuration_clip import CLIPConfig
-    from transformers.models.clip.modeling_clip import CLIPModel
+    with paused():
+        from transformers.models.clip.configuration_clip import CLIPConfig
+        from transformers.models.clip.modeling_clip import CLIPModel
 
     settings = CLIPConfig(**config)
     settings._attn_implementation = "eager"
@@ -204,8 +206,10 @@ def load_clip(folder: Path, device: torch.device = CPU, recompute: bool = False)
     Attention is fused on a GPU, where that wins. recompute: as `Clip` has it.
     """
     from safetensors import SafetensorError
-    from transformers.models.clip.modeling_clip import CLIPModel
-    from transformers.utils import logging
+
+    with paused():
+        from transformers.models.clip.modeling_clip import CLIPModel
+        from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     pretrained: Any = CLIPModel.from_pretrained  # its type knows nothing of output_loading_info
@@ -245,7 +249,8 @@ class Tokeniser:
     """A backbone's tokenizer: captions are cut to the text tower's positions with the end-of-text token kept."""
 
     def __init__(self, folder: Path):
-        from transformers import AutoTokenizer
+        with paused():
+            from transformers import AutoTokenizer
 
         config = json.loads((folder / "config.json").read_text())
         text = config.get("text_config") or {}

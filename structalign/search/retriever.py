@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from structalign.data.pretrained import resolve
-from structalign.data.video import BrokenVideo, decode
 from structalign.errors import UserError
 from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import CheckpointConfig, read_config
@@ -60,6 +59,8 @@ class Retriever:
         """
         clip, model = self.encoder.clip, self.encoder.model
         if isinstance(video, (str, Path)):
+            from structalign.data.video import BrokenVideo, decode  # a search of stored videos opens no file
+
             try:
                 video = decode(Path(video), self.frames, clip.image_size, timeout=SECONDS_PER_VIDEO).frames
             except BrokenVideo as reason:

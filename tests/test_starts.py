@@ -1,0 +1,86 @@
+"""What a start loads, and that the collector of garbage stays off it."""
+
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from structalign.collector import paused
+from structalign.console import command, run
+from structalign.errors import UserError
+
+HEAVY = {"torch", "transformers", "scipy", "pandas", "matplotlib", "jinja2", "dvc", "ffmpeg", "ruamel", "rich"}
+MAY_LOAD: dict[str, set[str]] = {
+    "stages.check": set(),
+    "stages.prepare": set(),
+    "stages.frames": {"ffmpeg"},
+    "stages.evaluate": set(),
+    "stages.report": {"matplotlib", "jinja2", "rich"},
+    "stages.features": {"torch"},  # and CLIP's classes, once a model is loaded
+    "stages.train": {"torch"},
+    "stages.embed": {"torch"},
+    "structalign.search.retriever": {"torch"},
+    "structalign.search.searcher": {"torch"},
+    "structalign.cli.app": set(),
+    "structalign.cli.search": {"rich"},
+}
+
+
+def loaded(module: str) -> set[str]:
+    """The packages that a fresh process has loaded once it has imported `module`."""
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=300
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", MAY_LOAD)
+def test_a_start_loads_no_heavy_library_that_it_does_not_need(module: str) -> None:
+    assert loaded(module) & HEAVY <= MAY_LOAD[module]
+
+
+def test_a_pause_leaves_the_collector_as_it_was() -> None:
+    with paused():
+        assert not gc.isenabled()
+        with paused():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_an_import_that_fails_leaves_the_collector_on() -> None:
+    with pytest.raises(ImportError), paused():
+        raise ImportError
+    assert gc.isenabled()
+
+
+def test_a_stage_collects_garbage_while_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    gc.disable()
+    with pytest.raises(SystemExit):
+        command(lambda: seen.append(gc.isenabled()))
+    gc.unfreeze()
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("ends", [SystemExit, UserError])
+def test_a_command_looks_for_no_garbage_when_it_ends(
+    ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ends("so")
+
+    app = typer.Typer()
+    app.command()(fail)
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit):
+        run(app)
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    assert frozen > 0
