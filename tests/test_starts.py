@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -59,8 +60,9 @@ def test_an_import_that_fails_leaves_the_collector_on() -> None:
     assert gc.isenabled()
 
 
-def test_a_stage_collects_garbage_while_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_collects_garbage_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["stage"])
     gc.disable()
     with pytest.raises(SystemExit):
