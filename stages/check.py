@@ -28,7 +28,7 @@ def main() -> None:
         refuse_too_many(valid, len(category_ids(tasks)))
     except UserError:
         # `dvc exp run -S` may leave git's index with the edited file's time: where the size is as before, git then
-        # holds it for unchanged, and `git checkout params.yaml`, the way out, would do nothing
+        # holds it for unchanged, and `git checkout params.yaml` would do nothing
         PARAMS.touch()
         raise
     code = Code()

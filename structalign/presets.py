@@ -41,7 +41,7 @@ def read_preset(name: str, reader: Reader = load_yaml) -> MutableMapping[str, An
     if not isinstance(tree, MutableMapping):
         raise UserError(f"{path} holds no parameters: write those that differ from {PARAMS}, or delete the file.")
     parameters = {key: value for key, value in tree.items() if key not in ("presets", "tasks")}
-    refuse_unknown(parameters, str(path), "mend the preset")
+    refuse_unknown(parameters, str(path))
     if not isinstance(tree.get("presets", []), list):
         raise UserError(f"{path}: `presets` = {tree['presets']} must be a list, as [paper]; mend the preset.")
     tasks = tree.get("tasks", 1)

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -90,22 +91,27 @@ def test_explaining_a_key_that_is_not_there_names_the_nearest(
         ("crpp.weight", 1, "`crpp.weight` is not a parameter; the nearest is `crp.weight`"),
         ("optim.latter.lr", 1e-3, "`optim.latter.lr` is not a parameter; the nearest is `optim.later.lr`"),
         ("sed", 1, "`sed` is not a parameter; the nearest is `seed`"),
-        ("etf.dim", -3, "`etf.dim` = -3 must be a whole number at least 1"),
+        ("etf.dim", -3, "`etf.dim` = -3 must be a whole number at least 1 and at most 8192"),
         ("etf.dim", 2.5, "`etf.dim` = 2.5 must be a whole number at least 1"),
         ("crp.weight", float("nan"), "`crp.weight` = NaN must be a finite number at least 0"),
         ("crp.weight", "nan", "`crp.weight` = nan must be a finite number at least 0"),
         ("crp.weight", float("inf"), "`crp.weight` = Infinity must be a finite number at least 0"),
         ("crp.weight", "strong", "`crp.weight` = strong must be a finite number at least 0"),
         ("crp.weight", None, "`crp.weight` = null must be a finite number at least 0"),
+        ("etf.dim", 10**12, "at most 8192"),
+        ("adapters.rank", 10**10, "at most 4096"),
+        ("optim.first.lr", 1e300, "at most 100"),
         ("seed", True, "`seed` = true must be a whole number at least 0"),
-        ("adapters.experts", 1, "`adapters.experts` = 1 must be a whole number at least 2"),
+        ("adapters.experts", 1, "`adapters.experts` = 1 must be a whole number at least 2 and at most 1024"),
         ("ranking.beta", 1.5, "`ranking.beta` = 1.5 must be a finite number at least 0 and at most 1"),
         ("method.name", "structaling", "must be structalign, finetune, zero_shot, head_only, clip4clip, "),
+        ("method.name", "vr_lwff", "; the nearest is `vr_lwf`."),
+        ("backbone.precision", "fp31", "; the nearest is `fp32`."),
         ("features.flip", "maybe", "`features.flip` = maybe must be true or false"),
         ("crp", 3, "`crp` = 3 must hold the keys crp.weight, crp.temperature, crp.teacher"),
         ("crp", None, "`crp` = null must hold the keys"),
-        ("etf.capacity", 1, "`etf.capacity` = 1 must be a whole number at least 2 or auto"),
-        ("etf.capacity", None, "`etf.capacity` = null must be a whole number at least 2 or auto"),
+        ("etf.capacity", 1, "must be a whole number at least 2 and at most 100000 or auto"),
+        ("etf.capacity", None, "`etf.capacity` = null must be a whole number at least 2 and at most 100000 or auto"),
         (
             "reference.zero_shot",
             101,
@@ -118,8 +124,55 @@ def test_a_wrong_value_is_refused_with_the_way_out(key: str, value: Any, said: s
     with pytest.raises(UserError) as refusal:
         validate(edited(key, value))
     assert said in str(refusal.value)
-    assert "`git checkout params.yaml`" in str(refusal.value)
+    assert "git checkout" not in str(refusal.value)  # it would throw every other edit away
     assert "\n" not in str(refusal.value)
+
+
+@pytest.fixture
+def committed(tmp_path: Path) -> Path:
+    """The params.yaml of a repository whose last commit has `seed: 7`."""
+    file = tmp_path / "params.yaml"
+    file.write_text(dump_yaml(edited("seed", 7)), encoding="utf-8")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "Work"]):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t.org", *command], cwd=tmp_path, check=True)
+    return file
+
+
+@pytest.mark.parametrize("value", [1.5, "x", None])
+def test_a_wrong_value_is_refused_with_the_one_that_git_has(committed: Path, value: Any) -> None:
+    with pytest.raises(UserError, match=r"`seed` = .* must be .*; the last commit has 7\.$"):
+        validate(edited("seed", value), str(committed))
+    committed.write_text(dump_yaml(edited("seed", value)), encoding="utf-8")
+    with pytest.raises(UserError, match=r"`seed` = .* must be .*; the last commit has 7\.$"):
+        read("seed", int, committed)
+
+
+def test_a_missing_key_is_named_with_the_value_that_git_has(committed: Path) -> None:
+    tree = edited("seed", 7)
+    del tree["seed"]
+    with pytest.raises(UserError, match=r"lacks `seed` .*; the last commit has 7\.$"):
+        validate(tree, str(committed))
+
+
+def test_a_commit_that_is_wrong_itself_is_no_way_out(committed: Path) -> None:
+    committed.write_text(dump_yaml(edited("seed", -7)), encoding="utf-8")
+    commit = ["git", "-c", "user.name=t", "-c", "user.email=t@t.org", "commit", "-qam", "Work"]
+    subprocess.run(commit, cwd=committed.parent, check=True)
+    with pytest.raises(UserError, match=r"must be a whole number at least 0\.$"):
+        validate(edited("seed", -1), str(committed))
+
+
+def test_a_key_with_a_dot_is_no_section() -> None:
+    tree = edited("seed", 7)
+    tree["crp.weight"] = 1
+    with pytest.raises(UserError, match="write `weight` below `crp:`"):
+        validate(tree)
+
+
+@pytest.mark.parametrize("key", keys())
+def test_every_number_but_a_seed_has_a_limit(key: str) -> None:
+    allowed = keys()[key].allowed
+    assert "number" not in allowed or "seed" in key or "at most" in allowed or "below" in allowed
 
 
 @pytest.mark.parametrize("key", keys())
@@ -219,11 +272,27 @@ def test_a_stage_refuses_a_missing_section_in_the_words_of_the_check(tmp_path: P
     ],
 )
 def test_a_key_of_an_older_version_is_refused_with_the_newer_one(key: str, value: Any, said: str) -> None:
+    tree, former_name = edited(key, value), next((name for name in former.RENAMED if key.startswith(name)), "")
+    *path, last = former.name_now(former_name).split(".")
+    (tree[path[0]] if path else tree).pop(last, None)
     with pytest.raises(UserError) as refusal:
-        validate(edited(key, value))
+        validate(tree)
     assert said in str(refusal.value)
     assert "`structalign migrate`" in str(refusal.value)
     assert "nearest" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "value", "both"),
+    [
+        ("contrastive.prior", 0, ("contrastive.prior", "contrastive.logit_adjustment")),
+        ("expected.zero_shot", 20, ("expected", "reference")),
+    ],
+)
+def test_a_key_under_both_names_is_refused_with_the_one_to_remove(old: str, value: Any, both: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match=f"both `{both[0]}` and `{both[1]}`, .* remove `{both[0]}`") as refusal:
+        validate(edited(old, value))
+    assert "migrate" not in str(refusal.value)  # it would ask for the same
 
 
 def test_every_newer_name_is_a_key_and_no_older_one_is() -> None:

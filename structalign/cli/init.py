@@ -20,6 +20,7 @@ from structalign.data.collection import why_absent
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import TASKS, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
+from structalign.params.committed import committed_bytes
 from structalign.params.reading import PARAMS, read
 from structalign.params.section import leaves, written
 from structalign.paths import DATA
@@ -123,12 +124,11 @@ def refuse_uncommitted_tasks() -> None:
 
 def refuse_turned() -> None:
     """`UserError` if params.yaml has numbers that are not committed: the new project would start from them unawares."""
-    command = ["git", "show", f"HEAD:./{PARAMS}"]
-    shown = subprocess.run(command, capture_output=True, check=False)
-    if shown.returncode:  # nothing is committed yet
+    content = committed_bytes(PARAMS)
+    if content is None:
         return
     try:
-        committed = dict(leaves(parse_yaml(shown.stdout, f"HEAD:{PARAMS}") or {}))
+        committed = dict(leaves(parse_yaml(content, f"HEAD:{PARAMS}") or {}))
     except UserError as error:
         raise UserError(f"{str(error)[:-1]} and commit {PARAMS}: the last commit is read, too.") from None
     turned = [

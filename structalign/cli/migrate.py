@@ -18,7 +18,7 @@ from structalign.errors import UserError
 from structalign.params import former
 from structalign.params.reading import PARAMS
 from structalign.params.schema import defaults, keys, validate
-from structalign.params.section import leaves, written
+from structalign.params.section import both_names, leaves, written
 from structalign.presets import PRESETS, read_preset
 from structalign.store import whole
 from structalign.strict_yaml import load_yaml, parse_yaml
@@ -128,7 +128,7 @@ def _take_new_names(file: Migration) -> None:
         if not has(file.text, old):
             continue
         if has(file.text, new):
-            raise UserError(f"{file.path} has both `{old}` and `{new}`, which is its name now: remove one of them.")
+            raise UserError(f"{file.path} {both_names(old, new)}.")
         file.text = rename(file.text, old, new.rpartition(".")[2])
         file.changes.append(f"{old} -> {new}")
     for key, reason in former.GONE.items():

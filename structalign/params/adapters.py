@@ -8,12 +8,16 @@ from structalign.params.section import Section
 
 
 class Adapters(Section):
-    rank: int = Field(ge=1, description="rank r of the LoRA mixture", json_schema_extra={"paper": "64"})
+    rank: int = Field(ge=1, le=4096, description="rank r of the LoRA mixture", json_schema_extra={"paper": "64"})
     alpha: float = Field(
-        gt=0, description="LoRA scale a; an update is multiplied by a / r", json_schema_extra={"paper": "256"}
+        gt=0,
+        le=100_000,
+        description="LoRA scale a; an update is multiplied by a / r",
+        json_schema_extra={"paper": "256"},
     )
     experts: int = Field(
         ge=2,
+        le=1024,
         description="experts of the mixture; two are chosen per caption",
         json_schema_extra={"paper": "10 (MSRVTT), 5 (ActivityNet)"},
     )

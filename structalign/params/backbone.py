@@ -15,6 +15,7 @@ class Backbone(Section):
     )
     vision_frozen: int = Field(
         ge=0,
+        le=1024,
         description="vision layers without frame fusion; their output is cached",
         json_schema_extra={"paper": "2 (MSRVTT), 0 (ActivityNet)"},
     )

@@ -3,7 +3,7 @@
 What they lacked is told by the schema (`schema.defaults`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 RENAMED = {  # a key or a section -> its name now, in the same place
@@ -20,6 +20,14 @@ def name_now(key: str) -> str:
         if f"{key}.".startswith(f"{old}."):
             return new + key[len(old) :]
     return key
+
+
+def both(key: str, present: Iterable[str]) -> tuple[str, str] | None:
+    """(former, present name) that `key` of a former name belongs to, if the file's keys have both."""
+    for old, new in RENAMED.items():
+        if f"{key}.".startswith(f"{old}.") and any(f"{other}.".startswith(f"{new}.") for other in present):
+            return old, new
+    return None
 
 
 def explain(key: str) -> str | None:

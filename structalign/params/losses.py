@@ -22,7 +22,7 @@ class LossSection(Section):
 class WeightedLoss(LossSection):
     """Settings of a loss that a weight of 0 turns off."""
 
-    weight: float = Field(ge=0)
+    weight: float = Field(ge=0, le=100_000)
 
 
 class Contrastive(LossSection):
@@ -30,16 +30,19 @@ class Contrastive(LossSection):
 
     scale: float = Field(
         gt=0,
+        le=100_000,
         description="factor on word-frame similarity in L_con and L_CRP, independent of the batch size",
         json_schema_extra={"paper": "17.59 (e^4.60 / sqrt(32))"},
     )
     logit_adjustment: float = Field(
         ge=0,
+        le=100_000,
         description="strength of the correction of L_con by the categories' shares of the pairs; 0 is off",
         json_schema_extra={"paper": "0"},
     )
     sentence_weight: float = Field(
         ge=0,
+        le=100_000,
         description="weight of a second L_con and L_CRP on sentence-video similarity; 0 is off",
         json_schema_extra={"paper": "0"},
     )
@@ -54,11 +57,12 @@ class Etf(WeightedLoss):
 
     weight: float = Field(
         ge=0,
+        le=100_000,
         description="weight w of L_ETF relative to the base loss; 0 is off",
         json_schema_extra={"paper": "0.1"},
     )
-    dim: int = Field(ge=1, description="dimension d of ETF space", json_schema_extra={"paper": "512"})
-    capacity: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
+    dim: int = Field(ge=1, le=8192, description="dimension d of ETF space", json_schema_extra={"paper": "512"})
+    capacity: Annotated[int, Field(ge=2, le=100_000)] | Literal["auto"] = Field(
         description="categories C the simplex has room for; auto is d + 1, the largest",
         json_schema_extra={"paper": "number of categories"},
     )
@@ -83,8 +87,10 @@ class Crp(WeightedLoss):
 
     since = 2
 
-    weight: float = Field(ge=0, description="weight of L_CRP; 0 is off", json_schema_extra={"paper": "10"})
-    temperature: float = Field(gt=0, description="distillation temperature T", json_schema_extra={"paper": "2"})
+    weight: float = Field(ge=0, le=100_000, description="weight of L_CRP; 0 is off", json_schema_extra={"paper": "10"})
+    temperature: float = Field(
+        gt=0, le=100_000, description="distillation temperature T", json_schema_extra={"paper": "2"}
+    )
     teacher: Literal["previous", "pretrained"] = Field(
         description="the model after the task before, or zero-shot CLIP",
         json_schema_extra={"paper": "previous (text), pretrained (released code)"},
@@ -97,7 +103,7 @@ class Pseudo(WeightedLoss):
     since = 2
 
     weight: float = Field(
-        ge=0, description="weight of L_pseudo; 0 is off, also in L_ETF", json_schema_extra={"paper": "0.5"}
+        ge=0, le=100_000, description="weight of L_pseudo; 0 is off, also in L_ETF", json_schema_extra={"paper": "0.5"}
     )
     covariance: Literal["radius", "shrunk"] = Field(
         description="each category's own radius, or one shrunk to the pooled radius where samples are few",

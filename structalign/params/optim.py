@@ -8,7 +8,7 @@ from structalign.params.section import Section
 
 
 class Shared(Section):
-    batch: int = Field(ge=2, description="pairs in a batch", json_schema_extra={"paper": "32"})
+    batch: int = Field(ge=2, le=65536, description="pairs in a batch", json_schema_extra={"paper": "32"})
     epoch: Literal["videos", "captions"] = Field(
         description="an epoch visits every video once, or every caption once",
         json_schema_extra={"paper": "captions"},
@@ -18,30 +18,35 @@ class Shared(Section):
         json_schema_extra={"paper": "uniform"},
     )
     weight_decay: float = Field(
-        ge=0, description="AdamW decay of the LoRA and router matrices", json_schema_extra={"paper": "0.5"}
+        ge=0, le=100_000, description="AdamW decay of the LoRA and router matrices", json_schema_extra={"paper": "0.5"}
     )
-    clip: float = Field(gt=0, description="largest global gradient norm", json_schema_extra={"paper": "1"})
+    clip: float = Field(gt=0, le=100_000, description="largest global gradient norm", json_schema_extra={"paper": "1"})
 
 
 class Phase(Section):
     """Task 1 (`optim.first`) or every later task (`optim.later`)."""
 
-    epochs: int = Field(ge=1, description="epochs of a task; the last one is kept", json_schema_extra={"paper": "20"})
+    epochs: int = Field(
+        ge=1, le=100_000, description="epochs of a task; the last one is kept", json_schema_extra={"paper": "20"}
+    )
     lr: float = Field(
         ge=0,
+        le=100,
         description="learning rate of fusion, LoRA and router, and of what other methods add",
         json_schema_extra={"paper": "2e-5 first, 3e-6 later (MSRVTT)"},
     )
     alpha_lr: float = Field(
         ge=0,
+        le=100,
         description="learning rate of the fusion gates and task prototypes",
         json_schema_extra={"paper": "2e-5 first, 1e-5 later"},
     )
     head_lr: float = Field(
-        ge=0, description="learning rate of the ETF head", json_schema_extra={"paper": "not trained"}
+        ge=0, le=100, description="learning rate of the ETF head", json_schema_extra={"paper": "not trained"}
     )
     tower_lr: float = Field(
         ge=0,
+        le=100,
         description="learning rate of CLIP's own weights, in methods that fine-tune them",
         json_schema_extra={"paper": "1e-7 (CLIP4Clip)"},
     )

@@ -19,6 +19,7 @@ class Ranking(Section):
     )
     task_prior: float = Field(
         ge=0,
+        le=100_000,
         description="weight of log p(task | caption) in the fused score",
         json_schema_extra={"paper": "0"},
     )

@@ -4,13 +4,14 @@ One section is one model is one unit of invalidation: a stage reads only what dv
 key is an error, never ignored.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from structalign.errors import UserError
-from structalign.params.section import Section, in_words, leaves, put_back, refuse_former, typed, written
+from structalign.params.section import Section, in_words, leaves, refuse_former, to_write, typed, written
 from structalign.strict_yaml import load_yaml
 
 PARAMS = Path("params.yaml")
@@ -24,12 +25,15 @@ def read(key: str, kind: type[M], path: Path = PARAMS) -> M:
     for part in key.split("."):
         value = value.get(part, {}) if isinstance(value, dict) else {}
     if value == {} and isinstance(tree, dict):
-        for name, _ in leaves(tree):
-            refuse_former(name, str(path))
+        present = dict(leaves(tree))
+        for name in present:
+            refuse_former(name, str(path), present)
     if issubclass(kind, Section):
         return typed(kind, value, str(path), key)
+    adapter = TypeAdapter(kind)
+    check = partial(adapter.validate_python, strict=True)
     try:
-        return TypeAdapter(kind).validate_python(value, strict=True)
+        return check(value)
     except ValidationError:
-        allowed = in_words(TypeAdapter(kind).json_schema())
-        raise UserError(f"{path}: `{key}` = {written(value)} must be {allowed}; {put_back(str(path))}.") from None
+        allowed, way = in_words(adapter.json_schema()), to_write(key, str(path), key, check)
+        raise UserError(f"{path}: `{key}` = {written(value)} must be {allowed}{way}.") from None

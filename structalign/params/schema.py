@@ -19,7 +19,7 @@ from structalign.params.method import MethodName
 from structalign.params.optim import Phase, Shared
 from structalign.params.ranking import Ranking
 from structalign.params.reference import Reference
-from structalign.params.section import Key, Section, keys_of, put_back, refuse_unknown_keys, typed
+from structalign.params.section import Key, Section, keys_of, leaves, refuse_unknown_keys, typed
 
 
 class Optim(Section):
@@ -71,18 +71,19 @@ def defaults() -> dict[str, Any]:
     return {key: about.default for key, about in keys().items() if about.default is not None}
 
 
-def refuse_unknown(tree: Mapping[Any, Any], source: str, way_out: str) -> None:
+def refuse_unknown(tree: Mapping[Any, Any], source: str) -> None:
     """Raise a `UserError` if the tree holds a key that params.yaml has not: it names the nearest, or the newer one."""
-    refuse_unknown_keys(tree, keys(), source, way_out)
+    refuse_unknown_keys(dict(leaves(tree)), keys(), source)
 
 
 def validate(tree: Any, source: str = "params.yaml") -> Params:
     """The parameters as typed values; one `UserError` for the first unknown, missing or impossible one."""
-    params, way_out = typed(Params, tree, source), put_back(source)
+    params = typed(Params, tree, source)
     if params.etf.vertices == "exact" and params.etf.room > params.etf.dim + 1:
         raise UserError(
             f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = "
-            f"{params.etf.dim + 1}, the most vertices that a simplex in `etf.dim` dimensions has; {way_out}."
+            f"{params.etf.dim + 1}, the most vertices that a simplex in `etf.dim` dimensions has: lower it, or raise "
+            "`etf.dim`."
         )
     return params
 
@@ -91,7 +92,7 @@ def refuse_too_many(
     params: Params,
     categories: int,
     source: str = "params.yaml",
-    way_out: str = "raise it, or `git checkout params.yaml` puts the file back",
+    way_out: str = "raise it",
 ) -> None:
     """Raise a `UserError` if the simplex has fewer vertices than there are categories in the task list."""
     if categories > params.etf.room:

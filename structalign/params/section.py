@@ -2,8 +2,9 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,6 +12,8 @@ from pydantic.fields import FieldInfo
 
 from structalign.errors import UserError
 from structalign.params import former
+from structalign.params.committed import committed_bytes
+from structalign.strict_yaml import parse_yaml
 
 
 class Section(BaseModel):
@@ -33,6 +36,7 @@ class Key:
     meaning: str
     paper: str
     allowed: str  # "a number, at least 0"
+    choices: tuple[str, ...]  # the texts that are allowed; none where any is, or a number
     default: Any  # with which older versions worked, that lacked the key; None of a key that they had
 
 
@@ -46,7 +50,9 @@ def keys_of(model: type[Section], prefix: str = "") -> dict[str, Key]:
             found |= keys_of(inner, f"{prefix}{name}.")
         else:
             default = None if field.is_required() else field.default
-            found[prefix + name] = Key(field.description or "", _paper(field), in_words(properties[name]), default)
+            about = properties[name]
+            choices = tuple(map(str, about.get("enum", ())))
+            found[prefix + name] = Key(field.description or "", _paper(field), in_words(about), choices, default)
     return found
 
 
@@ -94,56 +100,80 @@ def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{name}", value
 
 
-def put_back(source: str) -> str:
-    """The way out of a wrong file that git knows."""
-    return f"`git checkout {source}` puts the file back"
+def committed(source: str, place: str, check: Callable[[Any], object]) -> dict[str, Any]:
+    """The leaves at a dotted `place` as git's last commit has them in the file `source`; none where it has no such
+    file, or what `check` refuses with a ValidationError."""
+    content = committed_bytes(Path(source))
+    try:
+        tree = parse_yaml(content, source) if content is not None else {}
+        for part in place.split(".") if place else []:
+            tree = tree[part]
+        check(tree)
+    except (UserError, ValidationError, KeyError, TypeError):
+        return {}
+    return dict(leaves({place: tree} if place else tree))
 
 
-def refuse_former(key: str, source: str) -> None:
-    """Raise a `UserError` if a dotted key is one of an older version: it names what became of it."""
+def to_write(key: str, source: str, place: str, check: Callable[[Any], object]) -> str:
+    """What to write at a key, after "must be ...": the value of the last commit, if there is one."""
+    before = committed(source, place, check)
+    return f"; the last commit has {written(before[key])}" if key in before else ""
+
+
+def refuse_former(key: str, source: str, present: Collection[str]) -> None:
+    """Raise a `UserError` if a dotted key is one of an older version: it names what became of it.
+
+    present: all keys of the file.
+    """
+    if names := former.both(key, present):
+        raise UserError(f"{source} {both_names(*names)}.")
     if became := former.explain(key):
         raise UserError(f"{source}: {became}; `structalign migrate` rewrites the file.")
 
 
-def refuse_unknown_keys(tree: Mapping[Any, Any], known: Mapping[str, Key], source: str, way_out: str) -> None:
-    """Raise a `UserError` if the tree holds a key that is not known: it names the nearest, or the newer one."""
-    for key, value in leaves(tree):
+def both_names(old: str, new: str) -> str:
+    """A file has a key under its former and its present name."""
+    return f"has both `{old}` and `{new}`, which is its name now: remove `{old}`"
+
+
+def refuse_unknown_keys(given: Mapping[str, Any], known: Mapping[str, Key], source: str) -> None:
+    """Raise a `UserError` if a dotted key is not known: it names the nearest, or the newer one."""
+    for key, value in given.items():
         if key in known:
             continue
-        refuse_former(key, source)
+        refuse_former(key, source, given)
         inner = [name for name in known if name.startswith(f"{key}.")]
         if inner:
-            raise UserError(f"{source}: `{key}` = {written(value)} must hold the keys {', '.join(inner)}; {way_out}.")
+            raise UserError(f"{source}: `{key}` = {written(value)} must hold the keys {', '.join(inner)}: write them.")
         near = difflib.get_close_matches(key, [*known], n=1, cutoff=0.0)
-        raise UserError(f"{source}: `{key}` is not a parameter; the nearest is `{near[0]}`; {way_out}.")
+        raise UserError(f"{source}: `{key}` is not a parameter; the nearest is `{near[0]}`: rename or remove it.")
 
 
 def typed(kind: type[S], tree: Any, source: str, place: str = "") -> S:
     """The values at a dotted `place` of a file as a section; one `UserError` for the first that is unknown, missing or
     impossible."""
-    way_out, prefix = put_back(source), f"{place}." if place else ""
-    known = keys_of(kind, prefix)
+    known = keys_of(kind, f"{place}." if place else "")
     if not place and not isinstance(tree, Mapping):
-        raise UserError(f"{source} holds no parameters; {way_out}.")
-    given: dict[str, Any] = {}
-    if tree != {}:
-        refuse_unknown_keys(_at(place, tree), known, source, way_out)
-        given = dict(leaves(tree, prefix))
+        raise UserError(f"{source} holds no parameters: write {', '.join(known)}.")
+    given = dict(leaves({place: tree} if place else tree)) if tree != {} else {}
+    refuse_unknown_keys(given, known, source)
     for key, about in known.items():
         if key not in given:
-            way = "`structalign migrate` adds it" if about.default is not None else way_out
-            raise UserError(f"{source} lacks `{key}` ({about.allowed}: {about.meaning}); {way}.")
+            value = to_write(key, source, place, kind.model_validate)
+            way = "; `structalign migrate` adds it" if about.default is not None else value or ": write it"
+            raise UserError(f"{source} lacks `{key}` ({about.allowed}: {about.meaning}){way}.")
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        where = prefix + ".".join(map(str, error.errors()[0]["loc"]))  # of a union, pydantic adds the kind that failed
+        first = error.errors()[0]
+        where = ".".join(
+            map(str, ([place] if place else []) + [*first["loc"]])
+        )  # of a union, also the kind that failed
         key = next(key for key in given if f"{where}.".startswith(f"{key}."))
-        raise UserError(f"{source}: `{key}` = {written(given[key])} must be {known[key].allowed}; {way_out}.") from None
-
-
-def _at(place: str, tree: Any) -> Mapping[Any, Any]:
-    """The tree below the keys of a dotted place."""
-    for part in reversed(place.split(".") if place else []):
-        tree = {part: tree}
-    whole: Mapping[Any, Any] = tree
-    return whole
+        if first["type"] == "extra_forbidden":
+            section, name = key.rsplit(".", 1)
+            raise UserError(f"{source}: `{key}` is one key with a dot: write `{name}` below `{section}:`.") from None
+        value, about = given[key], known[key]
+        near = difflib.get_close_matches(value, about.choices, n=1) if isinstance(value, str) else []
+        way = f"; the nearest is `{near[0]}`" if near else to_write(key, source, place, kind.model_validate)
+        raise UserError(f"{source}: `{key}` = {written(value)} must be {about.allowed}{way}.") from None
