@@ -14,6 +14,7 @@ GROUND = {
     "formats",
     "machine",
     "params",
+    "preprocessing",
     "presets",
     "store",
     "console",

@@ -1,18 +1,20 @@
 """The zero-shot CLIP's files, from a folder here or the Hugging Face hub, gathered once for all later stages."""
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from structalign.data.captions import CaptionRow
 from structalign.errors import UserError
 from structalign.paths import BACKBONE
+from structalign.preprocessing import find_preprocessor, read_statistics
 from structalign.store import read_json, whole_folder
 
 SAMPLE = "structalign_sample"  # in config.json of the sample's CLIP: every word of the captions that it is made for
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
-WEIGHTS = (".safetensors", ".bin")  # the first kind that a model has
+WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))  # the first kind that a model has
 
 
 def resolve(name: str) -> Path:
@@ -21,19 +23,23 @@ def resolve(name: str) -> Path:
     lacking = list(_lacking(source))
     if lacking:
         raise UserError(f"backbone.name = {name} lacks {', '.join(lacking)}: name a HuggingFace CLIP that has them.")
+    read_statistics(source)  # refuses a preprocessing that later stages can't obey
     return source
 
 
 def _lacking(folder: Path) -> Iterator[str]:
     """What later stages would miss in a CLIP's folder."""
     names = {path.name for path in folder.iterdir() if path.is_file()}
-    if "config.json" not in names or read_json(folder / "config.json").get("model_type") != "clip":
+    config = read_json(folder / "config.json") if "config.json" in names else None
+    if not isinstance(config, dict) or config.get("model_type") != "clip":
         yield "a config.json with model_type clip"
-    if not _weights(sorted(names)):
-        yield "weights"
+    weights = _weights(names)
+    if not weights:
+        yield "weights (model.safetensors or pytorch_model.bin)"
+    yield from sorted(set(weights) - names)
     if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
         yield "tokenizer.json"
-    if "preprocessor_config.json" not in names:
+    if find_preprocessor(folder) is None:
         yield "preprocessor_config.json"
 
 
@@ -50,7 +56,7 @@ def gather(name: str, destination: Path = BACKBONE) -> None:
 
 def _wanted(names: list[str]) -> list[str]:
     """Configuration, tokenizer and weights among a folder's file names."""
-    return [name for name in names if any(Path(name).match(pattern) for pattern in SMALL)] + _weights(names)
+    return [name for name in names if any(Path(name).match(pattern) for pattern in SMALL)] + _weights(set(names))
 
 
 def local(name: str) -> Path | None:
@@ -90,12 +96,19 @@ def refuse_sample_clip(name: str, rows: list[CaptionRow]) -> None:
             )
 
 
-def _weights(names: list[str]) -> list[str]:
-    """The weight files among `names`: all of one kind, safetensors first."""
-    for kind in WEIGHTS:
-        found = [name for name in names if name.endswith(kind) and not name.startswith("training_args")]
-        if found:
-            return found
+def _weights(names: Collection[str]) -> list[str]:
+    """The weight files that transformers would load of a folder with `names`, in its order; a folder may hold others.
+
+    Of weights in parts all are named, whether or not they are there.
+    """
+    for stem, ending in WEIGHTS:
+        if f"{stem}{ending}" in names:
+            return [f"{stem}{ending}"]
+        part = re.compile(rf"{stem}-\d{{5}}-of-(\d{{5}}){re.escape(ending)}")
+        counts = {found[1] for name in names if (found := part.fullmatch(name))}
+        if f"{stem}{ending}.index.json" in names and len(counts) == 1:
+            count = counts.pop()
+            return [f"{stem}-{number:05d}-of-{count}{ending}" for number in range(1, int(count) + 1)]
     return []
 
 
@@ -116,8 +129,8 @@ def _download(name: str) -> Path:
     except Exception as error:  # the hub's client lets its transport's own errors through, of many kinds
         return _cached(name, error)
     wanted = [file for file in files if "/" not in file and any(Path(file).match(pattern) for pattern in SMALL)]
-    wanted += _weights([file for file in files if "/" not in file])
-    _refuse_too_little_disk(sum(files[file] for file in wanted), Path(hub.constants.HF_HUB_CACHE), name)
+    wanted += _weights({file for file in files if "/" not in file})
+    _refuse_too_little_disk(sum(files.get(file, 0) for file in wanted), Path(hub.constants.HF_HUB_CACHE), name)
     try:
         return Path(hub.snapshot_download(name, allow_patterns=wanted))
     except Exception as error:

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from structalign.collector import paused
 from structalign.errors import UserError
 from structalign.model.device import send
+from structalign.preprocessing import read_statistics
 from structalign.text import plural
 
 CPU = torch.device("cpu")
@@ -235,14 +236,8 @@ def _no_clip(folder: Path, reason: str) -> str:
 
 def pixel_statistics(folder: Path) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation [3, 1, 1] of the backbone's preprocessor (pixels in 0..1)."""
-    try:
-        values = json.loads((folder / "preprocessor_config.json").read_text())
-        return (torch.tensor(values["image_mean"]).view(3, 1, 1), torch.tensor(values["image_std"]).view(3, 1, 1))
-    except FileNotFoundError:
-        raise UserError(_no_clip(folder, "preprocessor_config.json is missing")) from None
-    except (ValueError, KeyError, TypeError, RuntimeError):
-        reason = "its preprocessor_config.json lacks three numbers of image_mean and of image_std"
-        raise UserError(_no_clip(folder, reason)) from None
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in read_statistics(folder))
+    return mean, std
 
 
 class Tokeniser:

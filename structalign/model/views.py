@@ -47,8 +47,8 @@ def centre_view(frames: Tensor, size: int, device: torch.device = CPU) -> Tensor
     height, width = frames.shape[-2:]
     if min(height, width) == size:
         return _colours(_centre(frames, size), device)
-    scale = size / min(height, width)
-    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    short = min(height, width)
+    shape = (size * height // short, size * width // short)  # CLIP's own cuts the fraction off
     resized = F.interpolate(_colours(frames, device), shape, mode="bicubic", antialias=True).clamp(0, 1)
     return _centre(resized, size)
 

@@ -18,10 +18,14 @@ CONFIG = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
 
 def model(folder: Path, *names: str) -> Path:
-    """A folder of files that hold nothing, but for a config.json that says `clip`."""
+    """A folder of files that hold nothing, but for a config.json that says `clip` and a preprocessor's numbers."""
     folder.mkdir(parents=True)
+    holds = {
+        "config.json": '{"model_type": "clip"}',
+        "preprocessor_config.json": '{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}',
+    }
     for name in names:
-        (folder / name).write_text('{"model_type": "clip"}' if name == "config.json" else name)
+        (folder / name).write_text(holds.get(name, name))
     return folder
 
 
@@ -97,7 +101,7 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
     ("file", "said"),
     [
         ("config.json", r"lacks a config\.json with model_type clip: name a HuggingFace CLIP"),
-        ("model.safetensors", "lacks weights: name a HuggingFace CLIP"),
+        ("model.safetensors", r"lacks weights \(model\.safetensors or pytorch_model\.bin\): name a HuggingFace CLIP"),
         ("tokenizer.json", r"lacks tokenizer\.json: name a HuggingFace CLIP"),
         ("preprocessor_config.json", r"lacks preprocessor_config\.json: name a HuggingFace CLIP"),
     ],
@@ -114,6 +118,37 @@ def test_a_model_that_is_no_clip_is_told(tmp_path: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match=r"lacks a config\.json with model_type clip"):
         resolve(str(folder))
+
+
+@pytest.mark.parametrize("foreign", ["open_clip_model.safetensors", "adapter_model.safetensors", "x.bin"])
+def test_a_foreign_file_hides_no_weights(foreign: str, tmp_path: Path) -> None:
+    folder = model(tmp_path / "clip", *CONFIG, foreign)
+    with pytest.raises(UserError, match="lacks weights"):
+        resolve(str(folder))
+    (folder / "pytorch_model.bin").touch()
+    gather(str(folder), tmp_path / "backbone")
+    assert (tmp_path / "backbone/pytorch_model.bin").exists()
+    assert not (tmp_path / f"backbone/{foreign}").exists()
+
+
+@pytest.mark.parametrize("stem", ["model-{}-of-00002.safetensors", "pytorch_model-{}-of-00002.bin"])
+def test_weights_in_parts_are_all_gathered_or_the_lost_one_named(stem: str, tmp_path: Path) -> None:
+    first, second = stem.format("00001"), stem.format("00002")
+    index = stem.replace("-{}-of-00002", "") + ".index.json"
+    folder = model(tmp_path / "clip", *CONFIG, index, first, second)
+    gather(str(folder), tmp_path / "backbone")
+    assert {first, second, index} <= {path.name for path in (tmp_path / "backbone").iterdir()}
+    (folder / second).unlink()
+    with pytest.raises(UserError, match=f"lacks {second}"):
+        resolve(str(folder))
+
+
+def test_a_preprocessing_that_can_t_be_obeyed_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
+    folder = model(tmp_path / "clip", *CONFIG, "model.safetensors")
+    (folder / "preprocessor_config.json").write_text('{"do_center_crop": false}')
+    with pytest.raises(UserError, match="do_center_crop"):
+        gather(str(folder), tmp_path / "backbone")
+    assert not (tmp_path / "backbone").exists()
 
 
 def test_an_older_tokenizer_of_two_files_will_do(tmp_path: Path) -> None:

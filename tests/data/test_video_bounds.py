@@ -82,7 +82,7 @@ def test_a_long_video_with_a_true_header_is_decoded_once(make: Make, passes: lis
     path = make("a.mp4", LONG.replace("64x48", "320x240").format(120))
     clip = decode(path, count=12, size=224)
     assert len(passes) == 1
-    assert clip.frames.shape == (12, 224, 299, 3)
+    assert clip.frames.shape == (12, 224, 298, 3)
     assert clip.times == [5 + 10 * i for i in range(12)]
 
 
@@ -155,7 +155,7 @@ def test_a_small_picture_is_shown(make: Make, size: str) -> None:
         path = make(name, f"color=red:size={size}:duration=1", "-frames:v", "1", "-c:v", "png")
         clip = decode(path, 2, 16, thumbnails=True)
         wide, high = (int(number) for number in size.split("x"))
-        assert clip.frames.shape[1:3] == (max(16, round(16 * high / wide)), max(16, round(16 * wide / high)))
+        assert clip.frames.shape[1:3] == (max(16, 16 * high // wide), max(16, 16 * wide // high))
         assert measure(path, 2).duration == clip.duration
 
 

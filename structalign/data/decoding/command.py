@@ -24,6 +24,7 @@ LONGEST = 1e9  # seconds; a later end is the file's own
 ONE_PICTURE = 0.02  # seconds; ffmpeg gives a picture 1/25
 MAX_PIXELS = 2**28  # of a decoded frame
 SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
+JUST_BELOW = 0.000001
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+info")
 WHITE = 203  # cd/m2 of diffuse white in a high dynamic range, by ITU-R BT.2408
 KNEE = 0.9  # linear light up to which such a picture is not compressed
@@ -147,10 +148,13 @@ def _listing(video: Any, pipe: int) -> Any:
 
 
 def _pictures(video: Any, size: int, pipe: int, colours: Colours | None) -> Any:
-    """PPM: square pixels, short side `size`, the aspect kept; a high dynamic range brought to the usual one."""
+    """PPM: square pixels, short side `size`, the aspect kept; a high dynamic range brought to the usual one.
+
+    CLIP's own preprocessing cuts the fraction of the long side off; a quotient of doubles may lie just below a whole.
+    """
     wide = "gte(iw*sar,ih)"
-    width = f"if({wide},max({size},round({size}*iw*sar/ih)),{size})"
-    height = f"if({wide},{size},max({size},round({size}*ih/(iw*sar))))"
+    width = f"if({wide},max({size},floor({size}*iw*sar/ih+{JUST_BELOW})),{size})"
+    height = f"if({wide},{size},max({size},floor({size}*ih/(iw*sar)+{JUST_BELOW})))"
     scaled = video.filter("scale", w=width, h=height, flags=SCALER)
     if colours is not None:
         scaled = _mapped(scaled, colours)

@@ -1,0 +1,100 @@
+"""What a CLIP folder says of its pixels: obeyed where the pipeline can, refused where it cannot.
+
+A frame is resized so that its short side is the model's, cropped in the centre and normalised: CLIP's own way, with
+any mean, standard deviation and scale. Torch-free, since `prepare` refuses what later stages could not obey.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from structalign.errors import UserError
+from structalign.store import read_json
+
+ALONE, NESTED = "preprocessor_config.json", "processor_config.json"  # of transformers 4, and what 5 writes
+IMAGE_SIZE = 224  # CLIP's, where config.json has none
+BICUBIC = 3
+BYTE = 1 / 255
+
+Numbers = tuple[float, float, float]
+
+
+def find_preprocessor(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The file that says how a CLIP's images are made, and what it says; None without one.
+
+    As in transformers, `image_processor` in processor_config.json comes before preprocessor_config.json.
+    """
+    for name in (NESTED, ALONE):
+        path = folder / name
+        if not path.is_file():
+            continue
+        values = read_json(path)
+        if name == NESTED and isinstance(values, dict):
+            values = values.get("image_processor")
+        if isinstance(values, dict):
+            return path, values
+    return None
+
+
+def read_statistics(folder: Path) -> tuple[Numbers, Numbers]:
+    """Mean and standard deviation for pixels in 0..1; `UserError` for a preprocessing that is not CLIP's."""
+    found = find_preprocessor(folder)
+    if found is None:
+        raise UserError(f"{folder} has no {ALONE} and no {NESTED} with `image_processor`: copy it from the model.")
+    path, values = found
+    for key, must in _refused(values, _image_size(folder)):
+        raise UserError(f"{path}: `{key}` = {values[key]!r} can't be obeyed: only {must} can. Choose another CLIP.")
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if values.get("do_normalize", True):
+        mean, std = _three(values, "image_mean", path), _three(values, "image_std", path)
+        if min(std) <= 0:
+            raise UserError(f"{path}: `image_std` = {list(std)} must be above 0: copy the file from the model.")
+    # a model that reads other numbers than x / 255 has its statistics for those
+    scale = float(values.get("rescale_factor", BYTE)) / BYTE if values.get("do_rescale", True) else 1 / BYTE
+    if abs(scale - 1) < 1e-9:
+        return mean, std
+    return _divided(mean, scale), _divided(std, scale)
+
+
+def _divided(numbers: Numbers, by: float) -> Numbers:
+    red, green, blue = numbers
+    return red / by, green / by, blue / by
+
+
+def _image_size(folder: Path) -> int:
+    """The side of the model's pictures, from its config.json."""
+    config = read_json(folder / "config.json")
+    vision = (config.get("vision_config_dict") or config.get("vision_config")) if isinstance(config, dict) else None
+    size = vision.get("image_size", IMAGE_SIZE) if isinstance(vision, dict) else IMAGE_SIZE
+    return size if isinstance(size, int) else IMAGE_SIZE
+
+
+def _refused(values: Mapping[str, Any], size: int) -> Iterator[tuple[str, str]]:
+    """(key, what it must be) of everything that another preprocessing than CLIP's would need."""
+    for key in ("do_resize", "do_center_crop"):
+        if not values.get(key, True):
+            yield key, "true"
+    if values.get("do_pad"):
+        yield "do_pad", "false"
+    if values.get("resample", BICUBIC) != BICUBIC:
+        yield "resample", f"{BICUBIC} (bicubic)"
+    if values.get("size", size) not in (size, {"shortest_edge": size}):
+        yield "size", f'{{"shortest_edge": {size}}}, the size of the model\'s pictures,'
+    if values.get("crop_size", size) not in (size, {"height": size, "width": size}):
+        yield "crop_size", f"{size}, the size of the model's pictures,"
+    factor = values.get("rescale_factor", BYTE)
+    if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor < math.inf:
+        yield "rescale_factor", "a number above 0"
+
+
+def _three(values: Mapping[str, Any], key: str, path: Path) -> Numbers:
+    numbers = values.get(key)
+    if isinstance(numbers, list) and len(numbers) == 3 and all(_finite(number) for number in numbers):
+        red, green, blue = map(float, numbers)
+        return red, green, blue
+    raise UserError(f"{path}: `{key}` = {numbers!r} must be three numbers: copy the file from the model.")
+
+
+def _finite(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
