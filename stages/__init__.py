@@ -47,6 +47,7 @@ def refuse_unseen_code(target: str) -> None:
     from structalign.params.reading import PARAMS
     from structalign.paths import CODE
     from structalign.strict_yaml import load_yaml
+    from structalign.text import visible
 
     stage = target.rpartition(":")[2].partition("@")[0]
     seen, code = CODE / stage, Code()
@@ -55,7 +56,7 @@ def refuse_unseen_code(target: str) -> None:
     try:
         now = stage_digest(code, stage, load_yaml(PARAMS) if stage in LOADED_BY_NAME else {})
     except (UserError, KeyError, TypeError, AttributeError) as error:  # no file of the method that params.yaml names
-        sys.exit(f"error: {check_says(PARAMS) or error}")
+        sys.exit(f"error: {visible(check_says(PARAMS) or str(error))}")
     if not seen.is_file() or seen.read_text(encoding="utf-8").strip() != now:
         sys.exit(
             f"error: {seen} is not the digest of the code of {stage}, which was edited after `check` ran: run "

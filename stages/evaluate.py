@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from structalign.console import command
+from structalign.console import command, say
 from structalign.errors import UserError
 from structalign.evaluation.metrics import measure, recall_per_category, summarise
 from structalign.evaluation.qualitative import examples
@@ -60,7 +59,7 @@ def main(task: str) -> None:
         },
     )
     if sanity_check:
-        typer.echo(sanity_check)
+        say(sanity_check)
 
 
 def ranks_of(

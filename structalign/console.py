@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import typer
 
 from structalign.errors import UserError
+from structalign.text import visible
 
 T = TypeVar("T")
 
@@ -33,6 +34,11 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
         yield from bar.track(items, total=total, description=label)
 
 
+def say(text: str, err: bool = False) -> None:
+    """Print lines; what a name in them would have the terminal do is shown in place of it."""
+    typer.echo(visible(text, keep="\n"), err=err)
+
+
 def command(function: Callable[..., Any]) -> None:
     """Run a stage's function as a Typer command, and note its cost; a `UserError` becomes one sentence and exit code
     1."""
@@ -49,7 +55,7 @@ def run(app: typer.Typer) -> None:
     try:
         app()
     except UserError as error:
-        typer.secho(f"error: {error}", err=True, fg="red")
+        typer.secho(f"error: {visible(str(error))}", err=True, fg="red")
         raise SystemExit(1) from None
     finally:
         gc.freeze()  # the process ends: Python would look for garbage among all that was imported

@@ -10,8 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from structalign.dvc_files import way_back
 from structalign.errors import UserError
 
+SAID = 200  # characters of a reason
 DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -74,12 +76,31 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or damaged one is a `UserError` that says how to bring it."""
-    try:
+    with reading(path):
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What reading a file raises as a `UserError` with the way back: it is missing, damaged or of another form."""
+    try:
+        yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: `dvc repro` makes it, `dvc checkout` restores it.") from None
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise UserError(f"{path} is damaged ({error}): `dvc checkout` restores it.") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror or error}): make it a readable file.") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(path, str(error)) from None
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # which only those import that read tensors
+            raise
+        raise damaged(path, str(error)) from None
+
+
+def damaged(path: Path, reason: str) -> UserError:
+    """The error for a file that holds something else than was written."""
+    said = " ".join(reason.split())[:SAID]
+    return UserError(f"{path} is damaged ({said or 'it is not what was written'}): {way_back(path)}.")
 
 
 def digest(path: Path) -> str:

@@ -1,4 +1,10 @@
-"""Counts, durations and sizes as a person says them."""
+"""Counts, durations and sizes as a person says them, and names as a terminal may show them."""
+
+import re
+
+# what a terminal would obey in place of showing it: control characters, turns of the writing direction, line ends
+# beyond the usual one; and half characters, which it can't be given
+UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plural(number: int, noun: str, plural: str = "") -> str:
@@ -35,3 +41,16 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""The text with an escape for every character that a terminal would obey, but for those to `keep`.
+
+    >>> visible("a\x1b[31mb\n")
+    'a\\x1b[31mb\\n'
+    """
+    return UNSHOWN.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,6 +1,11 @@
-import pytest
+"""What commands print: one sentence for an error, and nothing that a terminal would obey."""
 
-from structalign.console import command
+import ast
+
+import pytest
+from codemap import ROOT
+
+from structalign.console import command, say
 from structalign.errors import UserError
 
 
@@ -14,3 +19,37 @@ def test_a_users_error_is_one_sentence_and_exit_code_one(
     with pytest.raises(SystemExit) as end:
         command(stage)
     assert (end.value.code, capsys.readouterr().err) == (1, "error: the disk is full.\n")
+
+
+def test_a_name_in_an_error_can_t_write_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stage() -> None:
+        raise UserError("\x1b[2J\x1b]0;x\x07evil.mp4\nerror: none is missing.")
+
+    monkeypatch.setattr("sys.argv", ["stage"])
+    with pytest.raises(SystemExit):
+        command(stage)
+    printed = capsys.readouterr().err
+    assert printed == "error: \\x1b[2J\\x1b]0;x\\x07evil.mp4\\nerror: none is missing.\n"
+
+
+def test_lines_that_are_said_stay_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1bb\nc")
+    assert capsys.readouterr().out == "a\\x1bb\nc\n"
+
+
+# prints CSV, Markdown and HTML for files
+DATA = {"structalign/cli/compare.py"}
+
+
+def test_every_command_prints_through_the_two_doors() -> None:
+    """`console.say` and `report.terminal` show what a name would have the terminal do."""
+    guests = set()
+    for folder in ("structalign/cli", "structalign/report"):
+        for file in (ROOT / folder).glob("*.py"):
+            calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+            names = {ast.unparse(call) for call in calls}
+            if names & {"print", "typer.echo", "typer.secho", "click.echo", "sys.stdout.write", "Console"}:
+                guests.add(str(file.relative_to(ROOT)))
+    assert guests == DATA

@@ -81,7 +81,7 @@ def test_a_disk_that_refuses_to_remove_is_named_too(tmp_path: Path, monkeypatch:
 
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"half": ')
-    with pytest.raises(UserError, match=r"a.json is damaged .* restores it"):
+    with pytest.raises(UserError, match=r"a.json is damaged .* take it anew"):
         read_json(tmp_path / "a.json")
 
 

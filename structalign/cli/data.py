@@ -11,6 +11,7 @@ from structalign.data.tasks import Task, read_tasks, split_categories
 from structalign.params.data import DataParams
 from structalign.params.reading import read
 from structalign.paths import DATA
+from structalign.text import visible
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -61,5 +62,5 @@ def show(found: Findings, tasks: list[str]) -> None:
     screen.print(table)
     for title, sentences, style in (("stops a run", found.stops, "red"), ("note", found.notes, "yellow")):
         for sentence in sentences:
-            screen.print(f"{title}: {sentence}", style=style, soft_wrap=True)
+            screen.print(visible(f"{title}: {sentence}"), style=style, soft_wrap=True)
     screen.print("Nothing stops a run." if not found.stops else f"{len(found.stops)} to mend.", style="bold")

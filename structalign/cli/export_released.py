@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from structalign.cli.import_released import KEPT
+from structalign.console import say
 from structalign.data.pretrained import resolve
 from structalign.errors import UserError
 
@@ -38,4 +39,4 @@ def export_released(
             save_file(state, part)
         else:
             torch.save(state, part)
-    typer.echo(f"{file}: {len(state)} tensors")
+    say(f"{file}: {len(state)} tensors")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from structalign.cli.init import BACK, copy, dvc_add, refuse_unsaved
+from structalign.console import say
 from structalign.data.captions import write_captions
 from structalign.data.importers.activitynet import activitynet as read_activitynet
 from structalign.data.importers.ctvr import Benchmark
@@ -73,14 +74,14 @@ def adopt(benchmark: Benchmark, preset: str | None, link: bool) -> None:
             copy(files)
     write_tasks(benchmark.tasks)
     dvc_add()
-    typer.echo(summary(benchmark))
+    say(summary(benchmark))
     steps = ["structalign data check", "dvc repro"]
     if preset is not None:
         setting = f"{preset}-{len(benchmark.tasks)}"
         name = setting if (PRESETS / f"{setting}.yaml").is_file() else preset
         steps.insert(0, f"structalign preset {name}")
-    typer.echo("\n  ".join(["next", *steps]))
-    typer.echo(f"and back to what was committed:\n  {BACK}")
+    say("\n  ".join(["next", *steps]))
+    say(f"and back to what was committed:\n  {BACK}")
 
 
 def summary(benchmark: Benchmark) -> str:

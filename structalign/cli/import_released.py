@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from structalign.console import say
 from structalign.data.pretrained import resolve
 from structalign.data.tasks import TASKS, category_ids, read_tasks
 from structalign.text import plural
@@ -64,4 +65,4 @@ def import_released(
         save_checkpoint(folder, config, model.adapter_state(), {})
         save_file({name: tensor.contiguous() for name, tensor in kept.items()}, folder / KEPT)
     experts = plural(model.config.experts, "expert")
-    typer.echo(f"{out}: {plural(learned, 'task')}, {experts} of rank {model.config.rank}")
+    say(f"{out}: {plural(learned, 'task')}, {experts} of rank {model.config.rank}")

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from structalign.cli.editing import dump_with_comments, load_with_comments
-from structalign.console import track
+from structalign.console import say, track
 from structalign.data.captions import CaptionRow, categories, read_captions
 from structalign.data.collection import why_absent
 from structalign.data.pretrained import refuse_sample_clip
@@ -62,8 +62,8 @@ def init(
     set_params({"backbone": {"name": name}, "reference": {"zero_shot": "none", "categories": "none"}})
     dvc_add()
     counts = plural(len({row.id for row in rows}), "video"), plural(len(rows), "caption"), plural(len(split), "task")
-    typer.echo(f"{', '.join(counts)}: next")
-    typer.echo("  structalign data check\n  dvc repro\nand back to what was committed:\n  " + BACK)
+    say(f"{', '.join(counts)}: next")
+    say("  structalign data check\n  dvc repro\nand back to what was committed:\n  " + BACK)
 
 
 def bring(folder: Path, rows: list[CaptionRow]) -> None:
@@ -82,7 +82,7 @@ def bring(folder: Path, rows: list[CaptionRow]) -> None:
         copy({part / file: folder / file for file in there})
     if len(there) < len(files):
         lost = plural(len(files) - len(there), "video")
-        typer.echo(f"the table names {lost} that cannot be read: `structalign data check` lists them.")
+        say(f"the table names {lost} that cannot be read: `structalign data check` lists them.")
 
 
 def copy(files: Mapping[Path, Path]) -> None:

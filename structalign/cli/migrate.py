@@ -13,6 +13,7 @@ import typer
 
 from structalign.cli.preset import refuse_uncommitted
 from structalign.cli.splicing import has, insert_after, remove, rename, replace_value
+from structalign.console import say
 from structalign.data.tasks import FORMER_COLUMNS, TASKS, read_tasks
 from structalign.errors import UserError
 from structalign.params import former
@@ -48,9 +49,9 @@ def migrate(
     files = [migrated_params(), migrated_tasks(), *map(migrated_preset, sorted(PRESETS.glob("*.yaml")))]
     changed = [file for file in files if file.changes]
     for file in changed:
-        typer.echo("\n".join(f"{file.path}: {change}" for change in file.changes))
+        say("\n".join(f"{file.path}: {change}" for change in file.changes))
     if not changed:
-        typer.echo(f"{PARAMS}, {TASKS} and {PRESETS}/ are of this version: nothing to do.")
+        say(f"{PARAMS}, {TASKS} and {PRESETS}/ are of this version: nothing to do.")
     if diff or not changed:
         return
     for file in changed:
@@ -58,7 +59,7 @@ def migrate(
     with ExitStack() as stack:
         for file in changed:
             stack.enter_context(whole(file.path)).write_bytes(file.text.encode())
-    typer.echo(NEXT)
+    say(NEXT)
 
 
 def migrated_params() -> Migration:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from structalign.cli.editing import dump_with_comments, load_with_comments
+from structalign.console import say
 from structalign.data.tasks import TASKS, category_ids, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.reading import PARAMS
@@ -36,7 +37,7 @@ def preset(
 
     changes = [f"{key}: {written(before[key])} -> {written(new)}" for key, new in leaves(params) if new != before[key]]
     split = [f"tasks: {len(tasks_before)} -> {len(tasks)}"] if tasks != tasks_before else []
-    typer.echo("\n".join(changes + split) or "nothing differs")
+    say("\n".join(changes + split) or "nothing differs")
     if diff:
         return
     for path in [PARAMS] * bool(changes) + [TASKS] * bool(split):

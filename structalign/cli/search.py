@@ -16,6 +16,7 @@ from structalign.params.reading import read
 from structalign.paths import CHECKPOINTS, index_of
 from structalign.report.terminal import terminal
 from structalign.store import read_json
+from structalign.text import visible
 
 if TYPE_CHECKING:
     from structalign.search.searcher import Hit
@@ -82,5 +83,5 @@ def table(hits: Sequence["Hit"], names: Mapping[int, str]) -> Table:
         rows.add_column(column, justify="left" if column in ("file", "category") else "right", overflow="fold")
     for rank, hit in enumerate(hits, start=1):
         span = f"{hit.start:.1f}–{hit.end:.1f} s"
-        rows.add_row(str(rank), f"{hit.score:.2f}", hit.file, names[hit.category], span)
+        rows.add_row(str(rank), f"{hit.score:.2f}", visible(hit.file), visible(names[hit.category]), span)
     return rows

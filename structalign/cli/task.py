@@ -2,6 +2,7 @@
 
 import typer
 
+from structalign.console import say
 from structalign.data.captions import read_table
 from structalign.data.tasks import TASKS, Task, category_ids, key, read_tasks, write_tasks
 from structalign.errors import UserError
@@ -27,9 +28,9 @@ def add(names: list[str] = typer.Argument(help="The new categories, as captions.
             raise UserError(f"{name!r} can't be a category: write it without blanks around it and without `${{`.")
     number = len(tasks) + 1
     write_tasks(tasks | {key(number): Task.numbered(number, names)})
-    typer.echo(f"{TASKS}: {key(number)} = {', '.join(names)}")
+    say(f"{TASKS}: {key(number)} = {', '.join(names)}")
     if (DATA / "captions.csv").is_file():
         listed = {row.category for row in read_table(DATA)[0]}
         for name in names:
             if name not in listed:
-                typer.echo(f"{DATA / 'captions.csv'} has no row of `{name}` yet: add its videos and captions.")
+                say(f"{DATA / 'captions.csv'} has no row of `{name}` yet: add its videos and captions.")

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from structalign.params.section import Section
 from structalign.paths import MANIFEST
-from structalign.store import read_json
+from structalign.store import read_json, reading
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -25,4 +25,6 @@ class Video(Section):
 
 def read_videos(task: str, folder: Path = MANIFEST) -> list[Video]:
     """A task's clips, in the order of the captions table."""
-    return [Video(**row) for row in read_json(folder / task / "videos.json")["videos"]]
+    path = folder / task / "videos.json"
+    with reading(path):
+        return [Video(**row) for row in read_json(path)["videos"]]

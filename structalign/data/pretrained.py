@@ -8,6 +8,7 @@ from typing import Any
 
 from structalign.data.captions import CaptionRow
 from structalign.errors import UserError
+from structalign.gathered import write_hashes
 from structalign.paths import BACKBONE
 from structalign.preprocessing import find_preprocessor, read_statistics
 from structalign.store import read_json, whole_folder
@@ -52,6 +53,7 @@ def gather(name: str, destination: Path = BACKBONE) -> None:
     with whole_folder(destination) as part:
         for file in wanted:
             shutil.copyfile(source / file, part / file)
+        write_hashes(part)
 
 
 def _wanted(names: list[str]) -> list[str]:

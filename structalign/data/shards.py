@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from structalign.store import read_json, whole_folder, write_json
+from structalign.store import read_json, reading, whole_folder, write_json
 
 SHARD = 32
 VideoRow = dict[str, Any]
@@ -45,8 +45,9 @@ class Shards:
     @cached_property
     def rows(self) -> list[VideoRow]:
         """The rows of the index, in order."""
-        rows: list[VideoRow] = read_json(self.folder / "index.json")["videos"]
-        return rows
+        path = self.folder / "index.json"
+        with reading(path):
+            return [dict(row) for row in read_json(path)["videos"]]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,8 +57,9 @@ class Shards:
         file = _shard(self.folder, position)
         if position < 0 or not file.exists():
             raise IndexError(f"{self.folder} has no video at {position}")
-        with safe_open(file, framework="numpy") as tensors:
-            if str(position) not in tensors.keys():  # noqa: SIM118 - it is no dict
-                raise IndexError(f"{self.folder} has no video at {position}")
-            array: Array = tensors.get_tensor(str(position))
+        with reading(file), safe_open(file, framework="numpy") as tensors:
+            there = str(position) in tensors.keys()  # noqa: SIM118 - it is no dict
+            array: Array = tensors.get_tensor(str(position)) if there else np.empty(0, np.uint8)
+        if not there:
+            raise IndexError(f"{self.folder} has no video at {position}")
         return array

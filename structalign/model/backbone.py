@@ -6,7 +6,6 @@ be cached, and a suffix; the text tower is always called whole, since its causal
 Shapes: M images, T = 1 + P tokens of an image, R captions, L tokens of a caption, W width, D embedding.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +17,10 @@ from torch.utils.checkpoint import checkpoint
 
 from structalign.collector import paused
 from structalign.errors import UserError
+from structalign.gathered import verify_gathered
 from structalign.model.device import send
 from structalign.preprocessing import read_statistics
+from structalign.store import read_json
 from structalign.text import plural
 
 CPU = torch.device("cpu")
@@ -206,13 +207,13 @@ def load_clip(folder: Path, device: torch.device = CPU, recompute: bool = False)
 
     Attention is fused on a GPU, where that wins. recompute: as `Clip` has it.
     """
-    from safetensors import SafetensorError
-
     with paused():
         from transformers.models.clip.modeling_clip import CLIPModel
         from transformers.utils import logging
 
+    verify_gathered(folder)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # what is wrong is said in one sentence below
     pretrained: Any = CLIPModel.from_pretrained  # its type knows nothing of output_loading_info
     try:
         model, loading = pretrained(
@@ -222,12 +223,24 @@ def load_clip(folder: Path, device: torch.device = CPU, recompute: bool = False)
             attn_implementation="sdpa" if device.type == "cuda" else "eager",
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UserError(_no_clip(folder, str(error).splitlines()[0])) from None
-    if loading["missing_keys"]:
-        names = sorted(loading["missing_keys"])
-        raise UserError(_no_clip(folder, f"it lacks {plural(len(names), 'weight')}, {names[0]} among them"))
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a config or weights of another form raise whatever they lead to
+        raise UserError(_no_clip(folder, _line(error))) from None
+    for key, what in (("missing_keys", "lacks"), ("unexpected_keys", "has")):
+        # older files have the positions, which are counted now
+        if names := sorted(name for name in loading[key] if not name.endswith("position_ids")):
+            reason = f"it {what} {plural(len(names), 'weight')} {names[0]}" + ", and more" * (len(names) > 1)
+            raise UserError(_no_clip(folder, f"{reason}, beside its config.json"))
+    for name, weight in model.state_dict().items():
+        if not weight.isfinite().all():
+            raise UserError(_no_clip(folder, f"{name} has numbers that are not finite"))
     return Clip(model, recompute).to(device)
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _no_clip(folder: Path, reason: str) -> str:
@@ -247,13 +260,12 @@ class Tokeniser:
         with paused():
             from transformers import AutoTokenizer
 
-        config = json.loads((folder / "config.json").read_text())
-        text = config.get("text_config") or {}
-        self.limit = int(text.get("max_position_embeddings", 77))
+        config = read_json(folder / "config.json")
         try:
+            self.limit = int((config.get("text_config") or {}).get("max_position_embeddings", 77))
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise UserError(_no_clip(folder, f"no tokenizer: {str(error).splitlines()[0]}")) from None
+        except Exception as error:  # files of another form raise whatever they lead to
+            raise UserError(_no_clip(folder, f"no tokenizer: {_line(error)}")) from None
 
     def __call__(self, texts: list[str]) -> Tokens:
         """Token ids of `texts`; the first end-of-text token of a row is where its sentence embedding is read."""

@@ -1,8 +1,11 @@
 """A checkpoint folder: config.json, adapters.safetensors, memory.safetensors and a model card.
 
-It names its backbone; `checkpoints/t00`, before any task, is CLIP without adapters.
+config.json has the hashes of the other two and of itself: what is read is what was written, or refused. It names its
+backbone; `checkpoints/t00`, before any task, is CLIP without adapters.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +19,7 @@ from structalign.errors import UserError
 from structalign.formats import CHECKPOINT_FORMAT, format_of
 from structalign.model.backbone import Clip
 from structalign.model.video_text import ModelConfig, VideoText
-from structalign.store import digest, read_json, write_json
+from structalign.store import damaged, digest, json_text, read_json, reading, write_json
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,39 @@ class CheckpointConfig:
     remembered_bytes: int = 0
 
 
+ADAPTERS, MEMORY = "adapters.safetensors", "memory.safetensors"
+FILES, OWN = "files", "sha256"  # of config.json: the hashes of the files beside it, and of the rest of its values
+LARGEST = 65536  # of any size of a model: one that is damaged would ask for more memory than there is
+CHOICES = {"input_kind": ("pixels", "states", "embeddings"), "words": ("strict", "with_padding")}
+
+
 def read_config(folder: Path) -> CheckpointConfig:
     """The config of a checkpoint folder; a folder without one, or of a newer format, is a `UserError`."""
     values, format = _read_values(folder)
-    fields = _from_format_1(values) if format == 1 else {name: values[name] for name in values if name != "format"}
+    own = {name: values[name] for name in values if name not in ("format", FILES, OWN)}
+    fields = _from_format_1(own) if format == 1 else own
     try:
-        return TypeAdapter(CheckpointConfig).validate_python(fields)
+        config = TypeAdapter(CheckpointConfig).validate_python(fields)
     except ValidationError as error:
         wrong = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(
-            f"{folder / 'config.json'} is not a checkpoint's config (see `{wrong}`): name a folder that `dvc repro` "
-            "wrote."
-        ) from None
+    else:
+        wrong = _impossible(config.model)
+        if not wrong:
+            return config
+    raise UserError(
+        f"{folder / 'config.json'} is not a checkpoint's config (see `{wrong}`): name a folder that `dvc repro` wrote."
+    )
+
+
+def _impossible(model: ModelConfig | None) -> str:
+    """The first field of a model that holds what none can have; empty if there is none."""
+    for name, value in asdict(model).items() if model is not None else ():
+        least = 1 if name == "frames" else 0
+        if isinstance(value, int | float) and not least <= value <= LARGEST:
+            return f"model.{name}"
+        if name in CHOICES and value not in CHOICES[name]:
+            return f"model.{name}"
+    return ""
 
 
 def _read_values(folder: Path) -> tuple[dict[str, Any], int]:
@@ -61,7 +85,15 @@ def _read_values(folder: Path) -> tuple[dict[str, Any], int]:
     values = read_json(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} is not a checkpoint's config: name a folder that `dvc repro` wrote.")
-    return values, format_of(path, values, CHECKPOINT_FORMAT)
+    format = format_of(path, values, CHECKPOINT_FORMAT)
+    if OWN in values and values[OWN] != _hash_of(values):
+        raise damaged(path, "it is not what was written")
+    return values, format
+
+
+def _hash_of(values: Mapping[str, Any]) -> str:
+    """The hash that a config's values have without it."""
+    return hashlib.sha256(json_text({name: values[name] for name in values if name != OWN}).encode()).hexdigest()
 
 
 def _from_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,41 +113,59 @@ def build_model(clip: Clip, config: CheckpointConfig, folder: Path) -> VideoText
     """The model of a checkpoint, in eval mode, or None where it has no adapters: zero-shot CLIP."""
     if config.model is None:
         return None
+    state = _load_tensors(folder, ADAPTERS)
+    if state is None:
+        raise UserError(f"{folder} lacks {ADAPTERS}: `dvc checkout {folder}` restores it.")
     model = VideoText(clip, config.model, config.seed)
-    if not (folder / "adapters.safetensors").exists():
-        raise UserError(f"{folder} lacks adapters.safetensors: `dvc checkout {folder}` restores it.")
-    state = load_file(folder / "adapters.safetensors")
     for _ in config.tasks:
         model.add_task("loaded")
     expected = model.adapter_state()
-    if wrong := sorted(set(state) ^ set(expected)):
-        raise UserError(f"{folder}/adapters.safetensors does not fit its config.json: {', '.join(wrong[:5])}.")
+    wrong = set(state) ^ set(expected) or {name for name in state if state[name].shape != expected[name].shape}
+    if wrong:
+        raise UserError(f"{folder / ADAPTERS} does not fit its config.json: {', '.join(sorted(wrong)[:5])}.")
     model.load_state_dict(state, strict=False)
     return model.eval()
+
+
+def _load_tensors(folder: Path, name: str) -> dict[str, Tensor] | None:
+    """The tensors of a file of a checkpoint, as they were written; None if there is none, and should be none."""
+    path, files = folder / name, _read_values(folder)[0].get(FILES, {})
+    if not path.exists() and name not in files:
+        return None
+    with reading(path):
+        if name in files and digest(path) != files[name]:
+            raise damaged(path, "it is not what was written")
+        tensors = load_file(path)
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise damaged(path, f"{key} has numbers that are not finite")
+    return tensors
 
 
 def save_checkpoint(
     folder: Path, config: CheckpointConfig, adapters: dict[str, Tensor], memory: dict[str, Tensor]
 ) -> None:
     """Write a checkpoint into the existing `folder`."""
-    write_json(folder / "config.json", {"format": CHECKPOINT_FORMAT, **asdict(config)})
-    if adapters:
-        save_file({name: tensor.contiguous() for name, tensor in adapters.items()}, folder / "adapters.safetensors")
-    if memory:
-        save_file(memory, folder / "memory.safetensors")
+    files: dict[str, str] = {}
+    for name, tensors in ((ADAPTERS, adapters), (MEMORY, memory)):
+        if tensors:
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / name)
+            files[name] = digest(folder / name)
+    # through JSON, so that what is hashed is what will be read
+    values = json.loads(json_text({"format": CHECKPOINT_FORMAT, **asdict(config), FILES: files}))
+    write_json(folder / "config.json", {**values, OWN: _hash_of(values)})
     (folder / "README.md").write_text(model_card(config), encoding="utf-8")
 
 
 def fingerprint(folder: Path) -> str:
     """The hash of what a checkpoint learned; of its config where it learned nothing."""
-    learned = folder / "adapters.safetensors"
+    learned = folder / ADAPTERS
     return digest(learned if learned.exists() else folder / "config.json")
 
 
 def load_memory(folder: Path) -> dict[str, Tensor]:
     """What a checkpoint remembers; empty for one that learned nothing."""
-    path = folder / "memory.safetensors"
-    tensors = load_file(path) if path.exists() else {}
+    tensors = _load_tensors(folder, MEMORY) or {}
     if _read_values(folder)[1] == 1:  # held what the task prior needs, which is beside the galleries now
         return {name: tensor for name, tensor in tensors.items() if not name.startswith("caption_")}
     return tensors

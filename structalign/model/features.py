@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from structalign.model.backbone import Tokens
-from structalign.store import read_json, write_json
+from structalign.store import read_json, reading, write_json
 
 CENTRE = "centre"
 
@@ -60,9 +60,10 @@ class Features:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        index = read_json(folder / "index.json")
-        self.rows: list[dict[str, Any]] = index["videos"]
-        self.views: int = index["views"]
+        with reading(folder / "index.json"):
+            index = read_json(folder / "index.json")
+            self.rows: list[dict[str, Any]] = [dict(row) for row in index["videos"]]
+            self.views = int(index["views"])
         self._open: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -79,7 +80,8 @@ class Features:
 
     def stored(self, video: int, view: str = CENTRE) -> Tensor:
         """The same as it is stored, in float16."""
-        row: Tensor = self._slice(view, "states")[video]
+        with reading(self.folder / f"{view}.safetensors"):
+            row: Tensor = self._slice(view, "states")[video]
         return row
 
     def zero_shot_frames(self) -> Tensor:
@@ -122,7 +124,7 @@ class JoinedFeatures:
 
 def load_tensor(path: Path, name: str) -> Tensor:
     """One tensor of a safetensors file."""
-    with safe_open(path, framework="pt") as file:
+    with reading(path), safe_open(path, framework="pt") as file:
         tensor: Tensor = file.get_tensor(name)
         return tensor
 
@@ -149,8 +151,10 @@ def write_captions(folder: Path, captions: Captions) -> None:
 
 def read_captions(folder: Path) -> Captions:
     """The training captions of a split."""
-    tensors = load_file(folder / "captions.safetensors")
-    return Captions(Tokens(tensors["ids"], tensors["eot"]), tensors["video"], tensors["category"])
+    path = folder / "captions.safetensors"
+    with reading(path):
+        tensors = load_file(path)
+        return Captions(Tokens(tensors["ids"], tensors["eot"]), tensors["video"], tensors["category"])
 
 
 def write_index(folder: Path, rows: list[dict[str, Any]], views: int, cut: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from structalign.console import track
+from structalign.errors import UserError
 from structalign.model.backbone import Clip, Tokens, load_clip
 from structalign.model.checkpoint import CheckpointConfig, build_model
 from structalign.model.features import VideoSource
@@ -54,6 +55,11 @@ class Encoder:
 
 def load_encoder(checkpoint: Path, config: CheckpointConfig, backbone: Path, device: torch.device) -> Encoder:
     """The encoder of a checkpoint folder, whose config this is, around the CLIP in `backbone`."""
+    if config.similarity not in HEADS:
+        raise UserError(
+            f"{checkpoint / 'config.json'}: `similarity` = {config.similarity!r} is none of {', '.join(HEADS)}: name a "
+            "folder that `dvc repro` wrote."
+        )
     clip = load_clip(backbone, device)
     model = build_model(clip, config, checkpoint)
     (clip if model is None else model).to(device)

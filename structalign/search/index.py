@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT, format_of
 from structalign.search.signal import states
-from structalign.store import digest, read_json, write_json
+from structalign.store import damaged, digest, read_json, reading, write_json
 
 SIGNALS = "signals.safetensors"
 
@@ -60,11 +60,13 @@ def write_index(path: Path, previous: Path, task: str, folder: Path, encoder: st
 
 def _entries(path: Path) -> list[dict[str, Any]]:
     """The entries of an index; one of another format is a `UserError`."""
-    values = read_json(path)
-    if format_of(path, values, INDEX_FORMAT) < INDEX_FORMAT:
-        raise UserError(f"{path} was written by an older version of structalign: `dvc repro` makes it anew.")
-    entries: list[dict[str, Any]] = values["galleries"]
-    return entries
+    with reading(path):
+        values = read_json(path)
+        if format_of(path, values, INDEX_FORMAT) < INDEX_FORMAT:
+            raise UserError(f"{path} was written by an older version of structalign: `dvc repro` makes it anew.")
+        return [
+            {**entry, "files": dict(entry["files"]), "folder": str(entry["folder"])} for entry in values["galleries"]
+        ]
 
 
 def newest_encoder(path: Path) -> str | None:
@@ -84,12 +86,11 @@ class Index:
         for entry in self.entries:
             for name, expected in entry["files"].items():
                 file = Path(entry["folder"], name)
-                if not file.exists() or digest(file) != expected:
-                    raise UserError(
-                        f"{file} is missing or not what {path} names: "
-                        f"`dvc checkout {file.parent}` (or `dvc pull {file.parent}`) brings it back."
-                    )
-        self.states = states([load_file(Path(entry["folder"], SIGNALS)) for entry in self.entries])
+                if not file.exists():
+                    raise UserError(f"{file} is missing: `dvc checkout {file.parent}` (or `dvc repro`) brings it back.")
+                if digest(file) != expected:
+                    raise damaged(file, f"it is not what {path} names")
+        self.states = states([_load(Path(entry["folder"], SIGNALS)) for entry in self.entries])
 
     def galleries(self, split: str) -> list[Gallery]:
         """Those that hold videos of the split, in the order of tasks."""
@@ -97,6 +98,11 @@ class Index:
         for number, entry in enumerate(self.entries, start=1):
             folder = Path(entry["folder"])
             if rows := read_json(folder / f"{split}.json")["videos"]:
-                tensors = load_file(folder / f"{split}.safetensors")
+                tensors = _load(folder / f"{split}.safetensors")
                 found.append(Gallery(entry["task"], number, number, rows, tensors["frames"], tensors["zero_shot"]))
         return found
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    with reading(path):
+        return load_file(path)

@@ -10,6 +10,7 @@ import pytest
 
 from structalign.data.pretrained import gather, resolve
 from structalign.errors import UserError
+from structalign.gathered import HASHES, verify_gathered
 
 NAME = "someone/clip"
 
@@ -53,7 +54,7 @@ def test_only_configuration_tokenizer_and_one_kind_of_weights_are_fetched(
     asked = serve(monkeypatch, model(tmp_path / "snapshot", *CONFIG, "merges.txt", "model.safetensors", *needless))
     gather(NAME, tmp_path / "backbone")
     assert sorted(asked) == sorted([*CONFIG, "merges.txt", "model.safetensors"])
-    assert sorted(path.name for path in (tmp_path / "backbone").iterdir()) == sorted(asked)
+    assert sorted(path.name for path in (tmp_path / "backbone").iterdir()) == sorted([*asked, HASHES])
 
 
 def test_older_weights_are_taken_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +150,22 @@ def test_a_preprocessing_that_can_t_be_obeyed_is_refused_before_anything_is_copi
     with pytest.raises(UserError, match="do_center_crop"):
         gather(str(folder), tmp_path / "backbone")
     assert not (tmp_path / "backbone").exists()
+
+
+def test_a_gathered_file_that_changed_is_named(tmp_path: Path) -> None:
+    folder = model(tmp_path / "clip", *CONFIG, "model.safetensors")
+    gather(str(folder), tmp_path / "backbone")
+    verify_gathered(tmp_path / "backbone")
+    verify_gathered(folder)  # which was not gathered: nothing is known of it
+    for name in (*CONFIG, "model.safetensors"):
+        content = (tmp_path / "backbone" / name).read_bytes()
+        (tmp_path / "backbone" / name).write_bytes(content[:-1] + b"?")
+        with pytest.raises(UserError, match=f"{name} is damaged"):
+            verify_gathered(tmp_path / "backbone")
+        (tmp_path / "backbone" / name).write_bytes(content)
+    (tmp_path / "backbone/tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"tokenizer\.json does not exist"):
+        verify_gathered(tmp_path / "backbone")
 
 
 def test_an_older_tokenizer_of_two_files_will_do(tmp_path: Path) -> None:

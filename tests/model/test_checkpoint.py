@@ -10,7 +10,7 @@ from tiny import ETF_DIM, FRAMES, fresh_memory, shaken, tiny_clip, tiny_model, t
 from structalign.errors import UserError
 from structalign.model.checkpoint import CheckpointConfig, build_model, load_memory, read_config, save_checkpoint
 from structalign.model.video_text import VideoText
-from structalign.store import write_json
+from structalign.store import read_json, write_json
 
 
 @pytest.fixture
@@ -152,16 +152,79 @@ def test_a_checkpoint_holds_no_weight_of_the_backbone(folder: Path, model: Video
     assert not names & set(load_file(folder / "adapters.safetensors"))
 
 
-@pytest.mark.parametrize("change", ["missing", "extra"])
+def without_hashes(folder: Path, **changes: Any) -> None:
+    """Make a checkpoint one from before there were hashes, with other fields of its model."""
+    values = read_json(folder / "config.json")
+    del values["files"], values["sha256"]
+    write_json(folder / "config.json", {**values, "model": {**values["model"], **changes}})
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
 def test_adapters_that_do_not_fit_are_named(folder: Path, change: str) -> None:
+    without_hashes(folder)
     state = load_file(folder / "adapters.safetensors")
-    if change == "missing":
-        del state["head.weight"]
-    else:
+    if change == "extra":
         state["tail.weight"] = torch.zeros(1)
+    else:
+        del state["head.weight"]
+    if change == "shape":
+        state["head.weight"] = torch.zeros(1)
     save_file(state, folder / "adapters.safetensors")
-    with pytest.raises(UserError, match="head.weight" if change == "missing" else "tail.weight"):
+    with pytest.raises(UserError, match=r"tail.weight" if change == "extra" else "head.weight"):
         load(folder)
+
+
+def load_all(folder: Path) -> None:
+    load(folder)
+    load_memory(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "adapters.safetensors", "memory.safetensors"])
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
+def test_a_bit_that_flipped_is_noticed_wherever_it_is(folder: Path, name: str, place: float) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[int(place * len(content))] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        load_all(folder)
+
+
+@pytest.mark.parametrize("name", ["adapters.safetensors", "memory.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"abcd", b"\xff" * 64, b"version https://git-lfs"])
+@pytest.mark.parametrize("hashed", [True, False])
+def test_a_file_of_another_form_is_named(folder: Path, name: str, content: bytes, hashed: bool) -> None:
+    if not hashed:
+        without_hashes(folder)
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        load_all(folder)
+
+
+@pytest.mark.parametrize("name", ["adapters.safetensors", "memory.safetensors"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(folder: Path, name: str, number: float) -> None:
+    without_hashes(folder)
+    tensors = load_file(folder / name)
+    key = next(key for key, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel())
+    tensors[key].view(-1)[-1] = number
+    save_file(tensors, folder / name)
+    with pytest.raises(UserError, match=f"{key} has numbers that are not finite"):
+        load_all(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"frames": 0}, {"rank": 10**9}, {"words": "loose"}, {"input_kind": "x"}, {"alpha": 1e300}]
+)
+def test_a_model_that_can_t_be_is_refused_by_its_field(folder: Path, change: dict[str, Any]) -> None:
+    without_hashes(folder, **change)
+    with pytest.raises(UserError, match=f"see `model.{next(iter(change))}`"):
+        read_config(folder)
+
+
+def test_a_lost_memory_is_noticed(folder: Path) -> None:
+    (folder / "memory.safetensors").unlink()
+    with pytest.raises(UserError, match=r"memory\.safetensors does not exist"):
+        load_memory(folder)
 
 
 def test_a_checkpoint_without_adapters_is_frozen_clip(tmp_path: Path) -> None:

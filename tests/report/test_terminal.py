@@ -56,3 +56,16 @@ def test_a_terminal_of_80_columns_cuts_nothing(table: Callable[[], Table]) -> No
     stream = io.StringIO()
     Console(file=stream, width=80, markup=False).print(table())
     assert "…" not in stream.getvalue()
+
+
+def test_a_name_can_t_write_to_the_terminal() -> None:
+    console = terminal()
+    console.file = io.StringIO()
+    name = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\nrank.mp4"
+    hit = Hit(score=1.0, file=name, category=0, task="t01", start=0.0, end=0.5)
+    console.print(search.table([hit], {0: "cats\x1b[31m"}))
+    console.print(f"note: {name}")
+    printed = console.file.getvalue()
+    assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\nrank.mp4" in printed
+    assert "\x1b" not in printed
+    assert "\x9b" not in printed
