@@ -23,6 +23,8 @@ from structalign.presets import PRESETS
 from structalign.store import whole_folder
 from structalign.text import plural
 
+SHOWN = 10  # videos with an odd segment that are named
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Splits = Annotated[Path, typer.Option(help="The setting's CTVR split file, a pickle.")]
@@ -95,6 +97,9 @@ def summary(benchmark: Benchmark) -> str:
         plural(len(benchmark.tasks), "task"),
     )
     text = ", ".join(counts)
+    text += "".join(f"\n{name}: {odd}" for name, odd in list(benchmark.odd.items())[:SHOWN])
+    if len(benchmark.odd) > SHOWN:
+        text += f"\nand {plural(len(benchmark.odd) - SHOWN, 'more video')} with such a segment"
     lost = benchmark.missing()
     if lost:
         by_task = ", ".join(f"{task} {number}" for task, number in lost.items())

@@ -113,6 +113,61 @@ def test_activitynet_has_the_first_segment_and_its_sentence(act: Files) -> None:
     assert [task.categories for task in found.tasks.values()] == [["Having 0", "Having 1"], ["Having 2", "Having 3"]]
 
 
+@pytest.mark.parametrize(
+    ("segment", "start", "end", "missing"),
+    [
+        ([0, 0], None, None, True),
+        ([-0.5, 2.0], 0.0, 2.0, False),
+        ([2.0, -0.5], 0.0, 2.0, False),
+        ([-3, -1], None, None, True),
+        ([-3, 0], None, None, True),
+        ([4, 4], None, None, True),
+        ([float("nan"), 2], None, None, True),
+        ([0, float("inf")], None, None, True),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_odd_first_segment_is_said_and_stops_no_run(
+    act: Files, tmp_path: Path, segment: list[float], start: float | None, end: float | None, missing: bool, split: str
+) -> None:
+    texts = json.loads(act[f"{split}_captions"].read_text())
+    video = next(iter(texts))
+    texts[video]["timestamps"][0] = segment
+    act[f"{split}_captions"].write_text(json.dumps(texts))
+    found = activitynet(**act)
+    write_captions(tmp_path, found.rows)
+    row = next(row for row in read_captions(tmp_path, found.tasks) if row.video == f"{video}.webm")
+    assert (row.start, row.end) == (start, end)
+    assert (f"{video}.webm" not in found.files) == missing
+    assert f"{video}.webm: its first segment is [{segment[0]}, {segment[1]}]: it " in summary(found)
+    assert sum(found.missing().values()) == missing
+
+
+def test_a_comma_without_quotes_cuts_no_caption(msr: Files) -> None:
+    lines = msr["test_captions"].read_text().replace('"', "").splitlines()
+    lines[1] += ", a dog,and more"
+    msr["test_captions"].write_text("\n".join(lines))
+    captions = [row.caption for row in msrvtt(**msr).rows if row.split == "test"]
+    assert captions[0] == "video1100 sits, too, a dog,and more"
+    assert all(caption.endswith(" sits, too") for caption in captions[1:])
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("video_id,sentence,key\nvideo1100,a man, a dog,ret0\n", "row 2 has 4 cells, and the header 3"),
+        ("key,video_id,sentence\nret0,video1100\n", "row 2 has 2 cells, and the header 3"),
+        ('key,video_id,sentence\nret0,video1100,"a man\nret1,video1101,a dog"\n', "row 2 goes over several lines"),
+        ("key,video,text\n", "lacks the columns video_id and sentence"),
+        ("", "lacks the columns video_id and sentence"),
+    ],
+)
+def test_a_row_that_can_t_be_told_apart_is_refused(msr: Files, table: str, said: str) -> None:
+    msr["test_captions"].write_text(table)
+    with pytest.raises(UserError, match=said):
+        msrvtt(**msr)
+
+
 def test_the_table_is_one_that_a_run_reads(act: Files, tmp_path: Path) -> None:
     found = activitynet(**act)
     write_captions(tmp_path, found.rows)

@@ -1,5 +1,6 @@
 """ActivityNet Captions: the first segment of each video with its first sentence."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,5 +30,13 @@ def _segments(path: Path) -> dict[str, list[Text]]:
 
 
 def _first_segment(about: Any) -> Text:
-    start, end = sorted(map(float, about["timestamps"][0]))
-    return Text(about["sentences"][0], start, end)
+    """The first sentence and its stretch: one that begins before the video is cut there, one that shows nothing makes
+    its video count as missing."""
+    sentence, (first, second) = about["sentences"][0], about["timestamps"][0]
+    start, end = sorted((float(first), float(second)))
+    said = f"its first segment is [{first}, {second}]"
+    if not max(start, 0.0) < end < math.inf:
+        return Text(sentence, odd=f"{said}: it counts as missing", empty=True)
+    if start < 0:
+        return Text(sentence, 0.0, end, odd=f"{said}: it begins at 0")
+    return Text(sentence, start, end)

@@ -5,7 +5,7 @@ A video that isn't in the folder keeps its rows: `prepare` counts it as missing 
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,29 @@ ENDINGS = frozenset((".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".
 
 @dataclass(frozen=True)
 class Text:
-    """A caption and the stretch of the video that it is about, seconds (None: all of it)."""
+    """A caption and the stretch of the video that it is about, seconds (None: all of it).
+
+    odd: what is wrong with the stretch as the benchmark has it; empty: whether it shows nothing at all.
+    """
 
     caption: str
     start: float | None = None
     end: float | None = None
+    odd: str = ""
+    empty: bool = False
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`files`: name below videos/ -> where the file is; a missing video has rows, and no file."""
+    """`files`: name below videos/ -> where the file is; a missing video has rows, and no file.
+
+    odd: name -> what was wrong with the stretch of a video, and what was made of it.
+    """
 
     rows: list[CaptionRow]
     tasks: dict[str, Task]
     files: dict[str, Path]
+    odd: dict[str, str] = field(default_factory=dict)
 
     def names(self, split: Split) -> list[str]:
         """The videos of a split, by their names below videos/."""
@@ -62,6 +71,7 @@ def assemble(splits: Path, videos: Path, sources: Mapping[Split, Source], name: 
     found = find_videos(videos, ids)
     numbers = count(2)  # the table's first row is its header
     rows: list[CaptionRow] = []
+    odd: dict[str, str] = {}
     tasks: dict[str, list[str]] = {}
     for cell in cells:
         category = name(cell.category)
@@ -73,9 +83,13 @@ def assemble(splits: Path, videos: Path, sources: Mapping[Split, Source], name: 
                 raise UserError(f"{source.file} has no caption of {video}, which {splits} names: name the other file.")
             file = f"{video}{found[video].suffix}" if video in found else f"{video}.mp4"
             for text in source.texts[video]:
+                if text.odd:
+                    odd[file] = text.odd
+                if text.empty:
+                    found.pop(video, None)
                 rows.append(CaptionRow(next(numbers), file, text.caption, category, cell.split, text.start, text.end))
     numbered = {task: Task.numbered(number, names) for number, (task, names) in enumerate(tasks.items(), start=1)}
-    return Benchmark(rows, numbered, {f"{video}{path.suffix}": path for video, path in found.items()})
+    return Benchmark(rows, numbered, {f"{video}{path.suffix}": path for video, path in found.items()}, odd)
 
 
 def find_videos(folder: Path, ids: list[str]) -> dict[str, Path]:

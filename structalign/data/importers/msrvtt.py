@@ -7,6 +7,7 @@ from typing import Any
 from structalign.data.importers.ctvr import Benchmark, Source, Text, assemble, read_json_file, without_repeats
 from structalign.data.manifest import Split
 from structalign.errors import UserError
+from structalign.text import plural
 
 MSRVTT = (
     *("music", "people", "gaming", "sports and actions", "news, events and politics", "education", "tv shows"),
@@ -45,11 +46,27 @@ def _sentences(path: Path) -> dict[str, list[Text]]:
 def _csv_captions(path: Path) -> dict[str, list[Text]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            lines = list(csv.reader(stream))
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name MSRVTT_CL_validation.csv.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no CSV table ({error}): name MSRVTT_CL_validation.csv.") from None
-    if any(not row.get("video_id") or row.get("sentence") is None for row in rows):
+    header = lines[0] if lines else []
+    if not {"video_id", "sentence"} <= set(header):
         raise UserError(f"{path} lacks the columns video_id and sentence: name MSRVTT_CL_validation.csv.")
+    rows = (_cells(path, number, header, line) for number, line in enumerate(lines[1:], start=2) if line)
     return without_repeats((row["video_id"], Text(row["sentence"])) for row in rows)
+
+
+def _cells(path: Path, number: int, header: list[str], line: list[str]) -> dict[str, str]:
+    """A row by its columns; what follows a comma without quotes belongs to the caption, where that is the last."""
+    last = len(header) - 1
+    if header[last] == "sentence" and len(line) > len(header):
+        line = [*line[:last], ",".join(line[last:])]
+    row = dict(zip(header, line, strict=False))
+    if len(line) != len(header) or not row["video_id"]:
+        said = f"row {number} has {plural(len(line), 'cell')}, and the header {len(header)}"
+        raise UserError(f"{path}: {said}: put a caption that holds commas in quotes.")
+    if any("\n" in cell or "\r" in cell for cell in line):
+        raise UserError(f"{path}: row {number} goes over several lines: close the quotes of its caption.")
+    return row
