@@ -25,7 +25,8 @@ def main() -> None:
     missing = [row for row in rows if row.video not in hashes]
     if missing and read("data", DataParams).on_broken == "stop":
         first = missing[0]
-        what = "does not exist" if absent[first.video] == MISSING else f"is left out: {absent[first.video]}"
+        hint = absent[first.video].removeprefix(MISSING)
+        what = f"does not exist{hint}" if hint != absent[first.video] else f"is left out: {hint}"
         raise UserError(
             f"captions.csv, row {first.number}: {DATA / 'videos' / first.video} {what}: "
             "add it, delete its rows, or set `data.on_broken: skip`."

@@ -1,6 +1,7 @@
 """Counts, durations and sizes as a person says them, and names as a terminal may show them."""
 
 import re
+from collections.abc import Sequence
 
 # what a terminal would obey in place of showing it: control characters, turns of the writing direction, line ends
 # beyond the usual one; and half characters, which it can't be given
@@ -41,6 +42,16 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def some(items: Sequence[object], shown: int = 5, separator: str = ", ") -> str:
+    """The first items, and how many more there are.
+
+    >>> some([1, 2]), some(range(1, 1008))
+    ('1, 2', '1, 2, 3, 4, 5 and 1,002 more')
+    """
+    more = f" and {len(items) - shown:,} more" if len(items) > shown else ""
+    return separator.join(map(str, items[:shown])) + more
 
 
 def visible(text: str, keep: str = "") -> str:

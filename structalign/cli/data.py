@@ -1,5 +1,6 @@
 """`structalign data check`: what is in data/, and whether a run would stop on it."""
 
+import re
 from pathlib import Path
 
 import typer
@@ -12,6 +13,9 @@ from structalign.params.data import DataParams
 from structalign.params.reading import read
 from structalign.paths import DATA
 from structalign.text import visible
+
+ALIKE = 10  # sentences of a kind that are shown
+NAMES = re.compile(r"'[^']*'|`[^`]*`|\"[^\"]*\"|rows? [\d, and,more]+|row \d+: [^:]*|\d+")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -42,6 +46,19 @@ def one_task(folder: Path) -> dict[str, Task]:
     return split_categories(names, 1) if names else {}
 
 
+def listed(sentences: list[str]) -> list[str]:
+    """The sentences, and of those that differ in names and numbers alone the first few."""
+    kinds: dict[str, list[str]] = {}
+    for sentence in sentences:
+        kinds.setdefault(NAMES.sub("", sentence), []).append(sentence)
+    lines: list[str] = []
+    for alike in kinds.values():
+        lines += alike[:ALIKE]
+        if len(alike) > ALIKE:
+            lines.append(f"and {len(alike) - ALIKE:,} more like the last one")
+    return lines
+
+
 def show(found: Findings, tasks: list[str]) -> None:
     """Print the counts by task and split, then what is wrong, then what is worth a look."""
     from rich.table import Table
@@ -61,6 +78,6 @@ def show(found: Findings, tasks: list[str]) -> None:
     table.add_row("all", "", *totals)
     screen.print(table)
     for title, sentences, style in (("stops a run", found.stops, "red"), ("note", found.notes, "yellow")):
-        for sentence in sentences:
+        for sentence in listed(sentences):
             screen.print(visible(f"{title}: {sentence}"), style=style, soft_wrap=True)
     screen.print("Nothing stops a run." if not found.stops else f"{len(found.stops)} to mend.", style="bold")

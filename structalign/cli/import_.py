@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from structalign.cli.init import BACK, copy, dvc_add, refuse_unsaved
+from structalign.cli.dvc_add import add_data, all_or_nothing, refuse_changed_data, refuse_without_dvc
+from structalign.cli.init import copy, refuse_uncommitted_tasks, say_way_back
 from structalign.console import say
 from structalign.data.captions import write_captions
 from structalign.data.importers.activitynet import activitynet as read_activitynet
@@ -66,16 +67,19 @@ def adopt(benchmark: Benchmark, preset: str | None, link: bool) -> None:
 
     preset: of its setting, with or without its number of tasks; None where nothing is published.
     """
-    refuse_unsaved()
-    with whole_folder(DATA) as part:
-        write_captions(part, benchmark.rows)
-        files = {part / "videos" / name: source for name, source in benchmark.files.items()}
-        if link:
-            hard_link(files)
-        else:
-            copy(files)
-    write_tasks(benchmark.tasks)
-    dvc_add()
+    refuse_without_dvc()
+    refuse_uncommitted_tasks()
+    refuse_changed_data()
+    with all_or_nothing(DATA):
+        with whole_folder(DATA) as part:
+            write_captions(part, benchmark.rows)
+            files = {part / "videos" / name: source for name, source in benchmark.files.items()}
+            if link:
+                hard_link(files)
+            else:
+                copy(files)
+        write_tasks(benchmark.tasks)
+        add_data(benchmark.rows)
     say(summary(benchmark))
     steps = ["structalign data check", "dvc repro"]
     if preset is not None:
@@ -83,7 +87,7 @@ def adopt(benchmark: Benchmark, preset: str | None, link: bool) -> None:
         name = setting if (PRESETS / f"{setting}.yaml").is_file() else preset
         steps.insert(0, f"structalign preset {name}")
     say("\n  ".join(["next", *steps]))
-    say(f"and back to what was committed:\n  {BACK}")
+    say_way_back()
 
 
 def summary(benchmark: Benchmark) -> str:

@@ -5,14 +5,13 @@ files must stay as they are. Only what the captions table names is copied.
 """
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from structalign.cli.dvc_add import add_data, all_or_nothing, refuse_changed_data, refuse_without_dvc
 from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.console import say, track
 from structalign.data.captions import CaptionRow, categories, read_captions
@@ -53,17 +52,27 @@ def init(
         )
     refuse_sample_clip(str(folder / "clip") if brought else name, rows)
     refuse_turned()
-    if folder.resolve() == DATA.resolve():
-        refuse_uncommitted_tasks()
-    else:
-        refuse_unsaved()
-        bring(folder, rows)
-    write_tasks(split)
-    set_params({"backbone": {"name": name}, "reference": {"zero_shot": "none", "categories": "none"}})
-    dvc_add()
+    in_place = folder.resolve() == DATA.resolve()
+    refuse_without_dvc()
+    refuse_uncommitted_tasks()
+    if not in_place:
+        refuse_changed_data()
+    with all_or_nothing(None if in_place else DATA):
+        if not in_place:
+            bring(folder, rows)
+        write_tasks(split)
+        set_params({"backbone": {"name": name}, "reference": {"zero_shot": "none", "categories": "none"}})
+        add_data(rows)
     counts = plural(len({row.id for row in rows}), "video"), plural(len(rows), "caption"), plural(len(split), "task")
     say(f"{', '.join(counts)}: next")
-    say("  structalign data check\n  dvc repro\nand back to what was committed:\n  " + BACK)
+    say("  structalign data check\n  dvc repro")
+    say_way_back()
+
+
+def say_way_back() -> None:
+    """Print how to go back to the last commit, if there is one."""
+    if committed_bytes(PARAMS) is not None:
+        say(f"and back to what was committed:\n  {BACK}")
 
 
 def bring(folder: Path, rows: list[CaptionRow]) -> None:
@@ -95,20 +104,10 @@ def copy(files: Mapping[Path, Path]) -> None:
         shutil.copyfile(source, target)
 
 
-def refuse_unsaved() -> None:
-    """`UserError` if tasks.yaml or data/ holds something that neither git nor DVC could bring back."""
-    refuse_uncommitted_tasks()
-    if not DATA.exists():
-        return
-    if not Path("data.dvc").is_file() or _dvc("status", "--quiet", "data.dvc").returncode:
-        raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
-
-
 def refuse_uncommitted_tasks() -> None:
     """`UserError` if tasks.yaml has rows that are not committed, and that dealing the table's categories in data/ into
     as many tasks would not give: someone's choice of order or size, or an appended task."""
-    command = ["git", "diff", "--quiet", "HEAD", "--", str(TASKS)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 1:  # the same, or nothing is committed
+    if committed_bytes(TASKS) in (None, TASKS.read_bytes()):
         return
     try:
         rows = read_tasks()
@@ -151,15 +150,3 @@ def set_params(values: Mapping[str, Mapping[str, Any]]) -> None:
         for section, new in values.items():
             params[section].update(new)
         dump_with_comments(params, PARAMS)
-
-
-def dvc_add() -> None:
-    """`dvc add data`; `UserError` with DVC's last line if it fails."""
-    done = _dvc("add", "--quiet", str(DATA))
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[0]
-        raise UserError(f"`dvc add {DATA}` failed ({reason}): mend that and run it again.")
-
-
-def _dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)

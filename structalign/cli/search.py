@@ -9,11 +9,13 @@ import typer
 from rich.table import Table
 
 from structalign.collector import paused
+from structalign.console import say
+from structalign.data.pretrained import unknown_words
 from structalign.data.tasks import TASKS, Task, category_ids, read_tasks
 from structalign.errors import UserError
 from structalign.params.ranking import Ranking
 from structalign.params.reading import read
-from structalign.paths import CHECKPOINTS, index_of
+from structalign.paths import BACKBONE, CHECKPOINTS, index_of
 from structalign.report.terminal import terminal
 from structalign.store import read_json
 from structalign.text import visible
@@ -47,6 +49,8 @@ def search(
         raise UserError(f"{index} holds videos that another model than {checkpoint} encoded: run `dvc repro`.")
     found = Searcher(load(checkpoint), Index(index), read("ranking", Ranking)).search(sentence)
     names = {number: name for name, number in category_ids(tasks).items()}
+    if unknown := unknown_words(BACKBONE, sentence):
+        say(f"note: the sample's tiny CLIP does not know {', '.join(unknown)}: it ranks by the other words.", err=True)
     terminal().print(table(found[:top], names))
 
 

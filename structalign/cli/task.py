@@ -26,11 +26,11 @@ def add(names: list[str] = typer.Argument(help="The new categories, as captions.
             raise UserError(f"{TASKS}: category `{name}` is named twice: a category arrives once.")
         if name != name.strip() or not name or "${" in name:
             raise UserError(f"{name!r} can't be a category: write it without blanks around it and without `${{`.")
+    table = DATA / "captions.csv"
+    listed = {row.category for row in read_table(DATA)[0]} if table.exists() else set(names)
     number = len(tasks) + 1
     write_tasks(tasks | {key(number): Task.numbered(number, names)})
     say(f"{TASKS}: {key(number)} = {', '.join(names)}")
-    if (DATA / "captions.csv").is_file():
-        listed = {row.category for row in read_table(DATA)[0]}
-        for name in names:
-            if name not in listed:
-                say(f"{DATA / 'captions.csv'} has no row of `{name}` yet: add its videos and captions.")
+    for name in names:
+        if name not in listed:
+            say(f"{table} has no row of `{name}` yet: add its videos and captions.")

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from structalign.data.manifest import SPLITS, Split
+from structalign.data.names import folded
 from structalign.data.tasks import Task
 from structalign.errors import UserError
 from structalign.paths import DATA
-from structalign.text import plural
+from structalign.text import plural, some
 
 REQUIRED = ("video", "caption", "category", "split")
 OPTIONAL = ("start", "end")
@@ -55,7 +56,7 @@ class Problem:
     def __str__(self) -> str:
         if not self.rows:
             return self.text
-        return f"row{'s' * (len(self.rows) > 1)} {', '.join(map(str, self.rows))}, column `{self.column}`: {self.text}"
+        return f"row{'s' * (len(self.rows) > 1)} {some(self.rows)}, column `{self.column}`: {self.text}"
 
 
 def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> list[CaptionRow]:
@@ -74,6 +75,8 @@ def read_table(folder: Path = DATA) -> tuple[list[CaptionRow], list[Problem]]:
     """The good rows of captions.csv, and everything wrong in it; `UserError` if it isn't a table at all."""
     path = folder / "captions.csv"
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{path} is no regular file: put the table itself there.")
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = [[cell.strip() for cell in line] for line in csv.reader(stream, strict=True)]
     except FileNotFoundError:
@@ -81,6 +84,8 @@ def read_table(folder: Path = DATA) -> tuple[list[CaptionRow], list[Problem]]:
         if folder != DATA:
             way = "a folder of own videos has a captions.csv and videos/ (docs/data.md)"
         raise UserError(f"{path} does not exist: {way}.") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): name a readable folder.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 (byte {error.start}): save the table as UTF-8.") from None
     except csv.Error as error:
@@ -99,7 +104,15 @@ def read_table(folder: Path = DATA) -> tuple[list[CaptionRow], list[Problem]]:
             rows.append(_row(number, dict(zip(header, line, strict=True))))
     if not rows and not problems:
         problems.append(Problem("the table has no rows: write one a caption"))
-    return rows, problems + list(_contradictions(rows))
+    return rows, grouped(problems) + list(_contradictions(rows))
+
+
+def grouped(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems of one text and column as one, with all their rows."""
+    rows: dict[tuple[str, str], list[int]] = {}
+    for problem in problems:
+        rows.setdefault((problem.text, problem.column), []).extend(problem.rows)
+    return [Problem(text, tuple(numbers), column) for (text, column), numbers in rows.items()]
 
 
 def write_captions(folder: Path, rows: Iterable[CaptionRow]) -> None:
@@ -213,7 +226,9 @@ def against_tasks(rows: list[CaptionRow], tasks: dict[str, Task]) -> list[Proble
             stray.setdefault(row.category, row.number)
     for category, number in stray.items():
         text = f"{category!r} is in no task of tasks.yaml: `structalign task add '{category}'` appends one"
-        if near := difflib.get_close_matches(category, [name for name in owner if name not in named], n=1):
+        alike = [name for name in owner if folded(name) == folded(category)]
+        unnamed = [name for name in owner if name not in named]
+        if near := alike or difflib.get_close_matches(category, unnamed, n=1):
             text = f"{category!r} is in no task of tasks.yaml, which has {near[0]!r}: write it alike in both"
         problems.append(Problem(text, (number,), "category"))
     trained = {row.id: row.category for row in rows if row.split == "train"}

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from structalign.console import track
 from structalign.data.captions import CaptionRow, Problem, against_tasks, read_table
+from structalign.data.collection import bad_links
 from structalign.data.manifest_writer import hash_files, same_content
+from structalign.data.names import spellings
 from structalign.data.parallel import in_order
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import Task
@@ -15,6 +17,7 @@ from structalign.data.video import BrokenVideo, Measured, measure, require_ffmpe
 from structalign.errors import UserError
 from structalign.params.data import DataParams
 from structalign.paths import DATA
+from structalign.text import some
 
 Cell = tuple[str, str]  # (task, split)
 
@@ -38,10 +41,15 @@ def inspect(tasks: dict[str, Task], data: DataParams, backbone: str, folder: Pat
     require_ffmpeg()
     rows, problems = read_table(folder)
     found = Findings(stops=[_said(problem, folder) for problem in [*problems, *against_tasks(rows, tasks)]])
+    if folder == DATA:
+        found.stops += bad_links(folder)
     try:
         refuse_sample_clip(backbone, rows)
     except UserError as error:
         found.stops.append(str(error))
+    for names in spellings(row.category for row in rows):
+        said = " and ".join(repr(name) for name in names)
+        found.notes.append(f"the categories {said} differ in case or composed letters alone: write one of them")
     hashes, absent = hash_files(rows, folder / "videos")
     groups = same_content(rows, hashes)
     for group in groups:
@@ -74,32 +82,34 @@ def _measure(
     present = [row for row in clips.values() if row.video not in absent]
     decoded = in_order(partial(_decode, count=frames, folder=folder, timeout=data.timeout), present, stop=stop_all)
     measured = dict(zip([row.id for row in present], track(decoded, "decoding videos", len(present)), strict=True))
-    usable_ids = set[str]()
+    usable_ids, without = set[str](), dict[str, list[str]]()
+    damaged: dict[str, list[str]] = {}
     for name, row in sorted(clips.items(), key=lambda item: item[1].number):
         clip = measured.get(name) or absent[row.video]
         cell = (owner.get(row.category, "none"), row.split)
         where = f"row {row.number}: {name}"
         if isinstance(clip, str):
-            if data.on_broken == "stop":
-                found.stops.append(f"{where}: {clip}")
-            else:
-                found.notes.append(f"{where}: {clip}; it is left out")
+            without.setdefault(clip, []).append(where)
             continue
         if clip.damage:
-            fate = "used all the same (`data.on_damaged`)" if data.on_damaged == "use" else "left out"
-            said = f"{where}: it is damaged: {clip.damage}; it is {fate}"
-            (found.stops if data.on_damaged == "stop" else found.notes).append(said)
+            damaged.setdefault(clip.damage, []).append(where)
         if clip.damage and data.on_damaged != "use":
             continue
         usable_ids.add(name)
         found.videos[cell] += 1
         found.seconds[cell] = found.seconds.get(cell, 0.0) + clip.duration
+    lost = found.stops if data.on_broken == "stop" else found.notes
+    left_out = "" if data.on_broken == "stop" else "; it is left out"
+    lost += [f"{some(places, separator='; ')}: {reason}{left_out}" for reason, places in without.items()]
+    fate = "used all the same (`data.on_damaged`)" if data.on_damaged == "use" else "left out"
+    said = found.stops if data.on_damaged == "stop" else found.notes
+    said += [f"{some(places, separator='; ')}: it is damaged: {how}; it is {fate}" for how, places in damaged.items()]
     usable = [row for row in rows if row.id in usable_ids]
     found.captions.update((owner.get(row.category, "none"), row.split) for row in usable)
     if len(usable) < len(rows):
         known = set(against_tasks(rows, tasks))
-        without = [problem for problem in against_tasks(usable, tasks) if problem not in known]
-        found.stops += [f"without what is missing, broken or damaged, {_said(problem, folder)}" for problem in without]
+        then = [problem for problem in against_tasks(usable, tasks) if problem not in known]
+        found.stops += [f"without what is missing, broken or damaged, {_said(problem, folder)}" for problem in then]
 
 
 def _decode(row: CaptionRow, count: int, folder: Path, timeout: float) -> Measured | str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from structalign.console import track
 from structalign.data.captions import CaptionRow
-from structalign.data.collection import why_absent
+from structalign.data.collection import MISSING, why_absent
 from structalign.data.manifest import SPLITS, Video
+from structalign.data.names import Files
 from structalign.data.tasks import Task, category_ids
 from structalign.errors import UserError
 from structalign.store import digest, write_json
@@ -22,6 +23,10 @@ Json = dict[str, Any]
 def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], dict[str, str]]:
     """By its name in the table, SHA-256 of every file that is there, and why each of the others is not."""
     reasons = {name: why_absent(videos, name) for name in dict.fromkeys(row.video for row in rows)}
+    missing = [name for name, reason in reasons.items() if reason == MISSING]
+    if missing:
+        files = Files(videos)
+        reasons |= {name: f"{MISSING}, and there is {meant}" for name in missing if (meant := files.meant(name))}
     there = [name for name, reason in reasons.items() if reason is None]
     hashes = {name: digest(videos / name) for name in track(there, "hashing videos")}
     return hashes, {name: reason for name, reason in reasons.items() if reason is not None}

@@ -11,7 +11,7 @@ from structalign.errors import UserError
 from structalign.gathered import write_hashes
 from structalign.paths import BACKBONE
 from structalign.preprocessing import find_preprocessor, read_statistics
-from structalign.store import read_json, whole_folder
+from structalign.store import read_json, reading, whole_folder
 
 SAMPLE = "structalign_sample"  # in config.json of the sample's CLIP: every word of the captions that it is made for
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
@@ -81,12 +81,9 @@ def refuse_sample_clip(name: str, rows: list[CaptionRow]) -> None:
     and any part of them.
     """
     folder = local(name)
-    if folder is None or not (folder / "config.json").is_file():
+    words = vocabulary(folder) if folder is not None else None
+    if words is None:
         return
-    known = read_json(folder / "config.json").get(SAMPLE)
-    if known is None:
-        return
-    words = set(known)
     for row in rows:
         strange = [word for word in row.caption.lower().split() if word not in words]
         if strange:
@@ -96,6 +93,23 @@ def refuse_sample_clip(name: str, rows: list[CaptionRow]) -> None:
                 "use the sample's words, or a real CLIP (`structalign init DIR --tasks N --backbone "
                 "openai/clip-vit-base-patch32`; where tasks.yaml is made, set backbone.name in params.yaml)."
             )
+
+
+def vocabulary(folder: Path) -> frozenset[str] | None:
+    """Every word that the sample's CLIP in `folder` has seen; None of another CLIP, of which nobody can tell."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    with reading(path):
+        known = read_json(path).get(SAMPLE)
+        return None if known is None else frozenset(map(str, known))
+
+
+def unknown_words(folder: Path, sentence: str) -> list[str]:
+    """The words of a sentence that the sample's CLIP in `folder` has not seen; none of another CLIP."""
+    words = vocabulary(folder)
+    said = re.findall(r"\w+(?:['-]\w+)*", sentence.lower())
+    return [word for word in dict.fromkeys(said) if words is not None and word not in words]
 
 
 def _weights(names: Collection[str]) -> list[str]:

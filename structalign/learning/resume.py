@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from structalign.errors import UserError
 from structalign.item_cache import load_whole
 from structalign.store import whole
 
@@ -33,7 +34,7 @@ class Progress:
         self._optimizer = optimizer
         self._carried = carried
         self._trained = [p for group in optimizer.param_groups for p in group["params"]]
-        self._every = float(os.environ.get("STRUCTALIGN_SAVE_SECONDS", SECONDS))
+        self._every = _seconds()
         self._saved = time.monotonic()
 
     @torch.no_grad()
@@ -70,6 +71,18 @@ class Progress:
         with whole(self._file) as part:
             save_file(tensors, part, {"rows": json.dumps(rows)})
         self._saved = time.monotonic()
+
+
+def _seconds() -> float:
+    """How often progress is saved (STRUCTALIGN_SAVE_SECONDS)."""
+    text = os.environ.get("STRUCTALIGN_SAVE_SECONDS") or str(SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UserError(f"STRUCTALIGN_SAVE_SECONDS={text} is no number of seconds: set it to 0 or more, or unset it.")
+    return seconds
 
 
 def _read(path: Path) -> tuple[list[LogRow], dict[str, Tensor]]:

@@ -30,12 +30,14 @@ CPU = torch.device("cpu")
 class Tokens:
     """Captions as token ids, padded on the right with the end-of-text id.
 
-    ids: [R, L] int64; eot: [R] int64, the position of the first end-of-text token; cut: captions that were too long.
+    ids: [R, L] int64; eot: [R] int64, the position of the first end-of-text token; cut: captions that were too long;
+    unknown: captions with characters that the vocabulary lacks, which are left out.
     """
 
     ids: Tensor
     eot: Tensor
     cut: int = 0
+    unknown: int = 0
 
     def __getitem__(self, rows: Tensor) -> "Tokens":
         """The captions `rows`, without the padding columns that none of them needs."""
@@ -44,7 +46,7 @@ class Tokens:
         return Tokens(self.ids[rows, :length], eot)
 
     def to(self, device: torch.device) -> "Tokens":
-        return Tokens(send(self.ids, device), send(self.eot, device), self.cut)
+        return Tokens(send(self.ids, device), send(self.eot, device), self.cut, self.unknown)
 
     def real(self) -> Tensor:
         """[R, L] bool: everything but padding."""
@@ -270,7 +272,11 @@ class Tokeniser:
     def __call__(self, texts: list[str]) -> Tokens:
         """Token ids of `texts`; the first end-of-text token of a row is where its sentence embedding is read."""
         end = int(self._tokenizer.eos_token_id)
-        rows = [list(row) for row in self._tokenizer(texts)["input_ids"]] if texts else []
+        # what a caption says of special tokens is text, too: as a token, the end would cut it
+        found = self._tokenizer(texts, split_special_tokens=True)["input_ids"] if texts else []
+        # an unknown character is an end, too: a small vocabulary may lack some
+        rows = [[*row[:1], *(token for token in row[1:-1] if token != end), *row[1:][-1:]] for row in found]
+        unknown = sum(len(row) < len(whole) for row, whole in zip(rows, found, strict=True))
         cut = sum(len(row) > self.limit for row in rows)
         rows = [row if len(row) <= self.limit else [*row[: self.limit - 1], end] for row in rows]
         length = max(map(len, rows), default=1)
@@ -278,10 +284,13 @@ class Tokeniser:
             len(rows), length
         )
         eot = (ids == end).int().argmax(dim=1)
-        return Tokens(ids, eot, cut)
+        return Tokens(ids, eot, cut, unknown)
 
     def warn_truncated(self, tokens: Tokens, label: str) -> None:
-        """Print how many of the captions were cut, if any."""
+        """Print how many of the captions were cut, or lost characters, if any."""
         if tokens.cut:
             cut = plural(tokens.cut, "caption")
             print(f"{label}: {cut} of more than the {self.limit} tokens that CLIP reads, cut there.")
+        if tokens.unknown:
+            lossy = plural(tokens.unknown, "caption")
+            print(f"{label}: {lossy} with characters that this CLIP's vocabulary lacks, which are left out.")

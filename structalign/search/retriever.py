@@ -1,7 +1,8 @@
 """`structalign.load(checkpoint)`: a model that encodes texts and videos and scores them, from any folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +40,20 @@ class Retriever:
         """Frames N that a video is sampled at."""
         return self.encoder.model.config.frames if self.encoder.model is not None else ZERO_SHOT_FRAMES
 
-    def encode_text(self, texts: Sequence[str], task: int | None = None) -> TextEmbeddings:
+    def encode_text(self, texts: Iterable[str], task: int | None = None) -> TextEmbeddings:
         """Words [R, L, D], mask [R, L] and sentences [R, D]; `task` (1-based, the newest if None) routes them.
 
         Raises `UserError` where `texts` is no list of sentences, or the task was not learned.
         """
-        if not texts or isinstance(texts, str):
-            raise UserError(f"{texts!r} is no list of sentences to encode: give at least one, as ['a bunny hops'].")
+        sentences = [] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
+        if not sentences or not all(isinstance(sentence, str) for sentence in sentences):
+            raise UserError(
+                f"{_short(texts)} is no list of sentences to encode: give at least one, as ['a bunny hops']."
+            )
         learned = len(self.config.tasks)
-        if task is not None and not 1 <= task <= learned:
-            raise UserError(f"task {task} was not learned: this checkpoint has tasks 1 to {learned}.")
-        return self.encoder.captions(self.tokeniser(list(texts)), task or learned)
+        if task is not None and (not isinstance(task, Integral) or not 1 <= task <= learned):
+            raise UserError(f"task {task!r} was not learned: this checkpoint has tasks 1 to {learned}.")
+        return self.encoder.captions(self.tokeniser(list(map(str, sentences))), int(task or learned))
 
     @torch.inference_mode()
     def encode_video(self, video: str | Path | NDArray[np.uint8]) -> Tensor:
@@ -65,6 +69,8 @@ class Retriever:
                 video = decode(Path(video), self.frames, clip.image_size, timeout=SECONDS_PER_VIDEO).frames
             except BrokenVideo as reason:
                 raise UserError(f"{video} cannot be encoded: {reason}.") from None
+        if not isinstance(video, np.ndarray):
+            raise UserError(f"{_short(video)} is no video: give a file's name, or uint8 [frames, height, width, 3].")
         if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3 or not len(video):
             what = f"{video.dtype} of shape {list(video.shape)}"
             raise UserError(f"an array of {what} is no video: give uint8 [frames, height, width, 3].")
@@ -77,16 +83,17 @@ class Retriever:
 
     @torch.inference_mode()
     def score(
-        self, texts: Sequence[str], videos: Sequence[str | Path | NDArray[np.uint8]], task: int | None = None
+        self, texts: Iterable[str], videos: Iterable[str | Path | NDArray[np.uint8]], task: int | None = None
     ) -> Tensor:
         """[texts, videos]: the mean of word-frame and sentence-video similarity, or the method's one cosine.
 
         The ranking of a gallery standardises both over its videos first (method, section 3) and knows the task of each
         video; a score of one pair has no gallery and no task, so here they are averaged as they are.
         """
-        if not len(videos) or isinstance(videos, (str, Path)):
-            raise UserError(f"{videos!r} is no list of videos: give at least one, as ['clip.mp4'].")
-        frames = torch.stack([self.encode_video(video) for video in videos])
+        given = [] if isinstance(videos, (str, Path)) or not isinstance(videos, Iterable) else list(videos)
+        if not given:
+            raise UserError(f"{_short(videos)} is no list of videos: give at least one, as ['clip.mp4'].")
+        frames = torch.stack([self.encode_video(video) for video in given])
         text, encoder = self.encode_text(texts, task), self.encoder
         found = score(Comparison(text, text, frames, encoder.head, encoder.model), states={})
         return (found.get("words", found["sentence"]) + found["sentence"]) / 2
@@ -100,9 +107,15 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
     """
     folder = Path(checkpoint)
     config = read_config(folder)
-    source = _backbone(folder.resolve().parents[1], config.backbone) if backbone is None else resolve(str(backbone))
+    source = _backbone(folder.resolve().parent.parent, config.backbone) if backbone is None else resolve(str(backbone))
     encoder = load_encoder(folder, config, source, prepare_device())
     return Retriever(config, encoder, Tokeniser(source), pixel_statistics(source))
+
+
+def _short(value: object) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _backbone(project: Path, name: str) -> Path:

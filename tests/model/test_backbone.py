@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,34 @@ def test_captions_that_were_cut_are_counted_aloud(folder: Path, capsys: pytest.C
     assert tokens.cut == 2
     tokeniser.warn_truncated(tokens, "features t01 train")
     assert capsys.readouterr().out.startswith("features t01 train: 2 captions of more than the ")
+
+
+@pytest.mark.parametrize("special", ["<|endoftext|>", "<|startoftext|>"])
+def test_a_special_token_in_a_caption_is_text_and_cuts_nothing(folder: Path, special: str) -> None:
+    tokeniser = Tokeniser(folder)
+    batch = tokeniser([f"a {special} b", "a", "b"])
+    start, end = int(batch.ids[0, 0]), int(batch.ids[0, batch.eot[0]])
+    words = batch.ids[0, 1 : int(batch.eot[0])].tolist()
+    assert words[0] == batch.ids[1, 1]
+    assert words[-1] == batch.ids[2, 1]
+    assert len(words) > 10
+    assert not {start, end} & set(words)
+
+
+def test_a_character_that_the_vocabulary_lacks_is_left_out_aloud(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tokenizer's unknown token is the end of the text."""
+    small = shutil.copytree(folder, tmp_path / "clip")
+    (small / "tokenizer.json").unlink()
+    tokens = ["a", "b", "a</w>", "b</w>", "<|startoftext|>", "<|endoftext|>"]
+    (small / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    tokeniser = Tokeniser(small)
+    batch = tokeniser(["a c b", "b a"])
+    assert batch.ids.tolist() == [[4, 2, 3, 5], [4, 3, 2, 5]]
+    assert batch.unknown == 1
+    tokeniser.warn_truncated(batch, "features t01 train")
+    assert "1 caption with characters that this CLIP's vocabulary lacks" in capsys.readouterr().out
 
 
 def test_a_short_caption_is_padded_with_the_end(folder: Path) -> None:
