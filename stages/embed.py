@@ -31,7 +31,7 @@ from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score_in_blocks
 from structalign.search.signal import observe
-from structalign.store import read_json, whole_folder, write_json
+from structalign.store import read_rows, whole_folder, write_json
 
 SPLITS = ("val", "test")
 
@@ -50,7 +50,7 @@ def main(task: str, prev: str) -> None:
     write_index(index, index_of(prev), task, gallery, fingerprint(checkpoint))
 
     opened, measures, vertices = Index(index), dict[str, Any](), load_memory(checkpoint).get("vertices")
-    queries = read_json(MANIFEST / task / "seen.json")["queries"]
+    queries = read_rows(MANIFEST / task / "seen.json", "queries", "video", "text", "category", "split", "task")
     with whole_folder(SCORES / task) as folder, whole_folder(GEOMETRY / task) as geometry:
         for split in SPLITS:
             galleries = opened.galleries(split)

@@ -17,7 +17,7 @@ from structalign.params.reading import read
 from structalign.params.reference import Reference
 from structalign.paths import REPORTS, SCORES
 from structalign.report.sanity_check import verdict
-from structalign.store import read_json, write_json
+from structalign.store import read_json, read_rows, reading, write_json
 
 
 def main(task: str) -> None:
@@ -29,8 +29,8 @@ def main(task: str) -> None:
     sanity_check = ""
     tasks: list[str] = []
     for split in ("test", "val"):
-        rows = read_json(folder / f"{split}.json")
-        queries, videos = rows["queries"], rows["videos"]
+        queries = read_rows(folder / f"{split}.json", "queries", "video", "text", "category")
+        videos = read_rows(folder / f"{split}.json", "videos", "id", "task")
         column = {video["id"]: index for index, video in enumerate(videos)}
         ground_truth = np.array([column[query["video"]] for query in queries], dtype=np.int64)
         video_tasks = [video["task"] for video in videos] if queries else []
@@ -67,9 +67,13 @@ def ranks_of(
 ) -> dict[str, NDArray[Any]]:
     """The split's ranks: of the matrices that embed kept or, where these were too large, those that it found itself."""
     if (kept := folder / f"{split}.ranks.safetensors").exists():
-        return read_ranks(kept, ranking)
-    scores = load_file(folder / f"{split}.safetensors")
-    if scores["best_frame"].shape != (len(ground_truth), len(video_tasks)):
+        with reading(kept):
+            return read_ranks(kept, ranking)
+    path = folder / f"{split}.safetensors"
+    with reading(path):
+        scores = load_file(path)
+        shapes = {scores["best_frame"].shape, *(matrix.shape for matrix in scores.values())}
+    if shapes != {(len(ground_truth), len(video_tasks))}:
         raise UserError(
             f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{folder.name}` makes them."
         )

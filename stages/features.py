@@ -20,7 +20,7 @@ from structalign.params.features import FeaturesParams
 from structalign.params.reading import read
 from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST
 from structalign.scratch import scratch
-from structalign.store import read_json, whole_folder
+from structalign.store import read_rows, whole_folder
 
 
 def main(task: str) -> None:
@@ -64,7 +64,7 @@ def encode(
 def write_training_captions(task: str, source: FrameSplit, folder: Path) -> int:
     """Token ids of the training captions whose video could be decoded; returns how many were cut."""
     position = {row["id"]: i for i, row in enumerate(source.rows)}
-    rows = read_json(MANIFEST / task / "train_captions.json")["captions"]
+    rows = read_rows(MANIFEST / task / "train_captions.json", "captions", "video", "text", "category")
     rows = [row for row in rows if row["video"] in position]
     tokeniser = Tokeniser(BACKBONE)
     tokens = tokeniser([row["text"] for row in rows])

@@ -21,7 +21,7 @@ from structalign.params.frames import FramesParams
 from structalign.params.reading import read
 from structalign.paths import DATA, FRAMES, MANIFEST, QUARANTINE, THUMBNAILS
 from structalign.scratch import scratch
-from structalign.store import digest, read_json, write_json
+from structalign.store import digest, read_json, reading, write_json
 
 
 def main(task: str) -> None:
@@ -81,7 +81,9 @@ def refuse_lost(task: str, videos: list[Video], quarantine: list[VideoRow]) -> N
 
     Without them a category has no prototype, and a task no numbers.
     """
-    names = {number: name for name, number in read_json(MANIFEST / task / "task.json")["categories"].items()}
+    about = MANIFEST / task / "task.json"
+    with reading(about):
+        names = {number: name for name, number in read_json(about)["categories"].items()}
     groups: dict[str, list[str]] = {}
     for video in videos:
         group = f"training videos of `{names[video.category]}`" if video.split == "train" else "test videos"

@@ -30,7 +30,7 @@ from structalign.search.index import Gallery
 from structalign.search.scoring import score_queries
 from structalign.search.signal import observe, states
 from structalign.search.similarity_heads import HEADS
-from structalign.store import read_json, whole_folder, write_json
+from structalign.store import read_rows, whole_folder, write_json
 
 JOINT = REPORTS / "joint"
 
@@ -92,7 +92,7 @@ def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -
             galleries.append(Gallery(task, number, 1, rows, frames, part.zero_shot_frames()))
     videos = [row for gallery in galleries for row in gallery.rows]
     column = {row["id"]: i for i, row in enumerate(videos)}
-    queries = read_json(MANIFEST / tasks[-1] / "seen.json")["queries"]
+    queries = read_rows(MANIFEST / tasks[-1] / "seen.json", "queries", "video", "text", "category", "split", "task")
     asked = [query for query in queries if query["split"] == split and query["video"] in column]
     if not asked:
         return {"t2v": {}, "v2t": {}}

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
 
 from structalign.console import command
+from structalign.data.manifest import read_videos
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.data.thumbnails import Thumbs
 from structalign.evaluation.continual import head_and_tail, headline, over_time
@@ -20,13 +22,13 @@ from structalign.report.page import PageContent, render
 from structalign.report.plots import read_losses, write_plots
 from structalign.report.tables import headline_rows, headline_table, write_csv
 from structalign.report.terminal import terminal
-from structalign.store import read_json, whole, write_json
+from structalign.store import read_json, read_rows, reading, whole, write_json
 
 
 def main() -> None:
     """Write metrics, tables, plots and the page below reports/; print the headline."""
     tasks, method = read_tasks(), read("method", MethodName).name
-    evaluations = [read_json(REPORTS / "eval" / f"{task}.json") for task in tasks]
+    evaluations = [read_evaluation(task) for task in tasks]
     table = over_time(evaluations, {task: len(row.categories) for task, row in tasks.items()})
     shots = training_videos(list(tasks))
     for evaluation in evaluations:
@@ -38,11 +40,13 @@ def main() -> None:
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
     losses = read_losses({task: LOGS / f"{task}.jsonl" for task in tasks})
     sizes = evaluations[-1]["sizes"]
-    manifest = read_json(MANIFEST / "report.json")
-    decoded = {task: read_json(QUARANTINE / f"{task}.json") for task in tasks}
-    quarantine = {task: found["videos"] for task, found in decoded.items()}
-    damaged = [row for found in decoded.values() for row in found.get("damaged", [])]
-    videos = coverage(manifest["named"], manifest["there"], quarantine)
+    decoded = {task: QUARANTINE / f"{task}.json" for task in tasks}
+    quarantine = {task: read_rows(path, "videos", "id", "split", "reason") for task, path in decoded.items()}
+    damaged = [row for path in decoded.values() for row in read_json(path).get("damaged", [])]
+    with reading(MANIFEST / "report.json"):
+        manifest = read_json(MANIFEST / "report.json")
+        videos = coverage(manifest["named"], manifest["there"], quarantine)
+        missing = left_out(manifest["skipped"], quarantine)
     thumbs = cache(lambda task: Thumbs(THUMBNAILS / task))
 
     write_json(REPORTS / "metrics.json", headline(table) | ({"partial": True} if videos["partial"] else {}))
@@ -58,7 +62,7 @@ def main() -> None:
         geometry=geometry["test"],
         losses=losses,
         sizes=sizes,
-        left_out=left_out(manifest["skipped"], quarantine),
+        left_out=missing,
         damaged=damaged,
         videos=videos,
         picture=lambda task, video, frame: thumbs(task).jpeg(video, frame),
@@ -81,8 +85,8 @@ def left_out(missing: list[dict[str, Any]], broken: Mapping[str, list[dict[str, 
 
 def training_videos(tasks: list[str]) -> dict[int, int]:
     """How many training videos every category has, whether or not they could be decoded."""
-    videos = (row for task in tasks for row in read_json(MANIFEST / task / "videos.json")["videos"])
-    return dict(Counter(row["category"] for row in videos if row["split"] == "train"))
+    videos = (video for task in tasks for video in read_videos(task))
+    return dict(Counter(video.category for video in videos if video.split == "train"))
 
 
 def read_geometry(tasks: list[str], task_of: Mapping[int, str]) -> dict[str, Any]:
@@ -91,9 +95,28 @@ def read_geometry(tasks: list[str], task_of: Mapping[int, str]) -> dict[str, Any
     for split in ("test", "val"):
         collapse = {task: read_json(GEOMETRY / task / "collapse.json").get(split) for task in tasks}
         there = [task for task in tasks if collapse[task] is not None]
-        stored = {task: load_file(GEOMETRY / task / f"{split}.safetensors") for task in there}
+        stored = {task: read_tensors(GEOMETRY / task / f"{split}.safetensors") for task in there}
         found[split] = rounded(geometry_over_time(stored, collapse, task_of))
     return found
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The arrays of a safetensors file."""
+    with reading(path):
+        return dict(load_file(path))
+
+
+def read_evaluation(task: str) -> dict[str, Any]:
+    """What evaluate wrote of a task."""
+    path = REPORTS / "eval" / f"{task}.json"
+    with reading(path):
+        found: dict[str, Any] = read_json(path)
+        for name in ("task", "tasks", "examples", "sanity_check", "sizes"):
+            found[name]
+        for split in ("test", "val"):
+            for system in ("method", "zero_shot"):
+                found["splits"][split][system]["t2v_per_category"]
+        return found
 
 
 if __name__ == "__main__":

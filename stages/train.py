@@ -22,7 +22,7 @@ from structalign.params.optim import Phase
 from structalign.params.reading import read
 from structalign.paths import BACKBONE, CHECKPOINTS, FEATURES, FRAMES, LOGS, MANIFEST
 from structalign.scratch import scratch
-from structalign.store import read_json, whole, whole_folder
+from structalign.store import read_json, reading, whole, whole_folder
 
 
 def main(task: str) -> None:
@@ -58,8 +58,13 @@ def follow(task: str) -> None:
 
 def plan(task: str) -> tuple[CheckpointConfig, Settings, FeaturesParams, Path]:
     """The task's config before it is trained, what acts in it, how its views are made, and the checkpoint before."""
-    row = read_json(MANIFEST / task / "task.json")
-    name, previous = read("method.name", str), CHECKPOINTS / row["prev"]
+    manifest = MANIFEST / task / "task.json"
+    with reading(manifest):
+        row = read_json(manifest)
+        row = {**row, "categories": {str(key): int(number) for key, number in row["categories"].items()}}
+        name, previous = read("method.name", str), CHECKPOINTS / row["prev"]
+        min(row["categories"].values())
+        int(row["number"])
     phase = read("optim.first", Phase) if row["number"] == 1 else read("optim.later", Phase)
     settings = read_settings(task, phase)
     before = read_config(previous)

@@ -3,14 +3,21 @@
 import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import typer
 
+from structalign.dvc_files import changed_outputs
 from structalign.errors import UserError
+from structalign.store import damaged
 from structalign.text import visible
 
 T = TypeVar("T")
+
+LACK_OF_MEMORY = (
+    "there is not enough memory for this run: lower `optim.shared.batch`, `etf.dim` or `adapters.rank`, or set "
+    "STRUCTALIGN_RECOMPUTE=1."
+)
 
 
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
@@ -51,11 +58,29 @@ def command(function: Callable[..., Any]) -> None:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a Typer app; a `UserError` becomes one sentence and exit code 1."""
+    """Run a Typer app; a `UserError` becomes one sentence and exit code 1, and so does a lack of memory, and what a
+    file leads to that is not what DVC recorded."""
     try:
         app()
     except UserError as error:
-        typer.secho(f"error: {visible(str(error))}", err=True, fg="red")
-        raise SystemExit(1) from None
+        _end(error)
+    except Exception as error:
+        if _is_lack_of_memory(error):
+            _end(UserError(LACK_OF_MEMORY))
+        changed = next(changed_outputs(), None)
+        if changed is None:
+            raise
+        _end(damaged(changed, "it is not what DVC recorded"))
     finally:
         gc.freeze()  # the process ends: Python would look for garbage among all that was imported
+
+
+def _end(error: UserError) -> NoReturn:
+    typer.secho(f"error: {visible(str(error))}", err=True, fg="red")
+    raise SystemExit(1) from None
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether Python, or torch on a CPU or a GPU, was refused memory."""
+    names = {type(error).__name__, *(kind.__name__ for kind in type(error).__mro__)}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

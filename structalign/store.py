@@ -89,12 +89,24 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path} does not exist: `dvc repro` makes it, `dvc checkout` restores it.") from None
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror or error}): make it a readable file.") from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except KeyError as error:
+        raise damaged(path, f"it lacks {error}") from None
+    except (ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(path, str(error)) from None
     except Exception as error:
         if type(error).__name__ != "SafetensorError":  # which only those import that read tensors
             raise
         raise damaged(path, str(error)) from None
+
+
+def read_rows(path: Path, name: str, *fields: str) -> list[dict[str, Any]]:
+    """The list of rows called `name` in a JSON file, each of which has `fields`."""
+    with reading(path):
+        rows = [{**row} for row in read_json(path)[name]]
+        for row in rows:
+            for field in fields:
+                row[field]
+        return rows
 
 
 def damaged(path: Path, reason: str) -> UserError:

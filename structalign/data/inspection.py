@@ -47,8 +47,8 @@ def inspect(tasks: dict[str, Task], data: DataParams, backbone: str, folder: Pat
         refuse_sample_clip(backbone, rows)
     except UserError as error:
         found.stops.append(str(error))
-    for names in spellings(row.category for row in rows):
-        said = " and ".join(repr(name) for name in names)
+    for alike in spellings(row.category for row in rows):
+        said = " and ".join(map(repr, alike))
         found.notes.append(f"the categories {said} differ in case or composed letters alone: write one of them")
     hashes, absent = hash_files(rows, folder / "videos")
     groups = same_content(rows, hashes)

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from structalign.store import read_json, reading, whole_folder, write_json
+from structalign.store import read_rows, reading, whole_folder, write_json
 
 SHARD = 32
 VideoRow = dict[str, Any]
@@ -45,9 +45,7 @@ class Shards:
     @cached_property
     def rows(self) -> list[VideoRow]:
         """The rows of the index, in order."""
-        path = self.folder / "index.json"
-        with reading(path):
-            return [dict(row) for row in read_json(path)["videos"]]
+        return read_rows(self.folder / "index.json", "videos", "id")
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,6 +1,7 @@
 """The sections of params.yaml that act in a task, read once."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from structalign.params.adapters import Adapters
@@ -9,7 +10,7 @@ from structalign.params.losses import LossSection, WeightedLoss, acting_sections
 from structalign.params.optim import Phase, Shared
 from structalign.params.reading import read
 from structalign.paths import LOSSES
-from structalign.store import read_json
+from structalign.store import read_json, reading
 
 L = TypeVar("L", bound=LossSection)
 
@@ -43,7 +44,12 @@ def read_settings(task: str, phase: Phase) -> Settings:
         seed=read("seed", int),
         backbone=read("backbone", Backbone),
         adapters=read("adapters", Adapters),
-        losses=acting_sections(read_json(LOSSES / f"{task}.json")),
+        losses=_acting(LOSSES / f"{task}.json"),
         shared=read("optim.shared", Shared),
         phase=phase,
     )
+
+
+def _acting(path: Path) -> tuple[LossSection, ...]:
+    with reading(path):
+        return acting_sections(read_json(path))
