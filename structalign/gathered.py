@@ -20,6 +20,8 @@ def verify_gathered(folder: Path) -> None:
         return
     with reading(path):
         hashes = dict(read_json(path))
+    if others := {file.name for file in folder.iterdir()} - hashes.keys() - {HASHES}:
+        raise damaged(path, f"it lacks {', '.join(sorted(others))}")
     for name, expected in hashes.items():
         with reading(folder / name):
             if digest(folder / name) != expected:

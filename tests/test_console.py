@@ -1,8 +1,11 @@
 """What commands print: one sentence for an error, and nothing that a terminal would obey."""
 
 import ast
+import hashlib
+from pathlib import Path
 
 import pytest
+import torch
 from codemap import ROOT
 
 from structalign.console import command, say
@@ -53,3 +56,53 @@ def test_every_command_prints_through_the_two_doors() -> None:
             if names & {"print", "typer.echo", "typer.secho", "click.echo", "sys.stdout.write", "Console"}:
                 guests.add(str(file.relative_to(ROOT)))
     assert guests == DATA
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_a_lack_of_memory_is_one_sentence(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stage() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["stage"])
+    with pytest.raises(SystemExit):
+        command(stage)
+    assert "not enough memory" in capsys.readouterr().err
+
+
+def test_another_error_shows_where_it_was_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stage() -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr("sys.argv", ["stage"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="ours"):
+        command(stage)
+
+
+def test_an_error_with_a_changed_output_names_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stage() -> None:
+        raise ValueError("shapes differ")
+
+    lock = "stages:\n  make:\n    outs:\n    - path: work/{}\n      md5: {}\n"
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/a").write_text("as made")
+    monkeypatch.setattr("sys.argv", ["stage"])
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.lock").write_text(lock.format("a", hashlib.md5(b"as made").hexdigest()))
+    with pytest.raises(ValueError, match="shapes"):
+        command(stage)
+    Path("work/a").write_text("damaged")
+    with pytest.raises(SystemExit):
+        command(stage)
+    assert "work/a is damaged (it is not what DVC recorded)" in capsys.readouterr().err

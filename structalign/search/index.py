@@ -64,9 +64,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         values = read_json(path)
         if format_of(path, values, INDEX_FORMAT) < INDEX_FORMAT:
             raise UserError(f"{path} was written by an older version of structalign: `dvc repro` makes it anew.")
-        return [
-            {**entry, "files": dict(entry["files"]), "folder": str(entry["folder"])} for entry in values["galleries"]
-        ]
+        return [{**entry} for entry in values["galleries"]]
 
 
 def newest_encoder(path: Path) -> str | None:
@@ -82,7 +80,11 @@ class Index:
 
     def __init__(self, path: Path):
         self.path = path
-        self.entries = _entries(path)
+        with reading(path):
+            self.entries = [
+                {**entry, "task": str(entry["task"]), "folder": str(entry["folder"]), "files": dict(entry["files"])}
+                for entry in _entries(path)
+            ]
         for entry in self.entries:
             for name, expected in entry["files"].items():
                 file = Path(entry["folder"], name)

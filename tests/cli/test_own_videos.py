@@ -14,9 +14,12 @@ from command import begin_project, structalign
 from dvc.utils.serialize import load_yaml as load_dvc_file
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from structalign.cli.data import listed
 from structalign.cli.init import set_params
+from structalign.data.captions import read_table
 from structalign.data.inspection import inspect
 from structalign.data.tasks import category_ids, read_tasks, split_categories, write_tasks
+from structalign.errors import UserError
 from structalign.params.data import DataParams
 from structalign.strict_yaml import load_yaml
 
@@ -294,3 +297,50 @@ def test_check_lists_everything_wrong_in_the_table(copy: Path) -> None:
         "row 11, column `category`",
         "row 11, column `category`",
     ]
+
+
+def test_check_says_equal_things_once(copy: Path) -> None:
+    with (copy / "captions.csv").open("a", encoding="utf-8") as stream:
+        stream.writelines(f"clip 0.mkv,caption x{number},cats,trian\n" for number in range(5000))
+        stream.writelines(f"lost {number}.mkv,caption,cats,train\n" for number in range(300))
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert [text for text in found.stops if "trian" in text] == [
+        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is none of train, val, test"
+    ]
+    lost = [text for text in found.notes if "missing" in text]
+    assert len(lost) == 1
+    assert lost[0].startswith("row 5010: lost 0.mkv; row 5011: lost 1.mkv; ")
+    assert lost[0].endswith(" and 295 more: the file is missing; it is left out")
+
+
+def test_check_lists_a_few_of_what_differs_in_names_alone() -> None:
+    sentences = [f"row {number}, column `split`: 'x{number}' is none of train, val, test" for number in range(1000)]
+    lines = listed([*sentences, "task t01 has no test video"])
+    assert (len(lines), lines[:2]) == (12, sentences[:2])
+    assert lines[10:] == ["and 990 more like the last one", "task t01 has no test video"]
+
+
+def test_check_notes_categories_that_differ_in_case_alone(copy: Path) -> None:
+    with (copy / "captions.csv").open("a", encoding="utf-8") as stream:
+        stream.write("clip 7.mkv,caption,Cats,train\n")
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert "the categories 'cats' and 'Cats' differ in case or composed letters alone: write one of them" in found.notes
+    assert any("'Cats' is in no task of tasks.yaml, which has 'cats'" in text for text in found.stops)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "long"])
+def test_a_table_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / ("x" * 300 if kind == "long" else "own")
+    if kind != "long":
+        folder.mkdir()
+        (os.mkfifo if kind == "pipe" else os.mkdir)(folder / "captions.csv")
+    with pytest.raises(UserError, match=r"captions\.csv (is no regular file|can't be read \(File name too long\))"):
+        read_table(folder)
+
+
+def test_a_video_with_too_long_a_name_is_left_out(copy: Path) -> None:
+    with (copy / "captions.csv").open("a", encoding="utf-8") as stream:
+        stream.write(f"{'x' * 300}.mkv,caption,cats,train\n{'y/' * 2500}z.mkv,caption,cats,train\n")
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert found.stops == []
+    assert sum("File name too long" in text for text in found.notes) == 1

@@ -6,6 +6,7 @@ import pytest
 from command import structalign
 
 from structalign.cli.search import last_learned
+from structalign.data.pretrained import unknown_words
 from structalign.data.tasks import Task, category_ids, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
@@ -104,3 +105,12 @@ def test_videos_that_another_model_encoded_are_not_searched() -> None:
     write_json(Path("work/index/t01.json"), {"format": INDEX_FORMAT, "galleries": [{"task": "t01", "encoder": "0"}]})
     code, said = structalign("search", "a cat")
     assert (code, "videos that another model than checkpoints/t01 encoded: run `dvc repro`" in said) == (1, True)
+
+
+def test_words_that_the_sample_s_clip_has_not_seen_are_named_and_of_another_clip_none(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"structalign_sample": ["a", "bunny", "hops", "close-up"]}')
+    assert unknown_words(tmp_path, "A bunny, a Zebra and a close-up; zebra!") == ["zebra", "and"]
+    assert unknown_words(tmp_path, "a bunny hops.") == []
+    (tmp_path / "config.json").write_text("{}")
+    assert unknown_words(tmp_path, "a zebra") == []
+    assert unknown_words(tmp_path / "nowhere", "a zebra") == []

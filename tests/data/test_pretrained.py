@@ -163,6 +163,10 @@ def test_a_gathered_file_that_changed_is_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"{name} is damaged"):
             verify_gathered(tmp_path / "backbone")
         (tmp_path / "backbone" / name).write_bytes(content)
+    (tmp_path / "backbone/other.json").touch()
+    with pytest.raises(UserError, match=r"gathered\.json is damaged \(it lacks other\.json\)"):
+        verify_gathered(tmp_path / "backbone")
+    (tmp_path / "backbone/other.json").unlink()
     (tmp_path / "backbone/tokenizer.json").unlink()
     with pytest.raises(UserError, match=r"tokenizer\.json does not exist"):
         verify_gathered(tmp_path / "backbone")

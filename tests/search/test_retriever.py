@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas  # type: ignore[import-untyped]
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from structalign.model.backbone import load_clip
 from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
 from structalign.model.video_text import ModelConfig, VideoText
 from structalign.params.method import METHODS
-from structalign.search.retriever import Retriever
+from structalign.search.retriever import Retriever, _backbone
 
 SHAPE = ModelConfig(frames=2, vision_frozen=1, rank=2, alpha=4.0, experts=2, dropout=0.1, etf_dim=16)
 
@@ -138,3 +140,39 @@ def test_a_checkpoint_of_every_method_loads_and_scores(
     assert scores.shape == (3, 2)
     assert bool((scores.abs() <= 1 + 1e-6).all())
     assert len(torch.unique(scores)) == 6
+
+
+def test_texts_may_be_any_list_of_sentences(retriever: Retriever) -> None:
+    listed = retriever.encode_text(["a", "b c"]).words
+    for texts in (np.array(["a", "b c"]), pandas.Series(["a", "b c"], index=[7, 3]), ("a", "b c"), iter(["a", "b c"])):
+        assert torch.equal(retriever.encode_text(texts).words, listed)
+    assert retriever.score(np.array(["a"]), pandas.Series([video(0), video(1)])).shape == (1, 2)
+
+
+@pytest.mark.parametrize("texts", [None, 3, [None], ["a", float("nan")], [b"a"], np.array([]), pandas.Series([1.5])])
+def test_what_is_no_list_of_sentences_is_refused(retriever: Retriever, texts: Any) -> None:
+    with pytest.raises(UserError, match="no list of sentences"):
+        retriever.encode_text(texts)
+
+
+@pytest.mark.parametrize("one", [None, 3, ["a.mp4"]])
+def test_what_is_no_video_is_refused(retriever: Retriever, one: Any) -> None:
+    with pytest.raises(UserError, match="is no video"):
+        retriever.encode_video(one)
+
+
+@pytest.mark.parametrize("task", ["t02", 1.5, 0, 3])
+def test_a_task_is_a_number_that_was_learned(retriever: Retriever, task: Any) -> None:
+    with pytest.raises(UserError, match=f"task {task!r} was not learned"):
+        retriever.encode_text(["a"], task=task)
+
+
+@pytest.mark.parametrize("folder", ["/", "/no-such-checkpoint", "x" * 300])
+def test_a_folder_that_is_no_checkpoint_is_refused_wherever_it_is(folder: str) -> None:
+    with pytest.raises(UserError, match="is no checkpoint"):
+        structalign.load(folder)
+
+
+def test_a_checkpoint_at_the_root_has_no_project_above_it() -> None:
+    with pytest.raises(UserError, match="there is no such folder"):
+        _backbone(Path("/ckpt").parent.parent, "data/clip")
