@@ -16,16 +16,16 @@ from structalign.params.reading import PARAMS
 from structalign.paths import DATA
 
 DATA_DVC = Path("data.dvc")
+ASIDE = Path(".data.before")  # data/, while a command makes another
 FILES = (TASKS, PARAMS, DATA_DVC, Path(".gitignore"))
 
 
 @contextmanager
-def all_or_nothing(replaced: Path | None = None) -> Iterator[None]:
-    """Where the block fails, put the project's files back as they were, and the folder that it is to replace."""
+def all_or_nothing(replaces_data: bool) -> Iterator[None]:
+    """Where the block fails, put the project's files back as they were, and data/ if the block is to replace it."""
     before = {file: file.read_bytes() if file.is_file() else None for file in FILES}
-    aside = replaced.with_name(f".{replaced.name}.before") if replaced else None
-    if replaced and aside:
-        _set_aside(replaced, aside)
+    if replaces_data and DATA.exists():
+        DATA.rename(ASIDE)
     try:
         yield
     except BaseException:
@@ -34,21 +34,19 @@ def all_or_nothing(replaced: Path | None = None) -> Iterator[None]:
                 file.unlink(missing_ok=True)
             elif not file.is_file() or file.read_bytes() != content:
                 file.write_bytes(content)
-        if replaced and aside:
-            shutil.rmtree(replaced, ignore_errors=True)
-            if aside.exists():
-                aside.rename(replaced)
+        if replaces_data:
+            shutil.rmtree(DATA, ignore_errors=True)
+            _bring_back()
         raise
-    if aside and aside.exists():
-        shutil.rmtree(aside)
+    shutil.rmtree(ASIDE, ignore_errors=True)
 
 
-def _set_aside(folder: Path, aside: Path) -> None:
-    """Rename a folder, unless a killed command did already; then what that command made is half there."""
-    if aside.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    elif folder.exists():
-        folder.rename(aside)
+def _bring_back() -> None:
+    """Rename what was set aside back to data/, or remove it where there is a newer one: DVC holds it."""
+    if DATA.exists():
+        shutil.rmtree(ASIDE, ignore_errors=True)
+    elif ASIDE.exists():
+        ASIDE.rename(DATA)
 
 
 def refuse_without_dvc() -> None:
@@ -58,6 +56,7 @@ def refuse_without_dvc() -> None:
 
 def refuse_changed_data() -> None:
     """`UserError` if data/ holds something that DVC could not bring back."""
+    _bring_back()  # a command may have been killed between its two renames
     if DATA.exists() and (not DATA_DVC.is_file() or run_dvc("status", "--json", str(DATA_DVC)).strip() != "{}"):
         raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
 

@@ -70,7 +70,7 @@ def adopt(benchmark: Benchmark, preset: str | None, link: bool) -> None:
     refuse_without_dvc()
     refuse_uncommitted_tasks()
     refuse_changed_data()
-    with all_or_nothing(DATA):
+    with all_or_nothing(replaces_data=True):
         with whole_folder(DATA) as part:
             write_captions(part, benchmark.rows)
             files = {part / "videos" / name: source for name, source in benchmark.files.items()}

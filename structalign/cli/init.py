@@ -57,7 +57,7 @@ def init(
     refuse_uncommitted_tasks()
     if not in_place:
         refuse_changed_data()
-    with all_or_nothing(None if in_place else DATA):
+    with all_or_nothing(replaces_data=not in_place):
         if not in_place:
             bring(folder, rows)
         write_tasks(split)

@@ -134,8 +134,7 @@ def _load_tensors(folder: Path, name: str) -> dict[str, Tensor] | None:
     if not path.exists() and name not in files:
         return None
     with reading(path):
-        if name in files and digest(path) != files[name]:
-            raise damaged(path, "it is not what was written")
+        _verified(path, files)
         tensors = load_file(path)
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -159,9 +158,19 @@ def save_checkpoint(
 
 
 def fingerprint(folder: Path) -> str:
-    """The hash of what a checkpoint learned; of its config where it learned nothing."""
+    """The hash of what a checkpoint learned; of its config where it learned nothing. A damaged one is a `UserError`."""
     learned = folder / ADAPTERS
-    return digest(learned if learned.exists() else folder / "config.json")
+    if not learned.exists():
+        return digest(folder / "config.json")
+    return _verified(learned, _read_values(folder)[0].get(FILES, {}))
+
+
+def _verified(path: Path, files: Mapping[str, str]) -> str:
+    """The hash of a file, which must be the one that was written."""
+    found = digest(path)
+    if files.get(path.name, found) != found:
+        raise damaged(path, "it is not what was written")
+    return found
 
 
 def load_memory(folder: Path) -> dict[str, Tensor]:

@@ -112,18 +112,12 @@ def test_dvc_alone_is_enough(own: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert (code, "git checkout" in said) == (0, False)
 
 
-def test_a_killed_init_leaves_the_data_to_the_next(own: Path, project: Path) -> None:
-    """As between the two renames: the former data/ is set aside, the new one half there."""
+def test_data_that_a_killed_init_set_aside_comes_back(own: Path, project: Path) -> None:
     Path("data").rename(".data.before")
-    Path("data").mkdir()
     with locked():
         assert structalign("init", str(own), "--tasks", "1", *REAL)[0] == 1
-    assert (
-        "dogs"
-        in (Path(".data.before") if Path(".data.before").exists() else Path("data"))
-        .joinpath("captions.csv")
-        .read_text()
-    )
+    assert "dogs" in Path("data/captions.csv").read_text()
+    assert not Path(".data.before").exists()
 
 
 def test_task_add_changes_nothing_where_the_table_can_t_be_read(project: Path) -> None:

@@ -8,7 +8,14 @@ from safetensors.torch import load_file, save_file
 from tiny import ETF_DIM, FRAMES, fresh_memory, shaken, tiny_clip, tiny_model, tokens
 
 from structalign.errors import UserError
-from structalign.model.checkpoint import CheckpointConfig, build_model, load_memory, read_config, save_checkpoint
+from structalign.model.checkpoint import (
+    CheckpointConfig,
+    build_model,
+    fingerprint,
+    load_memory,
+    read_config,
+    save_checkpoint,
+)
 from structalign.model.video_text import VideoText
 from structalign.store import read_json, write_json
 
@@ -219,6 +226,18 @@ def test_a_model_that_can_t_be_is_refused_by_its_field(folder: Path, change: dic
     without_hashes(folder, **change)
     with pytest.raises(UserError, match=f"see `model.{next(iter(change))}`"):
         read_config(folder)
+
+
+def test_a_damaged_checkpoint_is_not_taken_for_another_one(folder: Path) -> None:
+    """`search` compares fingerprints before it loads: `dvc repro` would find nothing to do."""
+    before = fingerprint(folder)
+    content = bytearray((folder / "adapters.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "adapters.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=r"adapters\.safetensors is damaged"):
+        fingerprint(folder)
+    without_hashes(folder)
+    assert fingerprint(folder) != before
 
 
 def test_a_lost_memory_is_noticed(folder: Path) -> None:
