@@ -173,6 +173,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused_wherever_it_is(folder: str) -
         structalign.load(folder)
 
 
-def test_a_checkpoint_at_the_root_has_no_project_above_it() -> None:
+def test_a_checkpoint_at_the_root_has_no_project_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="there is no such folder"):
         _backbone(Path("/ckpt").parent.parent, "data/clip")
