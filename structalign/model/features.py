@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from structalign.model.backbone import Tokens
-from structalign.store import read_json, reading, write_json
+from structalign.store import read_json, read_rows, reading, write_json
 
 CENTRE = "centre"
 
@@ -60,9 +60,9 @@ class Features:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.rows = read_rows(folder / "index.json", "videos", "id")
         with reading(folder / "index.json"):
             index = read_json(folder / "index.json")
-            self.rows: list[dict[str, Any]] = [dict(row) for row in index["videos"]]
             self.views = int(index["views"])
         self._open: dict[str, Any] = {}
 
