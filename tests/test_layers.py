@@ -29,15 +29,17 @@ GROUND = {
 MAY_SEE = {
     "ground": {"ground"},
     "data": {"ground", "data"},
+    "doctor": {"ground", "data", "doctor"},
     "model": {"ground", "model"},
     "search": {"ground", "data", "model", "search"},
     "learning": {"ground", "data", "model", "search", "learning"},
     "evaluation": {"ground", "data", "model", "search", "evaluation"},
     "report": {"ground", "evaluation", "report"},
-    "cli": {"ground", "data", "model", "search", "learning", "evaluation", "report", "cli"},
+    "cli": {"ground", "data", "doctor", "model", "search", "learning", "evaluation", "report", "cli"},
     "stages": {"ground", "data", "model", "search", "learning", "evaluation", "report"},
 }
 DOORS = {
+    "psutil": "structalign.doctor.processes",
     "transformers": "structalign.model.backbone",
     "ffmpeg": "structalign.data.decoding.command",
     "imageio_ffmpeg": "structalign.data.decoding.command",
@@ -106,4 +108,5 @@ def test_no_stage_but_the_check_knows_all_sections() -> None:
     guests = {name for name, others in graph().items() if "structalign.params.schema" in others}
     commands = {f"structalign.cli.{name}" for name in ("migrate", "params", "preset")}
     others = {"structalign.presets", "structalign.learning.reference.settings", "structalign.report.revisions"}
+    others.add("structalign.doctor.settings")
     assert guests == {"stages.check"} | commands | others

@@ -15,6 +15,7 @@ COMMANDS = {
     "import": "Point the project at MSR-VTT or ActivityNet.",
     "task": "Append a task.",
     "data": "Check the data before a run.",
+    "doctor": "Find what is wrong with the project, and mend it.",
     "search": "Find videos by a sentence.",
     "compare": "Put experiments side by side.",
     "costs": "Show what each stage cost on this machine.",

@@ -1,0 +1,53 @@
+"""What can be wrong with a project, and what mends it."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from structalign.errors import UserError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """fault: what is wrong, as a sentence without its full stop; remedy: the command or advice that mends it;
+    mend: carries the remedy out, or None where a person must choose."""
+
+    fault: str
+    remedy: str
+    mend: Callable[[], None] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.fault}: {self.remedy}."
+
+
+def removal(path: Path, fault: str) -> Finding:
+    """A finding whose remedy is to remove a file or folder."""
+    return Finding(fault, f"`rm {'-r ' * path.is_dir()}{path}`", partial(remove, path))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder or a link; one that is gone already is well."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def git(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run git here."""
+    return subprocess.run(["git", *arguments], capture_output=True, check=False)
+
+
+def dvc(*arguments: str) -> str:
+    """Run DVC here; what it printed. `UserError` with its reason if it fails."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        reason = next((line for line in lines if line.startswith("ERROR: ")), "no reason given").removeprefix("ERROR: ")
+        raise UserError(f"`dvc {' '.join(arguments)}` failed ({reason}): mend that and run it again.")
+    return done.stdout
