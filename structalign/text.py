@@ -65,3 +65,12 @@ def visible(text: str, keep: str = "") -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """A text of someone else's, cut for a sentence.
+
+    >>> shortened("a" * 100, 4)
+    'aaaa...'
+    """
+    return text if len(text) <= most else f"{text[:most]}..."

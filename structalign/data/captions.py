@@ -18,7 +18,7 @@ from structalign.data.names import folded
 from structalign.data.tasks import Task
 from structalign.errors import UserError
 from structalign.paths import DATA
-from structalign.text import plural, some
+from structalign.text import plural, shortened, some
 
 REQUIRED = ("video", "caption", "category", "split")
 OPTIONAL = ("start", "end")
@@ -56,7 +56,8 @@ class Problem:
     def __str__(self) -> str:
         if not self.rows:
             return self.text
-        return f"row{'s' * (len(self.rows) > 1)} {some(self.rows)}, column `{self.column}`: {self.text}"
+        rows = f"row{'s' * (len(self.rows) > 1)} {some(self.rows)}"
+        return f"{rows}, column `{shortened(self.column)}`: {self.text}"
 
 
 def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> list[CaptionRow]:
@@ -133,9 +134,9 @@ def _header(header: list[str]) -> Iterator[Problem]:
         if column not in header:
             near = difflib.get_close_matches(column, unknown, n=1, cutoff=0.5)
             way = (
-                f"rename `{near[0]}`"
+                f"rename `{shortened(near[0])}`"
                 if near
-                else f"the first row names {', '.join(REQUIRED)}, here {', '.join(header)}"
+                else f"the first row names {', '.join(REQUIRED)}, here {shortened(', '.join(header))}"
             )
             yield Problem(f"it is missing: {way}", (1,), column)
             unknown = [other for other in unknown if other not in near]
@@ -159,14 +160,14 @@ def _wrong(number: int, line: list[str], header: list[str]) -> Iterator[Problem]
     if "${" in cells["category"]:
         yield Problem("it holds `${`, which DVC would replace: give it another name", (number,), "category")
     if cells["split"] not in SPLITS:
-        yield Problem(f"{cells['split']!r} is none of {', '.join(SPLITS)}", (number,), "split")
-    video = PurePosixPath(cells["video"])
+        yield Problem(f"{shortened(cells['split'])!r} is none of {', '.join(SPLITS)}", (number,), "split")
+    video, named = PurePosixPath(cells["video"]), shortened(cells["video"])
     if not cells["video"]:
         yield Problem("it is empty: name a file below videos/, or delete the row", (number,), "video")
     elif video.is_absolute() or ".." in video.parts or "\\" in cells["video"]:
-        yield Problem(f"{cells['video']!r} leads out of videos/: name a file below it, with `/`", (number,), "video")
+        yield Problem(f"{named!r} leads out of videos/: name a file below it, with `/`", (number,), "video")
     elif "#" in cells["video"]:
-        yield Problem(f"{cells['video']!r} holds `#`, which marks a stretch: rename the file", (number,), "video")
+        yield Problem(f"{named!r} holds `#`, which marks a stretch: rename the file", (number,), "video")
     yield from _wrong_times(number, cells)
 
 
@@ -179,7 +180,7 @@ def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
         except ValueError:
             value = math.nan
         if value is not None and not 0 <= value < math.inf:
-            yield Problem(f"{text!r} is no time: write seconds from 0, or nothing", (number,), column)
+            yield Problem(f"{shortened(text)!r} is no time: write seconds from 0, or nothing", (number,), column)
         elif value is not None:
             times[column] = value
     if times.get("end", math.inf) <= times.get("start", 0.0):

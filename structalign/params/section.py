@@ -154,7 +154,7 @@ def typed(kind: type[S], tree: Any, source: str, place: str = "") -> S:
     impossible."""
     known = keys_of(kind, f"{place}." if place else "")
     if not place and not isinstance(tree, Mapping):
-        raise UserError(f"{source} holds no parameters: write {', '.join(known)}.")
+        raise UserError(f"{source} holds no parameters: `git checkout {source}` puts the file back.")
     given = dict(leaves({place: tree} if place else tree)) if tree != {} else {}
     refuse_unknown_keys(given, known, source)
     for key, about in known.items():

@@ -13,6 +13,7 @@ from typing import Any
 
 from structalign.data.manifest import Split
 from structalign.errors import UserError
+from structalign.text import shortened
 
 ADMITTED = {
     ("collections", "defaultdict"): defaultdict,
@@ -87,7 +88,7 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name a CTVR split file.") from None
     except Exception as error:  # a broken pickle raises whatever its bytes lead to
-        raise _unfit(path, str(error) or type(error).__name__) from None
+        raise _unfit(path, shortened(" ".join(str(error).split())) or type(error).__name__) from None
 
 
 def _unfit(path: Path, reason: str) -> UserError:
