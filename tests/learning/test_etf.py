@@ -88,4 +88,6 @@ def test_gaussian_vertices_miss_the_simplex_as_measured() -> None:
 def test_random_heads_are_two_unlike_maps_of_a_default_linear_layer() -> None:
     text, video = (random_head_init(20, 64, 0, name) for name in ("weight", "video_weight"))
     assert not torch.equal(text, video)
-    assert 0.9 / 8 < float(text.abs().max()) <= 1 / 8
+    for head in (text, video):
+        assert -1 / 8 <= float(head.min()) < -0.9 / 8
+        assert 0.9 / 8 < float(head.max()) <= 1 / 8

@@ -3,7 +3,7 @@ from pathlib import Path
 import torch
 from tiny import DIM, FRAMES, PATCHES, WIDTH, noise, write_features
 
-from structalign.model.features import CENTRE, Features, write_index, write_view
+from structalign.model.features import CENTRE, Features, JoinedFeatures, write_index, write_view
 
 
 def test_states_come_back_a_video_at_a_time(tmp_path: Path) -> None:
@@ -34,3 +34,17 @@ def test_a_split_without_videos_can_be_read(tmp_path: Path) -> None:
     write_view(tmp_path, CENTRE, [], [])
     write_index(tmp_path, [], 0, 0)
     assert len(Features(tmp_path)) == 0
+
+
+def test_joined_splits_number_their_videos_through_and_keep_captions_with_them(tmp_path: Path) -> None:
+    parts = [write_features(tmp_path / f"t{n}", videos=n, each=2) for n in (2, 3, 1)]
+    joined = JoinedFeatures(parts)
+    captions = joined.captions()
+    assert len(joined) == 6
+    assert captions.video.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    begins = (0, 2, 5)
+    for part, begin in zip(parts, begins, strict=True):
+        for video in range(len(part)):
+            assert torch.equal(joined.read(begin + video), part.read(video))
+    expected = torch.cat([part.captions().tokens.eot for part in parts])
+    assert torch.equal(captions.tokens.eot, expected)

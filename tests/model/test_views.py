@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from structalign.model.adapters import generator
-from structalign.model.views import centre_view, random_view
+from structalign.model.views import _box, centre_view, random_view
 
 
 def picture(height: int, width: int, frames: int = 2) -> Tensor:
@@ -26,6 +28,18 @@ def test_the_centre_view_cuts_equal_margins() -> None:
 @settings(deadline=None, max_examples=30)
 def test_the_centre_view_is_a_square_of_its_size(height: int, width: int) -> None:
     assert centre_view(picture(height, width), 16).shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 48), (48, 96), (30, 90)])
+def test_the_centre_view_keeps_the_picture_s_shape_and_shows_the_middle(height: int, width: int) -> None:
+    # Both coordinates are painted as colours: a resize that changed the shape would show more or less of the long side.
+    down, right = torch.linspace(0, 1, height), torch.linspace(0, 1, width)
+    paint = torch.stack([down[:, None].expand(height, width), right.expand(height, width), torch.zeros(height, width)])
+    view = centre_view(paint[None], 16)[0]
+    for colour, side in ((0, height), (1, width)):
+        share = min(height, width) / side
+        assert float(view[colour].max() - view[colour].min()) == pytest.approx(share, abs=0.08)
+        assert float(view[colour].mean()) == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_bicubic_overshoot_stays_a_colour() -> None:
@@ -75,3 +89,21 @@ def test_only_a_flipped_view_runs_backwards(flip: bool) -> None:
     views = [random_view(frames, 16, flip, generator(key)) for key in range(40)]
     backwards = sum(bool(view[0, 0, 0, 0] > view[0, 0, 0, -1]) for view in views)
     assert (8 < backwards < 32) if flip else backwards == 0
+
+
+def test_crops_have_areas_from_a_half_and_shapes_from_three_to_four_up_to_four_to_three() -> None:
+    boxes = [_box(400, 600, generator(key)) for key in range(300)]
+    areas = [height * width / (400 * 600) for _, _, height, width in boxes]
+    shapes = [math.log(width / height) for _, _, height, width in boxes]
+    assert 0.49 < min(areas) < 0.55
+    assert 0.85 < max(areas) <= 1
+    assert math.log(0.74) < min(shapes) < math.log(0.8)
+    assert math.log(1.25) < max(shapes) < math.log(1.35)
+    assert all(top >= 0 and left >= 0 and top + h <= 400 and left + w <= 600 for top, left, h, w in boxes)
+    assert len({top for top, _, _, _ in boxes}) > 50
+    assert len({left for _, left, _, _ in boxes}) > 50
+
+
+def test_a_picture_that_no_crop_fits_shows_its_middle_in_the_nearest_shape() -> None:
+    assert _box(12, 400, generator(0)) == (0, 192, 12, 16)  # 4 to 3
+    assert _box(400, 12, generator(0)) == (192, 0, 16, 12)  # 3 to 4
