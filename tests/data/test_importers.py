@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import resource
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -220,12 +221,31 @@ def test_a_nested_attribute_is_no_way_round(tmp_path: Path) -> None:
         ({"train": {1: {0: ["a"]}, 3: {1: ["b"]}}, "val": {1: {0: ["c"]}, 3: {1: ["d"]}}}, "not numbered"),
         ({"train": {1: {0: ["a"]}}, "val": {1: {1: ["c"]}}}, "task 1 has other categories in val"),
         ({"train": {1: {0: ["a"]}}, "val": {1: {0: []}}}, "category 0 of task 1, val, is no list of video ids"),
+        ({"train": {1: {0: ["a", 7]}}, "val": {1: {0: ["c"]}}}, "category 0 of task 1, train, is no list of video ids"),
+        ({"train": {1: {0: ("a",)}}, "val": {1: {0: ["c"]}}}, "category 0 of task 1, train, is no list of video ids"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {0: "c"}}}, "category 0 of task 1, val, is no list of video ids"),
+        ({"train": {1: {}}, "val": {1: {}}}, "task 1 has other categories in train"),
+        ({"train": {1: ["a"]}, "val": {1: ["b"]}}, "task 1 has other categories in train"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: ["b"]}}, "task 1 has other categories in val"),
+        ({"train": {1: {0: ["a"]}}, "val": [["b"]]}, "the tasks of val are not numbered"),
+        ({"train": {0: {0: ["a"]}}, "val": {0: {0: ["b"]}}}, "the tasks of train are not numbered"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {0: ["b"]}, 2: {0: ["c"]}}}, "the tasks of val are not numbered"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {0: ["b"]}}, "test": {}}, "not just the two keys train and val"),
         ({"train": {1: {0: ["a"]}}, "val": {1: {0: ["a"]}}}, "a is in category 0 of task 1, train and category 0"),
     ],
 )
 def test_a_split_file_of_another_shape_is_refused(tmp_path: Path, tree: Any, says: str) -> None:
     with pytest.raises(UserError, match=says):
         read_split(save(tmp_path, tree))
+
+
+def test_a_few_bytes_that_ask_for_gigabytes_get_none(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")  # an empty dictionary, remembered as number 2**31 - 1
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="is no CTVR split file"):
+        read_split(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # kilobytes
 
 
 def test_what_is_no_pickle_is_refused(tmp_path: Path) -> None:

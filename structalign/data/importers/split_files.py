@@ -8,6 +8,7 @@ import pickle
 from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ class Cell:
     ids: list[str]
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(pickle._Unpickler):
+    """The reader written in Python: the one in C gives as much memory as a few bytes of the file ask for."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -83,8 +86,7 @@ def _categories(path: Path) -> list[dict[Hashable, dict[Split, list[str]]]]:
 
 def _load(path: Path) -> Any:
     try:
-        with path.open("rb") as stream:
-            return _Reader(stream).load()
+        return _Reader(BytesIO(path.read_bytes())).load()
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name a CTVR split file.") from None
     except Exception as error:  # a broken pickle raises whatever its bytes lead to
