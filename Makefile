@@ -1,7 +1,7 @@
-# Four targets, each one line, printed as it runs; the README gives the same lines without make.
+# Five targets, each one line, printed as it runs; the README gives the same lines of the first four without make.
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: demo test check results
+.PHONY: demo test check results torture
 
 demo: .venv/stamp
 	dvc pull data && dvc repro && dvc metrics show && structalign costs
@@ -14,6 +14,10 @@ check: .venv/tests
 
 results: .venv/stamp
 	dvc exp run -P --queue -S 'seed=0,1,2' -S 'method.name=structalign,finetune,zero_shot,head_only,replay,moe_adapter,xpool,stablefusion,clip4clip,lwf,vr_lwf,zscl' && dvc exp run --run-all && structalign compare
+
+# Kills, full disks, damage: every trial must come back to the undisturbed bytes.
+torture: .venv/tests
+	python tests/torture.py
 
 # The environment, and the same with what tests need: made when it is missing, mended when the constraints or the
 # dependencies are newer. Compiled on all cores, where pip takes one, and without other models and packages' own tests.

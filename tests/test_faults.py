@@ -436,7 +436,7 @@ def page() -> str:
     """docs/faults.md."""
     lines = [HEAD]
     for entry in ENTRIES:
-        lines += [f"## {entry[0].upper()}{entry[1:]}\n", "| input | what happened |", "|---|---|"]
+        lines += [f"## {entry}\n", "| input | what happened |", "|---|---|"]
         lines += [f"| {_cell(f.kind)} | {_cell(outcome(f))} |" for f in FAULTS if f.entry == entry]
         lines.append("")
     return "\n".join(lines)
