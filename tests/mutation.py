@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -111,14 +111,23 @@ class Mutant:
 def mutants(file: str, source: str) -> list[Mutant]:
     """All mutants of a file, in the order of its lines."""
     found: list[Mutant] = []
-    names: Counter[str] = Counter()
     for where, node in _expressions(ast.parse(source)):
         for new in _changes(node):
             text = _replaced(source, node, ast.unparse(new))
             name = f"{file} {where}: {ast.unparse(node)} -> {ast.unparse(new)}"
-            names[name] += 1
-            found.append(Mutant(file, name + f" ({names[name]})" * (names[name] > 1), text))
-    return found
+            found.append(Mutant(file, name, text))
+    return _numbered(found)
+
+
+def _numbered(found: list[Mutant]) -> list[Mutant]:
+    """The second of a name is number 2."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for mutant in found:
+        seen[mutant.name] += 1
+        count = seen[mutant.name]
+        numbered.append(replace(mutant, name=f"{mutant.name} ({count})") if count > 1 else mutant)
+    return numbered
 
 
 def _expressions(tree: ast.AST, where: str = "module") -> Iterator[tuple[str, ast.expr]]:
@@ -174,7 +183,7 @@ def conditions(file: str, source: str) -> list[Mutant]:
         if isinstance(node, ast.If | ast.While):
             before = ast.unparse(node.test)
             found.append(Mutant(file, f"{file} if {before} -> not", _replaced(source, node.test, f"not ({before})")))
-    return found
+    return _numbered(found)
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
