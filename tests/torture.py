@@ -303,7 +303,7 @@ def damages() -> Iterator[tuple[str, Callable[[Copy], str], bool]]:
     yield "rwlock of 0 bytes", partial(write, name=rwlock, content=b""), False
     yield "rwlock cut", partial(write, name=rwlock, content=b'{"write": {"/p": {"pid": 4'), False
     yield "dvc.lock of 0 bytes", partial(write, name="dvc.lock", content=b""), False
-    yield "dvc.lock cut", partial(write, name="dvc.lock", content=2000), False
+    yield "dvc.lock cut", partial(write, name="dvc.lock", content=1000), False
     yield "data.dvc cut", partial(write, name="data.dvc", content=20), False
     yield "git's index locked", partial(write, name=".git/index.lock", content=b""), False
     yield "DVC's memory of hashes damaged", damage_memory, False
