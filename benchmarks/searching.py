@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from structalign.search.searcher import Searcher
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,7 +38,6 @@ from structalign.search.encoder import Encoder
 from structalign.search.index import Index, write_gallery, write_index, write_signals
 from structalign.search.retriever import Retriever, load
 from structalign.search.scoring import score_queries
-from structalign.search.searcher import Searcher
 from structalign.search.signal import observe
 from structalign.store import write_json
 

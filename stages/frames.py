@@ -72,7 +72,7 @@ def _decoded(
                 continue
         if video.split == "test":
             thumbs.append((video.id, encode(clip.thumbnails)))
-        row = {"id": video.id, "category": video.category, "file": video.file}
+        row = {"id": video.id, "category": video.category, "file": video.file, "playing": clip.playing}
         yield row | {"start": clip.start, "duration": clip.duration, "times": clip.times}, clip.frames
 
 

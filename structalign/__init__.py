@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from structalign.library.opening import open_index
     from structalign.search.retriever import load
 
-__all__ = ["load"]
+__all__ = ["load", "open_index"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from structalign.search.retriever import load
 
         return load
+    if name == "open_index":
+        from structalign.library.opening import open_index
+
+        return open_index
     raise AttributeError(f"module 'structalign' has no attribute {name!r}")

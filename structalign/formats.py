@@ -11,6 +11,7 @@ from structalign.errors import UserError
 
 CHECKPOINT_FORMAT = 2  # config.json of a checkpoint; `model.checkpoint` reads format 1, too
 INDEX_FORMAT = 2  # work/index/<task>.json
+LIBRARY_FORMAT = 1  # manifest.json of an index that `structalign index` or `structalign add` writes
 
 
 def format_of(path: Path, values: Mapping[str, Any], newest: int) -> int:

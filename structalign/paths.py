@@ -3,12 +3,14 @@
 from pathlib import Path
 
 DATA = Path("data")
+ADDED = Path("added")  # beside what DVC makes, never in it
 CHECKPOINTS = Path("checkpoints")
 REPORTS = Path("reports")
 WORK = Path("work")
 
 BACKBONE = WORK / "backbone"
 CODE = WORK / "code"
+COLLECTION = WORK / "collection"
 FEATURES = WORK / "features"
 FRAMES = WORK / "frames"
 GALLERIES = WORK / "gallery"

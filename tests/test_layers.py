@@ -32,10 +32,11 @@ MAY_SEE = {
     "doctor": {"ground", "data", "doctor"},
     "model": {"ground", "model"},
     "search": {"ground", "data", "model", "search"},
+    "library": {"ground", "data", "model", "search", "library"},
     "learning": {"ground", "data", "model", "search", "learning"},
     "evaluation": {"ground", "data", "model", "search", "evaluation"},
     "report": {"ground", "evaluation", "report"},
-    "cli": {"ground", "data", "doctor", "model", "search", "learning", "evaluation", "report", "cli"},
+    "cli": {"ground", "data", "doctor", "model", "search", "library", "learning", "evaluation", "report", "cli"},
     "stages": {"ground", "data", "model", "search", "learning", "evaluation", "report"},
 }
 DOORS = {

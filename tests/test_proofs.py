@@ -29,7 +29,7 @@ from structalign.strict_yaml import dump_yaml, load_yaml
 pytestmark = pytest.mark.slow
 
 TASKS = 3
-LANE = ("frames", "features", "train", "embed", "evaluate")
+LANE = ("frames", "features", "train", "collect", "embed", "evaluate")
 
 
 def lane(first: str, since: int = 1, until: int = TASKS) -> set[str]:

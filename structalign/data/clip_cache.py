@@ -19,7 +19,8 @@ def place(folder: Path, video: Video) -> Path:
 
 def write_decoded(clip: DecodedClip, file: Path) -> None:
     """Write a clip."""
-    times = {"times": clip.times, "start": clip.start, "duration": clip.duration, "damage": clip.damage}
+    kept = ("times", "start", "duration", "damage", "playing")
+    times = {name: getattr(clip, name) for name in kept}
     save_file({"frames": clip.frames, "thumbnails": clip.thumbnails}, file, {"times": json.dumps(times)})
 
 

@@ -31,15 +31,16 @@ def in_order(
     items: Iterable[T],
     threads: int | None = None,
     stop: Callable[[], None] | None = None,
+    here: bool = False,
 ) -> Iterator[R]:
-    """`map` on `threads` threads (all cores if None), or on the workers of the Dask scheduler whose address is in
-    STRUCTALIGN_DASK: results in the items' order, and only a few of them ahead of the reader.
+    """`map` on `threads` threads (all cores if None), or, unless `here`, on the workers of the Dask scheduler whose
+    address is in STRUCTALIGN_DASK: results in the items' order, and only a few of them ahead of the reader.
 
     Threads suit what waits for processes of its own, as ffmpeg; `stop` ends these where the reader gives up, as by
     Ctrl-C, which does not reach them. Workers must see the project's folder under the same
     path and have its code: `UserError` names the one that does not.
     """
-    address = os.environ.get(SCHEDULER)
+    address = None if here else os.environ.get(SCHEDULER)
     pool = _workers(address) if address else _threads(threads or cores(), stop)
     work = partial(_there, Path.cwd(), code(), function) if address else function
     waiting = deque()  # type: ignore[var-annotated]

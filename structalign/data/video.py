@@ -7,7 +7,7 @@ exactly between two frames is always given to the later one.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +20,8 @@ from structalign.data.decoding.child import stop_all
 from structalign.data.decoding.command import LOOKAHEAD
 from structalign.data.decoding.formats import opened
 from structalign.data.decoding.header import Header
+from structalign.data.decoding.pipes import Image
+from structalign.data.decoding.playing import Playing, playing
 from structalign.data.decoding.seen import Seen
 from structalign.data.decoding.selection import BUFFER, Selection, exactly, guess
 from structalign.data.decoding.source import Source, require_ffmpeg
@@ -29,12 +31,14 @@ __all__ = [
     "BrokenVideo",
     "DecodedClip",
     "Measured",
+    "Watched",
     "choose",
     "clip_length",
     "decode",
     "measure",
     "require_ffmpeg",
     "stop_all",
+    "watch",
 ]
 
 THUMB = 96  # short side of a thumbnail, pixels
@@ -51,6 +55,7 @@ class DecodedClip:
     start, duration: seconds; the stretch that the frames stand for.
     thumbnails: uint8 [N, h, w, 3], short side 96, or empty if not asked for.
     damage: what shows that the file is damaged, or None.
+    playing: how a browser gets to see it.
     """
 
     frames: np.ndarray[Any, np.dtype[np.uint8]]
@@ -59,6 +64,7 @@ class DecodedClip:
     duration: float
     thumbnails: np.ndarray[Any, np.dtype[np.uint8]]
     damage: str | None = None
+    playing: Playing = "transcode"
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def decode(
             again = source.read(sizes, exactly(seen.numbers(stretch.indexes)), limit=float("inf"))
             if not np.array_equal(again.ticks, seen.ticks) or (pictures := again.pictures(stretch.indexes)) is None:
                 raise BrokenVideo("it decodes differently each time")
-        damage = source.damage(seen)
+        damage, how = source.damage(seen), playing(source.header)
     return DecodedClip(
         frames=np.stack(pictures[0]),
         times=[float(seen.begins[index]) for index in stretch.indexes],
@@ -102,6 +108,7 @@ def decode(
         duration=float(stretch.last - stretch.first),
         thumbnails=np.stack(pictures[1]) if thumbnails else np.zeros((0, 0, 0, 3), np.uint8),
         damage=damage,
+        playing=how,
     )
 
 
@@ -114,6 +121,63 @@ def measure(
         seen = source.glance([]) or source.read([], None)
         stretch = _stretch(seen, start, end, count)
         return Measured(float(stretch.last - stretch.first), source.damage(seen))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a pass over a whole file tells beside its pictures.
+
+    times: when each picture that was handed on appears, seconds; start, end: of the file's frames, seconds.
+    still: whether it is no video but a picture; playing: how a browser gets to see it; damage: or None.
+    """
+
+    times: list[float]
+    start: float
+    end: float
+    still: bool
+    playing: Playing
+    damage: str | None
+
+
+def watch(path: Path, size: int, take: Callable[[Image], object], at_least: int = 8, timeout: float = 60) -> Watched:
+    """Hand on a picture [H, W, 3] a second of a whole file to `take`, in order, short side `size` pixels.
+
+    A file of up to `at_least` seconds gives that many pictures, those of `decode`. A longer one is never held: the
+    decoder waits while `take` works, which is no part of `timeout`. Raises BrokenVideo as `decode`.
+    """
+    with opened(path) as file:
+        source = Source(path, file, None, timeout)
+        short = _short(source, size, at_least)
+        if short is not None:
+            seen, indexes, pictures = short
+            for picture in pictures:
+                take(picture)
+            times = [float(seen.begins[index]) for index in indexes]
+        else:
+            seen, times = source.stream(size, take)
+            _stretch(seen, None, None, at_least)
+        header = source.header
+        return Watched(
+            times, float(seen.begins[0]), float(seen.end), header.still, playing(header), source.damage(seen)
+        )
+
+
+def _short(source: Source, size: int, count: int) -> tuple[Seen, list[int], list[Image]] | None:
+    """The pass, frames and pictures of a file that lasts up to `count` seconds; None for a longer one."""
+    seen = source.glance([size])
+    if seen is None:
+        length = source.header.length
+        if length is not None and length > count:
+            return None
+        seen = source.read([size], _guess(source.header, [size], count, None, None))
+    if seen.end - seen.begins[0] > count:
+        return None
+    indexes = _stretch(seen, None, None, count).indexes
+    if (pictures := seen.pictures(indexes)) is None:
+        seen = source.read([size], exactly(seen.numbers(indexes)), limit=float("inf"))
+        if (pictures := seen.pictures(indexes)) is None:
+            raise BrokenVideo("it decodes differently each time")
+    return seen, indexes, pictures[0]
 
 
 def clip_length(path: Path, start: float | None = None, end: float | None = None, timeout: float = 60) -> float:

@@ -286,6 +286,20 @@ class Tokeniser:
         eot = (ids == end).int().argmax(dim=1)
         return Tokens(ids, eot, cut, unknown)
 
+    def words(self, tokens: Tokens) -> list[tuple[str, list[int]]]:
+        """The words of the first caption, and the positions of each one's tokens, without start and end."""
+        found: list[tuple[str, list[int]]] = []
+        begins = True
+        for position in range(1, int(tokens.eot[0])):
+            token = str(self._tokenizer.convert_ids_to_tokens(int(tokens.ids[0, position])))
+            text = str(self._tokenizer.decode([int(tokens.ids[0, position])])).strip()
+            if begins:
+                found.append((text, [position]))
+            else:
+                found[-1] = (found[-1][0] + text, [*found[-1][1], position])
+            begins = token.endswith("</w>")
+        return found
+
     def warn_truncated(self, tokens: Tokens, label: str) -> None:
         """Print how many of the captions were cut, or lost characters, if any."""
         if tokens.cut:

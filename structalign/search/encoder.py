@@ -38,8 +38,11 @@ class Encoder:
 
     def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> list[TextEmbeddings]:
         """`captions` as each of `tasks`, encoded once where no task routes them; `zero_shot`: the same captions."""
-        if self.model is None:
-            return [zero_shot] * len(tasks)
+        return [zero_shot] * len(tasks) if self.model is None else self.as_tasks(tokens, tasks)
+
+    def as_tasks(self, tokens: Tokens, tasks: Sequence[int]) -> list[TextEmbeddings]:
+        """`as_each`, of a model."""
+        assert self.model is not None
         if not self.model.routed:
             return [self.captions(tokens, tasks[0])] * len(tasks)
         return encode_as_tasks(self.model, tokens, tasks, self.device)

@@ -67,6 +67,14 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         return [{**entry} for entry in values["galleries"]]
 
 
+def read_gallery(folder: Path, split: str, task: str, number: int) -> Gallery | None:
+    """The videos of a split in a task's folder; None where there is none."""
+    if not (rows := read_json(folder / f"{split}.json")["videos"]):
+        return None
+    tensors = _load(folder / f"{split}.safetensors")
+    return Gallery(task, number, number, rows, tensors["frames"], tensors["zero_shot"])
+
+
 def newest_encoder(path: Path) -> str | None:
     """The fingerprint of the checkpoint that encoded the last gallery of an index; None if it has none."""
     return next((str(entry.get("encoder")) for entry in reversed(_entries(path))), None)
@@ -75,11 +83,11 @@ def newest_encoder(path: Path) -> str | None:
 class Index:
     """The galleries of all tasks up to one. Every file is checked against its hash when the index is opened.
 
-    states: of each signal, from the statistics of all tasks.
+    project: the folder that the entries' are relative to. states: of each signal, from the statistics of all tasks.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, project: Path = Path()):
+        self.path, self.project = path, project
         with reading(path):
             self.entries = [
                 {**entry, "task": str(entry["task"]), "folder": str(entry["folder"]), "files": dict(entry["files"])}
@@ -87,22 +95,21 @@ class Index:
             ]
         for entry in self.entries:
             for name, expected in entry["files"].items():
-                file = Path(entry["folder"], name)
+                file = Path(project, entry["folder"], name)
                 if not file.exists():
                     raise UserError(f"{file} is missing: `dvc checkout {file.parent}` (or `dvc repro`) brings it back.")
                 if digest(file) != expected:
                     raise damaged(file, f"it is not what {path} names")
-        self.states = states([_load(Path(entry["folder"], SIGNALS)) for entry in self.entries])
+        self.states = states([_load(Path(project, entry["folder"], SIGNALS)) for entry in self.entries])
 
     def galleries(self, split: str) -> list[Gallery]:
         """Those that hold videos of the split, in the order of tasks."""
-        found = []
-        for number, entry in enumerate(self.entries, start=1):
-            folder = Path(entry["folder"])
-            if rows := read_json(folder / f"{split}.json")["videos"]:
-                tensors = _load(folder / f"{split}.safetensors")
-                found.append(Gallery(entry["task"], number, number, rows, tensors["frames"], tensors["zero_shot"]))
-        return found
+        folders = [Path(self.project, entry["folder"]) for entry in self.entries]
+        found = [
+            read_gallery(folder, split, entry["task"], number)
+            for number, (folder, entry) in enumerate(zip(folders, self.entries, strict=True), start=1)
+        ]
+        return [gallery for gallery in found if gallery is not None]
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -41,10 +41,13 @@ def best_words(cosine: Tensor) -> Tensor:
     return cosine.amax(dim=1)
 
 
-def mean_of_best(cosine: Tensor, best: Tensor, mask: Tensor) -> Tensor:
-    """s [Q, V] from the `cosines` [Q, L, V, N], their `best_words` [Q, V, N] and the word mask [Q, L]."""
-    by_word = torch.where(mask[:, :, None], cosine.amax(dim=3), 0).sum(dim=1)
-    over_words = by_word / mask.sum(dim=1).clamp(min=1)[:, None]
+def mean_of_best(cosine: Tensor, best: Tensor, mask: Tensor, exact: bool = False) -> Tensor:
+    """s [Q, V] from the `cosines` [Q, L, V, N], their `best_words` [Q, V, N] and the word mask [Q, L].
+
+    exact: add up in float64, so that a caption's bits do not depend on how long the others beside it are.
+    """
+    by_word = torch.where(mask[:, :, None], cosine.amax(dim=3), 0).sum(dim=1, dtype=torch.float64 if exact else None)
+    over_words = (by_word / mask.sum(dim=1).clamp(min=1)[:, None]).to(cosine.dtype)
     return torch.where(mask.any(dim=1)[:, None], (over_words + best.mean(dim=2)) / 2, 0)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from command import structalign
 
-from structalign.cli.search import last_learned
 from structalign.data.pretrained import unknown_words
 from structalign.data.tasks import Task, category_ids, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
+from structalign.library.chain import last_learned
 from structalign.store import write_json
 
 OWN = split_categories(["cats", "dogs", "fish"], 3)

@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from structalign.cli import search
+from structalign.library.hits import Hit, Moment
 from structalign.report.compare import Run, group_runs
 from structalign.report.compare_tables import compare_tables
 from structalign.report.tables import headline_table
 from structalign.report.terminal import terminal
 from structalign.report.text_table import rich_table
-from structalign.search.searcher import Hit
 
 METRICS = ("R@1", "R@5", "R@10", "MedR", "MeanR", "v2t_R@1", "BWF_seen", "BWF_task")
 HEADLINE = [{"row": "structalign", **dict.fromkeys(METRICS, 100.0)}]
@@ -32,7 +32,8 @@ def compared() -> Table:
 
 
 def searched() -> Table:
-    return search.table([Hit(score=1.0, file=NAME, category=0, task="t01", start=0.0, end=0.5)], {0: "cats [bold]"})
+    moment = Moment("0", start=0.0, end=0.5, at=0.2, score=1.0)
+    return search.table([Hit("0", NAME, 1.0, 2.0, 0.5, [moment], category="cats [bold]")])
 
 
 @pytest.mark.parametrize("table", [headline, compared, searched])

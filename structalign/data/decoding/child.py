@@ -133,7 +133,10 @@ def _limit(pid: int) -> None:
 
 
 def _serve(process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadline: float) -> bool:
-    """Hand each pipe's bytes to its sink until all are closed and the child has ended; False if it came to that."""
+    """Hand each pipe's bytes to its sink until all are closed and the child has ended; False if it came to that.
+
+    What a sink takes for its own work, while the child waits, is not the child's time.
+    """
     patience = deadline
     with selectors.DefaultSelector() as selector:
         for reader, sink in takers.items():
@@ -149,7 +152,10 @@ def _serve(process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadl
                     continue
                 for key, _ in selector.select(min(TICK, patience - now)):
                     if data := os.read(key.fd, CHUNK):
+                        began = time.monotonic()
                         key.data(data)
+                        spent = time.monotonic() - began
+                        deadline, patience = deadline + spent, patience + spent
                     else:
                         selector.unregister(key.fd)
                 if patience == deadline and process.poll() is not None:

@@ -15,7 +15,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from structalign.data.decoding.formats import ADMITTED
 from structalign.data.decoding.header import Colours, Header
-from structalign.data.decoding.selection import Selection
+from structalign.data.decoding.selection import Selection, Steady
 from structalign.errors import UserError
 
 OLDEST = (6, 1)  # has `fd:` and `-enc_time_base filter`
@@ -81,7 +81,7 @@ def decoding(
     times: int,
     end: float | None = None,
     pictures: Sequence[tuple[int, int]] = (),
-    selected: tuple[Selection, int] | None = None,
+    selected: tuple[Selection | Steady, int] | None = None,
 ) -> list[str]:
     """Decode the track up to `end`, seconds, upright.
 

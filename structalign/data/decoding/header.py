@@ -19,6 +19,7 @@ RATE = re.compile(r", (\d+(?:\.\d+)?) fps")
 HDR = re.compile(r", (\w+)\((?:(tv|pc), )?([\w-]+)/([\w-]+)/(smpte2084|arib-std-b67)[,)]")
 DOLBY = re.compile(r"DOVI configuration record: .*profile: (\d+),.* compatibility id: (\d+)")
 TURN = re.compile(r"^\[info\] +(?:Display Matrix|displaymatrix): rotation of (-?\d+\.\d+) degrees", re.M)
+SOUND = re.compile(r"^\[info\] +Stream #0:\d+(?:\[\w+\])?(?:\([^)\n]*\))?: Audio: (\w+)", re.M)
 TRACK_LENGTH = re.compile(rf"^\[info\] +DURATION +: {CLOCK}", re.M)
 
 # Formats whose header declares a length; others are measured by ffmpeg from what they hold
@@ -47,6 +48,7 @@ class Header:
     length: seconds that the file declares, or None; `declared` if a header says so and not a measurement;
     `of_track` if it is the track's own; start: seconds, the first stamp in the file.
     still: whether it is a picture, and what stands behind it no second frame.
+    codec, sound: ffmpeg's names of how the track and the first sound are encoded; empty for none.
     turn: degrees of a rotation that is no quarter turn, else None; others: whether there are other tracks;
     first: whether the track is the first that could be shown.
     """
@@ -64,6 +66,8 @@ class Header:
     first: bool = False
     others: bool = False
     still: bool = False
+    codec: str = ""
+    sound: str = ""
 
     @property
     def tiled(self) -> bool:
@@ -105,7 +109,7 @@ def parse(log: str, stream: bool = False) -> Header | None:
     if "(dependent)" in match[4]:  # a tile, of a picture that ffmpeg could not put together
         raise BrokenVideo("it is made of tiles that make no whole picture")
     _refuse_dolby(about)
-    name = inputs[-1][1]
+    name, sound = inputs[-1][1], SOUND.search(log)
     overall, own = DURATION.search(log), TRACK_LENGTH.search(about)
     length = _seconds(*own.groups()) if own else _seconds(*overall.groups()[:3]) if overall and overall[1] else None
     rate = RATE.search(match[4])
@@ -123,6 +127,8 @@ def parse(log: str, stream: bool = False) -> Header | None:
         first=match is shown[0][0] and not match[1],
         others=len(tracks) > 1,
         still=name.endswith("_pipe") and not stream,
+        codec=match[4].split(" ", 1)[0].split(",", 1)[0],
+        sound=sound[1] if sound else "",
     )
 
 

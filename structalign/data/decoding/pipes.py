@@ -4,6 +4,7 @@ Times come through ffmpeg's framecrc, in a pipe that carries nothing else: no me
 """
 
 from array import array
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -73,16 +74,19 @@ class Pictures:
         if self.images is None:
             return
         self._held += data
-        while self._begin() and len(self._held) >= self._need:
+        while self.images is not None and self._begin() and len(self._held) >= self._need:
             body = bytes(memoryview(self._held)[self._need - int(np.prod(self._shape)) : self._need])
             del self._held[: self._need]
             self._need = 0
-            self._limit -= len(body)
-            if self._limit < 0:
-                self.images = None
-                self._held.clear()
-                return
-            self.images.append(np.frombuffer(body, np.uint8).reshape(self._shape))
+            self._take(np.frombuffer(body, np.uint8).reshape(self._shape))
+
+    def _take(self, image: Image) -> None:
+        self._limit -= image.nbytes
+        if self.images is None or self._limit < 0:
+            self.images = None
+            self._held.clear()
+        else:
+            self.images.append(image)
 
     def _begin(self) -> bool:
         """Read the next picture's header; False where it isn't all there yet."""
@@ -102,3 +106,14 @@ class Pictures:
         self._shape = (height, width, 3)
         self._need = len(b"\n".join(parts[:3])) + 1 + width * height * 3
         return True
+
+
+class PassedOn(Pictures):
+    """Hands each picture on as it comes, and keeps none."""
+
+    def __init__(self, take: Callable[[Image], object]) -> None:
+        super().__init__(float("inf"))
+        self._hand_on = take
+
+    def _take(self, image: Image) -> None:
+        self._hand_on(image)

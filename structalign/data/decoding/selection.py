@@ -23,6 +23,15 @@ class Selection:
         return _tree(self.variable, self.spans)
 
 
+@dataclass(frozen=True)
+class Steady:
+    """The first frame of every second."""
+
+    def expression(self) -> str:
+        """For ffmpeg's select."""
+        return "isnan(prev_selected_t)+gt(floor(t),floor(prev_selected_t))"
+
+
 def exactly(numbers: Iterable[int]) -> Selection:
     """Just the frames of these numbers, from 0 in the order of decoding.
 

@@ -3,16 +3,16 @@
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
 
 from structalign.data.decoding import child, command, damage, formats
 from structalign.data.decoding.broken import BrokenVideo
 from structalign.data.decoding.header import Header, parse
-from structalign.data.decoding.pipes import Pictures, Times
+from structalign.data.decoding.pipes import Image, PassedOn, Pictures, Times
 from structalign.data.decoding.seen import Seen
-from structalign.data.decoding.selection import BUFFER, Selection
+from structalign.data.decoding.selection import BUFFER, Selection, Steady
 from structalign.errors import UserError
 
 DAY = 86400.0  # seconds; no time limit is longer
@@ -91,6 +91,15 @@ class Source:
             raise BrokenVideo(self._reason(seen))
         return seen
 
+    def stream(self, size: int, take: Callable[[Image], object]) -> tuple[Seen, list[float]]:
+        """A pass that hands on the first picture of every second as it comes; with their times, seconds."""
+        selected, pictures = Times(), PassedOn(take)
+        seen = self._pass(self.header, [size], [pictures], Steady(), selected)
+        if not isinstance(seen, Seen):
+            raise BrokenVideo(self._reason(seen))
+        assert selected.base is not None
+        return seen, [float(begin * selected.base) for begin in selected.begins]
+
     def damage(self, seen: Seen) -> str | None:
         """What shows that the file is damaged: errors, or a length that is not as declared."""
         header, signs = self.header, []
@@ -106,9 +115,20 @@ class Source:
         return "; ".join(signs) or None
 
     def _decode(self, header: Header, sizes: Sequence[int], selection: Selection | None, limit: float) -> Seen | str:
-        """One pass, or ffmpeg's log if it gave no frame."""
+        """One pass that keeps its pictures, or ffmpeg's log if it gave no frame."""
         selected = Times() if sizes and selection is not None else None
-        times, pictures = Times(), [Pictures(limit) for _ in sizes]
+        return self._pass(header, sizes, [Pictures(limit) for _ in sizes], selection, selected)
+
+    def _pass(
+        self,
+        header: Header,
+        sizes: Sequence[int],
+        pictures: Sequence[Pictures],
+        selection: Selection | Steady | None,
+        selected: Times | None,
+    ) -> Seen | str:
+        """One pass, or ffmpeg's log if it gave no frame; `selected` takes the times of the pictures."""
+        times = Times()
         takers: list[child.Sink] = [times, *pictures, *([selected] if selected else [])]
         pipes = [os.pipe() for _ in takers]
         writers = [writer for _, writer in pipes]
@@ -126,7 +146,8 @@ class Source:
             return ended.log
         if header.tiled and len(TILE.findall(ended.log)) < 2:
             raise BrokenVideo("it is made of tiles, which this ffmpeg does not join: update imageio-ffmpeg")
-        return Seen(times, selected, [stream.images for stream in pictures] or [None], ended.log, header.lengths)
+        kept = None if isinstance(selection, Steady) else selected
+        return Seen(times, kept, [stream.images for stream in pictures] or [None], ended.log, header.lengths)
 
     def _end_of_others(self, header: Header) -> float:
         """When the last packet of any other track ends, seconds."""

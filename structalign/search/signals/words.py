@@ -10,7 +10,7 @@ def score(comparison: Comparison, state: None) -> Tensor | None:
     """s [R, V]; None where the head ranks by one cosine."""
     if not comparison.head.words:
         return None
-    return mean_of_best(comparison.cosines, comparison.best_words, comparison.text.mask)
+    return mean_of_best(comparison.cosines, comparison.best_words, comparison.text.mask, exact=True)
 
 
 SIGNAL = Signal(score)

@@ -1,0 +1,37 @@
+"""`structalign add PATHS`: make more videos of a project searchable, without training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structalign.cli.index import report
+from structalign.errors import UserError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def add(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Videos, or folders of videos; they stay as they are.")
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="What they are said to be.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Encode anew what was added before a training anew.")] = False,
+    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
+) -> None:
+    """Encode videos by the newest checkpoint and keep them beside the project's clips; evaluation never sees them."""
+    if again == bool(paths):
+        raise UserError("name videos to add, or give --again alone.")
+    if category is not None and not category.strip():
+        raise UserError("--category is empty: name a category, or leave it out.")
+    from structalign.library.added import add as add_videos
+    from structalign.library.added import add_again, sampler_of
+    from structalign.library.chain import read_chain
+
+    chain = read_chain(project)
+    sampler = sampler_of(chain)
+    summary = add_again(chain, sampler) if again else add_videos(chain, sampler, paths or [], category)
+    report(summary, {})
+    if summary.broken and not (summary.encoded or summary.unchanged or summary.duplicates or summary.moved):
+        raise UserError("nothing was added.")

@@ -1,0 +1,29 @@
+"""`structalign compact`: erase the vectors of what was removed or is gone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structalign.errors import UserError
+from structalign.report.terminal import terminal
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def compact(
+    index: Annotated[Path | None, typer.Option(help="An index that `structalign index` made.")] = None,
+    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
+) -> None:
+    """Erase the vectors of removed and vanished videos, and put small files together."""
+    from structalign.library.compacting import compact as erase
+    from structalign.library.store import exists, read, writing
+    from structalign.paths import ADDED
+
+    path = project / ADDED if index is None else index
+    if index is None and not exists(path):
+        raise UserError(f"{path} has no videos: `structalign add PATHS` adds some.")
+    with writing(path, read(path).about) as writer:
+        gained = erase(writer)
+    terminal().print(f"{gained / 1e6:.1f} MB erased.")

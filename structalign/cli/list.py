@@ -1,0 +1,31 @@
+"""`structalign list`: what was added to a project."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from structalign.report.terminal import terminal
+from structalign.text import plural
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("list")
+def list_added(
+    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
+) -> None:
+    """List what was added: file, category, seconds, the task whose model encoded it."""
+    from structalign.library.added import listing
+
+    rows = Table(box=None, pad_edge=False)
+    for column in ("file", "category", "seconds", "segments", "task"):
+        rows.add_column(column, justify="left" if column in ("file", "category") else "right", overflow="fold")
+    found = listing(project)
+    for row in found:
+        rows.add_row(row.file, row.category or "", f"{row.seconds:.1f}", str(row.segments), f"t{row.task:02d}")
+    out = terminal()
+    if found:
+        out.print(rows)
+    out.print(f"{plural(len(found), 'file')} added.")

@@ -1,0 +1,75 @@
+"""The tasks that a project has learned: their checkpoints, one after the other, and who encoded what."""
+
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from structalign.data.tasks import TASKS, Task, category_ids, read_tasks
+from structalign.errors import UserError
+from structalign.model.checkpoint import fingerprint
+from structalign.paths import CHECKPOINTS, index_of
+from structalign.search.index import newest_encoder
+from structalign.store import read_json
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A project's learned tasks, up to the one that is asked for. names: of the categories, by number."""
+
+    project: Path
+    tasks: list[str]
+    names: dict[int, str]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest."""
+        return self.project / CHECKPOINTS / self.tasks[-1]
+
+    @property
+    def index(self) -> Path:
+        """That of the galleries up to the newest task."""
+        return self.project / index_of(self.tasks[-1])
+
+    def fingerprints(self) -> list[str]:
+        """The fingerprint of each task's checkpoint."""
+        return [fingerprint(self.project / CHECKPOINTS / task) for task in self.tasks]
+
+
+def read_chain(project: Path, after: str | None = None) -> Chain:
+    """The chain of a project's folder, up to the task `after`. Raises `UserError` where nothing is learned, or the
+    stored videos are not of that model."""
+    tasks = read_tasks(project / TASKS)
+    last = last_learned(tasks, after, project)
+    until = list(tasks)[: list(tasks).index(last) + 1]
+    chain = Chain(project, until, {number: name for name, number in category_ids(tasks).items()})
+    if newest_encoder(chain.index) != fingerprint(chain.checkpoint):
+        raise UserError(
+            f"{chain.index} holds videos that another model than {chain.checkpoint} encoded: run `dvc repro`."
+        )
+    return chain
+
+
+def last_learned(tasks: dict[str, Task], after: str | None = None, project: Path = Path()) -> str:
+    """The last task that is learned, or `after` if that is; `UserError` if what lies here is of another tasks.yaml."""
+    if after and after not in tasks:
+        raise UserError(f"{TASKS} has no task {after}: choose one of {', '.join(tasks)}.")
+    there = [key for key in tasks if config_of(key, project).exists() and (project / index_of(key)).exists()]
+    learned = list(takewhile(lambda key: key in there and is_of(key, tasks, project), tasks))
+    if learned and after in (None, *learned):
+        return after or learned[-1]
+    there = [key for key in there if after in (None, key)]
+    if there:
+        raise UserError(f"what is here of {', '.join(there)} was learned with another {TASKS}: run `dvc repro`.")
+    raise UserError(f"{after or 'no task'} is {'not ' if after else ''}learned yet: run `dvc repro`.")
+
+
+def is_of(key: str, tasks: dict[str, Task], project: Path = Path()) -> bool:
+    """Whether a task's checkpoint learned exactly what `tasks` say up to it, so that its numbers are their names."""
+    config = read_json(config_of(key, project))
+    until = dict(list(tasks.items())[: list(tasks).index(key) + 1])
+    return bool(config.get("tasks") == list(until) and config.get("categories") == category_ids(until))
+
+
+def config_of(key: str, project: Path = Path()) -> Path:
+    """Where a task's checkpoint says what it learned."""
+    return project / CHECKPOINTS / key / "config.json"

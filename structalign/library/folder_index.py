@@ -1,0 +1,171 @@
+"""An index of raw folders: nothing but videos and a CLIP, no project, no table, no training."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from structalign.errors import UserError
+from structalign.library.backbones import backbone_hash, backbone_of
+from structalign.library.compacting import compact
+from structalign.library.finding import find, real_folders
+from structalign.library.indexing import Summary, update
+from structalign.library.places import SAMPLING, place_of, refuse_among_videos
+from structalign.library.ranking import Entries, Entry, Floats, Span
+from structalign.library.sampling import Sampler
+from structalign.library.store import (
+    Encoding,
+    Shard,
+    Snapshot,
+    current_rows,
+    exists,
+    generation_of,
+    open_all,
+    writing,
+)
+from structalign.library.video_index import VideoIndex
+from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
+from structalign.model.device import prepare_device
+from structalign.model.video_text import TextEmbeddings
+from structalign.search.encoder import Encoder
+from structalign.search.similarity_heads import HEADS
+
+KIND = "folders"
+RECENT = 256  # sentences whose encoding is kept
+
+
+class FolderIndex(VideoIndex):
+    """An index of raw folders, ranked by zero-shot CLIP's sentence."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.snapshot, self.shards = open_all(path)
+        self.generation = self.snapshot.generation
+        self.entries, self._where = _entries(self.snapshot, self.shards)
+        self._encoded: OrderedDict[str, Floats] = OrderedDict()
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The CLIP that made the index; loaded when it is first needed."""
+        backbone = self.snapshot.about["backbone"]
+        folder = Path(backbone["folder"])
+        if not folder.is_dir() or backbone_hash(folder) != backbone["hash"]:
+            raise UserError(
+                f"{folder} is not the CLIP any more that made {self.path}: bring {backbone['name']} back, or index "
+                "again."
+            )
+        device = prepare_device()
+        return Encoder(load_clip(folder, device), None, HEADS["mean"], device)
+
+    @cached_property
+    def tokeniser(self) -> Tokeniser:
+        return Tokeniser(Path(self.snapshot.about["backbone"]["folder"]))
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What describes a file as the index has them."""
+        folder = Path(self.snapshot.about["backbone"]["folder"])
+        return Sampler(self.encoder, pixel_statistics(folder))
+
+    @torch.inference_mode()
+    def _scores(self, sentence: str) -> tuple[Floats, Floats, Span]:
+        if (vector := self._encoded.get(sentence)) is None:
+            text = self.encoder.zero_shot(self.tokeniser([sentence]))
+            vector = F.normalize(text.sentence[0], dim=0).numpy()
+            self._encoded[sentence] = vector
+            if len(self._encoded) > RECENT:
+                self._encoded.popitem(last=False)
+        cosines = self.entries.means @ vector
+
+        def span(place: int) -> tuple[float, float, float]:
+            (shard, row), entry = self._where[place], self.entries.rows[place]
+            best = int(np.argmax(shard.frames[row, : len(entry.times)].astype(np.float32) @ vector))
+            return entry.start, entry.end, entry.times[best]
+
+        return cosines, cosines, span
+
+    def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
+        (shard, row), entry = self._where[place], self.entries.rows[place]
+        frames = torch.from_numpy(shard.frames[row, : len(entry.times)].astype(np.float32))
+        return self.encoder.zero_shot(self.tokeniser([sentence])), frames
+
+    def _name(self, path: Path) -> str:
+        return str(path.resolve())
+
+    def add(self, paths: Sequence[str | Path]) -> Summary:
+        """Take files, or the videos of folders, into the index on disk, and look again at what it has."""
+        return refresh(self, [Path(path) for path in paths])
+
+    def newer(self) -> bool:
+        return generation_of(self.path) != self.snapshot.generation
+
+    def compact(self) -> int:
+        """Erase the vectors of files that are gone; returns the bytes that this gave back."""
+        with writing(self.path, self.snapshot.about) as writer:
+            return compact(writer)
+
+
+def _entries(snapshot: Snapshot, shards: Sequence[Shard]) -> tuple[Entries, list[tuple[Shard, int]]]:
+    """What can be found, and where each segment's vectors are: its shard, and the row in it."""
+    places = {content: sorted(paths) for content, paths in snapshot.catalogue.places().items()}
+    rows, where, means = list[Entry](), list[tuple[Shard, int]](), list[Floats]()
+    for shard, here in zip(shards, current_rows(shards, places), strict=True):
+        for i in here:
+            row = shard.rows[i]
+            paths, about = places[row.content], snapshot.catalogue.contents[row.content]
+            rows.append(
+                Entry(row.id, row.content, paths[0], row.start, row.end, row.times, about.duration, about.playing,
+                      about.category, about.task, None, paths[1:])
+            )  # fmt: skip
+            where.append((shard, i))
+        means.append(shard.means if len(here) == len(shard.rows) else shard.means[here])
+    joined = np.concatenate(means) if means else np.zeros((0, 1), np.float32)
+    return Entries(rows, joined), where
+
+
+def refresh(index: FolderIndex, more: Sequence[Path] = ()) -> Summary:
+    """Bring the index on disk up to date with its folders and `more` of them."""
+    about = dict(index.snapshot.about)
+    with writing(index.path, about) as writer:
+        about = dict(writer.snapshot.about)
+        folders = sorted({*about["folders"], *(str(path.resolve()) for path in more)})
+        if folders != about["folders"]:
+            about["folders"] = folders
+            writer.commit(writer.snapshot.catalogue, writer.snapshot.shards, about)
+        found = find([Path(folder) for folder in folders])
+        return update(writer, found, index.sampler, Encoding(about["backbone"]["hash"]))
+
+
+def begin(folders: Sequence[Path], backbone: str, place: Path | None = None) -> Path:
+    """The index of the folders by a CLIP, at `place` or in the user's data folder; made, still empty, where there is
+    none. Raises `UserError` for what is no folder, a CLIP that cannot be found, or an index that another CLIP made."""
+    real = real_folders(folders)
+    clip = backbone_of(backbone)
+    hashed = backbone_hash(clip)
+    path = place_of(real, hashed) if place is None else place
+    refuse_among_videos(path, real)
+    about = {
+        "kind": KIND,
+        "folders": [str(folder) for folder in real],
+        "backbone": {"name": backbone, "folder": str(clip), "hash": hashed},
+        "sampling": SAMPLING,
+    }
+    if path.exists() and not exists(path) and any(path.iterdir()):
+        raise UserError(f"{path} holds other files: name an empty folder, or one that is not there yet.")
+    with writing(path, about) as writer:
+        made = writer.snapshot.about
+        if made.get("kind") != KIND:
+            raise UserError(f"{path} is not an index of folders: name another place with --index.")
+        if made["backbone"]["hash"] != hashed or made["sampling"] != SAMPLING:
+            raise UserError(
+                f"{path} was made by {made['backbone']['name']}, not by this {backbone}: name another place with "
+                "--index."
+            )
+        if made["backbone"] != about["backbone"]:  # the same CLIP in another folder
+            writer.commit(writer.snapshot.catalogue, writer.snapshot.shards, {**made, "backbone": about["backbone"]})
+    return path

@@ -1,0 +1,228 @@
+"""Bring an index up to date with files: only what is new or changed is encoded, and each commit can be searched."""
+
+import os
+import time
+from collections.abc import Collection, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from structalign.console import track
+from structalign.data.parallel import in_order
+from structalign.data.video import BrokenVideo, require_ffmpeg, stop_all
+from structalign.library.finding import OTHER, Found, named_as_video
+from structalign.library.sampling import Described, Sampler
+from structalign.library.store import Broken, Catalogue, Content, Encoding, File, Row, ShardEntry, Writer
+from structalign.machine import cores
+from structalign.search.similarity import video_vectors
+from structalign.store import digest
+
+FIRST, LAST = 2.0, 60.0  # seconds between two commits: soon at first, so that a search finds something
+PICTURE = "it is a picture, no video"
+CHANGING = "it changed while it was read: index again when it is complete"
+UNKNOWN = -1  # size of a file that is to be read again, whatever it is then
+
+
+@dataclass
+class Summary:
+    """What an update did: paths that were encoded, moved, unchanged or gone, and why others could not be encoded.
+
+    duplicates: (path, another of the same content). seconds: of video that was encoded; decoding, encoding: that it
+    took, over all threads.
+    """
+
+    encoded: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    unchanged: int = 0
+    segments: int = 0
+    seconds: float = 0.0
+    decoding: float = 0.0
+    encoding: float = 0.0
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is said of files that are added: their category and its task."""
+
+    category: str | None = None
+    task: str | None = None
+
+
+def update(writer: Writer, found: Found, sampler: Sampler, encoding: Encoding) -> Summary:
+    """Make the index that of the files `found`: all others are hidden.
+
+    Vectors of a content that has moved, or comes back, are kept.
+    """
+    catalogue, summary = deepcopy(writer.snapshot.catalogue), Summary()
+    gone = {path: file.content for path, file in catalogue.files.items() if path not in found.videos}
+    for path in gone:
+        del catalogue.files[path]
+    catalogue.broken = {path: why for path, why in catalogue.broken.items() if path in found.videos}
+    fresh = [(path, about) for path, about in found.videos.items() if not _as_before(catalogue, path, about)]
+    summary.unchanged = len(found.videos) - len(fresh)
+    catalogue.skipped = dict(found.skipped)
+    _Intake(writer, catalogue, sampler, encoding, summary, Label(), set(gone.values())).read(fresh)
+    there = {file.content for file in catalogue.files.values()}
+    summary.gone = sorted(path for path, content in gone.items() if content not in there)
+    summary.broken = {path: why.reason for path, why in catalogue.broken.items() if listed(path, why)}
+    catalogue.skipped[OTHER] = found.skipped[OTHER] + len(catalogue.broken) - len(summary.broken)
+    if catalogue != writer.snapshot.catalogue:
+        writer.commit(catalogue, writer.snapshot.shards)
+    return summary
+
+
+def add(
+    writer: Writer,
+    files: Sequence[tuple[str, os.stat_result]],
+    sampler: Sampler,
+    encoding: Encoding,
+    label: Label,
+    anew: Collection[str] = (),
+) -> Summary:
+    """Take the files into the index, beside what it has; those of the contents `anew` are encoded again."""
+    catalogue, summary = deepcopy(writer.snapshot.catalogue), Summary()
+
+    def known(path: str, about: os.stat_result) -> bool:
+        return _as_before(catalogue, path, about) and catalogue.files[path].content not in anew
+
+    fresh = [(path, about) for path, about in files if not known(path, about)]
+    summary.unchanged = len(files) - len(fresh)
+    _Intake(writer, catalogue, sampler, encoding, summary, label, set(), set(anew)).read(fresh)
+    summary.broken = {path: catalogue.broken.pop(path).reason for path, _ in files if path in catalogue.broken}
+    if catalogue != writer.snapshot.catalogue:
+        writer.commit(catalogue, writer.snapshot.shards)
+    return summary
+
+
+def listed(path: str, why: Broken) -> bool:
+    """Whether a file that could not be encoded is a broken video, and not something else."""
+    return named_as_video(Path(path)) and why.reason != PICTURE
+
+
+def _as_before(catalogue: Catalogue, path: str, about: os.stat_result) -> bool:
+    known = catalogue.files.get(path) or catalogue.broken.get(path)
+    return known is not None and (known.size, known.mtime_ns) == (about.st_size, about.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file that was read: its state when reading began, its hash, and what it shows; None where that is known."""
+
+    path: str
+    about: os.stat_result
+    content: str
+    described: Described | None
+
+
+@dataclass
+class _Intake:
+    """Reads files, and commits what they hold every now and then; `left`: contents that have just lost a path; `anew`:
+    contents that are encoded though they are known."""
+
+    writer: Writer
+    catalogue: Catalogue
+    sampler: Sampler
+    encoding: Encoding
+    summary: Summary
+    label: Label
+    left: set[str]
+    anew: set[str] = field(default_factory=set)
+    batch: list[tuple[str, Described]] = field(default_factory=list)
+
+    def read(self, files: Sequence[tuple[str, os.stat_result]]) -> None:
+        if not files:
+            return
+        require_ffmpeg()
+        known = set(self.catalogue.contents) - self.anew
+
+        def look(file: tuple[str, os.stat_result]) -> _Read | tuple[str, Broken]:
+            return _look(*file, self.sampler, known)
+
+        smallest_first = sorted(files, key=lambda file: file[1].st_size)  # so that something is found soon
+        pause, due = FIRST, time.monotonic() + FIRST
+        reads = in_order(look, smallest_first, cores(), stop_all, here=True)
+        for read in track(reads, "reading videos", len(files)):
+            self._note(read)
+            if time.monotonic() >= due:
+                self._commit()
+                pause = min(2 * pause, LAST)
+                due = time.monotonic() + pause
+        self._commit()
+
+    def _note(self, read: "_Read | tuple[str, Broken]") -> None:
+        """Take a file into the catalogue, and what was encoded of it into the batch."""
+        if isinstance(read, tuple):
+            path, broken = read
+            self.catalogue.files.pop(path, None)
+            self.catalogue.broken[path] = broken
+            return
+        path, described, summary = read.path, read.described, self.summary
+        self.catalogue.broken.pop(path, None)
+        others = [other for other, file in self.catalogue.files.items() if file.content == read.content]
+        if other := next((other for other in others if other != path), None):
+            summary.duplicates.append((path, other))
+        elif described is None:
+            (summary.moved if read.content in self.left else summary.encoded).append(path)
+        self.catalogue.files[path] = File(read.content, read.about.st_size, read.about.st_mtime_ns)
+        if described is None or read.content in set(self.catalogue.contents) - self.anew:
+            return
+        self.anew.discard(read.content)
+        watched = described.watched
+        seconds = watched.end - watched.start
+        self.catalogue.contents[read.content] = Content(
+            seconds, watched.playing, watched.damage, self.label.category, self.label.task
+        )
+        self.batch.append((read.content, described))
+        summary.encoded.append(path)
+        summary.segments += len(described.segments)
+        summary.seconds += seconds
+        summary.decoding += described.decoding
+        summary.encoding += described.encoding
+
+    def _commit(self) -> None:
+        shards = self.writer.snapshot.shards
+        if self.batch:
+            shards = [*shards, _shard(self.writer, self.batch, self.encoding)]
+            self.batch.clear()
+        self.writer.commit(deepcopy(self.catalogue), shards)
+
+
+def _look(path: str, about: os.stat_result, sampler: Sampler, known: set[str]) -> "_Read | tuple[str, Broken]":
+    """Hash the file and, where its content is new, describe it; or why it cannot be."""
+    file, described = Path(path), None
+    try:
+        content = digest(file)
+        if content not in known:
+            described = sampler.describe(file)
+            if described.watched.still:
+                raise BrokenVideo(PICTURE)
+        now = file.stat()
+    except OSError as error:
+        return path, Broken(f"it can't be read ({error.strerror})", UNKNOWN, about.st_mtime_ns)
+    except BrokenVideo as reason:
+        return path, Broken(str(reason), about.st_size, about.st_mtime_ns)
+    if (now.st_size, now.st_mtime_ns) != (about.st_size, about.st_mtime_ns):
+        return path, Broken(CHANGING, UNKNOWN, about.st_mtime_ns)
+    return _Read(path, about, content, described)
+
+
+def _shard(writer: Writer, batch: Iterable[tuple[str, Described]], encoding: Encoding) -> ShardEntry:
+    """Write the vectors of what was described. Frames are padded by the last one to the longest segment's."""
+    rows, frames, means, zero_shot = list[Row](), list[Tensor](), list[Tensor](), list[Tensor]()
+    for content, described in batch:
+        for number, segment in enumerate(described.segments):
+            times = [described.watched.times[frame] for frame in segment.frames]
+            rows.append(Row(f"{content[:16]}-{number}", content, segment.start, segment.end, times))
+        frames += described.frames
+        means += [video_vectors(frame[None])[0] for frame in described.frames]
+        zero_shot += [video_vectors(frame[None])[0] for frame in described.zero_shot]
+    longest = max(map(len, frames))
+    padded = torch.stack([torch.cat([frame, frame[-1:].expand(longest - len(frame), -1)]) for frame in frames])
+    own = None if encoding.task == 0 else torch.stack(zero_shot).numpy()
+    return writer.shard(rows, encoding, padded.numpy(), torch.stack(means).numpy(), own)

@@ -1,0 +1,258 @@
+"""The collection of a project: every readable clip of its table, and what was added since.
+
+Each video is searched by queries encoded as the task whose encoder stored it.
+Letters: V clips and segments, M stored vectors of one, L words, D embedding.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from structalign.errors import UserError
+from structalign.library.added import add, clip_hashes, stale_contents
+from structalign.library.chain import Chain, read_chain
+from structalign.library.indexing import Summary
+from structalign.library.ranking import Entries, Entry, Floats, Span, Weak
+from structalign.library.sampling import Sampler
+from structalign.library.store import Catalogue, Shard, Snapshot, current_rows, exists, generation_of, open_all
+from structalign.library.video_index import VideoIndex
+from structalign.model.backbone import Tokeniser
+from structalign.model.video_text import TextEmbeddings
+from structalign.params.ranking import Ranking
+from structalign.params.reading import PARAMS
+from structalign.params.reading import read as read_params
+from structalign.paths import ADDED, COLLECTION, DATA
+from structalign.search.familiarity import familiarity
+from structalign.search.fusion import fuse
+from structalign.search.index import Gallery, Index, read_gallery
+from structalign.search.retriever import Retriever, load
+from structalign.search.scoring import QUERIES, Matrices, score, side_by_side
+from structalign.search.signal import Comparison
+from structalign.search.similarity import video_vectors
+from structalign.store import digest, read_json
+
+RECENT = 64  # sentences whose encodings are kept
+_TILE = torch.zeros(QUERIES, dtype=torch.int64)  # the one sentence as often as evaluation compares at a time
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Videos that one encoder stored; number: its task, from 1."""
+
+    gallery: Gallery
+    entries: list[Entry]
+
+
+class ProjectIndex(VideoIndex):
+    """What a project has stored, up to the task `after`; `split` alone, and nothing added, if it is given."""
+
+    def __init__(self, project: Path, after: str | None = None, split: str | None = None, chain: Chain | None = None):
+        self.path, self.split = project, split
+        self.chain = read_chain(project, after) if chain is None else chain
+        self._index = Index(self.chain.index, project)
+        self.added: Snapshot | None = None
+        shards: list[Shard] = []
+        if exists(project / ADDED):
+            self.added, shards = open_all(project / ADDED)
+        self.generation = self.added.generation if self.added else 0
+        self.unstored: list[str] = []
+        self._captions: list[dict[str, torch.Tensor]] = []
+        parts = [*self._own()]
+        if self.unstored and split in (None, "train"):
+            self.note = f"the training clips of {', '.join(self.unstored)} are not stored for search: run `dvc repro`."
+        if split is None and self.added is not None:
+            parts += self._added(self.added, shards)
+        self._parts = parts
+        self._familiar = familiarity(self._captions)
+        if not parts:
+            what = f"of split {split}" if split else "at all"
+            raise UserError(f"{self.chain.index} names no stored videos {what}: add some and run `dvc repro`.")
+        rows = [entry for part in parts for entry in part.entries]
+        means = torch.cat([video_vectors(part.gallery.zero_shot) for part in parts]).numpy()
+        self.entries = Entries(rows, means)
+        self.weights = read_params("ranking", Ranking, project / PARAMS).weights()
+        self._encoded: OrderedDict[str, tuple[dict[int, TextEmbeddings], TextEmbeddings | None]] = OrderedDict()
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The newest checkpoint; loaded when it is first needed."""
+        return load(self.chain.checkpoint)
+
+    @property
+    def tokeniser(self) -> Tokeniser:
+        return self.retriever.tokeniser
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What describes a file as the newest task's encoder stores it."""
+        return Sampler(self.retriever.encoder, self.retriever.pixels)
+
+    def _own(self) -> list[_Part]:
+        """The clips of the table. Training clips lie apart, where a `dvc repro` has stored them."""
+        parts = []
+        known = clip_hashes(self.chain)
+        for number, task in enumerate(self.chain.tasks, start=1):
+            folder = self.path / COLLECTION / task
+            if not (folder / "index.json").exists():
+                self.unstored.append(task)
+                continue
+            about = read_json(folder / "index.json")
+            if about["encoder"] != self._index.entries[number - 1].get("encoder"):
+                raise UserError(
+                    f"{folder} holds clips that another model than that of {task} encoded: run `dvc repro`."
+                )
+            for name, expected in about["files"].items():
+                if not (folder / name).exists() or digest(folder / name) != expected:
+                    raise UserError(f"{folder / name} is missing or damaged: `dvc checkout {folder}` brings it back.")
+            self._captions.append(load_file(folder / "captions.safetensors"))
+            if self.split in (None, "train") and (gallery := read_gallery(folder, "train", task, number)):
+                parts.append(self._part(gallery, "train", known))
+        for split in ("val", "test"):
+            if self.split in (None, split):
+                parts += [self._part(gallery, split, known) for gallery in self._index.galleries(split)]
+        return parts
+
+    def _part(self, gallery: Gallery, split: str, hashes: Mapping[str, str]) -> _Part:
+        entries = []
+        for row in gallery.rows:
+            id = hashlib.sha256(f"{hashes[row['id']]} {row['start']} {row['duration']}".encode()).hexdigest()[:16]
+            entries.append(
+                Entry(
+                    id=id,
+                    group=row["id"],
+                    file=row["file"],
+                    start=row["start"],
+                    end=row["start"] + row["duration"],
+                    times=row["times"],
+                    duration=row["duration"],
+                    playing=row.get("playing", "transcode"),
+                    category=self.chain.names[row["category"]],
+                    task=row["task"],
+                    split=split,
+                )
+            )
+        return _Part(gallery, entries)
+
+    def _added(self, snapshot: Snapshot, shards: Sequence[Shard]) -> list[_Part]:
+        """What was added, by encoders of this chain; `UserError` where one of them is not of it any more."""
+        places = {content: sorted(paths) for content, paths in snapshot.catalogue.places().items()}
+        if stale_contents(self.chain, snapshot, shards) & places.keys():
+            raise UserError(
+                f"{snapshot.path} holds videos whose encoder was trained anew since: `structalign add --again` encodes "
+                "them by the model of now."
+            )
+        return [
+            self._added_part(shard, here, places, snapshot.catalogue, shard.entry.encoding.task)
+            for shard, here in zip(shards, current_rows(shards, places), strict=True)
+            if here and shard.entry.encoding.task <= len(self.chain.tasks)  # later ones: after the task asked for
+        ]
+
+    def _added_part(
+        self, shard: Shard, here: list[int], places: Mapping[str, list[str]], catalogue: Catalogue, number: int
+    ) -> _Part:
+        entries = []
+        for i in here:
+            row = shard.rows[i]
+            about, paths = catalogue.contents[row.content], places[row.content]
+            entries.append(
+                Entry(row.id, row.content, paths[0], row.start, row.end, row.times, about.duration, about.playing,
+                      about.category, None, "added", paths[1:])
+            )  # fmt: skip
+        frames = torch.from_numpy(shard.frames[here].astype(np.float32))
+        zero_shot = torch.from_numpy(np.array(shard.zero_shot[here]))[:, None]
+        gallery = Gallery(self.chain.tasks[number - 1], number, number, [{}] * len(here), frames, zero_shot)
+        return _Part(gallery, entries)
+
+    def _texts(self, sentence: str) -> tuple[dict[int, TextEmbeddings], TextEmbeddings | None]:
+        """The sentence as each task reads it, and by zero-shot CLIP where that is asked for."""
+        if (known := self._encoded.get(sentence)) is not None:
+            self._encoded.move_to_end(sentence)
+            return known
+        encoder, tokens = self.retriever.encoder, self.retriever.tokeniser([sentence])
+        numbers = sorted({part.gallery.encoded_as for part in self._parts})
+        plain = encoder.zero_shot(tokens) if encoder.model is None or self._needs_zero_shot else None
+        texts = encoder.as_each(tokens, numbers, plain) if plain is not None else encoder.as_tasks(tokens, numbers)
+        self._encoded[sentence] = dict(zip(numbers, texts, strict=True)), plain
+        if len(self._encoded) > RECENT:
+            self._encoded.popitem(last=False)
+        return self._encoded[sentence]
+
+    @property
+    def _needs_zero_shot(self) -> bool:
+        return self.weights["task_prior"] > 0 or self._familiar is not None
+
+    def _weak(self, sentence: str) -> Weak:
+        """By what the sentence is like: captions say nothing of what was added."""
+        _, plain = self._texts(sentence)
+        if self._familiar is None or plain is None:
+            return super()._weak(sentence)
+        weak = float(self._familiar.of(plain)[0]) < self._familiar.line
+        return lambda place: None if self.entries.rows[place].split == "added" else weak
+
+    @torch.inference_mode()
+    def _matrices(self, sentence: str) -> Matrices:
+        """Every signal's row [1, V], and each video's best frame."""
+        texts, plain = self._texts(sentence)
+        encoder = self.retriever.encoder
+        states = self._index.states if self.weights["task_prior"] > 0 else {}
+        found = []
+        for part in self._parts:
+            gallery = part.gallery
+            text, zero_shot = texts[gallery.encoded_as], plain or texts[gallery.encoded_as]
+            if self.split is not None:  # a product's last bits depend on how many rows it has
+                text, zero_shot = text[_TILE], zero_shot[_TILE]
+            comparison = Comparison(text, zero_shot, gallery.frames, encoder.head, encoder.model, gallery.number)
+            found.append(score(comparison, states, shared=bool(states)))
+        return {name: matrix[:1] for name, matrix in side_by_side(found).items()}
+
+    def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
+        texts, _ = self._texts(sentence)
+        for part in self._parts:
+            if place < len(part.entries):
+                return texts[part.gallery.encoded_as], part.gallery.frames[place]
+            place -= len(part.entries)
+        raise IndexError(place)
+
+    def _scores(self, sentence: str) -> tuple[Floats, Floats, Span]:
+        found = {name: matrix.numpy() for name, matrix in self._matrices(sentence).items()}
+        best = found.pop("best_frame")[0]
+        scores = fuse(found, self.weights)[0]
+        similar = [found[name][0] for name in ("words", "sentence") if name in found]
+        stored = [part.gallery.frames.shape[1] for part in self._parts for _ in part.entries]
+
+        def span(place: int) -> tuple[float, float, float]:
+            entry, frame = self.entries.rows[place], int(best[place])
+            if entry.split == "added" or stored[place] == 1:
+                at = entry.times[frame if stored[place] > 1 else len(entry.times) // 2]
+                return entry.start, entry.end, at
+            part = entry.duration / stored[place]
+            return entry.start + frame * part, entry.start + frame * part + part, entry.times[frame]
+
+        return scores, np.mean(similar, axis=0), span
+
+    def _name(self, path: Path) -> str:
+        """A clip's file is named as in the table, a file that was added by its real path."""
+        real, videos = path.resolve(), (self.path / DATA / "videos").resolve()
+        if real.is_relative_to(videos):
+            return str(real.relative_to(videos))
+        return str(path) if not path.exists() and not path.is_absolute() else str(real)
+
+    def newer(self) -> bool:
+        added = self.path / ADDED
+        now = generation_of(added) if exists(added) else None
+        return now != (self.added.generation if self.added else None)
+
+    def add(self, paths: Sequence[str | Path], category: str | None = None) -> Summary:
+        """Encode files, or the videos of folders, by the newest checkpoint, and keep them beside the project's clips.
+
+        Raises `UserError` where a path does not exist. A content that is there already is named, not encoded.
+        """
+        return add(self.chain, self.sampler, paths, category)

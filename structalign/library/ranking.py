@@ -1,0 +1,184 @@
+"""Stored segments in the order of their scores, grouped by file, the best moments first.
+
+Letters: V segments, D embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structalign.library.hits import Hit, Moment
+
+Floats = NDArray[np.floating]
+Span = Callable[[int], tuple[float, float, float]]
+Weak = Callable[[int], bool | None]
+SAME_SCORE, SAME_SIGHT = 0.02, 0.9  # of cosines: neighbours that show the same thing are one moment
+MOMENTS = 5  # of a file, at most
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored segment, or a clip of a project. group: what results are grouped by; times: of its frames, seconds."""
+
+    id: str
+    group: str
+    file: str
+    start: float
+    end: float
+    times: Sequence[float]
+    duration: float
+    playing: str = "direct"
+    category: str | None = None
+    task: str | None = None
+    split: str | None = None
+    also: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which candidates are asked for; None: all. They change no score."""
+
+    category: str | None = None
+    task: str | None = None
+    folder: str | None = None
+
+    def admits(self, entry: Entry) -> bool:
+        """Whether the entry is a candidate."""
+        return (
+            self.category in (None, entry.category)
+            and self.task in (None, entry.task)
+            and (self.folder is None or any(_below(file, self.folder) for file in (entry.file, *entry.also)))
+        )
+
+
+def _below(file: str, folder: str) -> bool:
+    return PurePath(folder) in PurePath(file).parents
+
+
+@dataclass
+class Entries:
+    """All that can be found, in a fixed order; means: [V, D] unit vectors by zero-shot CLIP."""
+
+    rows: list[Entry]
+    means: Floats
+    _places: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._places = {entry.id: place for place, entry in enumerate(self.rows)}
+
+    @cached_property
+    def groups(self) -> dict[str, list[int]]:
+        """The places of each group, by start."""
+        found: dict[str, list[int]] = {}
+        for place in sorted(range(len(self.rows)), key=lambda place: self.rows[place].start):
+            found.setdefault(self.rows[place].group, []).append(place)
+        return found
+
+    def place(self, id: str) -> int | None:
+        """Where the entry of this id is."""
+        return self._places.get(id)
+
+    def of_file(self, file: str) -> list[int]:
+        """The places of a file, by start."""
+        return [place for places in self.groups.values() for place in places if self._is(place, file)]
+
+    def _is(self, place: int, file: str) -> bool:
+        entry = self.rows[place]
+        return file == entry.file or file in entry.also
+
+
+def hits(
+    entries: Entries,
+    scores: Floats,
+    similarity: Floats,
+    span: Span,
+    filters: Filters,
+    top: int,
+    offset: int = 0,
+    weak: Weak = lambda place: None,
+    without: str | None = None,
+) -> list[Hit]:
+    """The groups from `offset` on, `top` of them, by their best segment.
+
+    scores: [V], what ranks; similarity: [V], absolute; span: where the segment at a place begins and ends, and when its
+    best frame appears. weak: whether the match at a place is. without: a group that is left out.
+    """
+    plain = filters == Filters()
+    admitted = None if plain else np.array([filters.admits(entry) for entry in entries.rows], dtype=bool)
+    order = np.argsort(-scores, kind="stable")
+    found: dict[str, int] = {}
+    for place in order.tolist() if admitted is None else order[admitted[order]].tolist():
+        group = entries.rows[place].group
+        if group != without and group not in found:
+            found[group] = place
+            if len(found) >= offset + top:
+                break
+    mean, deviation = float(scores.mean()), max(float(scores.std()), 1e-6)
+    return [
+        _hit(entries, place, scores, similarity, span, admitted, (mean, deviation), weak)
+        for place in list(found.values())[offset:]
+    ]
+
+
+def _hit(
+    entries: Entries,
+    place: int,
+    scores: Floats,
+    similarity: Floats,
+    span: Span,
+    admitted: NDArray[np.bool_] | None,
+    usual: tuple[float, float],
+    weak: Weak,
+) -> Hit:
+    entry, score = entries.rows[place], float(scores[place])
+    places = [p for p in entries.groups[entry.group] if admitted is None or admitted[p]]
+    moments = []
+    for run in _runs(places, scores, similarity, entries.means):
+        best = max(run, key=lambda p: scores[p])
+        start, end, at = span(best)
+        if len(run) > 1:
+            start, end = entries.rows[run[0]].start, entries.rows[run[-1]].end
+        moments.append(Moment(entries.rows[best].id, start, end, at, float(scores[best])))
+    return Hit(
+        entry.id,
+        entry.file,
+        score,
+        (score - usual[0]) / usual[1],
+        float(similarity[place]),
+        moments,
+        weak(place),
+        entry.category,
+        entry.task,
+        entry.split,
+        entry.duration,
+        entry.playing,
+        list(entry.also),
+    )
+
+
+def _runs(places: Sequence[int], scores: Floats, similarity: Floats, means: Floats) -> list[list[int]]:
+    """The best stretches of a file, each with the neighbours that show the same and fit as well."""
+    free, runs = set(range(len(places))), list[list[int]]()
+    for best in sorted(range(len(places)), key=lambda i: -scores[places[i]]):
+        if len(runs) == MOMENTS:
+            break
+        if best not in free:
+            continue
+        first = last = best
+
+        def goes_on(i: int, to: int) -> bool:
+            if i not in free or abs(similarity[places[i]] - similarity[places[best]]) > SAME_SCORE:  # noqa: B023
+                return False
+            return bool(means[places[i]] @ means[places[to]] >= SAME_SIGHT)
+
+        while goes_on(first - 1, first):
+            first -= 1
+        while goes_on(last + 1, last):
+            last += 1
+        free -= set(range(first, last + 1))
+        runs.append([places[i] for i in range(first, last + 1)])
+    return runs

@@ -1,0 +1,248 @@
+"""What is added to a project is found at once and stays found, apart from what DVC makes and evaluation reads."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from codemap import ROOT
+from library_case import clip_folder, plain
+from tiny import DIM, FRAMES, begin_task, finish_task, noise
+from videos import maker
+
+import structalign
+from structalign.data.tasks import category_ids, split_categories, write_tasks
+from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT
+from structalign.library.added import add, add_again, listing, remove, sampler_of
+from structalign.library.chain import read_chain
+from structalign.library.compacting import compact
+from structalign.library.project_index import ProjectIndex
+from structalign.library.sampling import Sampler
+from structalign.library.store import SHARDS, writing
+from structalign.model.checkpoint import CheckpointConfig, fingerprint, save_checkpoint
+from structalign.model.video_text import TextEmbeddings
+from structalign.paths import ADDED
+from structalign.search.fusion import fuse, of_system
+from structalign.search.index import Index, write_gallery, write_index, write_signals
+from structalign.search.scoring import score_queries
+from structalign.search.signal import observe
+from structalign.store import read_json, write_json
+
+TASKS = split_categories(["red", "blue", "green", "white"], 2)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny CLIP."""
+    return clip_folder(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture
+def project(tmp_path: Path, clip: Path) -> Path:
+    """A project that has learned its first task of two, and stores a test clip of it."""
+    root = tmp_path / "project"
+    shutil.copytree(clip, root / "work/backbone")
+    shutil.copy(ROOT / "params.yaml", root)
+    write_tasks(TASKS, root / "tasks.yaml")
+    (root / "checkpoints/t00").mkdir(parents=True)
+    save_checkpoint(root / "checkpoints/t00", CheckpointConfig("tiny"), {}, {})
+    write_json(root / "work/index/t00.json", {"format": INDEX_FORMAT, "galleries": []})
+    learn(root, 1)
+    return root
+
+
+def learn(root: Path, number: int) -> None:
+    """Train a task on nothing, and store a clip of it, as `dvc repro` does."""
+    training = root.parent / "training"
+    finish_task(training, begin_task(training, "structalign", number))
+    key = f"t{number:02d}"
+    shutil.copytree(training / str(number), root / "checkpoints" / key)
+    config = read_json(root / "checkpoints" / key / "config.json")
+    until = dict(list(TASKS.items())[:number])
+    write_json(root / "checkpoints" / key / "config.json", config | {"categories": category_ids(until)})
+    store(root, number)
+
+
+def store(root: Path, number: int) -> None:
+    key, folder = f"t{number:02d}", root / f"work/gallery/t{number:02d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    row = {"id": f"{key}.mp4", "file": f"{key}.mp4", "category": 2 * number - 2, "start": 0.0, "duration": 3.0}
+    rows = [row | {"times": [0.5, 1.5, 2.5], "task": key}]
+    write_gallery(folder, "test", rows, noise(1, FRAMES, DIM, seed=number), noise(1, FRAMES, DIM, seed=number + 9))
+    write_gallery(folder, "val", [], torch.empty(0), torch.empty(0))
+    captions = TextEmbeddings(noise(4, 2, DIM, seed=number), torch.ones(4, 2, dtype=torch.bool), noise(4, DIM))
+    write_signals(folder, observe(captions, 2 * number - 2 + torch.tensor([0, 0, 1, 1]), number))
+    index = root / f"work/index/{key}.json"
+    before = root / f"work/index/t{number - 1:02d}.json"
+    relative = Path("work/gallery") / key
+    write_index(index, before, key, folder, fingerprint(root / "checkpoints" / key))
+    values = read_json(index)
+    values["galleries"][-1]["folder"] = str(relative)
+    write_json(index, values)
+    write_json(
+        root / f"work/manifest/{key}/videos.json", {"videos": [{"id": f"{key}.mp4", "sha256": f"{number}" * 64}]}
+    )
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    (tmp_path / "mine").mkdir()
+    made: Path = maker(tmp_path / "mine")("red.mp4", plain("red", 5))
+    return made
+
+
+def put(project: Path, *paths: Path, category: str | None = None) -> list[str]:
+    """Add files; the paths that were encoded."""
+    chain = read_chain(project)
+    return add(chain, sampler_of(chain), paths, category).encoded
+
+
+def found(project: Path, after: str | None = None) -> list[str]:
+    """The names of the files that a search finds."""
+    return [Path(hit.file).name for hit in structalign.open_index(project, after).search("red")]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
+        if file.is_file() and ADDED not in file.relative_to(folder).parents
+    }
+
+
+def test_what_is_added_is_found_at_once_and_nothing_of_the_project_changes(project: Path, video: Path) -> None:
+    before = contents(project)
+    assert put(project, video, category="red") == [str(video)]
+    assert sorted(found(project)) == ["red.mp4", "t01.mp4"]
+    assert contents(project) == before
+    assert (project / ADDED / ".gitignore").read_text() == "*\n"
+    assert [(Path(row.file), row.category, row.task) for row in listing(project)] == [(video, "red", 1)]
+
+
+def test_evaluation_s_gallery_never_has_what_was_added(project: Path, video: Path) -> None:
+    before = structalign.open_index(project, split="test").search("red")
+    put(project, video)
+    assert structalign.open_index(project, split="test").search("red") == before
+
+
+def test_what_was_added_before_another_task_is_found_without_being_encoded_again(
+    project: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(project, video)
+    learn(project, 2)
+    monkeypatch.setattr(Sampler, "describe", lambda *_: pytest.fail("it was encoded again"))
+    video.unlink()  # not even the file is read
+    assert sorted(found(project)) == ["red.mp4", "t01.mp4", "t02.mp4"]
+    index = ProjectIndex(project)
+    hit = next(hit for hit in index.search("red") if hit.file == str(video))
+    words = structalign.load(project / "checkpoints/t02").encode_text(["red"], task=1).words
+    explained, _ = index._explained("red", index.entries.place(hit.id) or 0)
+    assert torch.equal(explained.words[explained.mask], words[explained.mask])  # asked as the task that encoded it
+
+
+def test_a_search_as_after_an_earlier_task_finds_nothing_that_a_later_model_encoded(project: Path, video: Path) -> None:
+    learn(project, 2)
+    put(project, video)
+    assert "red.mp4" in found(project)
+    assert found(project, after="t01") == ["t01.mp4"]
+
+
+def test_after_a_training_anew_a_search_names_the_command_that_encodes_again(project: Path, video: Path) -> None:
+    put(project, video, category="red")
+    save_anew(project)
+    with pytest.raises(UserError, match=r"trained anew since: `structalign add --again`"):
+        structalign.open_index(project)
+    assert found_in_test(project) == ["t01.mp4"]
+    chain = read_chain(project)
+    assert add_again(chain, sampler_of(chain)).encoded == [str(video)]
+    assert sorted(found(project)) == ["red.mp4", "t01.mp4"]
+    assert [row.category for row in listing(project)] == ["red"]
+
+
+def found_in_test(project: Path) -> list[str]:
+    return [hit.file for hit in structalign.open_index(project, split="test").search("red")]
+
+
+def save_anew(project: Path) -> None:
+    """The first task's model is another one."""
+    from safetensors.torch import load_file, save_file
+
+    file = project / "checkpoints/t01/adapters.safetensors"
+    save_file({name: tensor * 1.5 for name, tensor in load_file(file).items()}, file)
+    store(project, 1)
+
+
+def test_search_and_evaluation_score_to_the_bit_alike(project: Path) -> None:
+    folder, index = project / "work/gallery/t01", project / "work/index/t01.json"
+    rows = read_json(folder / "test.json")["videos"]
+    rows = [rows[0] | {"id": f"{number}.mp4", "file": f"{number}.mp4"} for number in range(37)]
+    write_gallery(folder, "test", rows, noise(37, FRAMES, DIM), noise(37, FRAMES, DIM, seed=1))
+    videos = [{"id": row["id"], "sha256": row["id"]} for row in rows]
+    write_json(project / "work/manifest/t01/videos.json", {"videos": videos})
+    previous, entry = project / "work/index/t00.json", read_json(index)["galleries"][0]
+    write_index(index, previous, "t01", folder, entry["encoder"])
+    asked = [" ".join(["red", "blue", "a", "green"][: 1 + number % 4]) for number in range(70)]
+    searched = ProjectIndex(project, split="test")
+    encoder, tokens = searched.retriever.encoder, searched.retriever.tokeniser(asked)
+    opened = Index(index)
+    found = score_queries(encoder, tokens, opened.galleries("test"), opened.states, "evaluated")
+    signals = of_system({name: matrix.numpy() for name, matrix in found.items()}, "method", searched.weights)
+    evaluated = fuse(signals, searched.weights)
+    for number in (0, 1, 2, 3, 66):
+        scores = {hit.file: hit.score for hit in searched.search(asked[number], top=37)}
+        assert [scores[row["file"]] for row in rows] == evaluated[number].tolist()
+
+
+def test_a_content_that_is_there_already_is_named_and_not_encoded(project: Path, video: Path, tmp_path: Path) -> None:
+    copy = shutil.copy(video, tmp_path / "copy.mp4")
+    own = {"videos": [{"id": "t01.mp4", "sha256": hashlib.sha256(video.read_bytes()).hexdigest()}]}
+    put(project, video)
+    chain = read_chain(project)
+    assert add(chain, sampler_of(chain), [copy]).duplicates == [(str(copy), str(video))]
+    write_json(project / "work/manifest/t01/videos.json", own)
+    assert add(chain, sampler_of(chain), [video]).duplicates == [(str(video), "t01.mp4 of the table")]
+
+
+def test_removing_hides_at_once_compacting_erases_and_the_file_stays(project: Path, video: Path) -> None:
+    put(project, video)
+    assert remove(project, [str(video)]) == [str(video)]
+    assert found(project) == ["t01.mp4"]
+    assert list((project / ADDED / SHARDS).iterdir())
+    with writing(project / ADDED, {}) as writer:
+        compact(writer)
+    assert not list((project / ADDED / SHARDS).iterdir())
+    assert video.exists()
+    assert put(project, video) == [str(video)]
+    assert "red.mp4" in found(project)
+
+
+def test_what_was_removed_comes_back_without_being_encoded(
+    project: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(project, video)
+    remove(project, [str(video)])
+    monkeypatch.setattr(Sampler, "describe", lambda *_: pytest.fail("it was encoded again"))
+    put(project, video)
+    assert "red.mp4" in found(project)
+
+
+@pytest.mark.parametrize("name", ["t01.mp4", "missing.mp4"])
+def test_what_was_not_added_is_not_removed(project: Path, video: Path, name: str) -> None:
+    put(project, video)
+    with pytest.raises(UserError, match=f"{name} was not added"):
+        remove(project, [str(video), name])
+    assert "red.mp4" in found(project)
+
+
+def test_a_long_file_is_found_by_segments_each_with_as_many_frames_as_the_model_learned_with(
+    project: Path, tmp_path: Path
+) -> None:
+    long = maker(tmp_path)("long.mp4", "testsrc=size=48x48:rate=5:duration=50,format=yuv420p")
+    put(project, long)
+    index = ProjectIndex(project)
+    spans = [(entry.start, entry.end) for entry in index.entries.rows if entry.file == str(long)]
+    assert spans == [(0, 20), (20, 40), (40, 50)]
+    assert structalign.open_index(project).search("red", top=5)[0].moments
+    assert index._parts[-1].gallery.frames.shape[1:] == (FRAMES, DIM)

@@ -1,0 +1,50 @@
+"""A long file is found where the thing begins that a sentence is about."""
+
+import csv
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from codemap import ROOT
+from library_case import indexed
+from videos import ffmpeg
+
+DATA = ROOT / "data"
+CLIPS, SECONDS = 5, 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_top_hit_in_a_ten_minute_file_starts_where_its_clip_does(tmp_path: Path, seed: int) -> None:
+    """Five test clips of different categories, each played over and over for two minutes, one after the other.
+
+    The sample's CLIP takes some of the clips for each other: what counts is the clip that it finds among the five.
+    """
+    with (DATA / "captions.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
+    draw = random.Random(seed)
+    categories = draw.sample(sorted({row["category"] for row in rows}), CLIPS)
+    chosen = [draw.choice(sorted({row["video"] for row in rows if row["category"] == name})) for name in categories]
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    listed = tmp_path / "list.txt"
+    parts = []
+    for number, name in enumerate(chosen):
+        part = tmp_path / f"{number}.mp4"
+        ffmpeg("-stream_loop", "-1", "-t", str(SECONDS), "-i", DATA / "videos" / name, "-an", part)
+        parts.append(f"file '{part}'\n")
+    listed.write_text("".join(parts), encoding="utf-8")
+    ffmpeg("-f", "concat", "-safe", "0", "-i", listed, "-c", "copy", folder / "long.mp4")
+    index, summary = indexed(folder, DATA / "clip", tmp_path / "index")
+    assert summary.seconds == pytest.approx(CLIPS * SECONDS, abs=2)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for number, name in enumerate(chosen):
+        shutil.copy(DATA / "videos" / name, alone / f"{number}.mp4")
+    clips, _ = indexed(alone, DATA / "clip", tmp_path / "clips")
+    asked = [row["caption"] for row in rows if row["video"] in chosen]
+    truths = [SECONDS * int(Path(clips.search(text)[0].file).stem) for text in asked]
+    starts = [index.search(text)[0].start for text in asked]
+    close = [abs(start - truth) <= 2 for start, truth in zip(starts, truths, strict=True)]
+    assert sum(close) >= 0.9 * len(close), (starts, truths)
