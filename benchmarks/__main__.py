@@ -16,7 +16,8 @@ from benchmarks.paper import paper
 from benchmarks.queries import many_queries, queries
 from benchmarks.ranking import ranking
 from benchmarks.scale import scale
-from benchmarks.searching import gallery, search
+from benchmarks.search import search
+from benchmarks.searching import gallery, search_command
 from benchmarks.similarity import evaluation, similarity
 from benchmarks.step import step
 from benchmarks.suffix import suffix
@@ -31,7 +32,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ranking": ranking,
     "loading": loading,
     "decoding": decoding,
-    "search": search,
+    "search-command": search_command,
     "gallery": gallery,
     "queries": queries,
     "step": step,
@@ -69,7 +70,7 @@ def table(
     typer.echo(as_table(read(file)) if after is None else as_comparison(read(file), read(after)))
 
 
-for alone in (suffix, head_only, scale, paper, operations, gpu):
+for alone in (search, suffix, head_only, scale, paper, operations, gpu):
     app.command()(alone)
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ SENTENCE = "w7 w11 w13 w17 w19 w23 w29 w31 w37 w41"
 COMMAND = "from structalign.cli.app import main; main()"
 
 
-def search(toy: bool) -> Iterator[Row]:
+def search_command(toy: bool) -> Iterator[Row]:
     """`structalign search` from the shell on the project in this folder."""
     name = "`structalign search` from the shell, the sample"
     try:

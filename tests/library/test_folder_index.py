@@ -312,6 +312,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_an_index_that_was_killed_at_any_write_opens_and_goes_on(
     folder: Path, clip: Path, place: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,104 @@
+"""A search without its encoding, encoding it, and opening an index: processor time of one thread.
+
+Ours alone: there is no plain side. Random vectors, a sentence of ten words.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch.nn import functional as F
+
+from benchmarks import made
+from benchmarks.table import machine
+from structalign.library.folder_index import FolderIndex
+from structalign.library.store import Catalogue, Content, Encoding, File, Row, writing
+from structalign.model.text_encoding import encode_as_tasks, encode_zero_shot
+from structalign.model.video_text import TextEmbeddings
+from structalign.search.fusion import fuse
+from structalign.search.scoring import score
+from structalign.search.signal import Comparison
+from structalign.store import write_json
+
+FRAMES, WORDS = 12, 10
+WEIGHTS = {"words": 0.5, "sentence": 0.5, "task_prior": 0.0}
+
+
+@torch.inference_mode()
+def search(
+    videos: Annotated[int, typer.Option(min=1, help="videos of 12 frames that a sentence is compared with")] = 10_000,
+    stored: Annotated[int, typer.Option(min=1, help="segments of the index that is opened")] = 100_000,
+    prototypes: Annotated[int, typer.Option(min=1, help="tasks that a sentence is encoded as")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="calls; the median counts")] = 5,
+    tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
+    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("search.json"),
+) -> None:
+    """What a search takes: encoding, exact ranking, and opening the index."""
+    torch.set_num_threads(1)
+    size = made.size_of(tiny)
+    clip = made.random_clip(size)
+    model, _ = made.model_for(
+        clip, size, "structalign", made.settings(size, prototypes, 32, "fp32"), prototypes, FRAMES
+    )
+    tokens, cpu = made.captions(size, 1), torch.device("cpu")
+    dim = clip.embedding_dim
+    found = {f"encoding as {prototypes} tasks": processor_ms(
+        lambda: encode_as_tasks(model.eval(), tokens, range(1, prototypes + 1), cpu), repeats
+    )}  # fmt: skip
+    found["encoding by zero-shot CLIP"] = processor_ms(lambda: encode_zero_shot(clip, model, tokens, cpu), repeats)
+    frames = F.normalize(torch.randn(videos, FRAMES, dim), dim=-1)
+    text = TextEmbeddings(torch.randn(1, WORDS, dim), torch.ones(1, WORDS, dtype=torch.bool), torch.randn(1, dim))
+    found[f"exact, {videos:,} videos"] = processor_ms(lambda: rank(text, frames), repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        store(Path(folder), stored, dim)
+        found[f"opening {stored:,} segments"] = processor_ms(lambda: FolderIndex(Path(folder)), 1)
+        index = FolderIndex(Path(folder))
+        index._encoded["again"] = np.asarray(index.entries.means[0])
+        found[f"a repeated query among {stored:,} segments"] = processor_ms(lambda: index.search("again"), repeats)
+    for name, milliseconds in found.items():
+        typer.echo(f"{name}: {milliseconds:.1f} ms")
+    write_json(json, {"machine": machine(), "videos": videos, "stored": stored, "processor_ms": found})
+
+
+def processor_ms(work: Callable[[], object], repeats: int) -> float:
+    """The median of the calls after a first one, unless that is all."""
+    taken = []
+    for _ in range(repeats + (repeats > 1)):
+        start = time.process_time()
+        work()
+        taken.append(1000 * (time.process_time() - start))
+    return round(statistics.median(taken[1:] or taken), 2)
+
+
+def rank(text: TextEmbeddings, frames: torch.Tensor) -> object:
+    """The order of the videos by the fused score."""
+    matrices = score(Comparison(text, text, frames), {}, shared=False)
+    matrices.pop("best_frame")
+    return fuse({name: matrix.numpy() for name, matrix in matrices.items()}, WEIGHTS)[0].argsort()
+
+
+def store(path: Path, count: int, dim: int) -> None:
+    """An index of as many files with one segment each."""
+    source = np.random.default_rng(0)
+    about = {"kind": "folders", "folders": [], "backbone": {}, "sampling": {}}
+    with writing(path, about) as writer:
+        contents = [f"{number:064x}" for number in range(count)]
+        rows = [Row(f"{c}-0", c, 0.0, 20.0, [float(second) for second in range(FRAMES)]) for c in contents]
+        entries = []
+        for start in range(0, count, 20_000):
+            part = rows[start : start + 20_000]
+            frames = np.broadcast_to(
+                source.standard_normal((1, FRAMES, dim)).astype(np.float16), (len(part), FRAMES, dim)
+            )
+            means = source.standard_normal((len(part), dim)).astype(np.float32)
+            means /= np.linalg.norm(means, axis=1, keepdims=True)
+            entries.append(writer.shard(part, Encoding("0"), frames, means))
+            writer.snapshot.shards[:] = entries  # so that the next one gets a number of its own
+        files = {f"/videos/{c}.mp4": File(c, 1, 1) for c in contents}
+        writer.commit(Catalogue(files, dict.fromkeys(contents, Content(20.0, "direct"))), entries)

@@ -1,0 +1,55 @@
+"""`structalign index` and `structalign search --index`, as a user types them in an empty folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command import structalign
+from library_case import clip_folder, plain
+from videos import maker
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder beside videos, a CLIP, and a data folder of the user's own."""
+    for name in ("empty", "videos"):
+        (tmp_path / name).mkdir()
+    clip_folder(tmp_path / "clip")
+    maker(tmp_path / "videos")("red.mp4", plain("red"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path / "empty")
+    return tmp_path
+
+
+def test_a_folder_is_indexed_and_searched_without_a_project(empty: Path) -> None:
+    (empty / "videos/broken.mp4").write_bytes(b"\0" * 100)
+    code, said = structalign("index", "../videos", "--backbone", "../clip")
+    assert (code, "1 file encoded; 1 broken." in said, "broken.mp4: " in said) == (0, True, True)
+    place = said.split("index: ")[1].splitlines()[0]
+    assert Path(place).is_relative_to(empty / "data")
+    code, said = structalign("search", "--index", place, "red", "a blue", "--json", "--explain")
+    found = json.loads(said)
+    assert [query["query"] for query in found] == ["red", "a blue"]
+    hit = found[0]["hits"][0]
+    assert (Path(hit["file"]).name, hit["moments"][0]["start"], hit["playing"]) == ("red.mp4", 0, "direct")
+    assert [word for word, _, _ in hit["words"]] == ["red"]
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search", "--index", "../videos", "red"], "neither an index nor a project"),
+        (["search", "--index", "x", "--project", "y", "red"], "--index needs neither"),
+        (["search"], "give a sentence, or a video with --like"),
+        (["search", " "], "the sentence is empty"),
+        (["index", "../missing", "--backbone", "../clip"], "missing does not exist"),
+        (["index", "../videos", "--backbone", "../missing"], "--backbone ../missing: there is no such folder"),
+        (["index", "../videos", "--backbone", "../clip", "--index", "../videos/index"], "name a place outside of it"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(empty: Path, arguments: list[str], said: str) -> None:
+    code, told = structalign(*arguments)
+    assert (code, told.count("\n"), told.startswith("error: ")) == (1, 1, True)
+    assert said in told
