@@ -31,7 +31,7 @@ from structalign.model.text_encoding import encode_as_tasks
 from structalign.model.video_text import VideoText
 from structalign.store import write_json
 
-TASKS, SHOWN = 10, 299  # of MSRVTT-10; test videos of a task, a caption each
+TASKS = 10
 GOALS = {"ten_tasks_seconds": 600, "suffix_percent_of_matrix_rate": 40, "busy_percent": 85}
 EPOCHS = 1000  # more than are run while the steps are timed
 WARM, WATCHED = 5, 10  # steps that do not count; steps under the profiler
@@ -210,9 +210,11 @@ def learn(
     parts.time("train", lambda: trainer.fit(lambda row: None))
     remembered: Memory = parts.time("remember", lambda: trainer.remember(made.CATEGORIES))
     shown = published.centre_views(shape, published.Noise(shape, task + TASKS), model, device)
-    count = min(len(shown), SHOWN)
-    parts.time("gallery", lambda: [model.encode_frames(shown.read(i)[None]) for i in range(count)], SHOWN / count)
-    captions, tasks = made.captions(shape.size, SHOWN * task), range(1, task + 1)
+    count = min(len(shown), shape.gallery)
+    parts.time(
+        "gallery", lambda: [model.encode_frames(shown.read(i)[None]) for i in range(count)], shape.gallery / count
+    )
+    captions, tasks = made.captions(shape.size, shape.gallery * task), range(1, task + 1)
     parts.time("queries", lambda: encode_as_tasks(model, captions, tasks, device))
     return remembered
 

@@ -24,17 +24,19 @@ HEIGHT, WIDTH = 224, 299  # of a stored frame of MSR-VTT
 
 @dataclass(frozen=True)
 class Shape:
-    """size: CLIP and adapters; pairs of a batch, frames of a video, videos of a task, captions of a video."""
+    """size: CLIP and adapters; pairs of a batch, frames of a video, videos of a task, captions of a video; gallery:
+    test videos of a task, a caption each."""
 
     size: made.Size = made.VIT_B_32
     batch: int = 32
     frames: int = 12
     videos: int = 32
     each: int = 20
+    gallery: int = 299
 
 
 PUBLISHED = Shape()
-TOY = Shape(made.TINY, batch=4, frames=2, videos=4, each=2)
+TOY = Shape(made.TINY, batch=4, frames=2, videos=4, each=2, gallery=4)
 
 
 class Noise:
