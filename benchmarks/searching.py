@@ -4,18 +4,19 @@
 a random CLIP of ViT-B/32's shape, ten tasks and random stored videos.
 """
 
+import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from structalign.search.searcher import Searcher
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,25 +26,24 @@ from transformers.utils import logging
 from benchmarks import made, plain
 from benchmarks.measuring import Row, in_turn
 from benchmarks.similarity import embedded, list_of_words
-from structalign.cli.search import last_learned
 from structalign.data.tasks import category_ids, key, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
-from structalign.model.backbone import Tokens
+from structalign.library.chain import last_learned
+from structalign.library.project_index import ProjectIndex
 from structalign.model.checkpoint import CheckpointConfig, fingerprint, save_checkpoint
 from structalign.model.video_text import TextEmbeddings
 from structalign.params.ranking import Ranking
-from structalign.paths import BACKBONE, CHECKPOINTS, GALLERIES, index_of
-from structalign.search.encoder import Encoder
-from structalign.search.index import Index, write_gallery, write_index, write_signals
-from structalign.search.retriever import Retriever, load
-from structalign.search.scoring import score_queries
+from structalign.paths import BACKBONE, CHECKPOINTS, COLLECTION, GALLERIES, MANIFEST, index_of
+from structalign.search import familiarity
+from structalign.search.index import write_gallery, write_index, write_signals
 from structalign.search.signal import observe
-from structalign.store import write_json
+from structalign.store import digest, write_json
 
 ROOT = Path(__file__).parents[1]
 TASKS, FRAMES, DURATION = 10, 12, 15.0
 SENTENCE = "w7 w11 w13 w17 w19 w23 w29 w31 w37 w41"
+RANKING = Ranking(beta=0.5, task_prior=0)
 COMMAND = "from structalign.cli.app import main; main()"
 
 
@@ -68,17 +68,18 @@ def gallery(toy: bool) -> Iterator[Row]:
     name = f"search over {videos:,} videos"
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         lay_project(made.size_of(toy), videos)
-        checkpoint, index = CHECKPOINTS / key(TASKS), index_of(key(TASKS))
+        checkpoint = CHECKPOINTS / key(TASKS)
         ways = {
             "`import torch`": program("import torch"),
             "ours, start: `structalign.load`": program(f"import structalign; structalign.load('{checkpoint}')"),
             "ours, all of `structalign search`": program(COMMAND, "search", SENTENCE),
         }
         yield in_turn(f"{name}, from the shell", ways, long)
-        retriever, ranking = load(checkpoint), Ranking(beta=0.5, task_prior=0)
-        parts = Parts(retriever, Searcher(retriever, Index(index), ranking), ranking)
+        index = ProjectIndex(Path())
+        index.weights = RANKING.weights()
+        parts = Parts(index)
         ways = {
-            "ours, open: check the stored files": lambda: Searcher(retriever, Index(index), ranking),
+            "ours, open: check the stored files": lambda: ProjectIndex(Path()),
             "ours, encode as every task and by zero-shot CLIP": parts.encode,
             "ours, find: score": parts.find,
         }
@@ -93,53 +94,35 @@ def program(code: str, *arguments: str) -> Callable[[], object]:
     return lambda: subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
-@dataclass(frozen=True)
-class Known(Encoder):
-    """An encoder whose captions are encoded already."""
-
-    plain: TextEmbeddings
-    texts: list[TextEmbeddings]
-
-    def zero_shot(self, tokens: Tokens) -> TextEmbeddings:
-        return self.plain
-
-    def as_each(self, tokens: Tokens, tasks: object, zero_shot: object) -> list[TextEmbeddings]:
-        return self.texts
-
-
 class Parts:
     """What a search does after its start, a part at a time."""
 
-    def __init__(self, retriever: Retriever, searcher: Searcher, ranking: Ranking):
-        self.encoder, self.searcher, self.ranking = retriever.encoder, searcher, ranking
-        self.tokens = retriever.tokeniser([SENTENCE])
-        zero_shot, texts = self.encode()
-        of_encoder = {name: getattr(self.encoder, name) for name in ("clip", "model", "head", "device")}
-        self.known = Known(**of_encoder, plain=zero_shot, texts=texts)
-        searcher.retriever = replace(retriever, encoder=self.known)
+    def __init__(self, index: ProjectIndex):
+        self.index = index
+        self.texts, _ = self.encode()
 
     @torch.inference_mode()
-    def encode(self) -> tuple[TextEmbeddings, list[TextEmbeddings]]:
-        zero_shot = self.encoder.zero_shot(self.tokens)
-        tasks = [gallery.encoded_as for gallery in self.searcher.galleries]
-        return zero_shot, self.encoder.as_each(self.tokens, tasks, zero_shot)
+    def encode(self) -> tuple[dict[int, TextEmbeddings], TextEmbeddings | None]:
+        self.index._encoded.clear()
+        return self.index._texts(SENTENCE)
 
     @torch.inference_mode()
     def find(self) -> dict[str, Tensor]:
-        return score_queries(self.known, self.tokens, self.searcher.galleries, self.searcher.states, "search")
+        return self.index._matrices(SENTENCE)
 
     def find_and_rank(self) -> object:
-        return self.searcher.search(SENTENCE)
+        return self.index.search(SENTENCE)
 
     @torch.inference_mode()
     def plain(self) -> object:
         """Words and sentence of the method alone against each task's videos, standardised, fused and sorted."""
         words, sentence = [], []
-        for part, text in zip(self.searcher.galleries, self.known.texts, strict=True):
-            words.append(plain.word_frame_by_caption(list_of_words(text.words, text.mask), part.frames))
-            sentence.append(plain.sentence_video(text.sentence, part.frames))
+        for part in self.index._parts:
+            text, frames = self.texts[part.gallery.encoded_as], part.gallery.frames
+            words.append(plain.word_frame_by_caption(list_of_words(text.words, text.mask), frames))
+            sentence.append(plain.sentence_video(text.sentence, frames))
         both = [torch.cat(blocks, dim=1).numpy() for blocks in (words, sentence)]
-        return plain.fused(both[0], both[1], self.ranking.beta).argsort(axis=1)
+        return plain.fused(both[0], both[1], RANKING.beta).argsort(axis=1)
 
 
 def lay_project(size: made.Size, videos: int) -> None:
@@ -163,6 +146,7 @@ def lay_project(size: made.Size, videos: int) -> None:
     encoder = fingerprint(CHECKPOINTS / key(TASKS))
     for number in range(1, TASKS + 1):
         lay_gallery(number, videos // TASKS, size)
+        lay_collection(number, size, encoder)
         write_index(index_of(key(number)), index_of(key(number - 1)), key(number), GALLERIES / key(number), encoder)
 
 
@@ -174,10 +158,25 @@ def lay_gallery(number: int, videos: int, size: made.Size) -> None:
     first = made.CATEGORIES * (number - 1)
     row = {"task": key(number), "category": first, "start": 0.0, "duration": DURATION}
     row["times"] = [(frame + 0.5) / FRAMES * DURATION for frame in range(FRAMES)]
-    rows = [{"id": f"{number}-{video}", "file": f"{number}-{video}.mp4"} | row for video in range(videos)]
+    ids = [f"{number}-{video}" for video in range(videos)]
+    rows = [{"id": id, "file": f"{id}.mp4"} | row for id in ids]
     write_gallery(folder, "test", rows, F.normalize(frames, dim=-1), zero_shot)
+    write_gallery(folder, "val", [], frames, zero_shot)
+    (manifest := MANIFEST / key(number)).mkdir(parents=True)
+    files = [{"id": id, "sha256": hashlib.sha256(id.encode()).hexdigest()} for id in ids]
+    write_json(manifest / "videos.json", {"videos": files})
     captions, _ = embedded(size, made.CATEGORIES, 1, 1)
     write_signals(folder, observe(captions, first + torch.arange(made.CATEGORIES), number))
+
+
+def lay_collection(number: int, size: made.Size, encoder: str) -> None:
+    """What search keeps of task `number`'s training: captions, and no clips."""
+    (folder := COLLECTION / key(number)).mkdir(parents=True)
+    write_gallery(folder, "train", [], torch.empty(0), torch.empty(0))
+    captions, _ = embedded(size, 1000, 1, 1)
+    save_file(familiarity.observe(captions, torch.arange(1000)), folder / "captions.safetensors")
+    files = {file.name: digest(file) for file in sorted(folder.iterdir())}
+    write_json(folder / "index.json", {"encoder": encoder, "files": files})
 
 
 def lay_backbone(model: torch.nn.Module, size: made.Size) -> None:

@@ -24,7 +24,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "stages.train": {"torch"},
     "stages.embed": {"torch"},
     "structalign.search.retriever": {"torch"},
-    "structalign.search.searcher": {"torch"},
+    "structalign.library.opening": {"torch", "ffmpeg"},
     "structalign.cli.app": set(),
     "structalign.cli.search": {"rich"},
 }

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from structalign.console import say
 from structalign.doctor.experiments import experiments
 from structalign.doctor.finding import Finding
 from structalign.doctor.locks import locks
@@ -48,10 +49,10 @@ def doctor(
     left, mended = 0, 0
     for question in QUESTIONS:
         for finding in question():
-            typer.echo(f"found: {finding}")
+            say(f"found: {finding}")
             done = fix and mend(finding, yes)
             left, mended = left + (not done), mended + done
-    typer.echo(summary(left, mended, fix))
+    say(summary(left, mended, fix))
     if left:
         raise typer.Exit(1)
 
@@ -63,9 +64,9 @@ def mend(finding: Finding, yes: bool) -> bool:
     try:
         finding.mend()
     except (UserError, OSError) as error:
-        typer.echo(f"not mended: {error}")
+        say(f"not mended: {error}")
         return False
-    typer.echo("mended.")
+    say("mended.")
     return True
 
 

@@ -63,8 +63,8 @@ def test_a_name_can_t_write_to_the_terminal() -> None:
     console = terminal()
     console.file = io.StringIO()
     name = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\nrank.mp4"
-    hit = Hit(score=1.0, file=name, category=0, task="t01", start=0.0, end=0.5)
-    console.print(search.table([hit], {0: "cats\x1b[31m"}))
+    moment = Moment("0", start=0.0, end=0.5, at=0.2, score=1.0)
+    console.print(search.table([Hit("0", name, 1.0, 2.0, 0.5, [moment], category="cats\x1b[31m")]))
     console.print(f"note: {name}")
     printed = console.file.getvalue()
     assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\nrank.mp4" in printed
