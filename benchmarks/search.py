@@ -23,7 +23,8 @@ from structalign.model.text_encoding import encode_as_tasks, encode_zero_shot
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.fusion import fuse
 from structalign.search.scoring import score
-from structalign.search.signal import Comparison
+from structalign.search.signal import Comparison, prepared
+from structalign.search.similarity_heads import FUSED
 from structalign.store import write_json
 
 FRAMES, WORDS = 12, 10
@@ -54,7 +55,8 @@ def search(
     found["encoding by zero-shot CLIP"] = processor_ms(lambda: encode_zero_shot(clip, model, tokens, cpu), repeats)
     frames = F.normalize(torch.randn(videos, FRAMES, dim), dim=-1)
     text = TextEmbeddings(torch.randn(1, WORDS, dim), torch.ones(1, WORDS, dtype=torch.bool), torch.randn(1, dim))
-    found[f"exact, {videos:,} videos"] = processor_ms(lambda: rank(text, frames), repeats)
+    frames, vectors = prepared(frames, FUSED)
+    found[f"exact, {videos:,} videos"] = processor_ms(lambda: rank(text, frames, vectors), repeats)
     with tempfile.TemporaryDirectory() as folder:
         store(Path(folder), stored, dim)
         found[f"opening {stored:,} segments"] = processor_ms(lambda: FolderIndex(Path(folder)), 1)
@@ -76,9 +78,9 @@ def processor_ms(work: Callable[[], object], repeats: int) -> float:
     return round(statistics.median(taken[1:] or taken), 2)
 
 
-def rank(text: TextEmbeddings, frames: torch.Tensor) -> object:
+def rank(text: TextEmbeddings, frames: torch.Tensor, vectors: torch.Tensor | None) -> object:
     """The order of the videos by the fused score."""
-    matrices = score(Comparison(text, text, frames), {}, shared=False)
+    matrices = score(Comparison(text, text, frames, vectors=vectors), {}, shared=False)
     matrices.pop("best_frame")
     return fuse({name: matrix.numpy() for name, matrix in matrices.items()}, WEIGHTS)[0].argsort()
 

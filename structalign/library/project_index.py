@@ -7,7 +7,7 @@ Letters: V clips and segments, M stored vectors of one, L words, D embedding.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,8 +35,9 @@ from structalign.search.fusion import fuse
 from structalign.search.index import Gallery, Index, read_gallery
 from structalign.search.retriever import Retriever, load
 from structalign.search.scoring import QUERIES, Matrices, score, side_by_side
-from structalign.search.signal import Comparison
+from structalign.search.signal import Comparison, prepared
 from structalign.search.similarity import video_vectors
+from structalign.search.similarity_heads import SimilarityHead
 from structalign.store import digest, read_json
 
 RECENT = 64  # sentences whose encodings are kept
@@ -49,6 +50,14 @@ class _Part:
 
     gallery: Gallery
     entries: list[Entry]
+    vectors: Tensor | None = None
+
+    def prepared(self, head: SimilarityHead) -> "_Part":
+        """The same for one query after the other (`search.signal.prepared`)."""
+        if self.vectors is not None:
+            return self
+        videos, vectors = prepared(self.gallery.frames, head)
+        return replace(self, gallery=replace(self.gallery, frames=videos), vectors=vectors)
 
 
 class ProjectIndex(VideoIndex):
@@ -204,12 +213,15 @@ class ProjectIndex(VideoIndex):
         encoder = self.retriever.encoder
         states = self._index.states if self.weights["task_prior"] > 0 else {}
         found = []
+        self._parts = [part.prepared(encoder.head) for part in self._parts]
         for part in self._parts:
             gallery = part.gallery
             text, zero_shot = texts[gallery.encoded_as], plain or texts[gallery.encoded_as]
             if self.split is not None:  # a product's last bits depend on how many rows it has
                 text, zero_shot = text[_TILE], zero_shot[_TILE]
-            comparison = Comparison(text, zero_shot, gallery.frames, encoder.head, encoder.model, gallery.number)
+            comparison = Comparison(
+                text, zero_shot, gallery.frames, encoder.head, encoder.model, gallery.number, part.vectors
+            )
             found.append(score(comparison, states, shared=bool(states)))
         return {name: matrix[:1] for name, matrix in side_by_side(found).items()}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from structalign.model.video_text import TextEmbeddings, VideoText
 from structalign.params.ranking import SIGNALS
@@ -26,7 +27,8 @@ class Comparison:
     """R captions against V stored videos of one task, by one encoder: what a signal scores.
 
     text: the captions as the encoder reads them for this task; zero_shot: by zero-shot CLIP. videos: [V, M, D] unit
-    vectors, as stored. head, model: how both are compared. number: the task's, from 1.
+    vectors, as stored. head, model: how both are compared. number: the task's, from 1. vectors: [V, D], with videos
+    that `prepared` made.
     """
 
     text: TextEmbeddings
@@ -35,11 +37,12 @@ class Comparison:
     head: SimilarityHead = FUSED
     model: VideoText | None = None
     number: int = 1
+    vectors: Tensor | None = None
 
     @cached_property
     def cosines(self) -> Tensor:
         """Of every word and stored vector: [R, L, V, M]."""
-        return cosines(self.text.words, self.text.mask, self.videos)
+        return cosines(self.text.words, self.text.mask, self.videos, normalised=self.vectors is not None)
 
     @cached_property
     def best_words(self) -> Tensor:
@@ -49,14 +52,30 @@ class Comparison:
     def tiles(self, queries: int, vectors: int) -> Iterator[list["Comparison"]]:
         """The same in parts of bounded memory: a row of tiles for every `queries` captions, each of as many videos as
         have `vectors` stored vectors. Columns that hold no word of a tile's captions are left out."""
-        parts = torch.split(self.videos, max(1, vectors // max(1, self.videos.shape[1])))
+        at_once = max(1, vectors // max(1, self.videos.shape[1]))
+        parts = torch.split(self.videos, at_once)
+        prepared = [None] * len(parts) if self.vectors is None else torch.split(self.vectors, at_once)
         for start in range(0, len(self.text.mask), queries):
             here = slice(start, start + queries)
             text = self.text[here]
             used = text.mask.any(dim=0)
             used[0] = True  # a caption may have no word at all
             text = TextEmbeddings(text.words[:, used], text.mask[:, used], text.sentence)
-            yield [replace(self, text=text, zero_shot=self.zero_shot[here], videos=part) for part in parts]
+            zero_shot = self.zero_shot[here]
+            yield [
+                replace(self, text=text, zero_shot=zero_shot, videos=part, vectors=own)
+                for part, own in zip(parts, prepared, strict=True)
+            ]
+
+
+def prepared(videos: Tensor, head: SimilarityHead) -> tuple[Tensor, Tensor | None]:
+    """The `videos` and `vectors` of comparisons with one query after the other, to the bit as of the stored [V, M, D].
+
+    Each query would normalise them anew. They stay as they are where a head has no vectors of its own.
+    """
+    if head.vectors is None:
+        return videos, None
+    return F.normalize(videos, dim=-1), head.vectors(videos)
 
 
 def observe_nothing(captions: TextEmbeddings, category: Tensor, number: int) -> Statistics:

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 from structalign.model.video_text import TextEmbeddings
 
 
-def cosines(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
+def cosines(words: Tensor, mask: Tensor, frames: Tensor, normalised: bool = False) -> Tensor:
     """<n(w_l), n(f_n)> of every word and frame; -inf where the mask has no word.
 
-    words: [Q, L, D] and frames: [V, N, D], raw; mask: [Q, L] bool, true on words. Returns [Q, L, V, N].
+    words: [Q, L, D] and frames: [V, N, D], raw, or `normalised` frames n(f_n); mask: [Q, L] bool, true on words.
+    Returns [Q, L, V, N].
     """
     v, n, dim = frames.shape
-    columns = F.normalize(frames, dim=-1).reshape(v * n, dim).T
+    columns = (frames if normalised else F.normalize(frames, dim=-1)).reshape(v * n, dim).T
     if words.is_cuda:  # to look at the mask would be to wait for all work
         found = (F.normalize(words, dim=-1) @ columns).masked_fill(~mask[..., None], -torch.inf)
     else:  # padding, often more than half, is not multiplied
@@ -56,14 +57,19 @@ def video_vectors(frames: Tensor) -> Tensor:
     return F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
 
 
+def raw_mean_vectors(frames: Tensor) -> Tensor:
+    """One vector a video, n(mean_n f_n), of the mean of raw frames (StableFusion): [V, N, D] -> [V, D]."""
+    return F.normalize(frames.mean(dim=1), dim=-1)
+
+
+def sentence_cosines(sentences: Tensor, vectors: Tensor) -> Tensor:
+    """<n(sentence), vector> of sentences [Q, D] and one unit vector a video [V, D]: [Q, V]."""
+    return F.normalize(sentences, dim=-1) @ vectors.T
+
+
 def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
     """g = <n(sentence), n(mean_n n(f_n))>. sentences: [Q, D]; frames: [V, N, D]. Returns [Q, V] in [-1, 1]."""
-    return F.normalize(sentences, dim=-1) @ video_vectors(frames).T
-
-
-def sentence_mean(sentences: Tensor, frames: Tensor) -> Tensor:
-    """<n(sentence), n(mean_n f_n)>, the mean of raw frames (StableFusion). Shapes as in `sentence_video`."""
-    return F.normalize(sentences, dim=-1) @ F.normalize(frames.mean(dim=1), dim=-1).T
+    return sentence_cosines(sentences, video_vectors(frames))
 
 
 def caption_vectors(text: TextEmbeddings, words: bool = True) -> Tensor:

@@ -11,20 +11,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.model.video_text import TextEmbeddings, VideoText
-from structalign.search.similarity import sentence_mean, sentence_video, video_vectors, word_frame
+from structalign.search.similarity import raw_mean_vectors, sentence_cosines, video_vectors, word_frame
 
 
 @dataclass(frozen=True)
 class SimilarityHead:
     """store: raw frames [V, N, D] -> the unit vectors [V, M, D] that are kept of them.
 
-    sentence: the similarity [Q, V] of sentences [Q, D] and raw or stored frames; only learned pooling asks the model.
+    vectors: raw or stored frames -> the unit vector [V, D] of each video that sentences are compared with; None where
+    the model pools the frames by the sentence.
     words: whether word-frame similarity ranks, too, fused with it (method, section 3); else the cosine ranks as it is.
     """
 
     store: Callable[[Tensor], Tensor]
-    sentence: Callable[[VideoText | None, Tensor, Tensor], Tensor]
+    vectors: Callable[[Tensor], Tensor] | None
     words: bool = False
+
+    def sentence(self, model: VideoText | None, sentences: Tensor, frames: Tensor) -> Tensor:
+        """The similarity [Q, V] of sentences [Q, D] and raw or stored frames."""
+        if self.vectors is None:
+            return _pooled(model, sentences, frames)
+        return sentence_cosines(sentences, self.vectors(frames))
 
     def trained(self, model: VideoText | None, text: TextEmbeddings, frames: Tensor, both: bool) -> list[Tensor]:
         """The similarities [B, B'] that a contrastive loss may act on: word-frame where it ranks, and with `both` or
@@ -45,15 +52,7 @@ def mean_of_units(frames: Tensor) -> Tensor:
 
 def unit_mean(frames: Tensor) -> Tensor:
     """n(mean_n f_n): [V, 1, D]."""
-    return F.normalize(frames.mean(dim=1, keepdim=True), dim=-1)
-
-
-def _mean(model: VideoText | None, sentences: Tensor, frames: Tensor) -> Tensor:
-    return sentence_video(sentences, frames)
-
-
-def _raw_mean(model: VideoText | None, sentences: Tensor, frames: Tensor) -> Tensor:
-    return sentence_mean(sentences, frames)
+    return raw_mean_vectors(frames)[:, None]
 
 
 def _pooled(model: VideoText | None, sentences: Tensor, frames: Tensor) -> Tensor:
@@ -63,10 +62,10 @@ def _pooled(model: VideoText | None, sentences: Tensor, frames: Tensor) -> Tenso
     return model.pool.similarity(sentences.to(device), frames.to(device)).to(sentences.device)
 
 
-FUSED = SimilarityHead(unit_frames, _mean, words=True)
+FUSED = SimilarityHead(unit_frames, video_vectors, words=True)
 HEADS = {
     "fused": FUSED,
-    "mean": SimilarityHead(mean_of_units, _mean),
-    "raw_mean": SimilarityHead(unit_mean, _raw_mean),
-    "pooled": SimilarityHead(unit_frames, _pooled),
+    "mean": SimilarityHead(mean_of_units, video_vectors),
+    "raw_mean": SimilarityHead(unit_mean, raw_mean_vectors),
+    "pooled": SimilarityHead(unit_frames, None),
 }

@@ -4,6 +4,8 @@ from tiny import noise
 from torch import Tensor
 
 from structalign.model.video_text import TextEmbeddings
+from structalign.search.scoring import score
+from structalign.search.signal import Comparison, prepared
 from structalign.search.similarity import word_frame
 from structalign.search.similarity_heads import HEADS
 
@@ -37,6 +39,17 @@ def test_stablefusion_takes_the_mean_of_raw_frames_and_clip4clip_of_their_direct
             mean = unit(sentence) @ unit(sum((unit(frame) for frame in frames), torch.zeros(6)))
             torch.testing.assert_close(HEADS["raw_mean"].sentence(None, SENTENCES, FRAMES)[q, v], raw)
             torch.testing.assert_close(HEADS["mean"].sentence(None, SENTENCES, FRAMES)[q, v], mean)
+
+
+@pytest.mark.parametrize("name", ["fused", "mean", "raw_mean"])
+def test_prepared_videos_score_as_stored_ones_to_the_bit(name: str) -> None:
+    head = HEADS[name]
+    videos = head.store(noise(1000, 12, 24))  # of 12 vectors each: two tiles
+    text = TextEmbeddings(noise(2, 3, 24), torch.ones(2, 3, dtype=torch.bool), noise(2, 24))
+    ready, vectors = prepared(videos, head)
+    found = score(Comparison(text, text, ready, head, vectors=vectors), {})
+    for signal, matrix in score(Comparison(text, text, videos, head), {}).items():
+        assert torch.equal(found[signal], matrix), signal
 
 
 def test_word_similarity_is_trained_where_it_ranks() -> None:

@@ -3,10 +3,13 @@
 from torch import Tensor
 
 from structalign.search.signal import Comparison, Signal
+from structalign.search.similarity import sentence_cosines
 
 
 def score(comparison: Comparison, state: None) -> Tensor:
     """g [R, V]."""
+    if comparison.vectors is not None:
+        return sentence_cosines(comparison.text.sentence, comparison.vectors)
     return comparison.head.sentence(comparison.model, comparison.text.sentence, comparison.videos)
 
 
