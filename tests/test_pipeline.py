@@ -17,7 +17,7 @@ from codemap import CODE, ROOT, calls, closure, imported, modules
 
 from stages.check import main as check
 from structalign.cli.params import params_of
-from structalign.code_digest import LOADED_BY_NAME, stage_digest
+from structalign.code_digest import LOADED_BY_NAME, Code, stage_digest
 from structalign.code_map import PACKAGES
 from structalign.data.tasks import split_categories
 from structalign.strict_yaml import load_yaml
@@ -64,6 +64,17 @@ def test_what_a_stage_loads_by_name_is_part_of_its_digest(stage: str) -> None:
     of_results = closure(f"stages.{stage}") - {"structalign.params.reading"}
     by_name = {name for name in of_results if any("import_module" in found for found in imported(name))}
     assert not by_name or stage in LOADED_BY_NAME
+
+
+def test_a_template_is_part_of_the_report_alone(tmp_path: Path) -> None:
+    packages = {package: tmp_path / package for package in PACKAGES}
+    for package, folder in packages.items():
+        shutil.copytree(ROOT / package, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    template = packages["structalign"] / "report/page.html.j2"
+    template.write_text(template.read_text(encoding="utf-8") + "<!-- edited -->", encoding="utf-8")
+    edited, params = Code(packages), load_yaml(ROOT / "params.yaml")
+    other = {s for s in STAGES if stage_digest(edited, s, params) != stage_digest(CODE, s, params)}
+    assert other == {"report"}
 
 
 def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
