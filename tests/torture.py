@@ -51,15 +51,16 @@ class Trial:
 class Copy(Project):
     """A copy of the undisturbed project, with DVC's memory of hashes beside it."""
 
-    def __init__(self, whole: Path, place: Path) -> None:
+    def __init__(self, whole: Path, place: Path, memory: Path | None = None) -> None:
         super().__init__(place)
+        self.memory = memory or Path(f"{place}.site")
         subprocess.run(["cp", "-a", whole, place], check=True)
 
     def environment(self) -> dict[str, str]:
         """One thread, no network, the memory of hashes beside the copy."""
         kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
-        own = {"PATH": path, "DVC_SITE_CACHE_DIR": f"{self.root}.site", "STRUCTALIGN_SAVE_SECONDS": "0"}
+        own = {"PATH": path, "DVC_SITE_CACHE_DIR": str(self.memory), "STRUCTALIGN_SAVE_SECONDS": "0"}
         return (
             kept
             | own
@@ -216,7 +217,7 @@ def write(project: Copy, name: str, content: bytes | int) -> str:
 def damage_memory(project: Copy) -> str:
     """Damage DVC's memory of hashes, which lies outside the project."""
     project.finish("dvc", "status")
-    files = list(Path(f"{project.root}.site").rglob("cache.db"))
+    files = list(project.memory.rglob("cache.db"))
     for file in files:
         file.write_bytes(b"SQLite format 3\0" + random.Random(0).randbytes(8192))
     return f"{len(files)} files"
@@ -265,10 +266,11 @@ def attempt(
     place: Path,
     expected: dict[str, bytes],
     silent: bool = False,
+    memory: Path | None = None,
 ) -> Trial:
     """One trial, from copy to verdict."""
     try:
-        project = Copy(whole, place)
+        project = Copy(whole, place, memory)
         trial.outcome = disturb(project)
         recover(project, expected, trial, silent)
     except (TimeoutError, subprocess.TimeoutExpired) as error:
@@ -326,8 +328,10 @@ def full_disks(whole: Path, folder: Path, expected: dict[str, bytes]) -> Iterato
             yield trial
             continue
         try:
-            left = (0, 65536)[number % 2]
-            yield attempt(trial, partial(fill_disk, stage=stage, left=left), whole, place / "toy", expected)
+            fill, memory = partial(fill_disk, stage=stage, left=16384), folder / f"memory{number}"
+            yield attempt(
+                trial, fill, whole, place / "toy", expected, memory=memory
+            )  # beside the disk, else DVC stops first
         finally:
             subprocess.run(["umount", str(place)], check=False)
 

@@ -37,7 +37,7 @@ def damaged_objects() -> Iterator[Finding]:
     found = [path for path in sorted(folder.glob("??/*")) if re.fullmatch(r"[0-9a-f]{30}(\.dir)?", path.name)]
     for path in track(found, "hashing DVC's cache", len(found)):
         if file_hash(path) != path.parent.name + path.name.removesuffix(".dir"):
-            yield removal(path, f"{_short(path)} in DVC's cache is damaged")
+            yield removal(_short(path), f"{_short(path)} in DVC's cache is damaged")
 
 
 def _short(path: Path) -> Path:
