@@ -62,6 +62,7 @@ LIBRARIES = (
 EXPLAINED = Path(__file__).with_name("mutants.yaml")
 WANTED = 0.9  # of the mutants that change something
 SECONDS = 400  # processor time of the tests of a mutant; those of a package take up to 100
+MEMORY = 12 * 2**30  # bytes of address space: a mutant may ask for all there is
 SWAPPED: dict[type, type] = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,
@@ -230,6 +231,7 @@ def run(folder: Path, tests: list[str], seconds: int) -> tuple[int, float, str]:
         os.setsid()
         os.chdir(folder)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         sys.path[:0] = [str(folder), str(folder / "tests")]
         for name in [name for name in sys.modules if name.split(".")[0] in ("structalign", "codemap")]:
             del sys.modules[name]  # those of the working tree
