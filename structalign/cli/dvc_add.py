@@ -51,12 +51,12 @@ def _bring_back() -> None:
 
 def refuse_without_dvc() -> None:
     """`UserError` in DVC's words if it doesn't work here, before anything is copied."""
+    _bring_back()  # a command may have been killed between its two renames
     run_dvc("status", "--json", str(DATA_DVC)) if DATA_DVC.is_file() else run_dvc("root")
 
 
 def refuse_changed_data() -> None:
     """`UserError` if data/ holds something that DVC could not bring back."""
-    _bring_back()  # a command may have been killed between its two renames
     if DATA.exists() and (not DATA_DVC.is_file() or run_dvc("status", "--json", str(DATA_DVC)).strip() != "{}"):
         raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
 
