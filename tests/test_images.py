@@ -56,7 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_frame_of_an_image_is_the_image(run: Path) -> None:
     split = FrameSplit(run / "work/frames/t01/test")
     pictures = split.frames(0)
-    assert pictures.shape == (2, 32, 45, 3)
+    assert pictures.shape == (2, 32, 44, 3)
     assert (pictures[0] == pictures[1]).all()
     assert len(set(split.rows[0]["times"])) == 1
     assert json.loads((run / "work/quarantine/t01.json").read_text()) == {"videos": []}

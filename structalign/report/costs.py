@@ -23,7 +23,8 @@ def learning_costs(lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> dict
 
 def joint_costs(joint_lock: Mapping[str, Any] | None, lock: Mapping[str, Any] | None) -> dict[str, Any]:
     """The same of the joint lane, whose inputs are outputs of the chain's stages."""
-    return _sum(list(costs_of(joint_lock, ["joint"], outputs_of(lock)).values()))
+    names = [name for name in ("joint",) if name in stages_of(joint_lock)]
+    return _sum(list(costs_of(joint_lock, names, outputs_of(lock)).values()))
 
 
 def costs_of(

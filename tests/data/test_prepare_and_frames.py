@@ -59,8 +59,9 @@ def project(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     clip.mkdir()
     known = ["caption", "the", "first", "second", "half", *map(str, range(12))]
     (clip / "config.json").write_text(json.dumps({"model_type": "clip", "structalign_sample": known}))
-    for name in ("model.safetensors", "preprocessor_config.json", "tokenizer.json"):
+    for name in ("model.safetensors", "tokenizer.json"):
         (clip / name).write_text(name)
+    (clip / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}')
     (clip / "README.md").write_text("not needed")
     return tmp_path
 
@@ -94,7 +95,7 @@ def test_queries_add_up_over_tasks_and_never_come_from_training(project: Path) -
 
 def test_the_backbone_is_gathered_without_what_is_not_needed(project: Path) -> None:
     prepare.main()
-    names = ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
+    names = ["config.json", "gathered.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
     assert sorted(path.name for path in Path("work/backbone").iterdir()) == names
 
 

@@ -156,7 +156,7 @@ def test_a_task_prior_moves_whole_tasks_and_no_video_within_one() -> None:
     scores, ground_truth, video_tasks = matrices(40, 12), np.arange(40) % 12, ["t01"] * 5 + ["t02"] * 7
     scores["task_prior"] = np.repeat(random_scores(40, 2), [5, 7], axis=1)
     without = rank([scores], ground_truth, video_tasks, Ranking(beta=1, task_prior=0))
-    much = rank([scores], ground_truth, video_tasks, Ranking(beta=1, task_prior=1e6))
+    much = rank([scores], ground_truth, video_tasks, Ranking(beta=1, task_prior=1e5))
     assert much["method_task"].tolist() == without["method_task"].tolist()
     right = (scores["task_prior"].argmax(axis=1) < 5) == (ground_truth < 5)
     first = np.where(

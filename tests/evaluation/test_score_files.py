@@ -64,6 +64,7 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
         ]
         write_json(folder / "test.json", {"queries": queries, "videos": rows})
         write_json(folder / "val.json", {"queries": [], "videos": []})
+        write_json(folder / "sizes.json", {"trained_parameters": 1, "stored_bytes_per_video": 1})
         own_tasks = [VIDEO_TASKS[v] for v in GROUND_TRUTH]
         words = tokens(*captions)
         with torch.inference_mode():

@@ -44,7 +44,11 @@ def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
         _log(root / f"work/logs/{task}.jsonl", number, rng)
         _geometry(root / "work/geometry" / task, number, rng)
         # every fourth training video belongs to the task's second category: a head and a tail
-        videos = [{"split": "train", "category": 2 * (number - 1) + (i % 4 == 0)} for i in range(per_task)]
+        videos = [
+            {"id": f"{i}", "file": f"{i}.mp4", "sha256": "", "start": None, "end": None}
+            | {"split": "train", "category": 2 * (number - 1) + (i % 4 == 0)}
+            for i in range(per_task)
+        ]
         write_json(root / f"work/manifest/{task}/videos.json", {"videos": videos})
         broken = {"id": "x.mp4", "file": "x.mp4", "split": "train", "reason": "no video stream"}
         write_json(root / f"work/quarantine/{task}.json", {"videos": [broken] if number == 1 else []})
