@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import yaml
 
 from structalign.errors import UserError
+from structalign.text import visible
 
 DEPTH = 32  # DVC's reader is recursive: some hundred levels exhaust its stack
 COPIES = 100_000  # values that aliases may stand for: some lines of nested ones would fill the memory
@@ -149,7 +150,7 @@ class _Reader:
         return event
 
     def refuse(self, what: str) -> NoReturn:
-        raise UserError(f"{self.source}, line {self.line}: {what}.")
+        raise UserError(f"{self.source}, line {self.line}: {visible(what)}.")
 
     def document(self) -> Any:
         self.next()  # the stream's start

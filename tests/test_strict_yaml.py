@@ -120,6 +120,7 @@ def damaged(draw: st.DrawFn) -> str:
 @example("a\n...\n...\n")
 @example("k: &x [&x 1]\nl: *x\n")
 @example("%YAML 1.1\n---\nk: 010\n")
+@example("a: &x {a |\n  t\n   u\n\nb: 1}\n")
 def test_an_accepted_file_gives_the_tree_that_dvc_reads(text: str) -> None:
     read_alike(text)
 
