@@ -20,6 +20,7 @@ from structalign.model.video_text import ModelConfig, VideoText
 from structalign.params.method import METHODS
 from structalign.search.retriever import Retriever, _backbone
 
+
 class Labelled:
     """As a pandas Series: its values in their order, each under a label that is not its place."""
 
