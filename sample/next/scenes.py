@@ -9,8 +9,9 @@ from typing import Literal
 from PIL import Image
 
 from sample.backgrounds import Background
+from sample.motions import Placement, mirrored
 from sample.next.catalogue import Category, Thing, senses
-from sample.next.motions import MOTIONS, Placement, mirrored
+from sample.next.motions import MOTIONS
 from sample.sprites import sprite
 
 Split = Literal["train", "val", "test"]
