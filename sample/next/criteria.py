@@ -49,7 +49,7 @@ from structalign.search.similarity_heads import HEADS
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import dump_yaml, load_yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TASKS = 10
 RATES = (5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3)
 DEVELOPMENT_SEEDS = (1, 2, 3)
