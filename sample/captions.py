@@ -7,18 +7,18 @@ from sample.backgrounds import COLOURS, PATTERNS, Background
 from sample.catalogue import CATEGORIES
 from sample.scenes import Scene
 
-# Verbs stand in brackets, to be put in the singular or plural; {verb} is the thing's own.
+# Verbs stand in brackets, to be put in the singular or plural.
 PHRASES: dict[str, tuple[str, ...]] = {
     "right": (
-        "{a} [{verb}] from left to right",
-        "{a} [{verb}] to the right",
-        "{a} [{verb}] across to the right side",
+        "{a} [go] from left to right",
+        "{a} [travel] to the right",
+        "{a} [pass] across to the right side",
         "{a} [move] rightward",
     ),
     "left": (
-        "{a} [{verb}] from right to left",
-        "{a} [{verb}] to the left",
-        "{a} [{verb}] across to the left side",
+        "{a} [go] from right to left",
+        "{a} [travel] to the left",
+        "{a} [pass] across to the left side",
         "{a} [move] leftward",
     ),
     "up": (
@@ -39,6 +39,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "{a} [come] closer",
         "{a} [swell] in size",
     ),
+    "shrink": (
+        "{a} [grow] smaller and smaller",
+        "{a} [get] tiny",
+        "{a} [move] far away",
+        "{a} [shrink]",
+    ),
     "spin": (
         "{a} [spin] around",
         "{a} [rotate] on the spot",
@@ -56,6 +62,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "{a} [tremble]",
         "{a} [wobble] quickly",
         "{a} [shiver] where {it} [be]",
+    ),
+    "swing": (
+        "{a} [swing] to and fro",
+        "{a} [sway] like a pendulum",
+        "{a} [hang] and [swing]",
+        "{a} [swing] back and forth in an arc",
     ),
     "blink": (
         "{a} [blink] on and off",
@@ -76,34 +88,22 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "{a} [become] invisible",
     ),
     "circle": (
-        "{a} [{verb}] around in a circle",
-        "{a} [{verb}] in a loop",
+        "{a} [go] around in a circle",
+        "{a} [travel] in a loop",
         "{a} [circle] around the middle",
         "{a} [move] along a ring",
     ),
-    "chase": (
-        "{a} [chase] {b}",
-        "{a} [follow] {b}",
-        "{a} [{verb}] after {b}",
-        "{a} [pursue] {b}",
-    ),
-    "meet": (
-        "{a} and {b} meet in the middle",
-        "{a} and {b} come together",
-        "{a} and {b} approach each other",
-        "{a} [meet] {b}",
-    ),
 }
-WITH_BACKGROUND = 0.4
+WITH_BACKGROUND = 0.9
 _PLURALS = {"be": "are"}
-_SINGULARS = {"be": "is", "do": "does"}
+_SINGULARS = {"be": "is", "do": "does", "go": "goes"}
 
 
 def third_person(verb: str) -> str:
     """The form of ``verb`` after a singular subject.
 
-    >>> [third_person(verb) for verb in ("hop", "fly", "stay", "vanish", "do")]
-    ['hops', 'flies', 'stays', 'vanishes', 'does']
+    >>> [third_person(verb) for verb in ("go", "fly", "stay", "vanish", "do")]
+    ['goes', 'flies', 'stays', 'vanishes', 'does']
     """
     if verb in _SINGULARS:
         return _SINGULARS[verb]
@@ -114,27 +114,23 @@ def third_person(verb: str) -> str:
     return f"{verb}s"
 
 
-def phrase(template: str, a: str, plural: bool, verb: str, b: str = "") -> str:
+def phrase(template: str, a: str, plural: bool) -> str:
     """Fill in a template of :data:`PHRASES`.
 
-    >>> phrase("{a} [{verb}] after {b}", "a bunny", False, "hop", "a dog")
-    'a bunny hops after a dog'
+    >>> phrase("{a} [shiver] where {it} [be]", "a hog", False)
+    'a hog shivers where it is'
     """
 
     def inflect(match: re.Match[str]) -> str:
         return _PLURALS.get(match[1], match[1]) if plural else third_person(match[1])
 
-    # Inflect before the names go in: they may hold anything.
-    words = re.sub(r"\[(\w+)\]", inflect, template.replace("{verb}", verb))
-    return words.format(a=a, b=b, it="they" if plural else "it")
+    # Inflect before the name goes in: it may hold anything.
+    return re.sub(r"\[(\w+)\]", inflect, template).format(a=a, it="they" if plural else "it")
 
 
 def captions(scene: Scene, count: int, random: Random) -> list[str]:
     """Write ``count`` different captions of a scene, some of which tell the background."""
-    thing, verb = scene.thing, scene.verb
-    other = scene.other.phrase if scene.other else ""
-    templates = PHRASES[scene.motion]
-    plain = [phrase(text, thing.phrase, thing.plural, verb, other) for text in templates]
+    plain = [phrase(text, scene.thing.phrase, scene.thing.plural) for text in PHRASES[scene.motion]]
     placed = [f"{text} over {scene.background.phrase}" for text in plain]
     chosen: list[str] = []
     random.shuffle(plain)
@@ -145,11 +141,17 @@ def captions(scene: Scene, count: int, random: Random) -> list[str]:
     return chosen
 
 
+def fits(caption: str, scene: Scene) -> bool:
+    """Whether a caption is true of a scene: its word names the thing, the motion and any background are the scene's."""
+    written = [phrase(text, scene.thing.phrase, scene.thing.plural) for text in PHRASES[scene.motion]]
+    return caption in written or caption in [f"{text} over {scene.background.phrase}" for text in written]
+
+
 def vocabulary() -> set[str]:
-    """Every word that a caption of either corpus may have."""
+    """Every word that a caption of any corpus may have."""
     texts = [f"over {Background(colour, pattern, 0).phrase}" for colour in COLOURS for pattern in PATTERNS]
     for category in CATEGORIES:
-        for thing in (*category.things, *category.others):
+        for thing in (*category.shared, *category.own):
             for template in (text for templates in PHRASES.values() for text in templates):
-                texts.append(phrase(template, thing.phrase, thing.plural, thing.verb or category.verb, thing.phrase))
+                texts.append(phrase(template, thing.phrase, thing.plural))
     return {word for text in texts for word in text.lower().split()}

@@ -1,6 +1,7 @@
-"""What appears in the sample: twenty categories of things, each drawn by one emoji.
+"""What appears in the sample: twenty places, each with things that are found there.
 
-A phrase without an article is plural ("headphones"), every other one is singular.
+The places are the categories. Three words of each place mean something else in another place: a hog is a pig on the
+farm and a motorcycle in the street. A phrase without an article is plural ("jeans"), every other one is singular.
 """
 
 from dataclasses import dataclass
@@ -11,37 +12,26 @@ Facing = Literal["left", "right"]
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One emoji, the words for it, and how it gets about.
-
-    ``name`` is what the tiny CLIP learns to call the picture in pre-training. Where there is an
-    ``alias``, the corpus uses that instead: a word the CLIP has never read, left for training.
-    """
+    """One emoji, the words for it, and which way it looks."""
 
     emoji: str
-    name: str
-    alias: str | None = None
-    verb: str | None = None
+    phrase: str
     faces: Facing | None = None
 
     @property
-    def phrase(self) -> str:
-        """The noun phrase the corpus uses."""
-        return self.alias or self.name
-
-    @property
     def plural(self) -> bool:
-        """Whether the corpus phrase takes a plural verb."""
+        """Whether the phrase takes a plural verb."""
         return self.phrase.split()[0] not in {"a", "an", "the"}
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A category of things; the sample shows ``things``, the development corpus ``others``."""
+    """A place: `shared` things go by a word that means another thing in another place; of `own` things, each of which
+    is found here alone, a corpus shows some in training and holds others out."""
 
     name: str
-    verb: str
-    things: tuple[Thing, ...]
-    others: tuple[Thing, ...]
+    shared: tuple[Thing, ...]
+    own: tuple[Thing, ...]
 
     @property
     def slug(self) -> str:
@@ -49,420 +39,141 @@ class Category:
         return self.name.replace(" ", "-")
 
 
+def _things(text: str) -> tuple[Thing, ...]:
+    """Things written as "emoji phrase", separated by commas; "<" after an emoji: it faces left, ">": right."""
+    found = []
+    for entry in text.split(","):
+        emoji, _, phrase = entry.strip().partition(" ")
+        faces: Facing | None = {"<": "left", ">": "right"}.get(emoji[-1])  # type: ignore[assignment]
+        found.append(Thing(emoji.rstrip("<>"), phrase, faces))
+    return tuple(found)
+
+
+def _place(name: str, shared: str, own: str) -> Category:
+    return Category(name, _things(shared), _things(own))
+
+
 CATEGORIES: tuple[Category, ...] = (
-    # Task 1 of five: animals.
-    Category(
-        "mammals",
-        "walk",
-        (
-            Thing("🐇", "a rabbit", "a bunny", verb="hop", faces="left"),
-            Thing("🐕", "a dog", verb="run", faces="left"),
-            Thing("🐎", "a horse", verb="gallop", faces="left"),
-            Thing("🐘", "an elephant", faces="left"),
-            Thing("🐅", "a tiger", faces="left"),
-            Thing("🐖", "a pig", "a hog", verb="trot", faces="left"),
-        ),
-        (
-            Thing("🦊", "a fox"),
-            Thing("🐿️", "a chipmunk", "a squirrel", verb="hop", faces="left"),
-            Thing("🐒", "a monkey", faces="left"),
-            Thing("🐄", "a cow", faces="left"),
-            Thing("🐪", "a camel", faces="left"),
-            Thing("🐂", "an ox", "a bull", faces="left"),
-        ),
+    _place(
+        "street",
+        "🏍️< a hog, 🚙< a mustang, 🏎️< a jaguar",
+        "🚌< a bus, 🚲< a bicycle, 🛵< a motor scooter, 🚓< a police car, 🚑< an ambulance, 🚒< a fire engine, "
+        "🛴< a kick scooter, 🚕< a taxi",
     ),
-    Category(
-        "birds",
-        "fly",
-        (
-            Thing("🦆", "a duck", verb="swim", faces="left"),
-            Thing("🦉", "an owl"),
-            Thing("🦩", "a flamingo", verb="walk", faces="left"),
-            Thing("🐧", "a penguin", verb="waddle", faces="left"),
-            Thing("🐓", "a rooster", verb="walk", faces="left"),
-            Thing("🦜", "a parrot", "a macaw", faces="left"),
-        ),
-        (
-            Thing("🦢", "a swan", verb="swim", faces="left"),
-            Thing("🦅", "an eagle", "a hawk", faces="left"),
-            Thing("🕊️", "a dove", "a pigeon", faces="left"),
-            Thing("🦃", "a turkey", verb="walk", faces="left"),
-            Thing("🦚", "a peacock", verb="walk", faces="left"),
-            Thing("🪿", "a goose", verb="walk", faces="left"),
-        ),
+    _place(
+        "airport",
+        "✈️> a jumbo, 🚁< a chopper, 🧳 a trunk",
+        "🪂 a parachute, 💺 a seat, ⏰ an alarm clock, 🧭 a compass, 🛒 a shopping cart, 🎒 a backpack, 🗺️ a world map, "
+        "👜 a handbag",
     ),
-    Category(
-        "sea animals",
-        "swim",
-        (
-            Thing("🐬", "a dolphin", "a porpoise", faces="left"),
-            Thing("🦈", "a shark", faces="left"),
-            Thing("🐙", "an octopus"),
-            Thing("🦀", "a crab", verb="scuttle"),
-            Thing("🐠", "a tropical fish", "a clownfish", faces="left"),
-            Thing("🐋", "a whale", faces="left"),
-        ),
-        (
-            Thing("🐡", "a blowfish", "a puffer", faces="left"),
-            Thing("🦑", "a squid"),
-            Thing("🦐", "a shrimp", "a prawn", faces="left"),
-            Thing("🦞", "a lobster", verb="crawl"),
-            Thing("🐟", "a fish", faces="left"),
-            Thing("🪼", "a jellyfish"),
-        ),
+    _place(
+        "harbour",
+        "🐟< a bass, 🚤< a cutter, 🪼 a jelly",
+        "🐬< a dolphin, 🦈< a shark, 🐙 an octopus, 🦀 a crab, 🐋< a whale, 🦑 a squid, 🦞 a lobster, ⚓ an anchor",
     ),
-    Category(
-        "reptiles",
-        "crawl",
-        (
-            Thing("🐊", "a crocodile", "an alligator", faces="left"),
-            Thing("🐢", "a turtle", faces="left"),
-            Thing("🦎", "a lizard", faces="left"),
-            Thing("🐍", "a snake", verb="slither", faces="left"),
-            Thing("🦖", "a T-Rex", verb="stomp", faces="left"),
-        ),
-        (
-            Thing("🦕", "a sauropod", "a brontosaurus", verb="stomp", faces="left"),
-            Thing("🐉", "a dragon", verb="fly", faces="left"),
-            Thing("🐲", "a dragon face", verb="glide", faces="left"),
-            Thing("🐸", "a frog", "a toad", verb="hop"),
-        ),
+    _place(
+        "garden",
+        "🌿 a mint, 🦋 a monarch, 🦇 a bat",
+        "🌹 a rose, 🌻 a sunflower, 🐌< a snail, 🐞< a ladybug, 🌷 a tulip, 🐜< an ant, 🕷️ a spider, 🌵 a cactus",
     ),
-    # Task 2: food.
-    Category(
-        "fruit",
-        "roll",
-        (
-            Thing("🍎", "an apple"),
-            Thing("🍌", "a banana", verb="slide"),
-            Thing("🍓", "a strawberry"),
-            Thing("🍍", "a pineapple"),
-            Thing("🍊", "a tangerine", "a mandarin"),
-            Thing("🍇", "grapes", verb="slide"),
-        ),
-        (
-            Thing("🍋", "a lemon"),
-            Thing("🍐", "a pear"),
-            Thing("🍑", "a peach", "a nectarine"),
-            Thing("🍒", "cherries"),
-            Thing("🥭", "a mango"),
-            Thing("🫐", "blueberries", "bilberries"),
-        ),
+    _place(
+        "space",
+        "🚀> a shuttle, 📡 a dish, 🌙 a crescent",
+        "☀️ the sun, ⭐ a star, ☄️ a comet, 🪐 a ringed planet, 🛸 a flying saucer, 🤖 a robot, 👽 an alien, "
+        "⚡ a lightning bolt",
     ),
-    Category(
-        "vegetables",
-        "roll",
-        (
-            Thing("🥕", "a carrot"),
-            Thing("🥔", "a potato", "a spud"),
-            Thing("🍆", "an eggplant", "an aubergine"),
-            Thing("🥒", "a cucumber"),
-            Thing("🧅", "an onion"),
-            Thing("🍄", "a mushroom", verb="slide"),
-        ),
-        (
-            Thing("🫑", "a bell pepper", "a paprika"),
-            Thing("🌶️", "a hot pepper", "a chili"),
-            Thing("🧄", "a garlic bulb"),
-            Thing("🥑", "an avocado"),
-            Thing("🥬", "a leafy green", verb="slide"),
-            Thing("🌽", "an ear of corn"),
-        ),
+    _place(
+        "office",
+        "🖥️ a monitor, 💵 a buck, 💻 a terminal",
+        "📎 a paperclip, 📌 a pushpin, ☎️ a telephone, 🖨️ a printer, 📚 books, ✏️ a pencil, 📅 a calendar, "
+        "🗑️ a wastebasket",
     ),
-    Category(
-        "meals",
-        "slide",
-        (
-            Thing("🍕", "a slice of pizza"),
-            Thing("🍔", "a hamburger"),
-            Thing("🌮", "a taco"),
-            Thing("🍟", "french fries"),
-            Thing("🌭", "a hot dog", "a frankfurter"),
-            Thing("🍝", "a plate of spaghetti", "a plate of pasta"),
-        ),
-        (
-            Thing("🥞", "pancakes"),
-            Thing("🍳", "a fried egg"),
-            Thing("🥐", "a croissant"),
-            Thing("🥨", "a pretzel"),
-            Thing("🌯", "a burrito", "a wrap"),
-            Thing("🍲", "a pot of food", "a stew"),
-        ),
+    _place(
+        "hospital",
+        "🫀 an organ, 🦠 a cell, 🦷 a crown",
+        "💉 a syringe, 🩺 a stethoscope, 🩹 an adhesive bandage, 🩼 a crutch, 🦴 a bone, 💊 a pill, 🔬 a microscope, "
+        "🌡️ a thermometer",
     ),
-    Category(
-        "sweets",
-        "slide",
-        (
-            Thing("🍩", "a doughnut", verb="roll"),
-            Thing("🍪", "a cookie", "a biscuit", verb="roll"),
-            Thing("🎂", "a birthday cake"),
-            Thing("🧁", "a cupcake"),
-            Thing("🍦", "an ice cream"),
-            Thing("🍭", "a lollipop"),
-        ),
-        (
-            Thing("🍫", "a chocolate bar"),
-            Thing("🍬", "a candy", "a bonbon", verb="roll"),
-            Thing("🍰", "a shortcake", "a gateau"),
-            Thing("🥧", "a pie"),
-            Thing("🍮", "a custard"),
-            Thing("🍯", "a honey pot"),
-        ),
+    _place(
+        "wardrobe",
+        "👠 a pump, 👟 a trainer, 🧣 a wrap",
+        "👕 a t-shirt, 🧦 socks, 🎩 a top hat, 👗 a dress, 🧥 a coat, 👖 jeans, 🧤 gloves, 👓 glasses",
     ),
-    # Task 3: things outdoors.
-    Category(
-        "road and rail",
-        "drive",
-        (
-            Thing("🚗", "a car", faces="left"),
-            Thing("🚌", "a bus", "a coach", faces="left"),
-            Thing("🚲", "a bicycle", verb="roll", faces="left"),
-            Thing("🚜", "a tractor", faces="left"),
-            Thing("🛵", "a motor scooter", "a moped", faces="left"),
-            Thing("🚂", "a locomotive", verb="roll", faces="left"),
-        ),
-        (
-            Thing("🚚", "a delivery truck", "a van", faces="left"),
-            Thing("🏎️", "a racing car", verb="race", faces="left"),
-            Thing("🏍️", "a motorcycle", "a motorbike", faces="left"),
-            Thing("🚓", "a police car", faces="left"),
-            Thing("🚑", "an ambulance", faces="left"),
-            Thing("🚒", "a fire engine", faces="left"),
-        ),
+    _place(
+        "bar",
+        "🥃 a spirit, 🥂 a toast, 🧊 a block",
+        "🍺 a mug of beer, 🍷 a glass of wine, 🥛 a glass of milk, ☕ a cup of coffee, 🫖 a teapot, 🧃 a juice box, "
+        "🍋 a lemon, 🍒 cherries",
     ),
-    Category(
-        "ships and aircraft",
-        "sail",
-        (
-            Thing("⛵", "a sailboat", "a yacht"),
-            Thing("🚁", "a helicopter", "a chopper", verb="fly", faces="left"),
-            Thing("✈️", "an airplane", verb="fly", faces="right"),
-            Thing("🚀", "a rocket", verb="fly", faces="right"),
-            Thing("🛶", "a canoe", verb="glide"),
-            Thing("🚢", "a ship", faces="left"),
-        ),
-        (
-            Thing("🚤", "a speedboat", faces="left"),
-            Thing("🛸", "a flying saucer", "a ufo", verb="fly"),
-            Thing("🛳️", "a passenger ship", "a liner", faces="left"),
-            Thing("🛩️", "a small airplane", verb="fly", faces="right"),
-            Thing("🪂", "a parachute", verb="float"),
-            Thing("⛴️", "a ferry", faces="left"),
-        ),
+    _place(
+        "party",
+        "🪁 a kite, 🥏 a disc, 🧒 a kid",
+        "🎁 a wrapped gift, 🧸 a teddy bear, 🪀 a yo-yo, 🎲 a game die, 🎃 a jack-o-lantern, 🧩 a puzzle piece, "
+        "🎉 a party popper, 🎈 a balloon",
     ),
-    Category(
-        "buildings",
-        "slide",
-        (
-            Thing("🏠", "a house"),
-            Thing("🏰", "a castle"),
-            Thing("⛪", "a church", "a chapel"),
-            Thing("🏭", "a factory"),
-            Thing("🏥", "a hospital"),
-            Thing("⛺", "a tent"),
-        ),
-        (
-            Thing("🏫", "a school"),
-            Thing("🏨", "a hotel"),
-            Thing("🕌", "a mosque"),
-            Thing("🏯", "a Japanese castle", "a pagoda"),
-            Thing("🛖", "a hut", "a shack"),
-            Thing("🏟️", "a stadium"),
-        ),
+    _place(
+        "farm",
+        "🐖< a hog, 🐎< a mustang, 🐐< a kid",
+        "🐄< a cow, 🐓< a rooster, 🐂< an ox, 🦃< a turkey, 🚜< a tractor, 🌽 an ear of corn, 🦙< a llama, 🪿< a goose",
     ),
-    Category(
-        "weather and sky",
-        "drift",
-        (
-            Thing("☀️", "the sun"),
-            Thing("🌙", "a crescent moon"),
-            Thing("☁️", "a cloud"),
-            Thing("🌈", "a rainbow"),
-            Thing("⭐", "a star"),
-            Thing("🌪️", "a tornado", "a twister", verb="race"),
-        ),
-        (
-            Thing("❄️", "a snowflake"),
-            Thing("⚡", "a lightning bolt", "a thunderbolt"),
-            Thing("🌧️", "a rain cloud"),
-            Thing("⛄", "a snowman"),
-            Thing("☄️", "a comet", "a meteor"),
-            Thing("🪐", "a ringed planet"),
-        ),
+    _place(
+        "jungle",
+        "🐆< a jaguar, 🐘< a jumbo, 🦎< a monitor",
+        "🐅< a tiger, 🐒< a monkey, 🦍< a gorilla, 🦜< a parrot, 🐍< a snake, 🐼 a panda, 🦥 a sloth, 🦩 a flamingo",
     ),
-    # Task 4: leisure and what one wears for it.
-    Category(
-        "music",
-        "slide",
-        (
-            Thing("🎸", "a guitar"),
-            Thing("🎺", "a trumpet"),
-            Thing("🎻", "a violin", "a fiddle"),
-            Thing("🥁", "a drum", "a snare"),
-            Thing("🎷", "a saxophone"),
-            Thing("🎧", "headphones"),
-        ),
-        (
-            Thing("🪗", "an accordion", "a squeezebox"),
-            Thing("🎹", "a musical keyboard", "a piano"),
-            Thing("🪕", "a banjo"),
-            Thing("📻", "a radio"),
-            Thing("🎤", "a microphone"),
-            Thing("🔔", "a bell"),
-        ),
+    _place(
+        "forest",
+        "🦌< a buck, 🪵 a trunk, 🦅< a kite",
+        "🦊 a fox, 🐻 a bear, 🦉 an owl, 🦔< a hedgehog, 🦡< a badger, 🍄 a mushroom, 🐺 a wolf, 🌲 an evergreen tree",
     ),
-    Category(
-        "sport",
-        "roll",
-        (
-            Thing("⚽", "a soccer ball"),
-            Thing("🏀", "a basketball"),
-            Thing("🏈", "an American football"),
-            Thing("🎾", "a tennis racket"),
-            Thing("🥊", "a boxing glove", verb="slide"),
-            Thing("🛷", "a sled", "a toboggan", verb="slide"),
-        ),
-        (
-            Thing("⚾", "a baseball"),
-            Thing("🏐", "a volleyball"),
-            Thing("🥏", "a flying disc", "a frisbee", verb="fly"),
-            Thing("🎿", "skis", verb="slide"),
-            Thing("🏓", "a ping pong bat", verb="slide"),
-            Thing("⛸️", "an ice skate", verb="glide"),
-        ),
+    _place(
+        "playing field",
+        "🏸 a shuttle, 🏏 a bat, 🏋️ a trainer",
+        "⚽ a soccer ball, 🏀 a basketball, 🏈 an American football, 🎾 a tennis racket, 🥊 a boxing glove, 🛷 a sled, "
+        "🏐 a volleyball, 🏆 a trophy",
     ),
-    Category(
-        "toys and parties",
-        "slide",
-        (
-            Thing("🎈", "a balloon", verb="float"),
-            Thing("🧸", "a teddy bear"),
-            Thing("🪁", "a kite", verb="fly"),
-            Thing("🎁", "a wrapped gift", "a present"),
-            Thing("🪀", "a yo-yo", verb="roll"),
-            Thing("🎲", "a game die", verb="roll"),
-        ),
-        (
-            Thing("🎃", "a jack-o-lantern", "a pumpkin", verb="roll"),
-            Thing("🧩", "a puzzle piece", "a jigsaw"),
-            Thing("🎉", "a party popper"),
-            Thing("🪆", "nesting dolls"),
-            Thing("🎄", "a Christmas tree"),
-            Thing("🪅", "a piñata"),
-        ),
+    _place(
+        "kitchen",
+        "🍽️ a dish, 🌯 a wrap, 🍮 a jelly",
+        "🥕 a carrot, 🥔 a potato, 🍆 an eggplant, 🥒 a cucumber, 🥚 an egg, 🔪 a kitchen knife, 🥄 a spoon, "
+        "🌶️ a hot pepper",
     ),
-    Category(
-        "clothing",
-        "slide",
-        (
-            Thing("👕", "a t-shirt"),
-            Thing("👖", "jeans", "trousers"),
-            Thing("🧦", "socks"),
-            Thing("🎩", "a top hat"),
-            Thing("👟", "a running shoe", "a sneaker"),
-            Thing("👗", "a dress"),
-        ),
-        (
-            Thing("🧥", "a coat", "a jacket"),
-            Thing("🧤", "gloves", "mittens"),
-            Thing("👓", "glasses"),
-            Thing("👢", "a boot"),
-            Thing("👑", "a crown"),
-            Thing("🎒", "a backpack"),
-        ),
+    _place(
+        "bakery",
+        "🍞 a toast, 🥐 a crescent, 🍬 a mint",
+        "🍩 a doughnut, 🍪 a cookie, 🧁 a cupcake, 🍭 a lollipop, 🥨 a pretzel, 🥧 a pie, 🍫 a chocolate bar, "
+        "🥞 pancakes",
     ),
-    # Task 5: small life and things at home.
-    Category(
-        "bugs",
-        "crawl",
-        (
-            Thing("🦋", "a butterfly", verb="flutter"),
-            Thing("🐜", "an ant", faces="left"),
-            Thing("🐝", "a bee", verb="fly", faces="left"),
-            Thing("🐌", "a snail", faces="left"),
-            Thing("🐛", "a bug", "a caterpillar", faces="left"),
-            Thing("🕷️", "a spider", "a tarantula"),
-        ),
-        (
-            Thing("🐞", "a ladybug", faces="left"),
-            Thing("🪲", "a beetle", "a scarab", faces="left"),
-            Thing("🦗", "a cricket", "a grasshopper", verb="hop", faces="left"),
-            Thing("🪳", "a cockroach", faces="left"),
-            Thing("🦟", "a mosquito", verb="fly", faces="left"),
-            Thing("🦂", "a scorpion", faces="left"),
-        ),
+    _place(
+        "concert",
+        "🎸 a bass, 🎹 an organ, 💿 a disc",
+        "🎺 a trumpet, 🎻 a violin, 🎷 a saxophone, 📻 a radio, 🎤 a microphone, 🪗 an accordion, 🪕 a banjo, "
+        "🥁 a drum",
     ),
-    Category(
-        "plants",
-        "glide",
-        (
-            Thing("🌵", "a cactus"),
-            Thing("🌹", "a rose"),
-            Thing("🌻", "a sunflower"),
-            Thing("🌴", "a palm tree"),
-            Thing("🌲", "an evergreen tree", "a fir"),
-            Thing("🌷", "a tulip"),
-        ),
-        (
-            Thing("🌳", "a deciduous tree", "an oak"),
-            Thing("🌺", "a hibiscus"),
-            Thing("🌸", "a cherry blossom"),
-            Thing("🍁", "a maple leaf"),
-            Thing("🪴", "a potted plant"),
-            Thing("🌱", "a seedling", "a sprout"),
-        ),
+    _place(
+        "workshop",
+        "🪓 a chopper, ✂️ a cutter, 🔋 a cell",
+        "🔨 a hammer, 🔧 a wrench, 🔑 a key, 🪛 a screwdriver, 🧲 a magnet, 🪜 a ladder, 🔩 a nut and bolt, ⚙️ a gear",
     ),
-    Category(
-        "drinks",
-        "slide",
-        (
-            Thing("🍺", "a mug of beer", "a mug of ale"),
-            Thing("🍷", "a glass of wine"),
-            Thing("🥛", "a glass of milk"),
-            Thing("☕", "a cup of coffee"),
-            Thing("🫖", "a teapot"),
-            Thing("🧃", "a juice box"),
-        ),
-        (
-            Thing("🍸", "a cocktail glass", "a martini"),
-            Thing("🍹", "a tropical drink"),
-            Thing("🍼", "a baby bottle"),
-            Thing("🧋", "a bubble tea"),
-            Thing("🍶", "a bottle of sake"),
-            Thing("🥤", "a cup with a straw", "a soda"),
-        ),
+    _place(
+        "city",
+        "⛽ a pump, 🧱 a block, 🚉 a terminal",
+        "🏠 a house, ⛪ a church, 🏭 a factory, 🏥 a hospital, ⛺ a tent, 🏫 a school, 🏟️ a stadium, ⛲ a fountain",
     ),
-    Category(
-        "tools",
-        "slide",
-        (
-            Thing("🔨", "a hammer"),
-            Thing("🪓", "an axe", "a hatchet"),
-            Thing("🔧", "a wrench", "a spanner"),
-            Thing("🪚", "a saw"),
-            Thing("🔑", "a key"),
-            Thing("✂️", "scissors"),
-        ),
-        (
-            Thing("🪛", "a screwdriver"),
-            Thing("⛏️", "a pick", "a pickaxe"),
-            Thing("🔩", "a nut and bolt"),
-            Thing("🧲", "a magnet"),
-            Thing("🪜", "a ladder"),
-            Thing("🔦", "a flashlight", "a torch"),
-        ),
+    _place(
+        "fairyland",
+        "👻 a spirit, 🫅 a monarch, 👑 a crown",
+        "🐉< a dragon, 🧙 a mage, 🧛 a vampire, 🔮 a crystal ball, 🪄 a magic wand, 🧟 a zombie, 🧝 an elf, "
+        "🗝️ an old key",
     ),
 )
-"""The categories in their fixed order: four in a row make one task of five, two in a row of ten."""
+"""The categories in their fixed order: two in a row make one task of ten."""
 
 
-def every_thing() -> tuple[Thing, ...]:
-    """All things of both corpora."""
-    return tuple(t for c in CATEGORIES for t in (*c.things, *c.others))
-
-
-def held_out_words() -> frozenset[str]:
-    """The words the tiny CLIP must never read in pre-training: those only an alias uses."""
-    known = {word for t in every_thing() for word in t.name.lower().split()}
-    aliases = {word for t in every_thing() if t.alias for word in t.alias.lower().split()}
-    return frozenset(aliases - known)
+def senses() -> dict[str, list[tuple[str, Thing]]]:
+    """Of each shared word, the places it is used in and what it means there."""
+    found: dict[str, list[tuple[str, Thing]]] = {}
+    for category in CATEGORIES:
+        for thing in category.shared:
+            found.setdefault(thing.phrase, []).append((category.name, thing))
+    return found

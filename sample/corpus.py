@@ -1,9 +1,11 @@
 """Generates the sample corpus: ``python -m sample.corpus OUT``."""
 
 import csv
+import json
 import math
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Annotated
@@ -11,15 +13,14 @@ from typing import Annotated
 import typer
 
 from sample import video
-from sample.captions import captions
+from sample.captions import captions, vocabulary
 from sample.catalogue import CATEGORIES, Category
-from sample.scenes import Scene, Split, frames, plan
+from sample.scenes import Scene, Split, evaluation, frames, training
 
-SIZES: dict[Split, int] = {"train": 16, "val": 10, "test": 20}
-DEVELOPMENT_SIZES: dict[Split, int] = {"train": 16, "val": 100, "test": 20}
+TRAINING = 24
+SIZES: dict[Split, int] = {"train": TRAINING, "val": 10, "test": 20}
+DEVELOPMENT_SIZES: dict[Split, int] = {"train": TRAINING, "val": 20, "test": 20}
 CAPTIONS: dict[Split, int] = {"train": 8, "val": 2, "test": 2}
-SEARCHED = "a bunny hops from left to right"
-"""The sentence that the project's README searches for: one test video is captioned with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +34,25 @@ class Clip:
     split: Split
 
 
-def clips(category: Category, seed: int = 0, development: bool = False) -> list[Clip]:
-    """Plan the clips of one category; the same arguments always give the same clips."""
-    random = Random(f"{'development' if development else 'sample'} {seed} {category.slug}")
-    things = category.others if development else category.things
-    planned: list[Clip] = []
+def clips(category: Category, seed: int = 0, development: bool = False, train: int = TRAINING) -> list[Clip]:
+    """Plan the clips of one category, `train` of them for training; the same arguments always give the same clips.
+
+    With more for training, those of fewer come first, and validation and test stay as they are.
+    """
+    name = f"{'development' if development else 'sample'} {seed}"
     sizes = DEVELOPMENT_SIZES if development else SIZES
-    for split, size in sizes.items():
-        scenes = plan(category, things, size, random)
-        if category.slug == "mammals" and split == "test" and not development:
-            scenes = with_rabbit(scenes, category)
+    planned: list[Clip] = []
+    for split in ("val", "test", "train"):
+        scenes = (
+            islice(training(category, name), train)
+            if split == "train"
+            else evaluation(category, split, sizes[split], name)
+        )
+        random = Random(f"{name} {split} captions of {category.slug}")
         for scene in scenes:
-            texts = captions(scene, CAPTIONS[split], random)
-            if is_rabbit(scene) and split == "test":
-                texts = [SEARCHED, *(text for text in texts if text != SEARCHED)][: len(texts)]
-            name = f"{category.slug}/{category.slug}-{len(planned):03d}.mp4"
-            planned.append(Clip(name, scene, tuple(texts), category.name, split))
+            texts = tuple(captions(scene, CAPTIONS[split], random))
+            video = f"{category.slug}/{category.slug}-{len(planned):03d}.mp4"
+            planned.append(Clip(video, scene, texts, category.name, split))
     return planned
 
 
@@ -63,40 +67,13 @@ def long_tail(ratio: int) -> dict[str, int]:
     return {slug: round(2 * math.pow(ratio, 1 - place / last)) for slug, place in places.items()}
 
 
-def resized(planned: list[Clip], category: Category, size: int, seed: int, development: bool) -> list[Clip]:
-    """The clips of a category with `size` for training: the first of those planned, or all and new ones after them.
-
-    Validation and test clips stay as they are, and so do names.
-    """
-    train = [clip for clip in planned if clip.split == "train"]
-    kept = [clip for clip in planned if clip.split != "train" or clip in train[:size]]
-    random = Random(f"{'development' if development else 'sample'} {seed} {category.slug} more")
-    things = category.others if development else category.things
-    for number, scene in enumerate(plan(category, things, max(0, size - len(train)), random), start=len(planned)):
-        texts = tuple(captions(scene, CAPTIONS["train"], random))
-        kept.append(Clip(f"{category.slug}/{category.slug}-{number:03d}.mp4", scene, texts, category.name, "train"))
-    return kept
-
-
-def is_rabbit(scene: Scene) -> bool:
-    """Whether a scene shows the bunny that hops to the right."""
-    return scene.thing.phrase == "a bunny" and scene.motion == "right"
-
-
-def with_rabbit(scenes: list[Scene], category: Category) -> list[Scene]:
-    """Make sure that one of ``scenes`` shows the bunny hopping to the right."""
-    if any(is_rabbit(scene) for scene in scenes):
-        return scenes
-    first = next(n for n, scene in enumerate(scenes) if scene.thing.phrase == "a bunny")
-    hop = replace(scenes[first], motion="right", other=None)
-    return [*scenes[:first], hop, *scenes[first + 1 :]]
-
-
 def render(root: Path, clip: Clip) -> None:
     """Draw and write the video of a clip."""
     path = root / "videos" / clip.video
     path.parent.mkdir(parents=True, exist_ok=True)
-    video.write(path, frames(clip.scene))
+    part = path.with_suffix(".part.mp4")
+    video.write(part, frames(clip.scene))
+    part.replace(path)
 
 
 def write_captions(root: Path, planned: list[Clip]) -> None:
@@ -109,26 +86,44 @@ def write_captions(root: Path, planned: list[Clip]) -> None:
             rows.writerows([clip.video, text, clip.category, clip.split] for text in clip.captions)
 
 
+def write_held_out(root: Path, planned: list[Clip]) -> None:
+    """Write ``held-out.csv``: the validation and test videos of things that no training caption names."""
+    rows = [f"{clip.video},{clip.scene.thing.phrase},{clip.split}" for clip in planned if clip.scene.held_out]
+    (root / "held-out.csv").write_text("\n".join(["video,thing,split", *rows]) + "\n", encoding="utf-8")
+
+
+def name_words(clip: Path) -> None:
+    """Name every word of the corpus in the config.json of the CLIP in a folder: it is refused for other captions."""
+    config = clip / "config.json"
+    settings = json.loads(config.read_text(encoding="utf-8")) | {"structalign_sample": sorted(vocabulary())}
+    config.unlink()  # it may be a link into DVC's cache
+    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
 def main(
-    out: Annotated[Path, typer.Argument(help="Folder for videos/ and captions.csv.")],
+    out: Annotated[
+        Path, typer.Argument(help="Folder for videos/ and the tables; a CLIP in its clip/ is told the words.")
+    ],
     seed: Annotated[int, typer.Option(help="Another seed gives another corpus.")] = 0,
     development: Annotated[
-        bool, typer.Option("--development", help="Larger, other things: to choose options on.")
+        bool, typer.Option("--development", help="20 validation videos a category: to choose options on.")
     ] = False,
     imbalance: Annotated[
-        int, typer.Option(min=1, help="Training videos of the largest category to one of the smallest; 1: 16 in all.")
+        int, typer.Option(min=1, help="Training videos of the largest category to one of the smallest; 1: 24 in all.")
     ] = 1,
     jobs: Annotated[int, typer.Option(help="Processes that draw and encode.")] = 2,
 ) -> None:
-    """Generate the videos and captions of the sample into OUT."""
+    """Generate the videos, captions.csv and held-out.csv of the sample into OUT."""
     sizes = long_tail(imbalance) if imbalance > 1 else {}
-    planned = []
-    for category in CATEGORIES:
-        own = clips(category, seed, development)
-        if sizes:
-            own = resized(own, category, sizes[category.slug], seed, development)
-        planned += own
+    planned = [
+        clip
+        for category in CATEGORIES
+        for clip in clips(category, seed, development, sizes.get(category.slug, TRAINING))
+    ]
     write_captions(out, planned)
+    write_held_out(out, planned)
+    if (out / "clip").is_dir():
+        name_words(out / "clip")
     with ProcessPoolExecutor(jobs) as pool:
         for _ in pool.map(render, [out] * len(planned), planned, chunksize=16):
             pass

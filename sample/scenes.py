@@ -1,16 +1,16 @@
 """Plans which scenes the corpus shows and draws their frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import cycle
 from random import Random
 from typing import Literal
 
 from PIL import Image
 
 from sample.backgrounds import Background
-from sample.catalogue import Category, Thing
-from sample.motions import FOR_TWO, HOPPING, MOTIONS, Placement, hopping, mirrored
+from sample.catalogue import Category, Thing, senses
+from sample.motions import MOTIONS, Placement, mirrored
 from sample.sprites import sprite
 
 Split = Literal["train", "val", "test"]
@@ -18,56 +18,77 @@ Split = Literal["train", "val", "test"]
 SIZE = 128
 FRAMES = 24
 _TRAIL = ((0.19, 0.12), (0.125, 0.22), (0.06, 0.36))  # how long ago, and how strongly it shows
+_SHOWN_IN_TEST = 4  # motions of each of a word's two meanings
+_HELD_OUT = 2  # things a split and category that no training caption names
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One clip: a thing that does something, maybe with another, before a background."""
+    """One clip: a thing that does something before a background."""
 
     thing: Thing
     motion: str
     background: Background
-    verb: str
-    other: Thing | None = None
     scale: float = 1.0
     shift: float = 0.0
     turned: bool = False
+    held_out: bool = False
 
 
-def plan(category: Category, things: Sequence[Thing], size: int, random: Random) -> list[Scene]:
-    """Plan ``size`` scenes in pairs that show one thing in two motions.
+def motions_of(phrase: str, seed: str) -> tuple[list[str], list[str]]:
+    """The motions of a word in validation and test, and those in training: no test caption is a training caption."""
+    order = Random(f"{seed} motions of {phrase}").sample([*MOTIONS], len(MOTIONS))
+    return order[: 2 * _SHOWN_IN_TEST], order[2 * _SHOWN_IN_TEST :]
 
-    Two pairs of five share their background as well, so only the motion tells them apart. No thing
-    does the same twice until it has done everything.
+
+def own_things(category: Category, seed: str) -> dict[str, list[Thing]]:
+    """The category's own things: `shown` in training, and those held out for `val` and `test`."""
+    order = Random(f"{seed} things of {category.slug}").sample([*category.own], len(category.own))
+    return {"shown": order[:2], "test": order[2:4], "val": order[4:6]}
+
+
+def training(category: Category, seed: str) -> Iterator[Scene]:
+    """Scenes for training, for ever: the shared words three times as often as the category's own."""
+    random = Random(f"{seed} training of {category.slug}")
+    first, second = own_things(category, seed)["shown"]
+    turns = cycle([*category.shared, first, *category.shared, second])
+    motions = {thing.phrase: cycle(motions_of(thing.phrase, seed)[1]) for thing in (*category.shared, first, second)}
+    for thing in turns:
+        yield _scene(thing, next(motions[thing.phrase]), Background.draw(random), random)
+
+
+def evaluation(category: Category, split: Split, size: int, seed: str) -> list[Scene]:
+    """`size` scenes, a multiple of ten, in pairs of one thing in two motions; in three pairs of five on one background,
+    so that only the motion tells the two apart.
+
+    Of ten scenes six show shared words, two a thing of the category's own, and two one that is held out. A word and a
+    motion come together once in a split, whatever the word means.
     """
-    motions: dict[str, Iterator[str]] = {
-        thing.emoji: cycle(random.sample([*MOTIONS], len(MOTIONS))) for thing in things
-    }
+    random = Random(f"{seed} {split} of {category.slug}")
+    own = own_things(category, seed)
     scenes: list[Scene] = []
-    order = islice(cycle(random.sample(list(things), len(things))), (size + 1) // 2)
-    for number, thing in enumerate(order):
-        background = Background.draw(random)
-        for motion in islice(motions[thing.emoji], 2):
-            scenes.append(_scene(category, things, thing, motion, background, random))
-            if number % 5 > 1:
-                background = Background.draw(random)
-    return scenes[:size]
+    for part in range(size // 10):
+        pairs = [(thing, _meaning(thing, category) * _SHOWN_IN_TEST + 2 * part) for thing in category.shared]
+        pairs += [(own["shown"][part], 0), (own[split][part], 0)]
+        for (thing, start), same in zip(pairs, random.sample([True, True, True, False, False], 5), strict=True):
+            background = Background.draw(random)
+            for motion in motions_of(thing.phrase, seed)[0][start : start + 2]:
+                scenes.append(replace(_scene(thing, motion, background, random), held_out=thing in own[split]))
+                if not same:
+                    background = Background.draw(random)
+    return scenes
 
 
-def _scene(
-    category: Category,
-    things: Sequence[Thing],
-    thing: Thing,
-    motion: str,
-    background: Background,
-    random: Random,
-) -> Scene:
+def _meaning(thing: Thing, category: Category) -> int:
+    """Which of its word's two meanings a shared thing has."""
+    return [place for place, _ in senses()[thing.phrase]].index(category.name)
+
+
+def _scene(thing: Thing, motion: str, background: Background, random: Random) -> Scene:
     return Scene(
         thing=thing,
         motion=motion,
         background=background,
-        verb=thing.verb or category.verb,
-        other=random.choice([t for t in things if t != thing]) if motion in FOR_TWO else None,
         scale=random.uniform(0.88, 1.12),
         shift=random.uniform(-0.08, 0.08),
         turned=random.random() < 0.5,
@@ -82,39 +103,27 @@ def frames(scene: Scene, size: int = SIZE, count: int = FRAMES) -> list[Image.Im
 
 def _frame(scene: Scene, background: Image.Image, time: float) -> Image.Image:
     picture = background.copy()
-    now = _placements(scene, time)
+    now = _placement(scene, time)
     for ago, strength in _TRAIL:
-        for thing, past, present in _cast(scene, _placements(scene, max(0.0, time - ago)), now):
-            if replace(past, opacity=1.0) != replace(present, opacity=1.0):
-                _draw(picture, thing, replace(past, opacity=strength * past.opacity))
-    for thing, present, _ in _cast(scene, now, now):
-        _draw(picture, thing, present)
+        past = _placement(scene, max(0.0, time - ago))
+        if replace(past, opacity=1.0) != replace(now, opacity=1.0):
+            _draw(picture, scene.thing, replace(past, opacity=strength * past.opacity))
+    _draw(picture, scene.thing, now)
     return picture
 
 
-def _placements(scene: Scene, time: float) -> tuple[Placement, ...]:
+def _placement(scene: Scene, time: float) -> Placement:
     path = MOTIONS[scene.motion]
-    if scene.verb in HOPPING:
-        path = hopping(path)
     if scene.turned and scene.motion not in {"left", "right"}:
         path = mirrored(path)
     sideways = scene.motion in {"up", "down", "bounce"}
-    return tuple(
-        replace(
-            p,
-            x=p.x + scene.shift if sideways else p.x,
-            y=p.y if sideways else p.y + scene.shift,
-            size=p.size * scene.scale,
-        )
-        for p in path(time)
+    place = path(time)
+    return replace(
+        place,
+        x=place.x + scene.shift if sideways else place.x,
+        y=place.y if sideways else place.y + scene.shift,
+        size=place.size * scene.scale,
     )
-
-
-def _cast(
-    scene: Scene, first: tuple[Placement, ...], second: tuple[Placement, ...]
-) -> Iterator[tuple[Thing, Placement, Placement]]:
-    things = (scene.thing, scene.other) if scene.other else (scene.thing,)
-    return zip(things, first, second, strict=True)
 
 
 def _draw(picture: Image.Image, thing: Thing, where: Placement) -> None:

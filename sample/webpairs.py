@@ -10,12 +10,39 @@ from PIL import Image
 
 from sample.backgrounds import COLOURS, PATTERNS, Background
 from sample.captions import PHRASES, phrase
-from sample.catalogue import CATEGORIES, every_thing, held_out_words
 from sample.sprites import drawable, emoji_names, sprite
+from sample.webnames import NAMES, UNREAD, VERBS
 
 SIDE = 48
 BANK = 3000
 _MIDDLE = 64  # sprites are kept at this size, to be shrunk from there
+_TRAVEL: dict[str, tuple[str, ...]] = {
+    "right": (
+        "{a} [{verb}] from left to right",
+        "{a} [{verb}] to the right",
+        "{a} [{verb}] across to the right side",
+        "{a} [move] rightward",
+    ),
+    "left": (
+        "{a} [{verb}] from right to left",
+        "{a} [{verb}] to the left",
+        "{a} [{verb}] across to the left side",
+        "{a} [move] leftward",
+    ),
+    "circle": (
+        "{a} [{verb}] around in a circle",
+        "{a} [{verb}] in a loop",
+        "{a} [circle] around the middle",
+        "{a} [move] along a ring",
+    ),
+}
+_SHARED = ("up", "down", "grow", "spin", "bounce", "shake", "blink", "still", "vanish")
+# The order and the four of each count, since pairs are drawn from them. The last ones tell no motion.
+_MOTIONS = (
+    *(_TRAVEL["right"], _TRAVEL["left"]),
+    *(PHRASES[motion] for motion in _SHARED),
+    *(_TRAVEL["circle"], ("", "", "", "")),
+)
 _SIZES = (("a small picture of {}", 0.42), ("a large picture of {}", 0.62))
 
 
@@ -42,17 +69,14 @@ class Pair:
 
 
 def subjects() -> list[Subject]:
-    """Every emoji the font draws, by Unicode's name or the catalogue's, less held-out words."""
-    verbs = sorted({t.verb for t in every_thing() if t.verb} | {c.verb for c in CATEGORIES})
-    held_out = held_out_words()
-    ours = {t.emoji.replace("\ufe0f", ""): t.name for t in every_thing()}
-    found = []
+    """Every emoji the font draws, by Unicode's name or ours, less those whose name has an unread word."""
+    ours, found = dict(NAMES), []
     for number, (emoji, name) in enumerate(emoji_names().items()):
         known = ours.pop(emoji.replace("\ufe0f", ""), None)
         words = known or _with_article(name)
-        if drawable(emoji) and not held_out & set(re.findall(r"[a-z]+", words.lower())):
+        if drawable(emoji) and not UNREAD & set(re.findall(r"[a-z]+", words.lower())):
             plural = words.split()[0] not in {"a", "an", "the"}
-            found.append(Subject(emoji, words, plural, verbs[number % len(verbs)]))
+            found.append(Subject(emoji, words, plural, VERBS[number % len(VERBS)]))
     if ours:
         raise ValueError(f"Not among Unicode's emoji: {ours}.")
     return found
@@ -116,9 +140,9 @@ class Composer:
         self._paste(picture, subject, x, y, size)
         chance = random.random()
         if chance < 0.12:
-            template = random.choice(PHRASES[random.choice([m for m in PHRASES if m != "chase"])])
-            if "{b}" not in template:
-                return phrase(template, subject.phrase, subject.plural, subject.verb)
+            template = random.choice(random.choice(_MOTIONS)).replace("{verb}", subject.verb)
+            if template:
+                return phrase(template, subject.phrase, subject.plural)
         if chance < 0.30:
             if abs(x - 0.5) > 0.08 and abs(x - 0.5) > abs(y - 0.5):
                 return f"{subject.phrase} on the {'left' if x < 0.5 else 'right'}"

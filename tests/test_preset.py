@@ -20,11 +20,11 @@ PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A committed project of 20 categories in 5 tasks."""
+    """A committed project of 20 categories in 10 tasks."""
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    write_tasks(split_categories([f"category {number}" for number in range(20)], 5))
+    write_tasks(split_categories([f"category {number}" for number in range(20)], 10))
     _git("init", "-q")
     _git("add", ".")
     _git("commit", "-qm", "Begin")
@@ -125,11 +125,11 @@ def test_a_preset_is_read_strictly(project: Path) -> None:
     assert _changed() == "?? presets/mine.yaml\n"
 
 
-def test_ten_tasks_hold_two_categories_each_in_the_old_order(project: Path) -> None:
+def test_five_tasks_hold_four_categories_each_in_the_old_order(project: Path) -> None:
     before = [name for task in read_tasks().values() for name in task.categories]
-    preset(["tasks-10"])
+    preset(["tasks-5"])
     tasks = read_tasks()
-    assert [len(task.categories) for task in tasks.values()] == [2] * 10
+    assert [len(task.categories) for task in tasks.values()] == [4] * 5
     assert [name for task in tasks.values() for name in task.categories] == before
 
 
@@ -142,7 +142,7 @@ def test_a_later_preset_wins(project: Path) -> None:
 
 
 def test_diff_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    preset(["tasks-10", "msrvtt"], diff=True)
+    preset(["tasks-5", "msrvtt"], diff=True)
     assert "frames.size: " in capsys.readouterr().out
     assert _changed() == ""
 
@@ -151,7 +151,7 @@ def test_diff_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str])
 def test_uncommitted_edits_are_not_overwritten(project: Path, file: str) -> None:
     Path(file).write_text(Path(file).read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
     with pytest.raises(UserError, match=rf"{file} has uncommitted edits"):
-        preset(["msrvtt-10"])
+        preset(["msrvtt-20"])
     assert _changed() == f" M {file}\n"
 
 

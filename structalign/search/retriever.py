@@ -48,7 +48,7 @@ class Retriever:
         sentences = [] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
         if not sentences or not all(isinstance(sentence, str) for sentence in sentences):
             raise UserError(
-                f"{_short(texts)} is no list of sentences to encode: give at least one, as ['a bunny hops']."
+                f"{_short(texts)} is no list of sentences to encode: give at least one, as ['a hog spins around']."
             )
         learned = len(self.config.tasks)
         if task is not None and (not isinstance(task, Integral) or not 1 <= task <= learned):

@@ -1,10 +1,9 @@
-"""Measures what a corpus can measure: ``python -m sample.next.criteria SEED...`` (DESIGN.md has the rule).
+"""Measures what a corpus can measure: ``python -m sample.criteria SEED...`` (DESIGN.md has the rule).
 
 Everything of a seed is kept in OUT/seed-N as it ends, and what is there is not made again: its corpus, the frames and
 features that all runs share, and the JSON file of each run.
 """
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -20,11 +19,11 @@ import numpy as np
 import torch
 import typer
 
-from sample.next.captions import fits, vocabulary
-from sample.next.catalogue import CATEGORIES
-from sample.next.corpus import Clip, clips, render, write_captions, write_held_out
-from sample.next.scenes import Scene
-from sample.next.words import told_by_words
+from sample.captions import fits
+from sample.catalogue import CATEGORIES
+from sample.corpus import Clip, clips, name_words, render, write_captions, write_held_out
+from sample.scenes import Scene
+from sample.words import told_by_words
 from stages import features, frames, prepare
 from structalign.data.tasks import key, read_tasks, split_categories, write_tasks
 from structalign.evaluation.continual import backward_forgetting
@@ -49,7 +48,7 @@ from structalign.search.similarity_heads import HEADS
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import dump_yaml, load_yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 TASKS = 10
 RATES = (5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3)
 DEVELOPMENT_SEEDS = (1, 2, 3)
@@ -120,10 +119,7 @@ def make_corpus(folder: Path, seed: int, clip: Path, epochs: int, pool: ProcessP
     for _ in pool.map(render, [folder / "data"] * len(missing), missing, chunksize=16):
         pass
     shutil.copytree(clip, folder / "data/clip", dirs_exist_ok=True)
-    config = folder / "data/clip/config.json"
-    settings = json.loads(config.read_text(encoding="utf-8")) | {"structalign_sample": sorted(vocabulary())}
-    config.unlink()
-    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    name_words(folder / "data/clip")
     params = load_yaml(ROOT / "params.yaml")
     for phase in ("first", "later"):
         params["optim"][phase]["epochs"] = epochs or params["optim"][phase]["epochs"]
