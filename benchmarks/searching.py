@@ -57,7 +57,7 @@ def search_command(toy: bool) -> Iterator[Row]:
         return
     ways = {
         "`import torch`": program("import torch"),
-        "ours": program(COMMAND, "search", "a bunny hops to the left"),
+        "ours": program(COMMAND, "search", "a hog moves leftward"),
     }
     yield in_turn(name, ways, 1 if toy else 5, f"after task {learned}")
 
