@@ -34,8 +34,8 @@ def cut(embeddings: Tensor, times: Sequence[float], end: float) -> list[Segment]
     begins = [0]
     for frame, likeness in enumerate(same, start=1):
         since = times[frame] - times[begins[-1]]
-        if likeness < SAME_SHOT and since < SHORTEST and len(begins) > 1:
-            begins[-1] = frame  # the short one falls to the segment before it
+        if likeness < SAME_SHOT and since < SHORTEST and len(begins) > 1 and times[frame] - times[begins[-2]] < LONGEST:
+            begins[-1] = frame  # the short one falls to the segment before it, which would grow for ever in a flicker
         elif (likeness < SAME_SHOT and since >= SHORTEST) or since >= LONGEST:
             begins.append(frame)
     if len(begins) > 1 and end - times[begins[-1]] < SHORTEST:

@@ -14,15 +14,22 @@ DATA = ROOT / "data"
 CLIPS, SECONDS = 5, 120
 
 
+def table(name: str) -> list[dict[str, str]]:
+    """The rows of one of the sample's tables."""
+    with (DATA / name).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_top_hit_in_a_ten_minute_file_starts_where_its_clip_does(tmp_path: Path, seed: int) -> None:
     """Five test clips of different categories, each played over and over for two minutes, one after the other.
 
-    The sample's CLIP takes some of the clips for each other: what counts is the clip that it finds among the five.
+    The sample's CLIP takes some of the clips for each other: what counts is the clip that it finds among the five. It
+    is asked about the things whose names it knows, those of held-out.csv; most other words it has never read.
     """
-    with (DATA / "captions.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
+    known = {row["video"] for row in table("held-out.csv")}
+    rows = [row for row in table("captions.csv") if row["split"] == "test" and row["video"] in known]
     draw = random.Random(seed)
     categories = draw.sample(sorted({row["category"] for row in rows}), CLIPS)
     chosen = [draw.choice(sorted({row["video"] for row in rows if row["category"] == name})) for name in categories]

@@ -1,0 +1,31 @@
+"""Where a file is cut, from frames that were made up."""
+
+import torch
+
+from structalign.library.segments import LONGEST, SHORTEST, cut
+
+ONE, OTHER = (torch.tensor(row) for row in ([1.0, 0.0], [0.0, 1.0]))
+
+
+def segments(frames: list[torch.Tensor]) -> list[tuple[float, float]]:
+    """Where segments of frames a second apart begin and end."""
+    found = cut(torch.stack(frames), [float(second) for second in range(len(frames))], float(len(frames)))
+    return [(segment.start, segment.end) for segment in found]
+
+
+def test_a_file_is_cut_where_the_shot_changes() -> None:
+    assert segments([ONE] * 5 + [OTHER] * 7) == [(0, 5), (5, 12)]
+
+
+def test_a_still_shot_is_cut_when_it_has_lasted_longest() -> None:
+    assert segments([ONE] * 50) == [(0, 20), (20, 40), (40, 50)]
+
+
+def test_a_shot_of_one_second_falls_to_the_segment_before_it() -> None:
+    assert segments([ONE] * 5 + [OTHER] + [ONE] * 5) == [(0, 6), (6, 11)]
+
+
+def test_a_flicker_after_a_shot_begins_a_segment_of_its_own_and_none_grows_for_ever() -> None:
+    found = segments([ONE] * 40 + [ONE, OTHER] * 60)
+    assert all(SHORTEST <= end - start <= LONGEST + SHORTEST for start, end in found)
+    assert any(start == 40 for start, _ in found)
