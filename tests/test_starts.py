@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def test_an_import_that_fails_leaves_the_collector_on() -> None:
     assert gc.isenabled()
 
 
+@pytest.fixture
+def nothing_frozen() -> Iterator[None]:
+    """conftest.py has frozen what was imported; it is frozen again afterwards."""
+    gc.unfreeze()
+    yield
+    gc.unfreeze()  # what the test froze may be garbage by now
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("nothing_frozen")
 def test_a_stage_collects_garbage_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.chdir(tmp_path)
@@ -67,10 +79,10 @@ def test_a_stage_collects_garbage_while_it_works(tmp_path: Path, monkeypatch: py
     gc.disable()
     with pytest.raises(SystemExit):
         command(lambda: seen.append(gc.isenabled()))
-    gc.unfreeze()
     assert seen == [True]
 
 
+@pytest.mark.usefixtures("nothing_frozen")
 @pytest.mark.parametrize("ends", [SystemExit, UserError])
 def test_a_command_looks_for_no_garbage_when_it_ends(
     ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
@@ -83,6 +95,4 @@ def test_a_command_looks_for_no_garbage_when_it_ends(
     monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(SystemExit):
         run(app)
-    frozen = gc.get_freeze_count()
-    gc.unfreeze()
-    assert frozen > 0
+    assert gc.get_freeze_count() > 0

@@ -18,7 +18,7 @@ from structalign.data.tasks import read_tasks, split_categories, write_tasks
 from structalign.data.thumbnails import encode, write_thumbs
 from structalign.store import write_json
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 VIDEOS, FRAMES = 12, 4
 NAMES = ["cat", "dog", "owl", "eel", "bee", "ant", "fig", "pea", "pie", "tea", "oak", "bus"]
 SIGNAL = {
