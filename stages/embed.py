@@ -1,9 +1,13 @@
-"""Store a task's videos once, with the model that learned them, and score every seen query against all videos."""
+"""Store a task's videos once, with the model that learned them, and score every seen query against all videos.
+
+Training videos are stored for search alone, apart from the others: nothing here or later scores them.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from structalign.console import command
 from structalign.data.frame_store import FrameSplit
@@ -19,6 +23,7 @@ from structalign.params.reading import read
 from structalign.paths import (
     BACKBONE,
     CHECKPOINTS,
+    COLLECTION,
     FEATURES,
     FRAMES,
     GALLERIES,
@@ -27,26 +32,32 @@ from structalign.paths import (
     SCORES,
     index_of,
 )
+from structalign.search import familiarity
 from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score_in_blocks
 from structalign.search.signal import observe
-from structalign.store import read_rows, whole_folder, write_json
+from structalign.store import digest, read_rows, whole_folder, write_json
 
 SPLITS = ("val", "test")
 
 
 @torch.inference_mode()
 def main(task: str, prev: str) -> None:
-    """Write work/gallery, work/index, work/scores and work/geometry of TASK; PREV is the task before."""
+    """Write work/gallery, work/collection, work/index, work/scores and work/geometry of TASK; PREV is the task before."""
     checkpoint, gallery, index = CHECKPOINTS / task, GALLERIES / task, index_of(task)
     config = read_config(checkpoint)
     encoder = load_encoder(checkpoint, config, BACKBONE, prepare_device())
+    captions = read_captions(FEATURES / task / "train")
+    known = encoder.zero_shot(captions.tokens)
     with whole_folder(gallery) as folder:
-        stored_bytes = store_videos(encoder, task, folder)
-        captions = read_captions(FEATURES / task / "train")
-        number = config.tasks.index(task) + 1
-        write_signals(folder, observe(encoder.zero_shot(captions.tokens), captions.category, number))
+        stored_bytes = [store_videos(encoder, task, split, folder) for split in SPLITS][-1]
+        write_signals(folder, observe(known, captions.category, config.tasks.index(task) + 1))
+    with whole_folder(COLLECTION / task) as folder:
+        store_videos(encoder, task, "train", folder)
+        save_file(familiarity.observe(known, captions.video), folder / "captions.safetensors")
+        hashes = {file.name: digest(file) for file in sorted(folder.iterdir())}
+        write_json(folder / "index.json", {"encoder": fingerprint(checkpoint), "files": hashes})
     write_index(index, index_of(prev), task, gallery, fingerprint(checkpoint))
 
     opened, measures, vertices = Index(index), dict[str, Any](), load_memory(checkpoint).get("vertices")
@@ -68,18 +79,17 @@ def main(task: str, prev: str) -> None:
         write_json(folder / "sizes.json", sizes)
 
 
-def store_videos(encoder: Encoder, task: str, folder: Path) -> int:
-    """Write the gallery of each split; returns the bytes that a stored video has."""
-    for split in SPLITS:
-        features = Features(FEATURES / task / split)
-        zero_shot = features.zero_shot_frames() if len(features) else torch.empty(0, 1, encoder.clip.embedding_dim)
-        frames = zero_shot
-        if encoder.model is not None and len(features):
-            decoded = FrameSplit(FRAMES / task / split)
-            videos = make_source(encoder.model, features, decoded, pixel_statistics(BACKBONE), encoder.device)
-            frames = encoder.videos(videos, f"embed {task} {split}")
-        frames = encoder.head.store(frames)
-        write_gallery(folder, split, [{**row, "task": task} for row in features.rows], frames, zero_shot)
+def store_videos(encoder: Encoder, task: str, split: str, folder: Path) -> int:
+    """Write the gallery of a split; returns the bytes that a stored video has."""
+    features = Features(FEATURES / task / split)
+    zero_shot = features.zero_shot_frames() if len(features) else torch.empty(0, 1, encoder.clip.embedding_dim)
+    frames = zero_shot
+    if encoder.model is not None and len(features):
+        decoded = FrameSplit(FRAMES / task / split)
+        videos = make_source(encoder.model, features, decoded, pixel_statistics(BACKBONE), encoder.device)
+        frames = encoder.videos(videos, f"embed {task} {split}")
+    frames = encoder.head.store(frames)
+    write_gallery(folder, split, [{**row, "task": task} for row in features.rows], frames, zero_shot)
     return frames.shape[1] * frames.shape[2] * frames.element_size()
 
 

@@ -21,7 +21,6 @@ from structalign.errors import UserError
 # Modules that a stage imports by name: dotted names with places for the values of params.yaml, as
 # `structalign.learning.methods.{method[name]}`; `package.*` is every module of a package.
 LOADED_BY_NAME: Mapping[str, Sequence[str]] = {
-    "collect": [],  # it stores, and scores nothing
     "embed": ["structalign.search.signals.*"],
     "joint": ["structalign.search.signals.*"],
     "train": ["structalign.learning.methods.{method[name]}"],

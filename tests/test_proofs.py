@@ -29,7 +29,7 @@ from structalign.strict_yaml import dump_yaml, load_yaml
 pytestmark = pytest.mark.slow
 
 TASKS = 3
-LANE = ("frames", "features", "train", "collect", "embed", "evaluate")
+LANE = ("frames", "features", "train", "embed", "evaluate")
 
 
 def lane(first: str, since: int = 1, until: int = TASKS) -> set[str]:
@@ -284,8 +284,7 @@ def test_a_learned_category_keeps_its_number(project: Project) -> None:
 
 def test_a_new_test_video_of_the_last_task_trains_nothing(project: Project) -> None:
     make_clip(project.root / "data/videos" / f"{TASKS}a3.mp4", hue=355)
-    of_training_clips = {f"{stage}@t{TASKS:02d}" for stage in ("train", "collect")}
-    assert project.repro() == {"prepare"} | lane("frames", since=TASKS) - of_training_clips
+    assert project.repro() == {"prepare"} | lane("frames", since=TASKS) - {f"train@t{TASKS:02d}"}
 
 
 def test_a_stage_run_by_hand_never_writes_through_a_link_into_the_cache(project: Project) -> None:
@@ -296,7 +295,7 @@ def test_a_stage_run_by_hand_never_writes_through_a_link_into_the_cache(project:
     cache = project.root / ".dvc/cache/files"
     before = {file: file.stat().st_mtime_ns for file in cache.rglob("*") if file.is_file()}
     project.run("python", "-m", "stages.prepare")
-    for stage in ("frames", "features", "train", "collect", "evaluate"):
+    for stage in ("frames", "features", "train", "evaluate"):
         project.run("python", "-m", f"stages.{stage}", last)
     project.run("python", "-m", "stages.embed", last, prev)
     project.run("python", "-m", "stages.report")
