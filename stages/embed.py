@@ -44,7 +44,7 @@ SPLITS = ("val", "test")
 
 @torch.inference_mode()
 def main(task: str, prev: str) -> None:
-    """Write work/gallery, work/collection, work/index, work/scores and work/geometry of TASK; PREV is the task before."""
+    """Write what TASK adds to gallery, collection, index, scores and geometry in work/; PREV is the task before."""
     checkpoint, gallery, index = CHECKPOINTS / task, GALLERIES / task, index_of(task)
     config = read_config(checkpoint)
     encoder = load_encoder(checkpoint, config, BACKBONE, prepare_device())
