@@ -45,22 +45,33 @@ SPLITS = ("val", "test")
 @torch.inference_mode()
 def main(task: str, prev: str) -> None:
     """Write what TASK adds to gallery, collection, index, scores and geometry in work/; PREV is the task before."""
-    checkpoint, gallery, index = CHECKPOINTS / task, GALLERIES / task, index_of(task)
-    config = read_config(checkpoint)
-    encoder = load_encoder(checkpoint, config, BACKBONE, prepare_device())
+    config = read_config(CHECKPOINTS / task)
+    encoder = load_encoder(CHECKPOINTS / task, config, BACKBONE, prepare_device())
+    stored_bytes = store(encoder, task, prev, config.tasks.index(task) + 1)
+    score_seen(encoder, task, {"trained_parameters": config.trained_parameters, "stored_bytes_per_video": stored_bytes})
+
+
+def store(encoder: Encoder, task: str, prev: str, number: int) -> int:
+    """Store the videos of task `number` (from 1), training clips apart from the others, and what the training captions
+    say; returns the bytes that a stored video has."""
     captions = read_captions(FEATURES / task / "train")
-    known = encoder.zero_shot(captions.tokens)
-    with whole_folder(gallery) as folder:
+    known, checkpoint = encoder.zero_shot(captions.tokens), fingerprint(CHECKPOINTS / task)
+    with whole_folder(GALLERIES / task) as folder:
         stored_bytes = [store_videos(encoder, task, split, folder) for split in SPLITS][-1]
-        write_signals(folder, observe(known, captions.category, config.tasks.index(task) + 1))
+        write_signals(folder, observe(known, captions.category, number))
     with whole_folder(COLLECTION / task) as folder:
         store_videos(encoder, task, "train", folder)
         save_file(familiarity.observe(known, captions.video), folder / "captions.safetensors")
         hashes = {file.name: digest(file) for file in sorted(folder.iterdir())}
-        write_json(folder / "index.json", {"encoder": fingerprint(checkpoint), "files": hashes})
-    write_index(index, index_of(prev), task, gallery, fingerprint(checkpoint))
+        write_json(folder / "index.json", {"encoder": checkpoint, "files": hashes})
+    write_index(index_of(task), index_of(prev), task, GALLERIES / task, checkpoint)
+    return stored_bytes
 
-    opened, measures, vertices = Index(index), dict[str, Any](), load_memory(checkpoint).get("vertices")
+
+def score_seen(encoder: Encoder, task: str, sizes: dict[str, int]) -> None:
+    """Score every seen query of TASK against all stored videos, and dump the geometry; `sizes` are kept beside."""
+    opened, measures = Index(index_of(task)), dict[str, Any]()
+    vertices = load_memory(CHECKPOINTS / task).get("vertices")
     queries = read_rows(MANIFEST / task / "seen.json", "queries", "video", "text", "category", "split", "task")
     with whole_folder(SCORES / task) as folder, whole_folder(GEOMETRY / task) as geometry:
         for split in SPLITS:
@@ -75,7 +86,6 @@ def main(task: str, prev: str) -> None:
             category = [query["category"] for query in asked]
             measures[split] = dump_geometry(geometry, split, vectors, category, galleries, encoder.model, vertices)
         write_json(geometry / "collapse.json", measures)
-        sizes = {"trained_parameters": config.trained_parameters, "stored_bytes_per_video": stored_bytes}
         write_json(folder / "sizes.json", sizes)
 
 
