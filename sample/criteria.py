@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -34,12 +34,19 @@ from structalign.store import write_json
 BEST_NAIVE = "naive's best rate"
 
 
-def main(seeds: Seeds, out: Out = Path("criteria"), clip: TinyClip = Path("data/clip"), jobs: Jobs = 2) -> None:
+def main(
+    seeds: Seeds,
+    out: Out = Path("criteria"),
+    clip: TinyClip = Path("data/clip"),
+    jobs: Jobs = 2,
+    rates: Annotated[str, typer.Option(help="Learning rates, separated by commas.")] = ",".join(map(str, RATES)),
+) -> None:
     """Print the criteria of the corpora of SEEDS, at the rate that suits joint best on their validation videos."""
+    tried = [float(rate) for rate in rates.split(",")]
     with workers(jobs) as pool:
         folders = make(seeds, out, clip, pool)
-        do([Run(kind, rate) for kind in ("joint", "finetune") for rate in RATES], folders.values(), pool)
-        validated = {kind: validation(folders.values(), kind) for kind in ("joint", "finetune")}
+        do([Run(kind, rate) for kind in ("joint", "finetune") for rate in tried], folders.values(), pool)
+        validated = {kind: validation(folders.values(), kind, tried) for kind in ("joint", "finetune")}
         chosen, naive = best(validated["joint"]), best(validated["finetune"])
         do([Run("shuffled", chosen)], folders.values(), pool)
     rows = {seed: criteria(folder, seed, chosen, naive) for seed, folder in folders.items()}

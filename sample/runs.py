@@ -263,10 +263,10 @@ def result(folder: Path, run: Run) -> dict[str, Any]:
     return dict(read_json(folder / run.file))
 
 
-def validation(folders: Iterable[Path], kind: str) -> dict[float, float]:
+def validation(folders: Iterable[Path], kind: str, rates: Sequence[float] = RATES) -> dict[float, float]:
     """Validation R@1 at each rate, mean over the seeds."""
     kept = list(folders)
-    return {rate: mean(float(result(folder, Run(kind, rate))["val"]) for folder in kept) for rate in RATES}
+    return {rate: mean(float(result(folder, Run(kind, rate))["val"]) for folder in kept) for rate in rates}
 
 
 def best(validated: dict[float, float]) -> float:
