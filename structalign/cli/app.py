@@ -15,6 +15,7 @@ COMMANDS = {
     "import": "Point the project at MSR-VTT or ActivityNet.",
     "task": "Append a task.",
     "data": "Check the data before a run.",
+    "repro": "Run what changed, as `dvc repro` does, two stages at a time.",
     "doctor": "Find what is wrong with the project, and mend it.",
     "index": "Make folders of videos searchable, without a project.",
     "search": "Find videos by a sentence.",

@@ -14,7 +14,7 @@ from structalign.model.backbone import Clip, Tokens
 from structalign.model.video_text import TextEmbeddings, VideoText
 
 Encoder = Callable[[Tokens, Tensor], TextEmbeddings]
-ROWS = 8  # captions encoded at a time: few are left over in a group of equal length
+ROWS = 8  # a pass has a multiple of so many rows: few are left over in a group of equal length
 GPU_ROWS = 128  # there a pass takes as long for few as for many
 RELEASED_BATCH = 32
 
@@ -48,7 +48,9 @@ def encode_as_tasks(
                 for task in tasks
             ]  # fmt: skip
         pairs = tokens[torch.arange(count).repeat(len(tasks))]
-        found = _by_length(pairs, encode, torch.tensor(tasks).repeat_interleave(count), device)
+        one_caption = -(-len(model.task_prototypes) // ROWS)  # as all tasks fills a pass
+        rows = ROWS * max(1, one_caption)
+        found = _by_length(pairs, encode, torch.tensor(tasks).repeat_interleave(count), device, rows)
     return [found[start : start + count] for start in range(0, len(tasks) * count, count)]
 
 
@@ -62,18 +64,20 @@ def encode_zero_shot(clip: Clip, model: VideoText | None, tokens: Tokens, device
         return TextEmbeddings(embeddings, rows.word_mask(), embeddings[position, rows.eot])
 
     with model.frozen() if model is not None else nullcontext():
-        return _by_length(tokens, encode, torch.zeros_like(tokens.eot), device)
+        return _by_length(tokens, encode, torch.zeros_like(tokens.eot), device, ROWS)
 
 
 def _in_order(tokens: Tokens) -> Iterator[Tensor]:
     yield from torch.split(torch.arange(len(tokens.eot)), RELEASED_BATCH)
 
 
-def _by_length(tokens: Tokens, encode: Encoder, routed_as: Tensor, device: torch.device) -> TextEmbeddings:
+def _by_length(
+    tokens: Tokens, encode: Encoder, routed_as: Tensor, device: torch.device, cpu_rows: int
+) -> TextEmbeddings:
     """Rows are grouped by their own token count and encoded a fixed number at a time, the last group padded by repeats:
     the shapes of a caption's computation depend on the caption alone. routed_as: [R] each row's task."""
     parts: list[tuple[Tensor, TextEmbeddings]] = []
-    rows = ROWS if device.type == "cpu" else GPU_ROWS
+    rows = cpu_rows if device.type == "cpu" else GPU_ROWS
     for end in torch.unique(tokens.eot).tolist():
         for chunk in (tokens.eot == end).nonzero()[:, 0].split(rows):
             padded = chunk[torch.arange(rows) % len(chunk)]

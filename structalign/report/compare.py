@@ -81,8 +81,6 @@ class Group:
 
 def difference(group: Group, baseline: Group, key: str) -> Difference | None:
     """Paired difference in a metric over the seeds that both have; None without any, or where tasks or data differ."""
-    from scipy.special import stdtrit
-
     if group.runs[0].collection != baseline.runs[0].collection:
         return None
     theirs = {run.seed: run.metrics.get(key) for run in baseline.runs}
@@ -93,8 +91,18 @@ def difference(group: Group, baseline: Group, key: str) -> Difference | None:
     centre, n = mean(gaps), len(gaps)
     if n == 1:
         return Difference(1, centre, None, None)
-    half = float(stdtrit(n - 1, 0.975)) * stdev(gaps) / sqrt(n)
+    half = student_t(n - 1) * stdev(gaps) / sqrt(n)
     return Difference(n, centre, centre - half, centre + half)
+
+
+def student_t(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t distribution."""
+    from mpmath import betainc, findroot
+
+    def too_much(t: Any) -> Any:
+        return betainc(freedom / 2, 0.5, 0, freedom / (freedom + t * t), regularized=True) - 0.05
+
+    return float(findroot(too_much, (1.9, 13), solver="anderson"))  # between those of a normal distribution and of 1
 
 
 def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
