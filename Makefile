@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: demo test check results torture
 
 demo: .venv/stamp
-	dvc pull data && dvc repro && dvc metrics show && structalign costs
+	dvc pull data && structalign repro && dvc metrics show && structalign costs
 
 test: .venv/tests
 	dvc pull data && ruff check && ruff format --check && mypy && pytest -q -n 2 --dist loadfile
