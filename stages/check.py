@@ -6,10 +6,13 @@ Torch-free, since it runs after every edit.
 """
 
 import sys
+from contextlib import suppress
 
 from structalign.code_digest import Code, stage_digest
 from structalign.console import command
-from structalign.data.tasks import category_ids, has_former_columns, read_tasks
+from structalign.data.leftovers import leftovers
+from structalign.data.pretrained import too_small
+from structalign.data.tasks import TASKS, category_ids, has_former_columns, read_tasks
 from structalign.errors import UserError
 from structalign.params.losses import acting
 from structalign.params.reading import PARAMS
@@ -17,6 +20,7 @@ from structalign.params.schema import refuse_too_many, validate
 from structalign.paths import CODE, LOSSES
 from structalign.store import whole_folder, write_json
 from structalign.strict_yaml import load_yaml
+from structalign.text import some
 
 
 def main() -> None:
@@ -39,6 +43,15 @@ def main() -> None:
     with whole_folder(LOSSES) as folder:
         for number, task in enumerate(tasks, start=1):
             write_json(folder / f"{task}.json", acting(valid, number))
+    if stale := leftovers(tasks):
+        print(
+            f"{some(stale)}: of tasks that {TASKS} no longer has, and would still be loaded: "
+            "`structalign doctor --fix` removes them.",
+            file=sys.stderr,
+        )
+    with suppress(UserError):  # a backbone that is not here: `prepare` brings or refuses it
+        if problem := too_small(valid.frames.size, valid.backbone.name):
+            print(f"{PARAMS}: {problem}.", file=sys.stderr)
     if has_former_columns():
         print(
             "tasks.yaml has the columns `crp` and `pseudo` of an older version, which nothing reads any more: "

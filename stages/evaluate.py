@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from structalign.console import command, say
 from structalign.errors import UserError
-from structalign.evaluation.metrics import measure, recall_per_category, summarise
+from structalign.evaluation.metrics import measure, recall_interval, recall_per_category, summarise
 from structalign.evaluation.qualitative import examples
 from structalign.evaluation.ranks import SYSTEMS, rank, read_ranks
 from structalign.params.ranking import Ranking
@@ -40,6 +40,7 @@ def main(task: str) -> None:
         splits[split] = {"queries": len(queries), "videos": len(videos)} | {
             system: measure(ranks, system, ground_truth, video_tasks, tasks)
             | {"t2v_per_category": recall_per_category(ranks[f"{system}_text"], category) if queries else {}}
+            | {"t2v_interval": recall_interval(ranks[f"{system}_text"], ground_truth) if queries else None}
             for system in SYSTEMS
         }
         if split == "test" and queries:

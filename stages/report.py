@@ -14,7 +14,9 @@ from structalign.data.tasks import category_ids, read_tasks
 from structalign.data.thumbnails import Thumbs
 from structalign.evaluation.continual import head_and_tail, headline, over_time
 from structalign.evaluation.geometry import geometry_over_time, rounded
+from structalign.params.frames import FramesParams
 from structalign.params.method import MethodName
+from structalign.params.ranking import Ranking
 from structalign.params.reading import read
 from structalign.paths import GEOMETRY, LOGS, MANIFEST, QUARANTINE, REPORTS, THUMBNAILS
 from structalign.report.coverage import coverage, partial_label
@@ -23,6 +25,9 @@ from structalign.report.plots import read_losses, write_plots
 from structalign.report.tables import headline_rows, headline_table, write_csv
 from structalign.report.terminal import terminal
 from structalign.store import read_json, read_rows, reading, whole, write_json
+from structalign.text import plural
+
+FEW = 200  # test captions; below, one of them weighs half a point of R@1
 
 
 def main() -> None:
@@ -65,15 +70,29 @@ def main() -> None:
         left_out=missing,
         damaged=damaged,
         videos=videos,
+        settings=settings(),
         picture=lambda task, video, frame: thumbs(task).jpeg(video, frame),
     )
     with whole(REPORTS / "index.html") as temporary:
         temporary.write_text(render(page), encoding="utf-8")
     screen = terminal()
     screen.print(headline_table(headline_rows(method, table), partial_label(videos)))
+    if 0 < (captions := evaluations[-1]["splits"]["test"]["queries"]) < FEW:
+        screen.print(f"{plural(captions, 'test caption')}: one more found is {100 / captions:.1f} points of R@1.")
     if len(tasks) == 1:
         screen.print("With one task nothing can be forgotten yet: BWF is 0.")
     screen.print(f"Everything else: {REPORTS / 'index.html'}")
+
+
+def settings() -> dict[str, Any]:
+    """What the page says of the model: the backbone, its frames, and the weight of each signal of the ranking."""
+    frames, weights = read("frames", FramesParams), read("ranking", Ranking).weights()
+    return {
+        "backbone": read("backbone.name", str),
+        "frames": frames.per_video,
+        "size": frames.size,
+        "weights": {name: weight for name, weight in weights.items() if weight},
+    }
 
 
 def left_out(missing: list[dict[str, Any]], broken: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, str]]:

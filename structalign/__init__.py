@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from structalign.library.opening import open_index
     from structalign.search.retriever import load
 
-__all__ = ["load", "open_index"]
+    __version__: str
+
+__all__ = ["__version__", "load", "open_index"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +25,8 @@ def __getattr__(name: str) -> Any:
         from structalign.library.opening import open_index
 
         return open_index
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("structalign")
     raise AttributeError(f"module 'structalign' has no attribute {name!r}")

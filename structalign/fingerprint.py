@@ -57,7 +57,7 @@ def _described(kind: str, task: str) -> Mapping[str, Any] | None:
     stage = next((found[kind] for file in files if kind in (found := load_yaml(file)["stages"])), None)
     if stage is None or "foreach" not in stage:
         return stage
-    row = load_yaml(Path("tasks.yaml"))["tasks"][task]
+    row = load_yaml(Path("tasks.yaml"))["tasks"].get(task, {})  # of `joint@all` there is none
     places = {"key": task, **{f"item.{name}": value for name, value in row.items()}}
     return {name: _filled(stage["do"].get(name, []), places) for name in ("deps", "params")}
 

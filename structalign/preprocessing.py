@@ -43,7 +43,7 @@ def read_statistics(folder: Path) -> tuple[Numbers, Numbers]:
     if found is None:
         raise UserError(f"{folder} has no {ALONE} and no {NESTED} with `image_processor`: copy it from the model.")
     path, values = found
-    for key, must in _refused(values, _image_size(folder)):
+    for key, must in _refused(values, image_size(read_json(folder / "config.json"))):
         raise UserError(f"{path}: `{key}` = {values[key]!r} can't be obeyed: only {must} can. Choose another CLIP.")
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if values.get("do_normalize", True):
@@ -62,9 +62,8 @@ def _divided(numbers: Numbers, by: float) -> Numbers:
     return red / by, green / by, blue / by
 
 
-def _image_size(folder: Path) -> int:
-    """The side of the model's pictures, from its config.json."""
-    config = read_json(folder / "config.json")
+def image_size(config: Any) -> int:
+    """The side of the model's pictures in pixels, from what its config.json holds."""
     vision = (config.get("vision_config_dict") or config.get("vision_config")) if isinstance(config, dict) else None
     size = vision.get("image_size", IMAGE_SIZE) if isinstance(vision, dict) else IMAGE_SIZE
     return size if isinstance(size, int) else IMAGE_SIZE

@@ -14,7 +14,7 @@ from structalign.data.tasks import split_categories, write_tasks
 def structalign(*arguments: str) -> tuple[int, str]:
     """Run the command; its exit code and all it printed."""
     code = "from structalign.cli.app import main; main()"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
     )
@@ -26,6 +26,7 @@ def begin_project(folder: Path) -> None:
     folder.mkdir()
     for name in ("params.yaml", ".gitignore"):
         shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "presets", folder / "presets")
     write_tasks(split_categories(["mammals", "birds"], 2), folder / "tasks.yaml")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=folder, check=True)

@@ -107,7 +107,7 @@ def _first_parts(names: set[str]) -> set[str]:
 def test_no_stage_but_the_check_knows_all_sections() -> None:
     """A stage that saw every section would run again for every new loss."""
     guests = {name for name, others in graph().items() if "structalign.params.schema" in others}
-    commands = {f"structalign.cli.{name}" for name in ("migrate", "params", "preset")}
+    commands = {f"structalign.cli.{name}" for name in ("init", "migrate", "params", "preset")}
     others = {"structalign.presets", "structalign.learning.reference.settings", "structalign.report.revisions"}
     others.add("structalign.doctor.settings")
     assert guests == {"stages.check"} | commands | others

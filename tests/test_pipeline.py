@@ -54,6 +54,25 @@ def test_the_check_depends_on_all_code_and_writes_a_digest_for_every_stage(
     assert written == {stage: stage_digest(CODE, stage, params) for stage in set(STAGES) - {"check"}}
 
 
+def test_the_check_says_what_tasks_of_before_left_and_that_frames_are_too_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("params.yaml", "tasks.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    check()
+    assert capsys.readouterr().err == ""
+    for name in ("t00", "t10", "t11"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    (tmp_path / "data/clip").mkdir(parents=True)
+    (tmp_path / "data/clip/config.json").write_text('{"vision_config": {"image_size": 224}}')
+    check()
+    stale, small = capsys.readouterr().err.splitlines()
+    assert stale.startswith("checkpoints/t11: ")
+    assert "`structalign doctor --fix`" in stale
+    assert "set `frames.size: 224`" in small
+
+
 def test_dvc_does_not_take_compiled_code_for_code() -> None:
     assert "__pycache__/" in (ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines()
 

@@ -314,7 +314,9 @@ def test_a_new_task_runs_its_own_stages_alone(project: Project) -> None:
 
 
 def test_joint_is_trained_once_for_all_methods(project: Project) -> None:
-    assert project.repro("joint/dvc.yaml") == {"joint/dvc.yaml:joint"}
+    assert project.repro("joint/dvc.yaml") == set()  # not declared
+    (project.root / "joint/on.yaml").write_text("joint: [all]\n")
+    assert project.repro("joint/dvc.yaml") == {"joint/dvc.yaml:joint@all"}
     metrics = project.root / "reports/joint/metrics.json"
     numbers = metrics.read_bytes()
     shutil.rmtree(metrics.parent)
@@ -368,6 +370,13 @@ def test_a_fresh_clone_makes_what_is_committed_and_nothing_runs_after_it(project
     assert clone.run("git", "status", "--porcelain").stdout == ""
     clone.run("git", "checkout", "-q", ".")
     assert clone.repro() == set()
+
+
+def test_a_fresh_clone_pulls_everything(project: Project, tmp_path: Path) -> None:
+    """Also where `joint` was never run."""
+    clone = clone_of(project, tmp_path)
+    clone.run("dvc", "pull", "-q")
+    assert clone.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
 
 
 def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_an_accepted_file_gives_the_tree_that_dvc_reads(text: str) -> None:
     read_alike(text)
 
 
-@pytest.mark.parametrize("path", ["params.yaml", "tasks.yaml", "dvc.yaml", "joint/dvc.yaml"])
+@pytest.mark.parametrize("path", ["params.yaml", "tasks.yaml", "dvc.yaml", "joint/dvc.yaml", "joint/on.yaml"])
 def test_the_files_of_the_project_are_read_as_by_dvc(path: str) -> None:
     assert read_alike((ROOT / path).read_text(encoding="utf-8"))
 

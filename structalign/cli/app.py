@@ -2,12 +2,13 @@
 
 from importlib import import_module
 from keyword import iskeyword
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from structalign.console import run
+import structalign
+from structalign.console import run, say
 
 # name -> what `structalign --help` says of it; the module of that name beside this one holds `app` (`import`: import_)
 COMMANDS = {
@@ -51,8 +52,19 @@ class Lazy(TyperGroup):
 app = typer.Typer(cls=Lazy, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _version(asked: bool) -> None:
+    """Print the version and end, if that was asked for."""
+    if asked:
+        say(f"structalign {structalign.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Continual text-to-video retrieval with StructAlign."""
 
 

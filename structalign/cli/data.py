@@ -8,6 +8,7 @@ import typer
 from structalign.data.captions import categories, read_table
 from structalign.data.inspection import Findings, inspect
 from structalign.data.manifest import SPLITS
+from structalign.data.pretrained import too_small
 from structalign.data.tasks import Task, read_tasks, split_categories
 from structalign.params.data import DataParams
 from structalign.params.reading import read
@@ -28,16 +29,25 @@ def data() -> None:
 @app.command()
 def check(
     folder: Path = typer.Argument(DATA, help="Another folder, before `structalign init` takes it: as one task."),
+    backbone: str = typer.Option("", help="The CLIP that `structalign init` is to take; its own if not given."),
 ) -> None:
     """Count and decode everything the captions table names; exit 1 if something would stop a run."""
     tasks = read_tasks() if folder == DATA else one_task(folder)
-    name = read("backbone.name", str)
-    own = folder / "clip"  # what init takes along, and data/clip then is
-    backbone = str(own) if name == "data/clip" and own.is_dir() else name
-    found = inspect(tasks, read("data", DataParams), backbone, folder, read("frames.per_video", int))
+    clip = backbone or clip_of(folder)
+    found = inspect(tasks, read("data", DataParams), clip, folder, read("frames.per_video", int))
+    if folder == DATA and clip is not None and (problem := too_small(read("frames.size", int), clip)):
+        found.notes.append(problem)
     show(found, [*tasks, "none"])
     if found.stops:
         raise typer.Exit(1)
+
+
+def clip_of(folder: Path) -> str | None:
+    """The CLIP that a run would read the folder with; None where only `structalign init` will choose one."""
+    name, own = read("backbone.name", str), folder / "clip"  # what init takes along, and data/clip then is
+    if name != "data/clip":
+        return name
+    return str(own) if own.is_dir() or folder == DATA else None
 
 
 def one_task(folder: Path) -> dict[str, Task]:

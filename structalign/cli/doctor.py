@@ -14,7 +14,7 @@ from structalign.doctor.experiments import experiments
 from structalign.doctor.finding import Finding
 from structalign.doctor.locks import locks
 from structalign.doctor.processes import refusal
-from structalign.doctor.results import changed_outputs, damaged_objects, half_written
+from structalign.doctor.results import changed_outputs, damaged_objects, half_written, of_former_tasks
 from structalign.doctor.settings import answer, settings, state
 from structalign.doctor.tracked import unreadable
 from structalign.doctor.videos import data
@@ -26,6 +26,7 @@ QUESTIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
     state,
     settings,
     half_written,
+    of_former_tasks,
     damaged_objects,
     changed_outputs,
     data,

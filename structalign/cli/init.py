@@ -16,19 +16,23 @@ from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.console import say, track
 from structalign.data.captions import CaptionRow, categories, read_captions
 from structalign.data.collection import why_absent
-from structalign.data.pretrained import refuse_sample_clip
+from structalign.data.pretrained import picture_side, refuse_sample_clip
 from structalign.data.tasks import TASKS, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.committed import committed_bytes
 from structalign.params.reading import PARAMS, read
+from structalign.params.schema import overlay
 from structalign.params.section import leaves, written
 from structalign.paths import DATA
+from structalign.preprocessing import IMAGE_SIZE
+from structalign.presets import PRESETS, read_preset
 from structalign.store import whole_folder
 from structalign.strict_yaml import load_yaml, parse_yaml
 from structalign.text import plural
 
-# `dvc add` keeps what was edited in data/ since: `dvc checkout` stops half-way where something would be lost
-BACK = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc checkout data"
+# `dvc add` keeps what was edited in data/ since, else the last command stops half-way where something would be lost;
+# `dvc pull`, since a clone may never have had what was committed
+BACK = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc pull data"
 
 app = typer.Typer(add_completion=False)
 
@@ -39,7 +43,7 @@ def init(
     tasks: int = typer.Option(help="Into how many tasks its categories are split, in the table's order."),
     backbone: str = typer.Option("", help="A CLIP's name on the hub, or its folder; as it is if not given."),
 ) -> None:
-    """Point the project at a folder of your own videos: data/, tasks.yaml, backbone.name, `dvc add`."""
+    """Point the project at a folder of your own videos: data/, tasks.yaml, backbone.name, sizes, `dvc add`."""
     rows = read_captions(folder)
     split = split_categories(categories(rows), tasks)
     rows = read_captions(folder, split)
@@ -50,23 +54,45 @@ def init(
             f"backbone.name = {name} goes when {folder} becomes data/: "
             "name a CLIP, as `--backbone openai/clip-vit-base-patch32`."
         )
-    refuse_sample_clip(str(folder / "clip") if brought else name, rows)
+    clip = str(folder / "clip") if brought else name
+    refuse_sample_clip(clip, rows)
     refuse_turned()
     in_place = folder.resolve() == DATA.resolve()
     refuse_without_dvc()
     refuse_uncommitted_tasks()
     if not in_place:
         refuse_changed_data()
+    values = {"backbone": {"name": name}, "reference": {"zero_shot": "none", "categories": "none"}}
+    fitting, before = sizes_and_rates(clip), dict(leaves(load_yaml(PARAMS)))
     with all_or_nothing(replaces_data=not in_place):
         if not in_place:
             bring(folder, rows)
         write_tasks(split)
-        set_params({"backbone": {"name": name}, "reference": {"zero_shot": "none", "categories": "none"}})
+        set_params({**values, **fitting})
         add_data(rows)
     counts = plural(len({row.id for row in rows}), "video"), plural(len(rows), "caption"), plural(len(split), "task")
+    if fitting:
+        say(f"{PARAMS} had sizes and rates for smaller pictures than {name} reads:")
+        say("\n".join(f"  {key}: {written(before[key])} -> {written(value)}" for key, value in leaves(fitting)))
     say(f"{', '.join(counts)}: next")
     say("  structalign data check\n  dvc repro")
     say_way_back()
+
+
+def sizes_and_rates(clip: str) -> Mapping[str, Any]:
+    """What params.yaml needs for a CLIP that reads larger pictures than its frames: the preset of a real CLIP, with
+    this one's size; nothing where the frames do."""
+    side = picture_side(clip, fetch=True)
+    if (side or IMAGE_SIZE) <= read("frames.size", int):
+        return {}
+    if side is None:
+        say(f"the configuration of {clip} can't be reached: frames get {IMAGE_SIZE} pixels, as most CLIPs read.")
+    return {**preset_of_a_clip(), "frames": {"size": side or IMAGE_SIZE}}
+
+
+def preset_of_a_clip() -> Mapping[str, Any]:
+    """The sizes and rates of presets/clip.yaml; none in a project of before that has no such file."""
+    return read_preset("clip") if (PRESETS / "clip.yaml").is_file() else {}
 
 
 def say_way_back() -> None:
@@ -130,11 +156,13 @@ def refuse_turned() -> None:
         committed = dict(leaves(parse_yaml(content, f"HEAD:{PARAMS}") or {}))
     except UserError as error:
         raise UserError(f"{str(error)[:-1]} and commit {PARAMS}: the last commit is read, too.") from None
+    mine = dict(leaves(preset_of_a_clip()))
     turned = [
         f"{key} {written(committed.get(key))} -> {written(value)}"
         for key, value in leaves(load_yaml(PARAMS))
         if value != committed.get(key)
-        and key not in ("backbone.name", "reference.zero_shot", "reference.categories")  # init's own
+        and key not in ("backbone.name", "frames.size", "reference.zero_shot", "reference.categories")  # init's own
+        and mine.get(key) != value
     ]
     if turned:
         raise UserError(
@@ -146,7 +174,7 @@ def refuse_turned() -> None:
 def set_params(values: Mapping[str, Mapping[str, Any]]) -> None:
     """Write values into sections of params.yaml; its comments stay."""
     params = load_with_comments(PARAMS)
-    if any(params[section] != {**params[section], **new} for section, new in values.items()):
-        for section, new in values.items():
-            params[section].update(new)
+    before = dict(leaves(params))
+    overlay(params, values)
+    if dict(leaves(params)) != before:
         dump_with_comments(params, PARAMS)

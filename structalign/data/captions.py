@@ -9,7 +9,9 @@ give the same rows; nothing downstream knows a dataset's name.
 import csv
 import difflib
 import math
-from collections.abc import Iterable, Iterator
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +24,8 @@ from structalign.text import plural, shortened, some
 
 REQUIRED = ("video", "caption", "category", "split")
 OPTIONAL = ("start", "end")
+CLOCK = re.compile(r"\d+:\d{1,2}(:\d{1,2})?([.,]\d*)?")  # 1:05, 0:01:05.5
+COMMA = re.compile(r"\d+,\d+")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class CaptionRow:
     end: float | None
 
     @property
+    def stretch(self) -> tuple[float, float]:
+        """Seconds of the file from where to where; the end of a whole file is infinite."""
+        return self.start or 0.0, math.inf if self.end is None else self.end
+
+    @property
     def id(self) -> str:
         """The clip's name: the file, or file#start-end for a stretch of it, seconds."""
         if self.start is None and self.end is None:
@@ -47,7 +56,8 @@ class CaptionRow:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with rows (1: the header) in a column, or, without rows, with the table; and the way out."""
+    """What is wrong with rows (1: the header), in a column if it is named, or, without rows, with the table; and the
+    way out."""
 
     text: str
     rows: tuple[int, ...] = ()
@@ -57,14 +67,13 @@ class Problem:
         if not self.rows:
             return self.text
         rows = f"row{'s' * (len(self.rows) > 1)} {some(self.rows)}"
-        return f"{rows}, column `{shortened(self.column)}`: {self.text}"
+        column = f", column `{shortened(self.column)}`" if self.column else ""
+        return f"{rows}{column}: {self.text}"
 
 
 def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> list[CaptionRow]:
     """The rows of captions.csv in `folder`; `UserError` with the first thing wrong, also against `tasks`."""
-    rows, problems = read_table(folder)
-    if tasks is not None:
-        problems += against_tasks(rows, tasks)
+    rows, problems = read_table(folder) if tasks is None else read_against(tasks, folder)
     if problems:
         command = "structalign data check" if folder == DATA else f"structalign data check {folder}"
         more = f" ({len(problems) - 1} more: `{command}` lists all)" if len(problems) > 1 else ""
@@ -72,9 +81,22 @@ def read_captions(folder: Path = DATA, tasks: dict[str, Task] | None = None) -> 
     return rows
 
 
+def read_against(tasks: dict[str, Task], folder: Path = DATA) -> tuple[list[CaptionRow], list[Problem]]:
+    """`read_table`, and what is wrong with the table for these tasks.
+
+    While a row is wrong nobody can tell what the tasks will lack.
+    """
+    rows, problems = read_table(folder)
+    wanted = against_tasks(rows, tasks)
+    return rows, problems + ([problem for problem in wanted if problem.rows] if problems else wanted)
+
+
 def read_table(folder: Path = DATA) -> tuple[list[CaptionRow], list[Problem]]:
     """The good rows of captions.csv, and everything wrong in it; `UserError` if it isn't a table at all."""
     path = folder / "captions.csv"
+    if os.path.isfile(folder):  # of a name that is too long, too  # noqa: PTH113
+        where = folder.absolute().parent
+        raise UserError(f"{folder} is a file: name the folder that holds captions.csv and videos/, here {where}.")
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise UserError(f"{path} is no regular file: put the table itself there.")
@@ -99,7 +121,7 @@ def read_table(folder: Path = DATA) -> tuple[list[CaptionRow], list[Problem]]:
     for number, line in enumerate(lines[1:], start=2):
         if not any(line):
             continue
-        wrong = list(_wrong(number, line, header))
+        wrong = list(_wrong(number, line, header, folder / "videos"))
         problems += wrong
         if not wrong:
             rows.append(_row(number, dict(zip(header, line, strict=True))))
@@ -130,9 +152,13 @@ def _header(header: list[str]) -> Iterator[Problem]:
         yield Problem(f"the table is separated by {separator!r}: save it with commas", (1,), header[0])
         return
     unknown = [column for column in dict.fromkeys(header) if column not in known]
+    misspelt = any(_near(column, unknown) for column in REQUIRED) and not set(header) & set(SPLITS)
+    if len(unknown) == len(set(header)) and not misspelt:
+        yield Problem(f"the first row names no column: write {','.join(REQUIRED)} above it, in the table's order", (1,))
+        return
     for column in REQUIRED:
         if column not in header:
-            near = difflib.get_close_matches(column, unknown, n=1, cutoff=0.5)
+            near = _near(column, unknown)
             way = (
                 f"rename `{shortened(near[0])}`"
                 if near
@@ -147,7 +173,12 @@ def _header(header: list[str]) -> Iterator[Problem]:
             yield Problem("it is there twice: delete one", (1,), column)
 
 
-def _wrong(number: int, line: list[str], header: list[str]) -> Iterator[Problem]:
+def _near(column: str, unknown: list[str]) -> list[str]:
+    """The column's name as it may be misspelt in the table."""
+    return difflib.get_close_matches(column, unknown, n=1, cutoff=0.5)
+
+
+def _wrong(number: int, line: list[str], header: list[str], videos: Path) -> Iterator[Problem]:
     """What is wrong with one row by itself."""
     if len(line) != len(header):
         text = f"the row has {plural(len(line), 'cell')}, not {len(header)}: put a text that holds commas in quotes"
@@ -164,11 +195,23 @@ def _wrong(number: int, line: list[str], header: list[str]) -> Iterator[Problem]
     video, named = PurePosixPath(cells["video"]), shortened(cells["video"])
     if not cells["video"]:
         yield Problem("it is empty: name a file below videos/, or delete the row", (number,), "video")
+    elif (folder := _folder_above(video, videos)) is not None:
+        text = f"names begin below videos/: delete `{shortened(folder)}` at the beginning"
+        yield Problem(text, (number,), "video")
     elif video.is_absolute() or ".." in video.parts or "\\" in cells["video"]:
         yield Problem(f"{named!r} leads out of videos/: name a file below it, with `/`", (number,), "video")
     elif "#" in cells["video"]:
         yield Problem(f"{named!r} holds `#`, which marks a stretch: rename the file", (number,), "video")
     yield from _wrong_times(number, cells)
+
+
+def _folder_above(video: PurePosixPath, videos: Path) -> str | None:
+    """The beginning of a path that leads to videos/, where the rest is a file below it; None of another path."""
+    for place in [place for place, part in enumerate(video.parts[:-1], start=1) if part == videos.name]:
+        rest = PurePosixPath(*video.parts[place:])
+        if ".." not in rest.parts and os.path.isfile(videos / rest) and not os.path.isfile(videos / video):  # noqa: PTH113
+            return str(video).removesuffix(str(rest))
+    return None
 
 
 def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
@@ -179,7 +222,11 @@ def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
             value = float(text) if text else None
         except ValueError:
             value = math.nan
-        if value is not None and not 0 <= value < math.inf:
+        if CLOCK.fullmatch(text):
+            yield Problem("it is a time of a clock: write seconds, as 65.5 for 1:05.5", (number,), column)
+        elif COMMA.fullmatch(text):
+            yield Problem("it has a decimal comma: write seconds with a point, as 1.5", (number,), column)
+        elif value is not None and not 0 <= value < math.inf:
             yield Problem(f"{shortened(text)!r} is no time: write seconds from 0, or nothing", (number,), column)
         elif value is not None:
             times[column] = value
@@ -195,9 +242,9 @@ def _row(number: int, cells: dict[str, str]) -> CaptionRow:
 
 
 def _contradictions(rows: list[CaptionRow]) -> Iterator[Problem]:
-    """Rows against an earlier one: a clip has one category, a file one split, a caption stands once."""
+    """Rows against an earlier one: a clip has one category, what overlaps one split, a caption stands once."""
     category: dict[str, CaptionRow] = {}
-    split: dict[str, CaptionRow] = {}
+    of_file: dict[str, list[CaptionRow]] = {}
     caption: dict[tuple[str, str], CaptionRow] = {}
     found: dict[tuple[str, str], list[int]] = {}  # (column, text) -> the rows of which it is true
     for row in rows:
@@ -205,15 +252,39 @@ def _contradictions(rows: list[CaptionRow]) -> Iterator[Problem]:
         if first.category != row.category:
             text = f"{row.id} is in {row.category!r}, in row {first.number} in {first.category!r}: choose one"
             found.setdefault(("category", text), []).append(row.number)
-        first = split.setdefault(row.video, row)
-        if first.split != row.split:
-            text = f"{row.video} is in {row.split}, in row {first.number} in {first.split}: a file has one split"
-            found.setdefault(("split", text), []).append(row.number)
+        of_file.setdefault(row.video, []).append(row)
         first = caption.setdefault((row.id, row.caption), row)
         if first is not row:
             found.setdefault(("caption", f"it repeats row {first.number}: keep one of them"), []).append(row.number)
+    for rows_of_file in of_file.values():
+        for first, row in overlaps(rows_of_file, lambda row: row.split):
+            text = (
+                f"{row.video} is in {row.split}, in row {first.number} in {first.split}: "
+                "stretches of a file that overlap have one split"
+            )
+            found.setdefault(("split", text), []).append(row.number)
     for (column, text), numbers in found.items():
         yield Problem(text, tuple(numbers), column)
+
+
+def overlaps(
+    rows: Iterable[CaptionRow], side: Callable[[CaptionRow], object]
+) -> Iterator[tuple[CaptionRow, CaptionRow]]:
+    """(a row, a later one) of stretches of one content that overlap and are on different sides, one pair a later row.
+
+    Two stretches that only touch, as 0–5 and 5–10 seconds, do not overlap.
+    """
+    found: dict[int, tuple[CaptionRow, CaptionRow]] = {}
+    longest: dict[object, CaptionRow] = {}  # of each side, the row that ends last of those that begin no later
+    for row in sorted(rows, key=lambda row: (row.stretch[0], row.number)):
+        for other_side, other in longest.items():
+            if other_side != side(row) and other.stretch[1] > row.stretch[0]:
+                first, later = sorted((other, row), key=lambda one: one.number)
+                found.setdefault(later.number, (first, later))
+        mine = longest.setdefault(side(row), row)
+        if row.stretch[1] > mine.stretch[1]:
+            longest[side(row)] = row
+    yield from (found[number] for number in sorted(found))
 
 
 def against_tasks(rows: list[CaptionRow], tasks: dict[str, Task]) -> list[Problem]:

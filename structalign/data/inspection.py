@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from structalign.console import track
-from structalign.data.captions import CaptionRow, Problem, against_tasks, read_table
+from structalign.data.captions import CaptionRow, Problem, against_tasks, read_against
 from structalign.data.collection import bad_links
-from structalign.data.manifest_writer import hash_files, same_content
-from structalign.data.names import spellings
+from structalign.data.manifest_writer import MEANT, hash_files, same_content, shared_with_training
+from structalign.data.names import files_below, spellings
 from structalign.data.parallel import in_order
 from structalign.data.pretrained import refuse_sample_clip
 from structalign.data.tasks import Task
@@ -17,7 +17,7 @@ from structalign.data.video import BrokenVideo, Measured, measure, require_ffmpe
 from structalign.errors import UserError
 from structalign.params.data import DataParams
 from structalign.paths import DATA
-from structalign.text import some
+from structalign.text import plural, some
 
 Cell = tuple[str, str]  # (task, split)
 
@@ -33,31 +33,38 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def inspect(tasks: dict[str, Task], data: DataParams, backbone: str, folder: Path = DATA, frames: int = 1) -> Findings:
+def inspect(
+    tasks: dict[str, Task], data: DataParams, backbone: str | None, folder: Path = DATA, frames: int = 1
+) -> Findings:
     """Read the table, hash and decode every video, of which a run would sample `frames`.
 
+    backbone: the CLIP that is to read it; None where none is chosen yet.
     `UserError` only where there is no table to read, or no ffmpeg.
     """
     require_ffmpeg()
-    rows, problems = read_table(folder)
-    found = Findings(stops=[_said(problem, folder) for problem in [*problems, *against_tasks(rows, tasks)]])
+    rows, problems = read_against(tasks, folder)
+    found = Findings(stops=[_said(problem, folder) for problem in problems])
     if folder == DATA:
         found.stops += bad_links(folder)
     try:
-        refuse_sample_clip(backbone, rows)
+        if backbone is not None:
+            refuse_sample_clip(backbone, rows)
     except UserError as error:
         found.stops.append(str(error))
     for alike in spellings(row.category for row in rows):
         said = " and ".join(map(repr, alike))
         found.notes.append(f"the categories {said} differ in case or composed letters alone: write one of them")
     hashes, absent = hash_files(rows, folder / "videos")
-    groups = same_content(rows, hashes)
-    for group in groups:
-        names = ", ".join(f"{row.video} (row {row.number}, {row.split})" for row in group)
-        if len({row.split == "train" for row in group}) == 1:
+    for group in same_content(rows, hashes):
+        first = {(row.video, row.split): row for row in reversed(group)}.values()
+        names = ", ".join(f"{row.video} (row {row.number}, {row.split})" for row in reversed(first))
+        if not shared_with_training([group]):
             found.notes.append(f"the same content under several names: {names}")
         else:
             found.stops.append(f"the same content in training and outside of it: {names}: keep one side")
+    if not problems and (unnamed := files_below(folder / "videos") - {row.video for row in rows}):
+        files = plural(len(unnamed), "file")
+        found.notes.append(f"no row names {files} of videos/, which no run will see: {some(sorted(unnamed))}")
     _measure(rows, absent, tasks, data, frames, folder, found)
     return found
 
@@ -83,11 +90,15 @@ def _measure(
     decoded = in_order(partial(_decode, count=frames, folder=folder, timeout=data.timeout), present, stop=stop_all)
     measured = dict(zip([row.id for row in present], track(decoded, "decoding videos", len(present)), strict=True))
     usable_ids, without = set[str](), dict[str, list[str]]()
+    elsewhere: dict[str, str] = {}  # the row -> the file that a missing one may mean
     damaged: dict[str, list[str]] = {}
     for name, row in sorted(clips.items(), key=lambda item: item[1].number):
         clip = measured.get(name) or absent[row.video]
         cell = (owner.get(row.category, "none"), row.split)
         where = f"row {row.number}: {name}"
+        if isinstance(clip, str) and clip.startswith(MEANT):
+            elsewhere[where] = clip.removeprefix(MEANT)
+            continue
         if isinstance(clip, str):
             without.setdefault(clip, []).append(where)
             continue
@@ -100,6 +111,8 @@ def _measure(
         found.seconds[cell] = found.seconds.get(cell, 0.0) + clip.duration
     lost = found.stops if data.on_broken == "stop" else found.notes
     left_out = "" if data.on_broken == "stop" else "; it is left out"
+    if elsewhere:
+        without[f"{MEANT}{some([*elsewhere.values()])}"] = [*elsewhere]
     lost += [f"{some(places, separator='; ')}: {reason}{left_out}" for reason, places in without.items()]
     fate = "used all the same (`data.on_damaged`)" if data.on_damaged == "use" else "left out"
     said = found.stops if data.on_damaged == "stop" else found.notes

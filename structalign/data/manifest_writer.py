@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from structalign.console import track
-from structalign.data.captions import CaptionRow
+from structalign.data.captions import CaptionRow, overlaps
 from structalign.data.collection import MISSING, why_absent
 from structalign.data.manifest import SPLITS, Video
 from structalign.data.names import Files
@@ -18,6 +18,7 @@ from structalign.errors import UserError
 from structalign.store import digest, write_json
 
 Json = dict[str, Any]
+MEANT = f"{MISSING}, and there is "  # the file that was probably meant
 
 
 def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -26,33 +27,25 @@ def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], di
     missing = [name for name, reason in reasons.items() if reason == MISSING]
     if missing:
         files = Files(videos)
-        reasons |= {name: f"{MISSING}, and there is {meant}" for name in missing if (meant := files.meant(name))}
+        reasons |= {name: f"{MEANT}{meant}" for name in missing if (meant := files.meant(name))}
     there = [name for name, reason in reasons.items() if reason is None]
     hashes = {name: digest(videos / name) for name in track(there, "hashing videos")}
     return hashes, {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def same_content(rows: list[CaptionRow], hashes: dict[str, str]) -> list[list[CaptionRow]]:
-    """Files of equal content under different names: for each content the first row of each of its names."""
-    first: dict[str, CaptionRow] = {}
+    """Files of equal content under different names: for each content the first row of each of its clips."""
+    groups: dict[str, dict[str, CaptionRow]] = {}
     for row in rows:
-        first.setdefault(row.video, row)
-    groups: dict[str, list[CaptionRow]] = {}
-    for name, row in first.items():
-        if name in hashes:
-            groups.setdefault(hashes[name], []).append(row)
-    return [group for group in groups.values() if len(group) > 1]
+        if row.video in hashes:
+            groups.setdefault(hashes[row.video], {}).setdefault(row.id, row)
+    return [[*group.values()] for group in groups.values() if len({row.video for row in group.values()}) > 1]
 
 
 def shared_with_training(groups: Iterable[list[CaptionRow]]) -> list[tuple[CaptionRow, CaptionRow]]:
-    """(training row, validation or test row) of every content that is in both."""
-    return [
-        (trained, other)
-        for group in groups
-        for trained in group
-        for other in group
-        if trained.split == "train" and other.split != "train"
-    ]
+    """(training row, validation or test row) of every content of which both show the same seconds."""
+    pairs = (pair for group in groups for pair in overlaps(group, lambda row: row.split == "train"))
+    return [pair if pair[0].split == "train" else pair[::-1] for pair in pairs]
 
 
 def refuse_shared(groups: Iterable[list[CaptionRow]]) -> None:
@@ -122,7 +115,7 @@ def write_manifest(
         "videos": len({row.id for row in here}),
         "captions": len(here),
         "skipped": [{"file": name, "rows": lines, "reason": absent[name]} for name, lines in missing.items()],
-        "duplicates": [[row.video for row in group] for group in duplicates],
+        "duplicates": [[*dict.fromkeys(row.video for row in group)] for group in duplicates],
     }
     write_json(folder / "report.json", report)
 

@@ -19,6 +19,15 @@ def spellings(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def files_below(folder: Path) -> set[str]:
+    """The files in a folder and in those below it, as paths relative to it; hidden ones do not count."""
+    found: set[str] = set()
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found |= {Path(place, file).relative_to(folder).as_posix() for file in files if not file.startswith(".")}
+    return found
+
+
 class Files:
     """The files below a folder, found by names that are written a little differently."""
 

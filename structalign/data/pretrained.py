@@ -10,10 +10,11 @@ from structalign.data.captions import CaptionRow
 from structalign.errors import UserError
 from structalign.gathered import write_hashes
 from structalign.paths import BACKBONE
-from structalign.preprocessing import find_preprocessor, read_statistics
+from structalign.preprocessing import find_preprocessor, image_size, read_statistics
 from structalign.store import read_json, reading, whole_folder
 
 SAMPLE = "structalign_sample"  # in config.json of the sample's CLIP: every word of the captions that it is made for
+PATIENCE = 5  # seconds to wait for a configuration that the command can do without
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
 WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))  # the first kind that a model has
 
@@ -110,6 +111,46 @@ def unknown_words(folder: Path, sentence: str) -> list[str]:
     words = vocabulary(folder)
     said = re.findall(r"\w+(?:['-]\w+)*", sentence.lower())
     return [word for word in dict.fromkeys(said) if words is not None and word not in words]
+
+
+def picture_side(name: str, fetch: bool = False) -> int | None:
+    """The side in pixels of what the CLIP called `name` reads; None where its configuration is not here.
+
+    fetch: then the hub is asked for it, a few kilobytes.
+    """
+    folder = local(name)
+    if folder is None:
+        config = _hub_config(name, fetch)
+    else:
+        config = read_json(path) if (path := folder / "config.json").is_file() else None
+    return None if config is None else image_size(config)
+
+
+def too_small(size: int, name: str) -> str | None:
+    """What is wrong with frames of `size` pixels for the CLIP called `name`; None where they do, or nobody can tell."""
+    side = picture_side(name)
+    if side is None or size >= side:
+        return None
+    return f"frames.size = {size} is less than the {side} pixels that {name} reads: set `frames.size: {side}`"
+
+
+def _hub_config(name: str, fetch: bool) -> Any:
+    """What a hub's model has in config.json, from the hub's cache or, to `fetch` it, asked for once; else None."""
+    import huggingface_hub as hub
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import get_session
+
+    try:
+        found = hub.try_to_load_from_cache(name, "config.json")
+        if isinstance(found, str):
+            return read_json(Path(found))
+        if not fetch:
+            return None
+        url, headers = hub.hf_hub_url(name, "config.json"), build_hf_headers()
+        answer = get_session().get(url, headers=headers, timeout=PATIENCE, follow_redirects=True)
+        return answer.raise_for_status().json()
+    except Exception:  # the hub's client lets its transport's own errors through, of many kinds
+        return None
 
 
 def _weights(names: Collection[str]) -> list[str]:

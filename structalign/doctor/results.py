@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from structalign.console import track
+from structalign.data.leftovers import leftovers
+from structalign.data.tasks import TASKS, read_tasks
 from structalign.doctor.finding import Finding, dvc, removal
 from structalign.doctor.hashes import file_hash, path_hash
 from structalign.doctor.tracked import outputs
+from structalign.errors import UserError
 from structalign.paths import CHECKPOINTS, REPORTS, WORK
 
 WRITTEN = (WORK, CHECKPOINTS, REPORTS, Path("joint"), Path("presets"))
@@ -19,6 +22,16 @@ def half_written() -> Iterator[Finding]:
     for path in sorted(found):
         if path.exists():  # one in another goes with it
             yield removal(path, f"{path} is half written")
+
+
+def of_former_tasks() -> Iterator[Finding]:
+    """Outputs of tasks that tasks.yaml no longer has."""
+    try:
+        found = leftovers(read_tasks())
+    except UserError:  # `settings` says what is wrong with the tasks
+        return
+    for path in found:
+        yield removal(path, f"{path} is of a task that {TASKS} no longer has, and would still be loaded")
 
 
 def objects() -> Path:

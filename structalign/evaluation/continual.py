@@ -31,7 +31,8 @@ def over_time(evaluations: Sequence[Mapping[str, Any]], categories: Mapping[str,
     """Turn the evaluations after t01, t02, … into matrices over time, per split and system.
 
     Result `[split][system]`, systems `method` and `zero_shot`: `t2v` and `v2t` (metrics over all seen, per time),
-    `t2v_per_task`, `v2t_per_task`, `acc_seen`, `acc_task` (`[t][i]`), `bwf_seen`, `bwf_task` (per time).
+    `t2v_interval` (95 % of R@1, per time), `t2v_per_task`, `v2t_per_task`, `acc_seen`, `acc_task` (`[t][i]`),
+    `bwf_seen`, `bwf_task` (per time).
     """
     table: dict[str, Any] = {}
     for split in ("test", "val"):
@@ -41,6 +42,7 @@ def over_time(evaluations: Sequence[Mapping[str, Any]], categories: Mapping[str,
                 name: {after: measures[name] for after, measures in times.items()}
                 for name in ("t2v", "v2t", "t2v_per_task", "v2t_per_task", "acc_seen", "acc_task")
             }
+            entry["t2v_interval"] = {after: measures.get("t2v_interval") for after, measures in times.items()}
             for gallery in ("seen", "task"):
                 acc = entry[f"acc_{gallery}"]
                 entry[f"bwf_{gallery}"] = {after: backward_forgetting(acc, categories, after) for after in times}

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from structalign.seeds import seed_of
+
 Ints = NDArray[np.int64]
 
 
@@ -46,6 +48,28 @@ def summarise(ranks: Ints) -> dict[str, float]:
     {'R@1': 25.0, 'R@5': 50.0, 'R@10': 75.0, 'MedR': 4.5, 'MeanR': 10.0}
     """
     return {name: metric(ranks) for name, metric in METRICS.items()} if len(ranks) else {}
+
+
+def recall_interval(ranks: Ints, ground_truth: Ints, draws: int = 1000) -> tuple[float, float] | None:
+    """The 95 % interval of R@1, percent, by a bootstrap over videos; None without ranks, or of one video alone.
+
+    All captions of a video are drawn together, since they are no independent trials. The draws are the same each time.
+
+    >>> recall_interval(np.array([1, 1, 2, 2]), np.array([0, 0, 1, 1]))
+    (0.0, 100.0)
+    """
+    videos, of_query = np.unique(ground_truth, return_inverse=True)
+    if len(videos) < 2:
+        return None
+    captions = np.bincount(of_query)
+    found = np.bincount(of_query, weights=ranks <= 1)
+    source = np.random.default_rng(seed_of("bootstrap", "videos"))
+    share = np.full(len(videos), 1 / len(videos))
+    # one draw at a time: all together would take gigabytes for a large gallery
+    drawn = (source.multinomial(len(videos), share) for _ in range(draws))
+    recalls = [100 * float(times @ found) / int(times @ captions) for times in drawn]
+    low, high = np.percentile(recalls, [2.5, 97.5]).tolist()
+    return round(low, 4), round(high, 4)
 
 
 def recall_per_category(ranks: Ints, category: Ints) -> dict[str, dict[str, float]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from structalign.data.tasks import TASKS, Task, category_ids, read_tasks
 from structalign.errors import UserError
-from structalign.model.checkpoint import fingerprint
+from structalign.model.checkpoint import fingerprint, read_config
+from structalign.params.reading import PARAMS, read
 from structalign.paths import CHECKPOINTS, index_of
 from structalign.search.index import newest_encoder
 from structalign.store import read_json
@@ -47,6 +48,17 @@ def read_chain(project: Path, after: str | None = None) -> Chain:
             f"{chain.index} holds videos that another model than {chain.checkpoint} encoded: run `dvc repro`."
         )
     return chain
+
+
+def other_backbone(chain: Chain) -> str | None:
+    """What to know where params.yaml names another backbone than the chain learned with; None where it does not."""
+    path = chain.project / PARAMS
+    if not path.is_file():
+        return None
+    named, learned = read("backbone.name", str, path), read_config(chain.checkpoint).backbone
+    if named == learned:
+        return None
+    return f"{chain.checkpoint} was learned with {learned}, and {PARAMS} now names {named}: `dvc repro` learns with it."
 
 
 def last_learned(tasks: dict[str, Task], after: str | None = None, project: Path = Path()) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from structalign.errors import UserError
 from structalign.library.added import add, clip_hashes, stale_contents
-from structalign.library.chain import Chain, read_chain
+from structalign.library.chain import Chain, other_backbone, read_chain
 from structalign.library.indexing import Summary
 from structalign.library.ranking import Entries, Entry, Floats, Span, Weak
 from structalign.library.sampling import Sampler
@@ -75,8 +75,12 @@ class ProjectIndex(VideoIndex):
         self.unstored: list[str] = []
         self._captions: list[dict[str, torch.Tensor]] = []
         parts = [*self._own()]
+        notes = [note] if (note := other_backbone(self.chain)) else []
         if self.unstored and split in (None, "train"):
-            self.note = f"the training clips of {', '.join(self.unstored)} are not stored for search: run `dvc repro`."
+            notes.append(
+                f"the training clips of {', '.join(self.unstored)} are not stored for search: run `dvc repro`."
+            )
+        self.note = " ".join(notes) or None
         if split is None and self.added is not None:
             parts += self._added(self.added, shards)
         self._parts = parts

@@ -30,20 +30,28 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its points, its name, and any CSS colour (`var(--accent)`)."""
+    """One curve: its points, its name, any CSS colour (`var(--accent)`), and a dash pattern of matplotlib's."""
 
     label: str
     colour: str
     points: Sequence[tuple[float, float]]
+    dash: str = "-"
 
 
 def line_chart(
-    series: Sequence[Line], x_label: str, title: str, whole_x: bool = True, boundaries: Sequence[float] = ()
+    series: Sequence[Line],
+    x_label: str,
+    title: str,
+    whole_x: bool = True,
+    boundaries: Sequence[float] = (),
+    percent: bool = False,
+    least: float = 0,
 ) -> str:
     """One chart as an `<svg>` element without ids of its own that could clash on a page.
 
     `title` is what a screen reader says and also salts the ids; `whole_x` ticks at whole numbers only;
-    `boundaries` are faint vertical lines, where a task ends.
+    `boundaries` are faint vertical lines, where a task ends; `percent` draws from 0 to at most 100; `least` is the
+    smallest range of the y axis, so that a small change does not look like a large one.
     """
     with mpl.rc_context(STYLE | {"svg.hashsalt": title}):
         figure = Figure(figsize=(4.5, 2.6), layout="constrained")
@@ -54,7 +62,9 @@ def line_chart(
         for index, line in enumerate(series):
             x, y = [p[0] for p in line.points], [p[1] for p in line.points]
             marker = "o" if few or len(x) == 1 else ""  # a single point has no line to be seen by
-            axes.plot(x, y, color=_sentinel(index), linewidth=1.8, marker=marker, markersize=3.5)
+            axes.plot(
+                x, y, line.dash, color=_sentinel(index), linewidth=1.8, marker=marker, markersize=3.5, clip_on=False
+            )
         for boundary in boundaries:
             axes.axvline(boundary, color=GRID, linewidth=0.8, zorder=0)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -65,9 +75,20 @@ def line_chart(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole_x, min_n_ticks=1))
         axes.set_xlabel(x_label)
         axes.margins(x=0.03, y=0.1)
+        _range(axes, percent, least)
         stream = io.StringIO()
         FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return _inline(stream.getvalue(), [line.colour for line in series], title)
+
+
+def _range(axes: Any, percent: bool, least: float) -> None:
+    """Widen the y axis to what its numbers mean."""
+    low, high = axes.get_ylim()
+    if percent:
+        axes.set_ylim(0, min(100, max(high, 10)))
+    elif high - low < least:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - least / 2, middle + least / 2)
 
 
 def _sentinel(index: int) -> str:

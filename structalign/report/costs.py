@@ -9,6 +9,7 @@ from structalign.report.text_table import TextTable
 from structalign.text import duration, size
 
 LEARNING = ("train", "embed")  # frames and features serve all methods
+JOINT = ("joint", "joint@all")  # before and since joint/on.yaml declares it
 HEADER = ("", "measured", "time", "processor time", "peak memory", "written")
 
 Cost = Mapping[str, Any] | None
@@ -23,7 +24,7 @@ def learning_costs(lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> dict
 
 def joint_costs(joint_lock: Mapping[str, Any] | None, lock: Mapping[str, Any] | None) -> dict[str, Any]:
     """The same of the joint lane, whose inputs are outputs of the chain's stages."""
-    names = [name for name in ("joint",) if name in stages_of(joint_lock)]
+    names = [name for name in stages_of(joint_lock) if name in JOINT]
     return _sum(list(costs_of(joint_lock, names, outputs_of(lock)).values()))
 
 

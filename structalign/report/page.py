@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from structalign.report.charts import Line, line_chart
 from structalign.report.coverage import by_task, partial_label
-from structalign.report.tables import ZERO_SHOT, headline_rows
+from structalign.report.tables import INTERVAL, ZERO_SHOT, headline_rows
 from structalign.text import size
 
 LOSS_TITLES = {
@@ -21,6 +21,7 @@ LOSS_TITLES = {
     "pseudo": "L_pseudo, pseudo-features",
 }
 
+DASHES = ("-", "--", ":", "-.")
 MANY = 8  # tasks; from more on, labels give way to numbers
 
 Picture = Callable[[str, str, int], bytes]
@@ -34,7 +35,8 @@ class PageContent:
     last task. geometry: the test split's `geometry_over_time`. losses: rows of `plots.read_losses`. sizes:
     `trained_parameters` of the last task and `stored_bytes_per_video`. left_out: of each video that took no part
     `video`, `where` and `reason`. damaged: of each that took part with errors `id`, `split` and `reason`. videos:
-    `coverage.coverage`'s. picture: (task, video, frame) -> a frame's JPEG bytes.
+    `coverage.coverage`'s. settings: `backbone`, `frames` of a video, their `size` in pixels, and the `weights` of the
+    ranking's signals that act. picture: (task, video, frame) -> a frame's JPEG bytes.
     """
 
     method: str
@@ -47,6 +49,7 @@ class PageContent:
     left_out: Sequence[Mapping[str, str]]
     damaged: Sequence[Mapping[str, str]]
     videos: Mapping[str, Any]
+    settings: Mapping[str, Any]
     picture: Picture
 
 
@@ -59,12 +62,14 @@ def render(page: PageContent) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "size": size, "ordinal": ordinal}
+    environment.filters |= {"number": number, "size": size, "ordinal": ordinal, "last_part": last_part}
     environment.globals["picture"] = lambda row: _data_uri(page.picture(row["task"], row["video"], row["frame"]))
     method, test = page.method, page.table["test"]
     return environment.get_template("page.html.j2").render(
         method=method,
         frozen=ZERO_SHOT,
+        settings=page.settings,
+        interval=INTERVAL,
         categories=page.categories,
         names=[name for names in page.categories.values() for name in names],
         test=page.last["splits"]["test"],
@@ -88,35 +93,34 @@ def _curves_over_time(method: str, test: Mapping[str, Any]) -> list[dict[str, An
     """R@1 over all seen, and forgetting, after each task: the method beside zero-shot CLIP."""
     rows = (("method", method, "var(--accent)"), ("zero_shot", ZERO_SHOT, "var(--frozen)"))
 
-    def chart(title: str, value: Callable[[Mapping[str, Any], str], float | None]) -> dict[str, Any]:
+    def chart(title: str, value: Callable[[Mapping[str, Any], str], float | None], **axis: Any) -> dict[str, Any]:
         series = []
         for key, label, colour in rows:
             points = enumerate((value(test[key], after) for after in test[key]["t2v"]), start=1)
             series.append(Line(label, colour, [(x, y) for x, y in points if y is not None]))
-        return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title)), "legend": series}
+        return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title, **axis)), "legend": series}
 
     return [
-        chart("R@1 over all seen videos, %", lambda row, after: row["t2v"][after].get("R@1")),
-        chart("Forgetting, BWF over all seen videos", lambda row, after: row["bwf_seen"][after]),
+        chart("R@1 over all seen videos, %", lambda row, after: row["t2v"][after].get("R@1"), percent=True),
+        chart("Forgetting, BWF over all seen videos", lambda row, after: row["bwf_seen"][after], least=20),
     ]
 
 
 def _curves_per_task(row: Mapping[str, Any]) -> dict[str, Any]:
     """R@1 of each task's queries from the day it was learned."""
-    return _task_curves(row["acc_seen"], "R@1 of each task’s queries, %")
+    return _task_curves(row["acc_seen"], "R@1 of each task’s queries, %", percent=True)
 
 
-def _task_curves(acc: Mapping[str, Mapping[str, float]], title: str) -> dict[str, Any]:
-    """A curve a task of values `acc[t][i]`; older tasks in a fainter ink."""
+def _task_curves(acc: Mapping[str, Mapping[str, float]], title: str, percent: bool = False) -> dict[str, Any]:
+    """A curve a task of values `acc[t][i]`: neighbours differ in hue, by the golden angle, and in their dashes."""
     times = list(acc)
     series = []
     for index, task in enumerate(times):
-        share = round(100 * index / max(len(times) - 1, 1))
-        colour = f"color-mix(in oklab, var(--newest) {share}%, var(--oldest))"
+        colour = f"oklch(var(--tone) .13 {round(200 + 137.508 * index) % 360})"
         points = [(x, acc[after][task]) for x, after in enumerate(times, start=1) if task in acc[after]]
-        series.append(Line(task, colour, points))
-    legend = series if len(series) <= MANY else [series[0], series[-1]]
-    return {"title": title, "svg": Markup(line_chart(series, "tasks learned", title)), "legend": legend}
+        series.append(Line(task, colour, points, DASHES[index % len(DASHES)]))
+    svg = line_chart(series, "tasks learned", title, percent=percent)
+    return {"title": title, "svg": Markup(svg), "legend": series}
 
 
 COLLAPSE_TITLES = {
@@ -215,9 +219,20 @@ def _data_uri(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + b64encode(jpeg).decode("ascii")
 
 
-def number(value: float | None, digits: int = 1) -> str:
-    """A number for a table; a metric that does not exist is a dash, a minus is a true minus."""
+def number(value: float | str | None, digits: int = 1) -> str:
+    """A number for a table; a metric that does not exist is a dash, a minus is a true minus, a text stays."""
+    if isinstance(value, str):
+        return value
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def last_part(file: str) -> str:
+    """A file's name without its folders.
+
+    >>> last_part("birds/b012.mp4")
+    'b012.mp4'
+    """
+    return file.rpartition("/")[2]
 
 
 def ordinal(rank: int) -> str:

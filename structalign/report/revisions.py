@@ -17,7 +17,7 @@ from structalign.params.schema import defaults
 from structalign.params.section import leaves
 from structalign.paths import MANIFEST
 from structalign.report.compare import Run
-from structalign.report.costs import joint_costs, learning_costs
+from structalign.report.costs import JOINT, joint_costs, learning_costs
 from structalign.report.staleness import made_of_other, outdated, recorded, task_of_other_losses
 from structalign.strict_yaml import parse_yaml
 
@@ -144,7 +144,7 @@ def _runs_of(revision: Revision) -> list[Run]:
     joint, its_lock = revision.record("reports/joint/metrics.json"), revision.recorded_by_dvc("joint/dvc.lock")
     manifest = {str(MANIFEST): recorded(lock, "report", str(MANIFEST))}
     stale = [outdated(params, its_lock, list(tasks)), task_of_other_losses(params, its_lock, list(tasks))]
-    if joint and not any([*stale, made_of_other(manifest, its_lock, "joint")]):
+    if joint and not any([*stale, *(made_of_other(manifest, its_lock, name) for name in JOINT)]):
         before = revision.record(JOINT_COSTS) or {} if JOINT_COSTS in outputs_of(its_lock) else {}
         costs = before | joint.pop("sizes", {}) | joint_costs(its_lock, lock)
         row, numbers = common | as_of_now(flat | {"method.name": "joint"}), joint | {"partial": metrics.get("partial")}

@@ -1,7 +1,7 @@
 """The numbers as tables: a CSV of everything per task, and what the report prints at its end."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from structalign.evaluation.metrics import METRICS
 from structalign.store import whole
 
 COLUMNS = ("split", "row", "gallery", "direction", "after", "task", "metric", "value", "partial")
+INTERVAL = "95 % of R@1"
 ZERO_SHOT = "zero-shot CLIP"
 
 
@@ -44,12 +45,21 @@ def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]
         found = table["test"][key]
         last = list(found["t2v"])[-1]
         rows.append(
-            {"row": name}
+            {"row": name, "R@1": found["t2v"][last].get("R@1"), INTERVAL: interval_text(found["t2v_interval"][last])}
             | {metric: found["t2v"][last].get(metric) for metric in METRICS}
             | {"v2t_R@1": found["v2t"][last].get("R@1")}
             | {"BWF_seen": found["bwf_seen"][last], "BWF_task": found["bwf_task"][last]}
         )
     return rows
+
+
+def interval_text(interval: Sequence[float] | None) -> str | None:
+    """The ends of an interval in percent.
+
+    >>> interval_text((28.12, 36.9))
+    '28.1–36.9'
+    """
+    return None if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
 
 
 def headline_table(rows: list[dict[str, Any]], partial: str) -> Table:

@@ -13,6 +13,7 @@ import pytest
 from toy import Project, make_project, quick_python
 
 from structalign.cli.doctor import summary
+from structalign.data.tasks import split_categories, write_tasks
 from structalign.doctor import hashes, locks, results, tracked, videos
 from structalign.doctor.finding import Finding
 from structalign.doctor.hashes import folder_files, folder_hash
@@ -270,6 +271,27 @@ def test_the_last_line_says_what_is_left_and_what_comes_next() -> None:
     assert "structalign doctor --fix" in summary(2, 0, fix=False)
     assert "dvc repro" in summary(0, 1, fix=True)
     assert summary(1, 3, fix=True) == "1 left."
+
+
+def test_results_of_tasks_that_are_gone_are_found_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tasks(split_categories(["cats", "dogs"], 2))
+    kept = ["checkpoints/t00", "checkpoints/t02", "checkpoints/released", "work/index/t02.json"]
+    gone = [
+        "checkpoints/t03",
+        "reports/eval/t04.json",
+        "work/gallery/t03",
+        "work/index/t03.json",
+        "work/logs/t10.jsonl",
+    ]
+    for name in (*kept, *gone):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch() if Path(name).suffix else Path(name).mkdir()
+    found = [*results.of_former_tasks()]
+    for finding in found:
+        assert finding.mend is not None
+        finding.mend()
+    assert [name for name in (*kept, *gone) if Path(name).exists()] == kept
 
 
 def test_a_finding_is_one_sentence_with_its_remedy() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from codemap import ROOT
 from command import begin_project, structalign
 from dvc.utils.serialize import load_yaml as load_dvc_file
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -21,6 +23,7 @@ from structalign.data.inspection import inspect
 from structalign.data.tasks import category_ids, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.data import DataParams
+from structalign.params.section import leaves
 from structalign.strict_yaml import load_yaml
 
 REAL = "openai/clip-vit-base-patch32"
@@ -59,9 +62,9 @@ def test_init_makes_a_project_of_a_folder(own: Path, project: Path) -> None:
     assert structalign("init", str(own), "--tasks", "2", "--backbone", REAL)[0] == 0
     after = Path("params.yaml").read_text(encoding="utf-8").splitlines()
     assert [task.categories for task in read_tasks().values()] == [["cats"], ["dogs, big"]]
-    assert [b for a, b in zip(before, after, strict=True) if a != b] == [
-        f"  name: {REAL} # a CLIP folder or a name on the hub; paper {REAL} -> prepare"
-    ]
+    changed = [b for a, b in zip(before, after, strict=True) if a != b]
+    assert f"  name: {REAL} # a CLIP folder or a name on the hub; paper {REAL} -> prepare" in changed
+    assert len(changed) == 1 + len(dict(leaves(load_yaml(ROOT / "presets/clip.yaml"))))
     assert load_yaml(Path("data.dvc"))["outs"][0]["nfiles"] == 9
     assert not Path("data/notes.txt").exists()
     assert (own / "videos/clip 0.mkv").stat().st_nlink == 1
@@ -96,6 +99,94 @@ def test_init_takes_the_folder_s_own_clip(own: Path, project: Path, tmp_path: Pa
     assert Path("data/clip/config.json").exists()
 
 
+def clip_of_size(folder: Path, side: int) -> Path:
+    """A folder with the configuration of a CLIP that reads pictures of `side` pixels."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip", "vision_config": {"image_size": side}}))
+    return folder
+
+
+@pytest.mark.parametrize("of_its_own", [False, True], ids=["--backbone", "clip/"])
+def test_frames_and_rates_fit_the_clip_that_init_takes(
+    own: Path, project: Path, tmp_path: Path, of_its_own: bool
+) -> None:
+    folder = shutil.copytree(own, tmp_path / "own")
+    clip = clip_of_size((folder if of_its_own else tmp_path) / "clip", 336)
+    before = load_yaml(Path("params.yaml"))
+    said = structalign("init", str(folder), "--tasks", "2", *([] if of_its_own else ["--backbone", str(clip)]))[1]
+    params = load_yaml(Path("params.yaml"))
+    assert params["frames"] == before["frames"] | {"size": 336}
+    assert params["optim"]["later"]["lr"] == load_yaml(ROOT / "presets/clip.yaml")["optim"]["later"]["lr"]
+    assert "frames.size: 48 -> 336" in said
+    assert "optim.later.lr: 0.0003 -> 3e-06" in said
+    assert "frames.size" not in structalign("data", "check")[1]
+    again = structalign("init", str(folder), "--tasks", "1", *([] if of_its_own else ["--backbone", str(clip)]))
+    assert again[0] == 0
+
+
+def test_a_clip_that_reads_no_larger_pictures_leaves_every_number(own: Path, project: Path, tmp_path: Path) -> None:
+    before = load_yaml(Path("params.yaml"))
+    clip = clip_of_size(tmp_path / "clip", before["frames"]["size"])
+    assert structalign("init", str(own), "--tasks", "2", "--backbone", str(clip))[0] == 0
+    assert load_yaml(Path("params.yaml")) == before | {"backbone": before["backbone"] | {"name": str(clip)}}
+
+
+def test_check_notes_frames_that_are_smaller_than_the_clip_reads(own: Path, project: Path, tmp_path: Path) -> None:
+    clip = clip_of_size(tmp_path / "clip", 336)
+    structalign("init", str(own), "--tasks", "2", "--backbone", str(clip))
+    set_params({"frames": {"size": 112}})
+    code, said = structalign("data", "check")
+    assert code == 0
+    assert "frames.size = 112 is less than the 336 pixels" in said
+    assert "set `frames.size: 336`" in said
+
+
+def test_check_judges_a_folder_by_the_clip_that_is_named_and_else_the_data_alone(
+    own: Path, project: Path, tmp_path: Path
+) -> None:
+    tiny = tmp_path / "tiny"
+    tiny.mkdir()
+    (tiny / "config.json").write_text('{"structalign_sample": ["a", "bunny"]}')
+    assert structalign("data", "check", str(own))[0] == 0
+    code, said = structalign("data", "check", str(own), "--backbone", str(tiny))
+    assert (code, "is the sample's tiny CLIP" in said) == (1, True)
+    assert structalign("data", "check", str(own), "--backbone", REAL)[0] == 0
+
+
+def test_check_says_which_files_no_row_names(copy: Path) -> None:
+    for name in ("more/extra.mp4", "b.mp4", ".hidden", ".cache/c.mp4"):
+        (copy / "videos" / name).parent.mkdir(exist_ok=True)
+        (copy / "videos" / name).touch()
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert found.stops == []
+    assert found.notes == ["no row names 2 files of videos/, which no run will see: b.mp4, more/extra.mp4"]
+
+
+def test_check_says_one_line_of_a_table_without_a_header(copy: Path) -> None:
+    lines = (copy / "captions.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (copy / "captions.csv").write_text("".join(lines[1:]), encoding="utf-8")
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert len(found.stops) == 1
+    assert "write video,caption,category,split above it" in found.stops[0]
+    assert found.notes == []
+
+
+def test_check_says_one_line_of_files_that_are_elsewhere(copy: Path) -> None:
+    (copy / "videos/below").mkdir()
+    for video in (copy / "videos").glob("*.mkv"):
+        video.rename(copy / "videos/below" / video.name)
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    (line,) = [note for note in found.notes if "the file is missing" in note]
+    assert "and there is below/clip 0.mkv, below/clip 1.mkv" in line
+
+
+@pytest.mark.parametrize("command", [("data", "check"), ("init", "--tasks", "2", "--backbone", REAL)])
+def test_the_table_s_own_path_is_one_sentence(own: Path, project: Path, command: tuple[str, ...]) -> None:
+    code, said = structalign(*command, str(own / "captions.csv"))
+    assert (code, said.count("\n")) == (1, 1)
+    assert f"name the folder that holds captions.csv and videos/, here {own}" in said
+
+
 def test_init_refuses_a_folder_with_a_copy_of_the_sample_s_clip(own: Path, project: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(own, tmp_path / "with clip")
     (folder / "clip").mkdir()
@@ -123,12 +214,12 @@ def test_init_does_not_start_from_numbers_that_are_not_committed(own: Path, proj
 
 
 def test_init_reads_the_committed_numbers_as_those_in_the_file(own: Path, project: Path) -> None:
-    """`dvc exp run -S optim.first.lr=1e-5` writes 1e-05, which YAML 1.1 takes for a text."""
+    """`dvc exp run -S optim.shared.weight_decay=1e-5` writes 1e-05, which YAML 1.1 takes for a text."""
     text = Path("params.yaml").read_text(encoding="utf-8")
-    Path("params.yaml").write_text(re.sub(r"( lr:) \S+", r"\1 1e-05", text, count=1), encoding="utf-8")
+    Path("params.yaml").write_text(re.sub(r"( weight_decay:) \S+", r"\1 1e-05", text), encoding="utf-8")
     commit(project)
     assert structalign("init", str(own), "--tasks", "2", "--backbone", REAL)[0] == 0
-    assert load_yaml(Path("params.yaml"))["optim"]["first"]["lr"] == 1e-5
+    assert load_yaml(Path("params.yaml"))["optim"]["shared"]["weight_decay"] == 1e-5
 
 
 def test_init_says_that_the_committed_numbers_can_t_be_read(own: Path, project: Path) -> None:
@@ -192,6 +283,28 @@ def test_the_way_back_that_init_prints_keeps_what_was_edited_since(own: Path, pr
     assert len(read_tasks()) == 2
     digest = hashlib.md5(edited).hexdigest()
     assert Path(".dvc/cache/files/md5", digest[:2], digest[2:]).exists()
+
+
+def test_the_way_back_works_in_a_clone_that_never_pulled_what_was_committed(
+    own: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
+    dvc = (sys.executable, "-m", "dvc")
+    subprocess.run([*dvc, "remote", "add", "-q", "-d", "here", str(tmp_path / "remote")], check=True)
+    commit(project)
+    subprocess.run([*dvc, "push", "-q"], check=True)
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(project), str(clone)], check=True)
+    monkeypatch.chdir(clone)
+    mine = shutil.copytree(own, tmp_path / "mine")
+    with (mine / "captions.csv").open("a", encoding="utf-8") as stream:
+        stream.write("clip 0.mkv,another caption,cats,train\n")
+    said = structalign("init", str(mine), "--tasks", "1", "--backbone", REAL)[1]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    back = subprocess.run(said.splitlines()[-1], shell=True, check=False, env=os.environ | {"PATH": path})
+    assert back.returncode == 0
+    assert Path("data/captions.csv").read_bytes() == (own / "captions.csv").read_bytes()
+    assert len(read_tasks()) == 2
 
 
 def commit(project: Path) -> None:

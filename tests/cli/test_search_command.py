@@ -8,8 +8,8 @@ from command import structalign
 from structalign.data.pretrained import unknown_words
 from structalign.data.tasks import Task, category_ids, split_categories, write_tasks
 from structalign.errors import UserError
-from structalign.formats import INDEX_FORMAT
-from structalign.library.chain import last_learned
+from structalign.formats import CHECKPOINT_FORMAT, INDEX_FORMAT
+from structalign.library.chain import Chain, last_learned, other_backbone
 from structalign.store import write_json
 
 OWN = split_categories(["cats", "dogs", "fish"], 3)
@@ -105,6 +105,15 @@ def test_videos_that_another_model_encoded_are_not_searched() -> None:
     write_json(Path("work/index/t01.json"), {"format": INDEX_FORMAT, "galleries": [{"task": "t01", "encoder": "0"}]})
     code, said = structalign("search", "a cat")
     assert (code, "videos that another model than checkpoints/t01 encoded: run `dvc repro`" in said) == (1, True)
+
+
+def test_another_backbone_in_params_is_said(tmp_path: Path) -> None:
+    write_json(Path("checkpoints/t01/config.json"), {"format": CHECKPOINT_FORMAT, "backbone": "data/clip"})
+    chain = Chain(Path(), ["t01"], {})
+    assert other_backbone(chain) is None
+    for name, facts in (("data/clip", []), ("openai/clip", ["data/clip", "openai/clip", "`dvc repro`"])):
+        Path("params.yaml").write_text(f"backbone:\n  name: {name}\n")
+        assert [fact in (other_backbone(chain) or "") for fact in facts] == [True] * len(facts)
 
 
 def test_words_that_the_sample_s_clip_has_not_seen_are_named_and_of_another_clip_none(tmp_path: Path) -> None:

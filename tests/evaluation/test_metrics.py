@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from structalign.errors import UserError
-from structalign.evaluation.metrics import METRICS, summarise
+from structalign.evaluation.metrics import METRICS, recall_interval, summarise
 from structalign.evaluation.ranks import text_to_video_ranks, video_to_text_ranks
 
 # Three queries, three videos, one caption each: ranks 1, 2 and 3 can be read off row by row.
@@ -134,3 +134,23 @@ def test_recall_never_falls_as_k_grows(ranks: list[int]) -> None:
     found = summarise(np.array(ranks))
     assert 0 <= found["R@1"] <= found["R@5"] <= found["R@10"] <= 100
     assert found["MeanR"] >= 1
+
+
+def test_captions_of_one_video_are_drawn_together() -> None:
+    """Four captions of one found video are one trial, not four."""
+    ranks = np.array([1] * 40 + [2] * 40)
+    apart = recall_interval(ranks, np.arange(80))
+    together = recall_interval(ranks, np.repeat(np.arange(8), 10))
+    assert apart is not None
+    assert together is not None
+    assert together[1] - together[0] > 2 * (apart[1] - apart[0])
+
+
+def test_the_interval_is_that_of_the_binomial_where_each_video_has_one_caption() -> None:
+    found = recall_interval(np.array([1] * 300 + [2] * 700), np.arange(1000))
+    assert found == pytest.approx((27.2, 32.9), abs=0.4)  # 30 ± 1.96 · sqrt(30 · 70 / 1000)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_video_has_no_interval(count: int) -> None:
+    assert recall_interval(np.ones(count, dtype=np.int64), np.zeros(count, dtype=np.int64)) is None

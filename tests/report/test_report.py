@@ -1,17 +1,22 @@
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
 from structalign.report.charts import Line, line_chart
+from structalign.report.page import _task_curves
 from structalign.report.plots import read_losses, thin
 from structalign.store import write_json
+from structalign.strict_yaml import load_yaml
 
 KEYS = {
     *METRICS,
@@ -103,6 +108,58 @@ def test_the_page_says_that_nothing_was_left_out_only_if_that_is_so(
     write_json(root / "work/manifest/report.json", manifest | {"skipped": []})
     finishing(root)
     assert "every video of the captions table was there" in (root / "reports/index.html").read_text()
+
+
+def test_the_page_says_which_model_and_which_signals_it_shows(finished: Path) -> None:
+    page = (finished / "reports/index.html").read_text()
+    said = re.sub(r"\s+", " ", page.partition("data-settings>")[2].partition("</p>")[0])
+    params = load_yaml(finished / "params.yaml")
+    for fact in (params["backbone"]["name"], f"{params['frames']['size']} pixels", "0.5 × words", "0.5 × sentence"):
+        assert fact in said
+    assert "task prior" not in said  # weight 0
+
+
+def test_the_interval_of_recall_stands_beside_it(finished: Path) -> None:
+    row = json.loads((finished / "reports/per_task.json").read_text())["test"]["method"]
+    low, high = row["t2v_interval"]["t03"]
+    assert low < row["t2v"]["t03"]["R@1"] < high
+    assert (finished / "reports/index.html").read_text().count(f"{low:.1f}–{high:.1f}") >= 2
+
+
+def test_what_was_left_out_is_open_and_the_geometry_folded_behind_the_examples(finished: Path) -> None:
+    page = (finished / "reports/index.html").read_text()
+    assert "<details open><summary data-left-out" in page
+    folded = page.index('<details><summary><h2 style="display:inline">Geometry')
+    assert page.index("Queries lost") < folded < page.index("<h2>Training")
+
+
+def test_every_thumbnail_has_its_file_s_name(finished: Path) -> None:
+    page = (finished / "reports/index.html").read_text()
+    shown = re.findall(r"<figcaption>(?:meant|\d)<br>(\d+\.mp4)</figcaption>", page)
+    assert len(shown) == page.count("<img ")
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 20])
+def test_the_page_shows_what_so_many_tasks_have(run_of: Callable[[int], Path], tasks: int) -> None:
+    page = (run_of(tasks) / "reports/index.html").read_text()
+    assert ("<h2>Over time" in page) == ("heatmap" in page.partition("</style>")[2]) == (tasks > 1)
+    legend = re.findall(r"</i>(t\d\d)</li>", page.partition("R@1 of each task")[2].partition("</figure>")[0])
+    assert legend == ([f"t{number:02d}" for number in range(1, tasks + 1)] if tasks > 1 else [])
+
+
+def test_a_single_caption_makes_a_sensible_page(
+    unfinished: Callable[[int], Path], finishing: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = unfinished(1)
+    for path in (root / "work/scores/t01").glob("*.safetensors"):
+        save_file({name: values[:1, :1] for name, values in load_file(path).items()}, path)
+        rows = json.loads(path.with_suffix(".json").read_text())
+        write_json(path.with_suffix(".json"), rows | {name: rows[name][:1] for name in ("queries", "videos")})
+    finishing(root)
+    page = (root / "reports/index.html").read_text()
+    assert "<b>1</b> test caption looks for its video" in page
+    assert "95 % interval" not in page
+    assert "1 test caption: one more found is 100.0 points" in capsys.readouterr().out
 
 
 def test_head_and_tail_average_to_the_whole(finished: Path) -> None:
@@ -210,6 +267,31 @@ def test_the_same_inputs_make_the_same_bytes(finished: Path, run_of: Callable[[i
     again = run_of(3)
     for name in ("metrics.json", "per_task.json", "per_task.csv", "geometry.json", "index.html", "plots/losses.json"):
         assert (again / "reports" / name).read_bytes() == (finished / "reports" / name).read_bytes()
+
+
+def ticks(svg: str) -> list[float]:
+    """The numbers at the y axis."""
+    axis = svg.partition('id="matplotlib.axis_2"')[2]
+    return [float(text.replace("−", "-")) for text in re.findall(r">([−\d.]+)</text>", axis)]
+
+
+@pytest.mark.parametrize("values", [(32.0, 42.0), (0.0, 0.4), (97.0, 100.0), (50.0,)])
+def test_an_axis_of_percent_begins_at_0_and_ends_at_100_at_most(values: tuple[float, ...]) -> None:
+    found = ticks(line_chart([Line("a", "red", list(enumerate(values)))], "x", "y", percent=True))
+    assert found[0] == 0
+    assert found[-1] <= 100
+
+
+def test_a_small_change_does_not_fill_a_chart() -> None:
+    found = ticks(line_chart([Line("a", "red", [(1, 0.0), (2, 0.4)])], "x", "y", least=20))
+    assert found[-1] - found[0] >= 10
+
+
+def test_curves_of_tasks_differ_in_colour_and_their_neighbours_in_dashes() -> None:
+    acc = {f"t{n:02d}": {f"t{i:02d}": float(i) for i in range(1, n + 1)} for n in range(1, 21)}
+    lines = _task_curves(acc, "title")["legend"]
+    assert len({line.colour for line in lines}) == 20
+    assert all(one.dash != other.dash for one, other in pairwise(lines))
 
 
 def test_a_chart_uses_the_pages_colours_and_no_others() -> None:
