@@ -9,6 +9,7 @@ import typer
 
 from structalign.dvc_files import changed_outputs
 from structalign.errors import UserError
+from structalign.extras import lacking
 from structalign.store import damaged
 from structalign.text import visible
 
@@ -59,11 +60,15 @@ def command(function: Callable[..., Any]) -> None:
 
 def run(app: typer.Typer) -> None:
     """Run a Typer app; a `UserError` becomes one sentence and exit code 1, and so does a lack of memory, and what a
-    file leads to that is not what DVC recorded."""
+    file leads to that is not what DVC recorded. A module that an extra brings is named with it."""
     try:
         app()
     except UserError as error:
         _end(error)
+    except ModuleNotFoundError as error:
+        if (lack := lacking(error.name or "")) is None:
+            raise
+        _end(lack)
     except Exception as error:
         if _is_lack_of_memory(error):
             _end(UserError(LACK_OF_MEMORY))

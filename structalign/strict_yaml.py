@@ -61,7 +61,9 @@ def load_yaml(path: Path) -> Any:
             raise UserError(f"{path} is not a file: remove it, or `git checkout {path}`.")
         content = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: run from the project's root.") from None
+        raise UserError(
+            f"{path} does not exist: run from the project's root, or make one with `structalign new DIR`."
+        ) from None
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): make it readable.") from None
     return parse_yaml(content, str(path))

@@ -1,6 +1,9 @@
 """What holds for all tests, and the fixtures of more than one file."""
 
 import gc
+import os
+
+os.environ["DVC_NO_ANALYTICS"] = "1"  # else every DVC command of a project made here starts one more Python
 
 pytest_plugins = ["finished_run"]
 

@@ -10,11 +10,13 @@ GROUND = {
     "collector",
     "dvc_files",
     "errors",
+    "extras",
     "fingerprint",
     "item_cache",
     "formats",
     "gathered",
     "machine",
+    "packing",
     "params",
     "preprocessing",
     "presets",
@@ -24,6 +26,7 @@ GROUND = {
     "seeds",
     "scratch",
     "strict_yaml",
+    "templates",
     "text",
 }
 MAY_SEE = {

@@ -12,6 +12,7 @@ from structalign.console import run, say
 
 # name -> what `structalign --help` says of it; the module of that name beside this one holds `app` (`import`: import_)
 COMMANDS = {
+    "new": "Write a project that runs with this library.",
     "init": "Point the project at a folder of your own videos.",
     "import": "Point the project at MSR-VTT or ActivityNet.",
     "task": "Append a task.",

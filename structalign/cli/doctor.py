@@ -44,7 +44,8 @@ def doctor(
 ) -> None:
     """Find what is wrong with the project, and say what mends it; exit 1 if something is left."""
     if not (Path("dvc.yaml").is_file() and Path(".dvc").is_dir()):
-        raise UserError("this folder is no project: run `structalign doctor` where dvc.yaml and .dvc are.")
+        way = "run `structalign doctor` where dvc.yaml and .dvc are, or make one with `structalign new DIR`"
+        raise UserError(f"this folder is no project: {way}.")
     if reason := refusal(Path.cwd()):
         raise UserError(reason)
     left, mended = 0, 0

@@ -12,6 +12,7 @@ from structalign.data.collection import bad_links, why_absent
 from structalign.data.tasks import TASKS
 from structalign.dvc_files import files_of, held_by
 from structalign.errors import UserError
+from structalign.extras import require
 from structalign.params.reading import PARAMS
 from structalign.paths import DATA
 
@@ -77,6 +78,7 @@ def add_data(rows: Iterable[CaptionRow]) -> None:
 
 def run_dvc(*arguments: str) -> str:
     """What a command of DVC's prints; `UserError` with its reason if it fails."""
+    require("dvc")
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

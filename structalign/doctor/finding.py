@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from structalign.errors import UserError
+from structalign.extras import require
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def git(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
 
 def dvc(*arguments: str) -> str:
     """Run DVC here; what it printed. `UserError` with its reason if it fails."""
+    require("dvc")
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:

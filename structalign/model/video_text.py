@@ -67,6 +67,7 @@ class TextEmbeddings:
         return TextEmbeddings(self.words[rows], self.mask[rows], self.sentence[rows])
 
     def to(self, device: torch.device) -> "TextEmbeddings":
+        """The same on another device."""
         return TextEmbeddings(send(self.words, device), send(self.mask, device), send(self.sentence, device))
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -153,12 +154,15 @@ class VideoText(nn.Module):
                 layer.mlp = moe
 
     def fusions(self) -> list[FrameFusionAttention]:
+        """The frame fusion of each vision layer that has one."""
         return [module for module in self._wrappers if isinstance(module, FrameFusionAttention)]
 
     def mixtures(self) -> list[LoraMixture]:
+        """The LoRA mixtures of the text layers."""
         return [module for module in self._wrappers if isinstance(module, LoraMixture)]
 
     def moes(self) -> list[MoeMlp]:
+        """The mixtures of experts of the layers that have one."""
         return [module for module in self._wrappers if isinstance(module, MoeMlp)]
 
     def experts(self) -> list[Experts]:
@@ -292,6 +296,7 @@ class VideoText(nn.Module):
         return [moe.chosen for moe in self.moes()]
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """CLIP's own parameters: all that no adapter's group has."""
         adapters = {id(p) for group in self.groups().values() for p in group}
         return (p for p in self.parameters() if id(p) not in adapters)
 

@@ -115,7 +115,7 @@ def _repository() -> Iterator[Any]:
     try:
         repository = Repo()
     except DvcException as error:
-        raise UserError(f"{error}: run from the project's root.") from None
+        raise UserError(f"{error}: run from the project's root, or make one with `structalign new DIR`.") from None
     with repository:
         yield repository
 

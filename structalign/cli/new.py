@@ -1,0 +1,134 @@
+"""`structalign new DIR`: a project that runs with the installed library.
+
+Its files are the repository's own. One line differs: the stage `check` cannot depend on a folder structalign/ that is
+not there, so it always runs, which takes a second.
+"""
+
+import difflib
+import shutil
+import subprocess
+from configparser import ConfigParser
+from io import StringIO
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structalign.cli.dvc_add import run_dvc
+from structalign.console import say
+from structalign.errors import UserError
+from structalign.extras import require
+from structalign.store import whole
+from structalign.templates import templates
+
+LIBRARY = "      - structalign\n"  # of check's `deps` in dvc.yaml
+ALWAYS = "    always_changed: true  # the library is installed, not a folder here\n"
+OWN = ("params.yaml", "tasks.yaml", ".dvc/config")  # a person edits these: `structalign migrate` renews them
+CONFIG = Path(".dvc/config")
+SAMPLE = "sample-remote"
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="The project's folder; one that is new or empty.")] = Path(),
+    update: Annotated[bool, typer.Option("--update", help="Show what this version would write otherwise.")] = False,
+    sample_from: Annotated[
+        Path | None, typer.Option(help="A clone of the repository, whose sample the project gets.")
+    ] = None,
+) -> None:
+    """Write a project: dvc.yaml, params.yaml, tasks.yaml, stages, presets; git and DVC are initialised."""
+    if update:
+        say(difference(folder) or "nothing differs")
+        return
+    require("dvc")
+    refuse_taken(folder)
+    remote = sample_of(sample_from) if sample_from is not None else None
+    folder.mkdir(parents=True, exist_ok=True)
+    run_git(folder, "init", "-q")
+    run_dvc("--cd", str(folder), "init", "-q")
+    for name, content in project_files(remote).items():
+        write(folder / name, content)
+    if sample_from is not None:
+        shutil.copyfile(sample_from / "data.dvc", folder / "data.dvc")
+        run_dvc("--cd", str(folder), "pull", "-q", "data")
+    run_git(folder, "add", ".")
+    say(f"{folder}: a project. Next:\n  cd {folder}\n  git commit -m 'Begin'")
+    own = "structalign init ~/my-videos --tasks 5 --backbone openai/clip-vit-base-patch32"
+    say("  dvc repro" if sample_from is not None else f"  {own}\n  dvc repro")
+
+
+def project_files(remote: Path | None = None) -> dict[str, bytes]:
+    """The files of a project by name; `remote` has the sample's data."""
+    files = templates()
+    pipeline = files["dvc.yaml"].decode()
+    if pipeline.count(LIBRARY) != 1:
+        raise UserError("the library's own dvc.yaml has no dependency on structalign: install it anew.")
+    deps = "    deps:\n"
+    begin = pipeline.index(LIBRARY)
+    place = pipeline.rindex(deps, 0, begin)
+    text = pipeline[:place] + ALWAYS + pipeline[place:begin] + pipeline[begin + len(LIBRARY) :]
+    return files | {"dvc.yaml": text.encode(), str(CONFIG): config(files[str(CONFIG)].decode(), remote).encode()}
+
+
+def config(text: str, remote: Path | None) -> str:
+    """The repository's .dvc/config with the sample's remote where it is here, or without one."""
+    parser = ConfigParser()
+    parser.read_string(text)
+    section = "'remote \"sample\"'"
+    if remote is None:
+        parser.remove_section(section)
+        parser.remove_option("core", "remote")
+    else:
+        parser[section]["url"] = str(remote)
+    stream = StringIO()
+    parser.write(stream)
+    return stream.getvalue()
+
+
+def sample_of(clone: Path) -> Path:
+    """The folder of the sample's data in a clone; `UserError` if there is none."""
+    for name in ("data.dvc", SAMPLE):
+        if not (clone / name).exists():
+            raise UserError(f"{clone} has no {name}: --sample-from takes a clone of structalign's repository.")
+    return (clone / SAMPLE).resolve()
+
+
+def difference(folder: Path) -> str:
+    """A patch from a project's files to those of this version, for `git apply`; a person's own files are left out."""
+    if not (folder / "dvc.yaml").is_file():
+        raise UserError(f"{folder} is no project: it has no dvc.yaml.")
+    lines: list[str] = []
+    for name, content in project_files().items():
+        path = folder / name
+        if name in OWN:
+            continue
+        before = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        after = content.decode().splitlines(keepends=True)
+        old = f"a/{name}" if path.is_file() else "/dev/null"
+        lines += difflib.unified_diff(before, after, old, f"b/{name}")
+    return "".join(lines).rstrip("\n")
+
+
+def refuse_taken(folder: Path) -> None:
+    """`UserError` if something is there that would be overwritten or mixed in."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is not empty: name a new folder, as `structalign new my-project`.")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def run_git(folder: Path, *arguments: str) -> None:
+    """Run git in a folder; `UserError` with its reason if it fails."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("git is not installed: a project is kept in git; install it and run again.") from None
+    if done.returncode:
+        raise UserError(f"`git {' '.join(arguments)}` failed in {folder}: {done.stderr.strip().rstrip('.')}.")
