@@ -19,8 +19,9 @@ from structalign.params.backbone import Backbone
 from structalign.params.features import FeaturesParams
 from structalign.params.reading import read
 from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST
+from structalign.preprocessing import image_size
 from structalign.scratch import scratch
-from structalign.store import read_rows, whole_folder
+from structalign.store import read_json, read_rows, whole_folder
 
 
 def main(task: str) -> None:
@@ -34,6 +35,8 @@ def main(task: str) -> None:
         for split in ("train", "val", "test"):
             place = FRAMES / task / split
             source = FrameSplit(place)
+            if split == "train" and (problem := smaller_than_read(source)):
+                print(f"features {task}: {problem}")
             views = section.train_views if split == "train" else 0
             precision = backbone.precision if split == "train" else "fp32"
             videos = list(enumerate(row["id"] for row in source.rows))
@@ -47,6 +50,15 @@ def main(task: str) -> None:
                     write_view(folder, view, [video["states"] for video in found], frozen)
                 cut = write_training_captions(task, source, folder) if split == "train" else 0
                 write_index(folder, source.rows, views, cut)
+
+
+def smaller_than_read(source: FrameSplit) -> str | None:
+    """What to know where the stored frames have fewer pixels than CLIP reads, so that they are enlarged."""
+    side = image_size(read_json(BACKBONE / "config.json"))
+    size = min(source.frames(0).shape[1:3]) if len(source) else side
+    if size >= side:
+        return None
+    return f"the frames have {size} pixels and CLIP reads {side}: set `frames.size: {side}` to see what is in them."
 
 
 def encode(

@@ -52,10 +52,11 @@ def read_chain(project: Path, after: str | None = None) -> Chain:
 
 def other_backbone(chain: Chain) -> str | None:
     """What to know where params.yaml names another backbone than the chain learned with; None where it does not."""
-    path = chain.project / PARAMS
-    if not path.is_file():
+    try:
+        named = read("backbone.name", str, chain.project / PARAMS)
+        learned = read_config(chain.checkpoint).backbone
+    except UserError:  # who needs one of them says what is wrong with it
         return None
-    named, learned = read("backbone.name", str, path), read_config(chain.checkpoint).backbone
     if named == learned:
         return None
     return f"{chain.checkpoint} was learned with {learned}, and {PARAMS} now names {named}: `dvc repro` learns with it."

@@ -67,6 +67,7 @@ class ProjectIndex(VideoIndex):
         self.path, self.split = project, split
         self.chain = read_chain(project, after) if chain is None else chain
         self._index = Index(self.chain.index, project)
+        notes = [note] if (note := other_backbone(self.chain)) else []
         self.added: Snapshot | None = None
         shards: list[Shard] = []
         if exists(project / ADDED):
@@ -75,7 +76,6 @@ class ProjectIndex(VideoIndex):
         self.unstored: list[str] = []
         self._captions: list[dict[str, torch.Tensor]] = []
         parts = [*self._own()]
-        notes = [note] if (note := other_backbone(self.chain)) else []
         if self.unstored and split in (None, "train"):
             notes.append(
                 f"the training clips of {', '.join(self.unstored)} are not stored for search: run `dvc repro`."

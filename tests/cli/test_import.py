@@ -42,7 +42,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     project = tmp_path / "project"
     begin_project(project)
     monkeypatch.chdir(project)
-    shutil.copytree(ROOT / "presets", "presets")
     subprocess.run(["git", "add", "."], check=True)
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     subprocess.run(["git", *identity, "commit", "-qm", "Begin"], check=True)
