@@ -7,6 +7,7 @@ Letters: V clips and segments, M stored vectors of one, L words, D embedding.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from structalign.data.collection import why_absent
+from structalign.data.tasks import TASKS
 from structalign.errors import UserError
 from structalign.library.added import add, clip_hashes, stale_contents
 from structalign.library.chain import Chain, read_chain
@@ -29,7 +32,7 @@ from structalign.model.video_text import TextEmbeddings
 from structalign.params.ranking import Ranking
 from structalign.params.reading import PARAMS
 from structalign.params.reading import read as read_params
-from structalign.paths import ADDED, COLLECTION, DATA
+from structalign.paths import ADDED, CHECKPOINTS, COLLECTION, DATA, INDEXES
 from structalign.search.familiarity import familiarity
 from structalign.search.fusion import fuse
 from structalign.search.index import Gallery, Index, read_gallery
@@ -64,7 +67,8 @@ class ProjectIndex(VideoIndex):
     """What a project has stored, up to the task `after`; `split` alone, and nothing added, if it is given."""
 
     def __init__(self, project: Path, after: str | None = None, split: str | None = None, chain: Chain | None = None):
-        self.path, self.split = project, split
+        self.path, self.after, self.split = project, after, split
+        self._stamps = _stamps(project)  # before anything is read: what changes meanwhile is newer
         self.chain = read_chain(project, after) if chain is None else chain
         self._index = Index(self.chain.index, project)
         self.added: Snapshot | None = None
@@ -182,17 +186,35 @@ class ProjectIndex(VideoIndex):
 
     def _texts(self, sentence: str) -> tuple[dict[int, TextEmbeddings], TextEmbeddings | None]:
         """The sentence as each task reads it, and by zero-shot CLIP where that is asked for."""
-        if (known := self._encoded.get(sentence)) is not None:
-            self._encoded.move_to_end(sentence)
-            return known
-        encoder, tokens = self.retriever.encoder, self.retriever.tokeniser([sentence])
+        self.read([sentence])
+        self._encoded.move_to_end(sentence)
+        return self._encoded[sentence]
+
+    @torch.inference_mode()
+    def read(self, sentences: Sequence[str]) -> None:
+        fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._encoded]
+        model = self.retriever.encoder.model
+        alone = model is not None and model.config.words == "with_padding"  # there the longest one counts
+        for part in [[sentence] for sentence in fresh] if alone else [fresh] * bool(fresh):
+            self._read(part)
+        while len(self._encoded) > RECENT:
+            self._encoded.popitem(last=False)
+
+    def _read(self, sentences: list[str]) -> None:
+        """Encode sentences together, each cut to its own length, as if it were the only one."""
+        encoder, tokens = self.retriever.encoder, self.retriever.tokeniser(sentences)
         numbers = sorted({part.gallery.encoded_as for part in self._parts})
         plain = encoder.zero_shot(tokens) if encoder.model is None or self._needs_zero_shot else None
         texts = encoder.as_each(tokens, numbers, plain) if plain is not None else encoder.as_tasks(tokens, numbers)
-        self._encoded[sentence] = dict(zip(numbers, texts, strict=True)), plain
-        if len(self._encoded) > RECENT:
-            self._encoded.popitem(last=False)
-        return self._encoded[sentence]
+        for row, sentence in enumerate(sentences):
+            length = int(tokens.eot[row]) + 1
+
+            def own(text: TextEmbeddings, row: int = row, length: int = length) -> TextEmbeddings:
+                one = text[row : row + 1]
+                return TextEmbeddings(one.words[:, :length], one.mask[:, :length], one.sentence)
+
+            by_task = dict(zip(numbers, map(own, texts), strict=True))
+            self._encoded[sentence] = by_task, None if plain is None else own(plain)
 
     @property
     def _needs_zero_shot(self) -> bool:
@@ -257,10 +279,29 @@ class ProjectIndex(VideoIndex):
             return str(real.relative_to(videos))
         return str(path) if not path.exists() and not path.is_absolute() else str(real)
 
+    def shown(self, file: str) -> str:
+        """As in the table; of a file that was added, its name."""
+        return Path(file).name if Path(file).is_absolute() else file
+
+    def _readable(self, file: str) -> Path | None:
+        """A clip's file in the collection; one that was added where it was then, if no link stands there now."""
+        path = Path(file)
+        if path.is_absolute():
+            return path if path.resolve() == path and path.is_file() else None
+        videos = self.path / DATA / "videos"
+        return None if why_absent(videos, file) else videos / file
+
+    def reopened(self) -> "ProjectIndex":
+        index = ProjectIndex(self.path, self.after, self.split)
+        if index.chain.fingerprints() == self.chain.fingerprints() and "retriever" in self.__dict__:
+            index.retriever = self.retriever
+        return index
+
     def newer(self) -> bool:
+        """Also whether `dvc repro` has changed what the index is made of."""
         added = self.path / ADDED
         now = generation_of(added) if exists(added) else None
-        return now != (self.added.generation if self.added else None)
+        return now != (self.added.generation if self.added else None) or _stamps(self.path) != self._stamps
 
     def add(self, paths: Sequence[str | Path], category: str | None = None) -> Summary:
         """Encode files, or the videos of folders, by the newest checkpoint, and keep them beside the project's clips.
@@ -268,3 +309,15 @@ class ProjectIndex(VideoIndex):
         Raises `UserError` where a path does not exist. A content that is there already is named, not encoded.
         """
         return add(self.chain, self.sampler, paths, category)
+
+
+def _stamps(project: Path) -> list[tuple[str, int, int]]:
+    """What tells, without reading them, whether the files that a project's index is made of were written again."""
+    files = [project / TASKS, project / PARAMS, *(project / INDEXES).glob("*.json")]
+    files += [*(project / CHECKPOINTS).glob("*/config.json"), *(project / COLLECTION).glob("*/index.json")]
+    stamps = []
+    for file in sorted(files):
+        with suppress(OSError):
+            about = file.stat()
+            stamps.append((str(file), about.st_mtime_ns, about.st_size))
+    return stamps
