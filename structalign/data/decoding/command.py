@@ -25,6 +25,11 @@ ONE_PICTURE = 0.02  # seconds; ffmpeg gives a picture 1/25
 MAX_PIXELS = 2**28  # of a decoded frame
 SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 JUST_BELOW = 0.000001
+ROUNDING = 0.001  # seconds that a frame may begin before the time that is asked for
+WIDEST = 1280  # pixels of a video that is made for a browser
+FRAGMENT = 250_000  # microseconds of a fragment, the first of which a browser waits for
+AT_ONCE = {"vcodec": "libx264", "preset": "ultrafast", "tune": "zerolatency", "crf": 26, "g": 50}
+SMALLER = {"vcodec": "libx264", "preset": "superfast", "crf": 24, "g": 100}
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+info")
 WHITE = 203  # cd/m2 of diffuse white in a high dynamic range, by ITU-R BT.2408
 KNEE = 0.9  # linear light up to which such a picture is not compressed
@@ -106,6 +111,51 @@ def decoding(
 def _compiled(outputs: Sequence[Any]) -> list[str]:
     command = ffmpeg.merge_outputs(*outputs).global_args(*QUIET, "-filter_complex_threads", "1")
     return list(command.compile(cmd=program()))
+
+
+def still(source: int, header: Header, at: float, width: int, pipe: int) -> list[str]:
+    """The frame that is shown at a time, seconds: JPEG to the pipe, at most `width` pixels wide."""
+    begin = {} if header.still or at <= 0 else {"ss": f"{max(at - ROUNDING, 0):.6f}"}
+    video = ffmpeg.input("fd:", **begin, **_reading(source, header, None))[header.track]
+    shown = _browsers(video, header, width, width)
+    output = ffmpeg.output(shown, f"pipe:{pipe}", format="mjpeg", vcodec="mjpeg", vframes=1, threads=1, **{"q:v": 4})
+    return _compiled([output])
+
+
+def moving(
+    source: int, header: Header, begin: float, seconds: float, height: int, sound: bool, pipe: int, threads: int
+) -> list[str]:
+    """So many seconds from `begin` on as H.264, at most `height` pixels high, to the pipe while they are made."""
+    reading = {**_reading(source, header, None), "threads": threads, "ss": f"{begin:.6f}", "t": f"{seconds:.6f}"}
+    options = {**AT_ONCE, "movflags": "empty_moov+default_base_moof", "frag_duration": FRAGMENT}
+    return _playable(ffmpeg.input("fd:", **reading), header, height, sound, f"pipe:{pipe}", options)
+
+
+def copied(source: int, header: Header, height: int, out: int, pictures: bool) -> list[str]:
+    """The whole file for a browser, written to the descriptor `out`, which can be seeked; new `pictures`, or its own in
+    another container."""
+    file = ffmpeg.input("fd:", **_reading(source, header, None))
+    options = {"fd": out} if pictures else {"fd": out, "vcodec": "copy"}
+    return _playable(file, header, height, True, "fd:", SMALLER | options, pictures)
+
+
+def _playable(
+    file: Any, header: Header, height: int, sound: bool, place: str, options: Mapping[str, Any], pictures: bool = True
+) -> list[str]:
+    video = file[header.track]
+    tracks = [_browsers(video, header, WIDEST, height) if pictures else video]
+    if sound and header.sound:
+        tracks.append(file["a:0"])
+        options = {**options, "acodec": "aac", "ac": 2, "b:a": "128k"}
+    return _compiled([ffmpeg.output(*tracks, place, format="mp4", **options)])
+
+
+def _browsers(video: Any, header: Header, width: int, height: int) -> Any:
+    """Square pixels in the usual colours, no side longer than these, each of an even length, never made larger."""
+    share = f"min(1,min({width}/(iw*sar),{height}/ih))"
+    scaled = video.filter("scale", w=f"max(2,2*floor(iw*sar*{share}/2))", h=f"max(2,2*floor(ih*{share}/2))")
+    mapped = _mapped(scaled, header.colours) if header.colours is not None else scaled
+    return mapped.filter("setsar", 1).filter("format", "yuv420p")
 
 
 def packets(source: int, header: Header, times: int) -> list[str]:
