@@ -13,7 +13,6 @@ from structalign.data.decoding import child, command
 from structalign.data.decoding.broken import BrokenVideo
 from structalign.data.decoding.child import Sink
 from structalign.data.decoding.formats import opened
-from structalign.data.decoding.playing import Playing
 from structalign.data.decoding.source import Source
 from structalign.machine import cores
 
@@ -52,7 +51,7 @@ def stretch(
     sound: bool = True,
     wanted: Wanted = lambda: True,
 ) -> None:
-    """Hand a stretch of the file to `take` as MP4, piece by piece as it is made. Raises BrokenVideo where none comes."""
+    """Hand a stretch of the file to `take` as MP4, piece by piece while it is made. Raises BrokenVideo."""
     with opened(path) as file:
         header = Source(path, file, None, STRETCH).header
         reader, writer = os.pipe()
@@ -69,7 +68,7 @@ def stretch(
         raise BrokenVideo("nothing of it can be played")
 
 
-def copy(path: Path, out: int, playing: Playing, wanted: Wanted = lambda: True) -> None:
+def copy(path: Path, out: int, playing: str, wanted: Wanted = lambda: True) -> None:
     """Write the whole file to the descriptor `out` as an MP4 that can be seeked. Raises BrokenVideo."""
     with opened(path) as file:
         header = Source(path, file, None, COPY).header

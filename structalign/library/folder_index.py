@@ -129,6 +129,10 @@ class FolderIndex(VideoIndex):
         """Take files, or the videos of folders, into the index on disk, and look again at what it has."""
         return refresh(self, [Path(path) for path in paths])
 
+    @property
+    def written(self) -> Path:
+        return self.path
+
     def newer(self) -> bool:
         return generation_of(self.path) != self.snapshot.generation
 

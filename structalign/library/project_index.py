@@ -297,6 +297,10 @@ class ProjectIndex(VideoIndex):
             index.retriever = self.retriever
         return index
 
+    @property
+    def written(self) -> Path:
+        return self.path / ADDED
+
     def newer(self) -> bool:
         """Also whether `dvc repro` has changed what the index is made of."""
         added = self.path / ADDED

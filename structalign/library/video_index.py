@@ -18,6 +18,7 @@ from structalign.library.hits import Hit
 from structalign.library.indexing import Summary
 from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits
 from structalign.library.sampling import Sampler
+from structalign.library.store import Progress, progress
 from structalign.model.backbone import Tokeniser
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.similarity import cosines, video_vectors
@@ -206,6 +207,15 @@ class VideoIndex(ABC):
     @abstractmethod
     def add(self, paths: Sequence[str | Path]) -> Summary:
         """Take files, or the videos of folders, into the index on disk; this one stays as it is."""
+
+    @property
+    @abstractmethod
+    def written(self) -> Path:
+        """The folder that is written when something is indexed."""
+
+    def progress(self) -> Progress | None:
+        """How far a process has come that indexes now; None where none does."""
+        return progress(self.written)
 
     @abstractmethod
     def newer(self) -> bool:
