@@ -4,6 +4,7 @@ Each video is searched by queries encoded as the task whose encoder stored it.
 Letters: V clips and segments, M stored vectors of one, L words, D embedding.
 """
 
+import csv
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ from structalign.search.similarity import video_vectors
 from structalign.search.similarity_heads import SimilarityHead
 from structalign.store import digest, read_json
 
+EXAMPLES = 6
 RECENT = 64  # sentences whose encodings are kept
 _TILE = torch.zeros(QUERIES, dtype=torch.int64)  # the one sentence as often as evaluation compares at a time
 
@@ -296,6 +298,15 @@ class ProjectIndex(VideoIndex):
         if index.chain.fingerprints() == self.chain.fingerprints() and "retriever" in self.__dict__:
             index.retriever = self.retriever
         return index
+
+    def examples(self) -> list[str]:
+        """Captions of the table, evenly spread."""
+        try:
+            with (self.path / DATA / "captions.csv").open(encoding="utf-8-sig", newline="") as stream:
+                texts = list(dict.fromkeys(filter(None, (row.get("caption") for row in csv.DictReader(stream)))))
+        except (OSError, ValueError, csv.Error):
+            return []
+        return [text[:100] for text in texts[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]]
 
     @property
     def written(self) -> Path:

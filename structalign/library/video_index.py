@@ -208,6 +208,10 @@ class VideoIndex(ABC):
     def add(self, paths: Sequence[str | Path]) -> Summary:
         """Take files, or the videos of folders, into the index on disk; this one stays as it is."""
 
+    def examples(self) -> list[str]:
+        """A few sentences to begin with."""
+        return ["a person speaks", "a dog runs", "a street at night", "someone cooks"]
+
     @property
     @abstractmethod
     def written(self) -> Path:

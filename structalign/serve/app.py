@@ -12,12 +12,13 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from structalign.data.pretrained import unknown_words
 from structalign.data.video import BrokenVideo
 from structalign.errors import UserError
 from structalign.library.hits import Hit
 from structalign.library.ranking import Entry
 from structalign.library.video_index import UnknownId, VideoIndex
-from structalign.paths import REPORTS
+from structalign.paths import BACKBONE, REPORTS
 from structalign.serve.collection import Busy, Collection, NotReady, now
 from structalign.serve.facets import facets
 from structalign.serve.media import BEFORE, COPIED, STRETCH, Media
@@ -25,7 +26,9 @@ from structalign.serve.security import Guard
 from structalign.text import visible
 
 PAGE = Path(__file__).parent / "page"
+LOOK = Path(__file__).parents[1] / "look.css"  # of this page and of the report
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+REPORT = REPORTS / "index.html"
 QUERY, LIMIT, OFFSET = 300, 100, 10_000  # characters of a query; hits of an answer, and before it, at most
 AGAIN = {"Retry-After": "1"}  # seconds
 Time = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds of the file.")]
@@ -130,6 +133,8 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
             "generation": index.generation,
             "note": index.note and visible(index.note),
             "indexing": progress and asdict(progress),
+            "generation_key": collection.opened,
+            "report": (index.path / REPORT).is_file(),
             **facets(index).shown(),
         }
 
@@ -142,7 +147,12 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
             folder = facets(index).folder(asked.folder)
             hits = index.search(asked.query, asked.limit, asked.category, asked.task, folder, asked.offset)
             ranked = round(1000 * (now() - since), 1)
-            return {"generation": index.generation, "hits": _shown(hits, index), "took_ms": {"rank": ranked}}
+            found = {"generation": index.generation, "hits": _shown(hits, index), "took_ms": {"rank": ranked}}
+            if unknown := unknown_words(index.path / BACKBONE, asked.query):
+                found["note"] = (
+                    f"the sample's tiny CLIP does not know {', '.join(unknown)}: it ranks by the other words"
+                )
+            return found
 
         found = await collection.ask(call, " ".join(asked.query.split()))
         found["took_ms"]["all"] = round(1000 * (now() - begin), 1)
@@ -221,7 +231,8 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         direct, copy = entry.playing == "direct", None
         if not direct and entry.duration <= COPIED:
             copy = media.copy(path, entry.playing)
-        return _about(entry, collection.index) | {"play": _play(entry, at, copy is not None)}
+        will_be = entry.duration <= COPIED
+        return _about(entry, collection.index) | {"play": _play(entry, at, copy is not None), "copied": will_be}
 
     @app.get("/api/videos/{id}/media", summary="The file as a browser plays it, by Range")
     async def whole(id: str, request: Request) -> FileResponse:
@@ -255,7 +266,7 @@ def _file(path: Path, kind: str, keep: str = "no-cache") -> FileResponse:
 
 def _add_pages(app: FastAPI, collection: Collection) -> None:
     def static(name: str) -> FileResponse:
-        return FileResponse(PAGE / name, media_type=TYPES[Path(name).suffix], headers={"Cache-Control": "no-cache"})
+        return _file(PAGE / name, TYPES[Path(name).suffix])
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -267,13 +278,19 @@ def _add_pages(app: FastAPI, collection: Collection) -> None:
 
     @app.get("/page/{name}", include_in_schema=False)
     async def part(name: str) -> FileResponse:
+        if name == LOOK.name:
+            return _file(LOOK, "text/css")
         if name not in {file.name for file in PAGE.iterdir()}:
             raise HTTPException(404)
         return static(name)
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return static("docs.html")
+
     @app.get("/report", include_in_schema=False, response_model=None)
     async def report() -> HTMLResponse | JSONResponse:
-        file = collection.index.path / REPORTS / "index.html"
+        file = collection.index.path / REPORT
         if not file.is_file():
             return JSONResponse({"error": "there is no report here: `dvc repro` writes a project's."}, 404)
         policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"

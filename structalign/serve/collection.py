@@ -52,6 +52,7 @@ class Collection:
         self._more = Condition()
         self._stop = Event()
         self._threads = [Thread(target=self._work, daemon=True), Thread(target=self._follow, daemon=True)]
+        self.opened = 0  # how often an index was opened: tells a page that there is a new one
         self.failed: BaseException | None = None
         self.changing: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
@@ -94,6 +95,7 @@ class Collection:
         """The only thread that computes with a model, whose adapters are switched on and off."""
         try:
             self._index = _warm(self._open())
+            self.opened += 1
         except BaseException as error:
             self.failed = error
             self.on_failure()
@@ -126,6 +128,7 @@ class Collection:
 
         def swap(_: VideoIndex) -> None:
             self._index = _warm(index)
+            self.opened += 1
 
         with self._more:
             self._waiting.appendleft(_Ask(None, swap, warmed))

@@ -1,4 +1,4 @@
-"""What results can be filtered by: categories, tasks and folders, called as a person sees them."""
+"""What results can be filtered by, called as a person sees it, and what to begin with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +19,16 @@ class Facets:
     categories: list[str]
     tasks: list[str]
     folders: Mapping[str, str]
+    examples: list[str]
 
     def shown(self) -> dict[str, list[str]]:
         """As the API lists them."""
-        return {"categories": self.categories, "tasks": self.tasks, "folders": list(self.folders)[:FOLDERS]}
+        return {
+            "categories": self.categories,
+            "tasks": self.tasks,
+            "folders": list(self.folders)[:FOLDERS],
+            "examples": self.examples,
+        }
 
     def folder(self, shown: str | None) -> str | None:
         """The index's name of a folder. Raises `UserError` for one that is not there."""
@@ -55,4 +61,5 @@ def _facets(index: VideoIndex) -> Facets:
         sorted({row.category for row in rows if row.category is not None}),
         sorted({row.task for row in rows if row.task is not None}),
         dict(sorted(folders.items())),
+        [visible(text) for text in index.examples()],
     )

@@ -18,7 +18,7 @@ BODY = 64 * 1024  # bytes of a request's body
 COOKIE = "structalign"
 TOKEN = 16  # characters of a token, at least
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OPEN = ("/login", "/page/style.css")  # what a browser needs before it has shown the token
+OPEN = ("/login", "/page/look.css", "/page/style.css")  # what a browser needs before it has shown the token
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
