@@ -2,7 +2,7 @@
 
 import gc
 
-pytest_plugins = ["finished_run"]
+pytest_plugins = ["finished_run", "served"]
 
 
 def pytest_collection_finish() -> None:
