@@ -244,9 +244,9 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         return _file(await media.copied(path, entry.playing, request.is_disconnected), "video/mp4")
 
     @app.get("/api/videos/{id}/stretch", summary="Half a minute of a file that a browser does not play, MP4")
-    async def stretch(id: str, begin: Time = 0.0) -> Response:
+    async def stretch(id: str, request: Request, begin: Time = 0.0) -> Response:
         _, path = found(id)
-        made = media.stretch(path, begin)
+        made = await media.stretch(path, begin, request.is_disconnected)
         return _file(made, "video/mp4") if isinstance(made, Path) else StreamingResponse(made, media_type="video/mp4")
 
     @app.get("/api/videos/{id}/poster", summary="A frame, JPEG")

@@ -9,9 +9,9 @@ import hashlib
 import mimetypes
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -57,6 +57,7 @@ class Media:
                 if time.time() - left.stat().st_mtime > LEFT:
                     left.unlink()
         self._jobs: dict[str, _Job] = {}
+        self._impossible: set[str] = set()  # copies that failed, which each click would begin again
         self._lock = Lock()
         self._stopped = False
         # a click must not wait for the posters of a page, nor either for copies
@@ -68,7 +69,9 @@ class Media:
         stop_all()
         for pool in (self._small, self._stretches, self._copies):
             pool.shutdown(cancel_futures=True)
-        stop_all()
+        for job in self._jobs.values():
+            if not job.ended.done():  # it had not begun
+                job.ended.set_exception(Busy())
 
     @staticmethod
     def type_of(path: Path) -> str:
@@ -92,8 +95,8 @@ class Media:
 
         return await self._made(self._small, self._name(path, f"{at:.2f} preview", "mp4"), make, gone)
 
-    def stretch(self, path: Path, begin: float) -> "Path | AsyncIterator[bytes]":
-        """The file of half a minute from `begin` on, or its bytes while it is made."""
+    async def stretch(self, path: Path, begin: float, gone: Gone) -> "Path | AsyncIterator[bytes]":
+        """The file of half a minute from `begin` on, or its bytes while it is made. Raises BrokenVideo for none."""
         name = self._name(path, f"{begin:.2f} stretch", "mp4")
         if (file := self._kept(name)) is not None:
             return file
@@ -101,12 +104,21 @@ class Media:
         def make(job: _Job) -> None:
             _stretch(job, path, begin, STRETCH, playable.HIGHEST, sound=True)
 
-        return self._growing(self._job(self._stretches, name, make), self.folder / name)
+        pieces = self._growing(self._job(self._stretches, name, make), self.folder / name, gone)
+        first = await anext(pieces)  # what cannot be made is told before the answer begins
+
+        async def all_of_them() -> AsyncIterator[bytes]:
+            async with aclosing(pieces):
+                yield first
+                async for piece in pieces:
+                    yield piece
+
+        return all_of_them()
 
     def copy(self, path: Path, playing: str) -> Path | None:
-        """The whole copy; None while it is made, which this begins."""
+        """The whole copy; None while it is made, which this begins, or where it cannot be."""
         name = self._name(path, "copy", "mp4")
-        if (file := self._kept(name)) is None:
+        if (file := self._kept(name)) is None and name not in self._impossible:
             self._release(self._job(self._copies, name, lambda job: _copy(job, path, playing), later=True))
         return file
 
@@ -153,13 +165,14 @@ class Media:
 
     def _run(self, job: _Job, name: str, make: Callable[[_Job], None]) -> None:
         try:
-            if job.wanted() and not self._stopped:
-                make(job)
-                job.part.replace(self.folder / name)
-            elif self._stopped or not job.wanted():
+            if self._stopped or not job.wanted():
                 raise Busy
+            make(job)
+            job.part.replace(self.folder / name)
         except BaseException as error:
             job.part.unlink(missing_ok=True)
+            if job.later and not self._stopped:
+                self._impossible.add(name)
             job.ended.set_exception(error)
         else:
             job.ended.set_result(None)
@@ -185,22 +198,23 @@ class Media:
             self._release(job)
         return self.folder / name
 
-    async def _growing(self, job: _Job, whole: Path) -> AsyncIterator[bytes]:
+    async def _growing(self, job: _Job, whole: Path, gone: Gone) -> AsyncGenerator[bytes]:
+        """The pieces of a file as they come. Raises what its making raised."""
         try:
-            file = None
-            while file is None and not (job.ended.done() and job.ended.exception()):
-                with suppress(FileNotFoundError):
-                    file = (whole if job.ended.done() else job.part).open("rb")
-                if file is None:
-                    await asyncio.sleep(LOOK)
-            if file is None:
-                return
-            with file:
+            while not job.part.exists():
+                if job.ended.done():
+                    job.ended.result()
+                    break
+                if await gone():
+                    raise Busy
+                await asyncio.sleep(LOOK)
+            with (whole if job.ended.done() else job.part).open("rb") as file:
                 while True:
                     over = job.ended.done()
                     if piece := await asyncio.to_thread(file.read, PIECE):
                         yield piece
                     elif over:
+                        job.ended.result()
                         return
                     else:
                         await asyncio.sleep(LOOK)
