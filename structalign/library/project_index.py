@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ class ProjectIndex(VideoIndex):
         self.unstored: list[str] = []
         self._captions: list[dict[str, torch.Tensor]] = []
         parts = [*self._own()]
+        if split is None:
+            parts = _by_task(parts)
         if self.unstored and split in (None, "train"):
             self.note = f"the training clips of {', '.join(self.unstored)} are not stored for search: run `dvc repro`."
         if split is None and self.added is not None:
@@ -324,6 +327,24 @@ class ProjectIndex(VideoIndex):
         Raises `UserError` where a path does not exist. A content that is there already is named, not encoded.
         """
         return add(self.chain, self.sampler, paths, category)
+
+
+def _by_task(parts: Sequence[_Part]) -> list[_Part]:
+    """One part a task: a query is compared with each part for itself, which costs more than the videos of a small one.
+
+    The last bits of a score depend on how many videos are compared at once, so `split` keeps evaluation's parts.
+    """
+    joined = []
+    for _, same in groupby(sorted(parts, key=lambda part: part.gallery.number), key=lambda part: part.gallery.number):
+        group = list(same)
+        gallery = replace(
+            group[0].gallery,
+            rows=[row for part in group for row in part.gallery.rows],
+            frames=torch.cat([part.gallery.frames for part in group]),
+            zero_shot=torch.cat([part.gallery.zero_shot for part in group]),
+        )
+        joined.append(_Part(gallery, [entry for part in group for entry in part.entries]))
+    return joined
 
 
 def _stamps(project: Path) -> list[tuple[str, int, int]]:

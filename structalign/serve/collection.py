@@ -16,7 +16,7 @@ from structalign.library.video_index import VideoIndex
 
 T = TypeVar("T")
 
-TOGETHER = 16  # queries that share a pass
+TOGETHER = 32  # queries that share a pass
 WAITING = 64  # queries that wait, at most: more are told to come again
 LOOK = 1.0  # seconds between two looks for a newer index
 FIRST_SENTENCE = "a video"  # encoded before the index is ready: loads the model
