@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from structalign.collector import paused
 from structalign.console import say
 from structalign.errors import UserError
 
@@ -46,8 +47,9 @@ def serve(
     if bool(videos) != (backbone is not None):
         raise UserError("--videos and --backbone go together: a CLIP reads the videos of the folders.")
     try:
-        from structalign.serve.server import check
-        from structalign.serve.server import serve as run
+        with paused():
+            from structalign.serve.server import check
+            from structalign.serve.server import serve as run
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "starlette", "uvicorn"):
             raise
@@ -69,6 +71,7 @@ def serve(
     def ready(address: str) -> None:
         say(f"open {address} in a browser; Ctrl-C stops.")
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     try:
         cache = user_cache_path("structalign") / "media"
         run(opened(path, after), cache, round(cache_size * GIB), host, port, allow_name or (), token, ready)

@@ -1,6 +1,7 @@
 """The index that is served: one thread asks it, and waiting queries share its passes through the text tower."""
 
 import asyncio
+import gc
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from threading import Condition, Event, Thread
 from typing import Any, TypeVar
 
+from structalign.collector import paused
 from structalign.errors import UserError
 from structalign.library.opening import open_index
 from structalign.library.video_index import VideoIndex
@@ -94,7 +96,10 @@ class Collection:
     def _work(self) -> None:
         """The only thread that computes with a model, whose adapters are switched on and off."""
         try:
-            self._index = _warm(self._open())
+            with paused():  # the collector would look through all that is loaded, again and again
+                index = _warm(self._open())
+            gc.freeze()
+            self._index = index
             self.opened += 1
         except BaseException as error:
             self.failed = error

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +14,7 @@ from structalign.serve.collection import Collection
 from structalign.serve.media import Media
 from structalign.serve.security import TOKEN, is_loopback
 
+BACKLOG = 2048  # connections that wait
 GRACE = 3  # seconds that open requests get when the server is stopped
 
 
@@ -56,7 +58,8 @@ def serve(
     with _bound(host, port) as bound:
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{bound.getsockname()[1]}/")
-        server.run([bound])
+        with suppress(KeyboardInterrupt):  # which the server has obeyed
+            server.run([bound])
     if collection.failed is not None:
         raise collection.failed
 
@@ -67,6 +70,7 @@ def _bound(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(BACKLOG)  # from here on a browser waits, and is not turned away
     except (OSError, OverflowError) as error:
         bound.close()
         reason = getattr(error, "strerror", None) or error
