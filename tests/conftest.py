@@ -2,7 +2,7 @@
 
 import gc
 
-pytest_plugins = ["finished_run", "served"]
+pytest_plugins = ["finished_run", "browsing", "served"]
 
 
 def pytest_collection_finish() -> None:

@@ -47,7 +47,7 @@ class Labelled(FolderIndex):
 
 
 def make_videos(folder: Path) -> None:
-    """Two folders of short films: of colours that change, in H.264, HEVC, MPEG-2 and an AVI, and many plain ones."""
+    """Two folders: a film in H.264, HEVC, MPEG-2 and an AVI, a long one of two halves, and many plain ones."""
     for name in ("one", "two"):
         (folder / name).mkdir(parents=True)
     film = "testsrc2=size=128x96:rate=10:duration=8,format=yuv420p"
@@ -57,6 +57,8 @@ def make_videos(folder: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", film + ",negate", *sound, *hevc, folder / "two" / "hevc.mp4")
     ffmpeg("-f", "lavfi", "-i", film + ",hue=h=90", "-c:v", "mpeg2video", folder / "two" / "old.mpg")
     ffmpeg("-f", "lavfi", "-i", film + ",hue=h=180", "-c:v", "libx264", folder / "two" / "boxed.avi")
+    parts = "testsrc2=size=64x48:rate=5:duration=22[a];color=black:size=64x48:rate=5:duration=22[b];[a][b]concat"
+    ffmpeg("-filter_complex", parts, folder / "one" / "long.mp4")
     for number in range(30):
         colour = COLOURS[number % len(COLOURS)]
         source = plain(colour, seconds=1 + number / 5)  # each another content

@@ -189,6 +189,7 @@ class Media:
         job = self._job(pool, name, make)
         try:
             ended = asyncio.wrap_future(job.ended)
+            ended.add_done_callback(lambda over: over.exception())  # nobody may be left to hear of it
             while not ended.done():
                 await asyncio.wait([ended], timeout=0.25)
                 if not ended.done() and await gone():
