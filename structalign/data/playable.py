@@ -5,6 +5,7 @@ learned or compared comes from `video`, which trusts nothing.
 """
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ HIGHEST = 720  # pixels of what is played
 PATIENCE = 20.0  # seconds for a frame
 STRETCH = 120.0  # seconds for half a minute of video
 COPY = 1800.0  # seconds for a whole copy
+IDLY, GENTLY = 15, 5  # niceness of what nobody waits for, and of small things, beside what someone wants to see
 LARGEST = 4 * 2**30  # bytes of a copy
 
 Wanted = Callable[[], bool]
@@ -36,7 +38,7 @@ def still(path: Path, at: float, wanted: Wanted = lambda: True) -> bytes:
             reader, writer = os.pipe()
             taken = bytearray()
             line = command.still(file, header, moment, POSTER, writer)
-            _run(line, file, PATIENCE, wanted, {reader: (writer, taken.extend)})
+            _run(line, file, PATIENCE, wanted, {reader: (writer, taken.extend)}, niceness=GENTLY)
             if taken:
                 return bytes(taken)
     raise BrokenVideo("no frame of it can be shown")
@@ -74,7 +76,7 @@ def copy(path: Path, out: int, playing: str, wanted: Wanted = lambda: True) -> N
         header = Source(path, file, None, COPY).header
         pictures = playing == "transcode" or header.codec == "vp8"  # which no MP4 holds
         line = command.copied(file, header, HIGHEST, out, pictures)
-        _run(line, file, COPY, wanted, {}, [out])
+        _run(line, file, COPY, wanted, {}, [out], IDLY)
     if not os.fstat(out).st_size:
         raise BrokenVideo("nothing of it can be played")
 
@@ -86,8 +88,11 @@ def _run(
     wanted: Wanted,
     sinks: dict[int, tuple[int, Sink]],
     keep: Sequence[int] = (),
+    niceness: int = 0,
 ) -> None:
     os.lseek(file, 0, os.SEEK_SET)
+    if niceness and (nice := shutil.which("nice")):
+        line = [nice, "-n", str(niceness), *line]
     ended = child.run(
         line, time.monotonic() + patience, sinks, [file, *keep], wanted=wanted, writes=LARGEST if keep else child.FILE
     )

@@ -22,7 +22,7 @@ from structalign.machine import cores
 from structalign.serve.collection import Busy
 
 STRETCH = 30.0  # seconds that are made around a match
-BEFORE = 5.0  # seconds of it before the match
+BEFORE = 2.0  # seconds of it before the match: these are made before a browser can show the match
 PREVIEW, PREVIEW_HEIGHT = 3.0, 180  # seconds, pixels
 COPIED = 600.0  # seconds of the longest file that is copied whole
 WAITING = 128  # that wait to be made, at most

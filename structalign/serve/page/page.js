@@ -119,8 +119,11 @@ function card(hit, far) {
     make("span", { className: "file" }, hit.file),
     make("span", { className: "about" }, about),
   );
-  button.addEventListener("click", () => show(hit, wanted().like ? "" : wanted().q));
-  preview(button, picture, hit);
+  const endPreview = preview(button, picture, hit);
+  button.addEventListener("click", () => {
+    endPreview();
+    show(hit, wanted().like ? "" : wanted().q);
+  });
   return button;
 }
 
@@ -150,6 +153,7 @@ function preview(button, picture, hit) {
   button.addEventListener("focus", begin);
   button.addEventListener("pointerleave", end);
   button.addEventListener("blur", end);
+  return end;
 }
 
 // What there is, and what is being indexed.

@@ -18,20 +18,35 @@ export function close() {
   viewer.close();
 }
 
+// The frames of the video before: what is still asked for would hold up the next one.
+function forget() {
+  for (const image of viewer.querySelectorAll("#heat img")) image.removeAttribute("src");
+  $("#heat div").replaceChildren();
+}
+
 export async function show(found, query) {
   const number = ++shown;
   hit = found;
   viewer.dataset.id = hit.id;
   $("#name").textContent = hit.file;
   $("#heat").hidden = !query;
-  $("#heat div").replaceChildren();
+  forget();
   $("#playing").textContent = "";
   moments();
   line();
   if (!viewer.open) viewer.showModal();
   await play(hit.at, number);
-  if (query && number === shown) heat(query, number);
+  if (query && number === shown) {
+    await seen(); // its frames must not take the decoder from the video
+    heat(query, number);
+  }
 }
+
+// Until the video shows something, or does not.
+const seen = () => new Promise((done) => {
+  for (const event of ["playing", "error"]) video.addEventListener(event, done, { once: true });
+  setTimeout(done, 3000);
+});
 
 async function play(at, number = shown, paused = false) {
   clearTimeout(timer);
@@ -144,6 +159,7 @@ viewer.addEventListener("close", () => {
   video.removeAttribute("src"); // ends the request, and what is made for it
   video.load();
   playing = null;
+  forget();
 });
 viewer.addEventListener("click", (event) => event.target === viewer && close());
 $("#close").addEventListener("click", close);
