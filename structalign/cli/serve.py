@@ -11,6 +11,7 @@ import typer
 from structalign.collector import paused
 from structalign.console import say
 from structalign.errors import UserError
+from structalign.paths import PORT
 
 GIB = 2**30
 
@@ -29,7 +30,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; another than this machine's needs a token.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = PORT,
     allow_name: Annotated[
         list[str] | None, typer.Option(help="A name that requests may be made to, as of a proxy before it.")
     ] = None,

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from structalign.report.charts import Line, line_chart
 from structalign.report.coverage import by_task, partial_label
 from structalign.report.tables import ZERO_SHOT, headline_rows
+from structalign.paths import SEARCH_PAGE
 from structalign.text import size
 
 LOOK = Path(__file__).parents[1] / "look.css"  # of this page and of `structalign serve`'s
@@ -65,6 +66,7 @@ def render(page: PageContent) -> str:
     environment.globals["picture"] = lambda row: _data_uri(page.picture(row["task"], row["video"], row["frame"]))
     method, test = page.method, page.table["test"]
     return environment.get_template("page.html.j2").render(
+        search_page=SEARCH_PAGE,
         look=Markup(LOOK.read_text(encoding="utf-8")),
         method=method,
         frozen=ZERO_SHOT,

@@ -18,7 +18,7 @@ from structalign.errors import UserError
 from structalign.library.hits import Hit
 from structalign.library.ranking import Entry
 from structalign.library.video_index import UnknownId, VideoIndex
-from structalign.paths import BACKBONE, REPORTS
+from structalign.paths import BACKBONE, REPORTS, SEARCH_PAGE
 from structalign.serve.collection import Busy, Collection, NotReady, now
 from structalign.serve.facets import facets
 from structalign.serve.media import BEFORE, COPIED, STRETCH, Media
@@ -294,4 +294,5 @@ def _add_pages(app: FastAPI, collection: Collection) -> None:
         if not file.is_file():
             return JSONResponse({"error": "there is no report here: `dvc repro` writes a project's."}, 404)
         policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"
-        return HTMLResponse(file.read_text(encoding="utf-8"), headers={"Content-Security-Policy": policy})
+        text = file.read_text(encoding="utf-8").replace(f'href="{SEARCH_PAGE}"', 'href="/"')
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy})

@@ -40,6 +40,16 @@ def test_a_name_that_is_not_ours_gets_no_answer(server: Server, name: str) -> No
     assert server.ask("/api/health", Host=name)[0] == 421
 
 
+def test_the_report_is_shown_and_leads_back_here(
+    server: Server, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.collection.index, "path", finished)
+    status, headers, body = server.ask("/report")
+    assert (status, b'<a href="/">' in body, b"127.0.0.1:8000" in body) == (200, True, False)
+    assert "script-src" not in headers["content-security-policy"]
+    assert server.json("/api/index")["report"]
+
+
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "localhost."])
 def test_this_machine_s_own_names_are_answered(server: Server, name: str) -> None:
     assert server.ask("/api/health", Host=name)[0] == 200
