@@ -9,10 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from structalign.paths import SEARCH_PAGE
 from structalign.report.charts import Line, line_chart
 from structalign.report.coverage import by_task, partial_label
 from structalign.report.tables import ZERO_SHOT, headline_rows
-from structalign.paths import SEARCH_PAGE
 from structalign.text import size
 
 LOOK = Path(__file__).parents[1] / "look.css"  # of this page and of `structalign serve`'s
