@@ -1,5 +1,7 @@
 """The page in a real browser, over a real server."""
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,12 +194,15 @@ def test_a_link_holds_query_and_filters_and_no_address_tells_them(
     context.close()
 
 
-def test_back_leads_to_the_query_before(page: "Page") -> None:
+def test_back_leads_to_the_query_before_and_closes_the_video(page: "Page") -> None:
     search(page, "red")
     page.keyboard.press("Enter")
     page.locator("#category").select_option("two")
     page.wait_for_function("() => document.querySelectorAll('.card').length === 3")
+    page.locator(".card").first.click()
+    page.wait_for_function(OPEN)
     page.go_back()
+    page.wait_for_function(CLOSED)
     page.wait_for_function("() => document.querySelectorAll('.card').length > 3")
     assert page.input_value("#category") == ""
 
@@ -212,6 +217,18 @@ def test_scrolling_brings_more_until_a_stated_end(page: "Page", server: Server) 
     count = server.collection.index.files
     assert page.locator("#end").inner_text() == f"That is all: {count} videos."
     assert len(set(files(page.locator(".card")))) == count
+
+
+def test_what_is_being_indexed_is_shown_with_its_progress(page: "Page", shelf: Path) -> None:
+    values = {"process": os.getpid(), "machine": os.uname().nodename, "done": 3, "total": 7}
+    writer = shelf / "index/writer.json"
+    writer.write_text(json.dumps(values), encoding="utf-8")
+    try:
+        page.wait_for_selector("#indexing:not([hidden])")
+        assert page.locator("#indexing").inner_text().strip() == "Indexing: 3 of 7 files"
+    finally:
+        writer.unlink()
+    page.wait_for_selector("#indexing", state="hidden")
 
 
 def test_weak_matches_are_below_a_line(page: "Page") -> None:

@@ -220,7 +220,10 @@ $("#like").addEventListener("click", () => {
   close();
   go({ like: id, q: "", category: "", task: "", folder: "" });
 });
-addEventListener("popstate", begin);
+addEventListener("popstate", () => {
+  close();
+  begin();
+});
 new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), { rootMargin: "400px" }).observe($("#end"));
 
 addEventListener("keydown", (event) => {

@@ -15,6 +15,11 @@ export function clock(seconds) {
   return (parts[0] ? `${parts[0]}:${String(parts[1]).padStart(2, "0")}` : `${parts[1]}`) + `:${String(parts[2]).padStart(2, "0")}`;
 }
 
+// A stretch; a short one in tenths of seconds.
+export function span(start, end) {
+  return end - start < 3 && end < 60 ? `${start.toFixed(1)}–${end.toFixed(1)} s` : `${clock(start)}–${clock(end)}`;
+}
+
 export function poster(id, at) {
   const image = make("img", { alt: "", loading: "lazy", decoding: "async", src: `/api/videos/${id}/poster?at=${at.toFixed(2)}` });
   image.addEventListener("error", () => image.remove());

@@ -1,6 +1,6 @@
 // The video, from the second that matched: its frame, its words, its other moments.
 
-import { ask, clock, make, poster, $ } from "./tools.js";
+import { ask, clock, make, poster, span, $ } from "./tools.js";
 
 const LOOK = 1500; // milliseconds between two looks whether the whole copy is made
 
@@ -94,7 +94,7 @@ function moments() {
   const list = $("#moments ul");
   list.replaceChildren(
     ...hit.moments.map((moment, number) => {
-      const button = make("button", { type: "button", className: number ? "" : "best" }, `${clock(moment.start)}–${clock(moment.end)}`);
+      const button = make("button", { type: "button", className: number ? "" : "best" }, span(moment.start, moment.end));
       button.addEventListener("click", () => seek(moment.at));
       return make("li", {}, button);
     }),
