@@ -334,8 +334,12 @@ def _by_task(parts: Sequence[_Part]) -> list[_Part]:
 
     The last bits of a score depend on how many videos are compared at once, so `split` keeps evaluation's parts.
     """
+
+    def alike(part: _Part) -> tuple[int, ...]:
+        return part.gallery.number, *part.gallery.frames.shape[1:], *part.gallery.zero_shot.shape[1:]
+
     joined = []
-    for _, same in groupby(sorted(parts, key=lambda part: part.gallery.number), key=lambda part: part.gallery.number):
+    for _, same in groupby(sorted(parts, key=alike), key=alike):
         group = list(same)
         gallery = replace(
             group[0].gallery,

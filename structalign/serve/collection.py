@@ -15,6 +15,7 @@ from structalign.collector import paused
 from structalign.errors import UserError
 from structalign.library.opening import open_index
 from structalign.library.video_index import VideoIndex
+from structalign.serve.facets import facets
 
 T = TypeVar("T")
 
@@ -147,6 +148,7 @@ class Collection:
 def _warm(index: VideoIndex) -> VideoIndex:
     if len(index):
         index.search(FIRST_SENTENCE, top=1)
+    facets(index)  # counted here, where nobody waits
     return index
 
 

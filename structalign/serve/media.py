@@ -119,7 +119,8 @@ class Media:
         """The whole copy; None while it is made, which this begins, or where it cannot be."""
         name = self._name(path, "copy", "mp4")
         if (file := self._kept(name)) is None and name not in self._impossible:
-            self._release(self._job(self._copies, name, lambda job: _copy(job, path, playing), later=True))
+            with suppress(Busy):  # the next click begins it
+                self._release(self._job(self._copies, name, lambda job: _copy(job, path, playing), later=True))
         return file
 
     async def copied(self, path: Path, playing: str, gone: Gone) -> Path:
@@ -135,10 +136,11 @@ class Media:
         return f"{hashlib.sha256(key).hexdigest()[:32]}.{suffix}"
 
     def _kept(self, name: str) -> Path | None:
-        """A file of the cache, which counts as used now."""
+        """A file of the cache, which counts as used now: by its time of access, as a browser that plays it by Range must
+        be told the same time of change each time."""
         file = self.folder / name
         try:
-            os.utime(file)
+            os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
         except OSError:
             return None
         return file
@@ -229,7 +231,7 @@ class Media:
             with suppress(OSError):
                 if file.suffix != ".part":
                     about = file.stat()
-                    files.append((about.st_mtime_ns, about.st_size, file))
+                    files.append((about.st_atime_ns, about.st_size, file))
         total = sum(size for _, size, _ in files)
         for _, size, file in sorted(files):
             if total <= self.limit:

@@ -76,6 +76,19 @@ def test_another_file_plays_half_a_minute_around_the_match_and_then_whole(server
     assert server.ask(whole["url"], Range="bytes=0-9")[0] == 206
 
 
+@pytest.mark.parametrize("file", ["film.mp4", "boxed.avi"])
+def test_each_part_of_a_file_is_told_to_be_of_the_same_one(server: Server, file: str) -> None:
+    url = f"/api/videos/{server.id_of(file)}/media"
+    server.ask(url)
+    tags = set()
+    for _ in range(3):
+        time.sleep(0.02)
+        tags.add(server.ask(url, Range="bytes=0-9")[1]["etag"])
+    assert len(tags) == 1
+    status, _, part = server.ask(url, Range="bytes=0-9", If_Range=tags.pop())
+    assert (status, len(part)) == (206, 10)
+
+
 def test_a_file_in_an_old_container_keeps_its_pictures(server: Server, tmp_path: Path) -> None:
     made = tmp_path / "made.mp4"
     made.write_bytes(server.ask(f"/api/videos/{server.id_of('boxed.avi')}/media")[2])

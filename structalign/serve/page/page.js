@@ -127,11 +127,13 @@ function card(hit, far) {
   return button;
 }
 
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+
 // A silent look on hover and on focus, a moment after it came.
 function preview(button, picture, hit) {
   let waiting;
   const begin = () => {
-    if (waiting) return;
+    if (waiting || STILL.matches) return;
     waiting = setTimeout(() => {
       const url = `/api/videos/${hit.id}/preview?at=${Math.max(0, Math.min(hit.at - 0.5, hit.duration - 1)).toFixed(2)}`;
       const video = make("video", { muted: true, loop: true, playsInline: true, autoplay: true, src: url });
