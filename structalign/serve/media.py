@@ -136,8 +136,8 @@ class Media:
         return f"{hashlib.sha256(key).hexdigest()[:32]}.{suffix}"
 
     def _kept(self, name: str) -> Path | None:
-        """A file of the cache, which counts as used now: by its time of access, as a browser that plays it by Range must
-        be told the same time of change each time."""
+        """A file of the cache, which counts as used now: by its time of access, since a browser that plays it by Range
+        must be told the same time of change each time."""
         file = self.folder / name
         try:
             os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
