@@ -25,7 +25,7 @@ torture: .venv/tests
 COMPILE := { .venv/bin/python -m compileall -qq -j 0 -x '/test(s|ing)/|/models/(?!auto|clip|encoder)' .venv/lib || true; }
 
 .venv/stamp: constraints.txt pyproject.toml
-	python3 -m venv .venv && .venv/bin/pip install -q --no-compile -c constraints.txt -e '.[pipeline]' && $(COMPILE) && touch .venv/stamp
+	python3 -m venv .venv && .venv/bin/pip install -q --no-compile -c constraints.txt -e '.[pipeline,serve]' && $(COMPILE) && touch .venv/stamp
 
 .venv/tests: constraints.txt pyproject.toml
 	python3 -m venv .venv && .venv/bin/pip install -q --no-compile -c constraints.txt -e '.[test]' && $(COMPILE) && touch .venv/stamp .venv/tests

@@ -8,6 +8,9 @@ CHECKPOINTS = Path("checkpoints")
 REPORTS = Path("reports")
 WORK = Path("work")
 
+PORT = 8000
+SEARCH_PAGE = f"http://127.0.0.1:{PORT}/"  # of `structalign serve`, where nothing else is said
+
 BACKBONE = WORK / "backbone"
 CODE = WORK / "code"
 COLLECTION = WORK / "collection"

@@ -5,7 +5,7 @@ import os
 
 os.environ["DVC_NO_ANALYTICS"] = "1"  # else every DVC command of a project made here starts one more Python
 
-pytest_plugins = ["finished_run"]
+pytest_plugins = ["finished_run", "browsing", "served"]
 
 
 def pytest_collection_finish() -> None:

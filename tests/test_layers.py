@@ -39,7 +39,20 @@ MAY_SEE = {
     "learning": {"ground", "data", "model", "search", "learning"},
     "evaluation": {"ground", "data", "model", "search", "evaluation"},
     "report": {"ground", "evaluation", "report"},
-    "cli": {"ground", "data", "doctor", "model", "search", "library", "learning", "evaluation", "report", "cli"},
+    "serve": {"ground", "data", "model", "search", "library", "serve"},
+    "cli": {
+        "ground",
+        "data",
+        "doctor",
+        "model",
+        "search",
+        "library",
+        "learning",
+        "evaluation",
+        "report",
+        "serve",
+        "cli",
+    },
     "stages": {"ground", "data", "model", "search", "learning", "evaluation", "report"},
 }
 DOORS = {
@@ -48,6 +61,8 @@ DOORS = {
     "ffmpeg": "structalign.data.decoding.command",
     "imageio_ffmpeg": "structalign.data.decoding.command",
     "dvc": "structalign.report.revisions",
+    "uvicorn": "structalign.serve.server",
+    "fastapi": "structalign.serve.app",
 }
 WITHOUT_TORCH = ("check", "prepare", "frames", "evaluate", "report")
 TORCH = {"torch", "transformers", "safetensors.torch", "torchmetrics"}

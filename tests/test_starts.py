@@ -14,7 +14,20 @@ from structalign.collector import paused
 from structalign.console import command, run
 from structalign.errors import UserError
 
-HEAVY = {"torch", "transformers", "scipy", "pandas", "matplotlib", "jinja2", "dvc", "ffmpeg", "ruamel", "rich"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "jinja2",
+    "dvc",
+    "ffmpeg",
+    "ruamel",
+    "rich",
+    "fastapi",
+    "uvicorn",
+}
 MAY_LOAD: dict[str, set[str]] = {
     "stages.check": set(),
     "stages.prepare": set(),
@@ -28,6 +41,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "structalign.library.opening": {"torch", "ffmpeg"},
     "structalign.cli.app": set(),
     "structalign.cli.search": {"rich"},
+    "structalign.cli.serve": set(),
 }
 
 

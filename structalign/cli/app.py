@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "Find what is wrong with the project, and mend it.",
     "index": "Make folders of videos searchable, without a project.",
     "search": "Find videos by a sentence.",
+    "serve": "Search and watch in a browser.",
     "add": "Make more videos of a project searchable, without training.",
     "remove": "Hide what was added.",
     "list": "List what was added.",

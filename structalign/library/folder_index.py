@@ -73,13 +73,21 @@ class FolderIndex(VideoIndex):
         return Sampler(self.encoder, pixel_statistics(folder))
 
     @torch.inference_mode()
+    def read(self, sentences: Sequence[str]) -> None:
+        fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._encoded]
+        if not fresh:
+            return
+        text = self.encoder.zero_shot(self.tokeniser(fresh))
+        for sentence, vector in zip(fresh, text.sentence, strict=True):
+            self._encoded[sentence] = F.normalize(vector, dim=0).numpy()
+        while len(self._encoded) > RECENT:
+            self._encoded.popitem(last=False)
+
+    @torch.inference_mode()
     def _scores(self, sentence: str) -> tuple[Floats, Floats, Span]:
-        if (vector := self._encoded.get(sentence)) is None:
-            text = self.encoder.zero_shot(self.tokeniser([sentence]))
-            vector = F.normalize(text.sentence[0], dim=0).numpy()
-            self._encoded[sentence] = vector
-            if len(self._encoded) > RECENT:
-                self._encoded.popitem(last=False)
+        self.read([sentence])
+        vector = self._encoded[sentence]
+        self._encoded.move_to_end(sentence)
         cosines = self.entries.means @ vector
 
         def span(place: int) -> tuple[float, float, float]:
@@ -97,9 +105,33 @@ class FolderIndex(VideoIndex):
     def _name(self, path: Path) -> str:
         return str(path.resolve())
 
+    def shown(self, file: str) -> str:
+        """Below its folder, whose name comes first where there are several."""
+        folders = [Path(folder) for folder in self.snapshot.about["folders"]]
+        for folder in folders:
+            if folder in Path(file).parents:
+                below = Path(file).relative_to(folder)
+                return str(below if len(folders) == 1 else folder.name / below)
+        return Path(file).name
+
+    def _readable(self, file: str) -> Path | None:
+        path = Path(file)
+        inside = any(Path(folder) in path.parents for folder in self.snapshot.about["folders"])
+        return path if inside and path.resolve() == path and path.is_file() else None
+
+    def reopened(self) -> "FolderIndex":
+        index = FolderIndex(self.path)
+        if index.snapshot.about["backbone"] == self.snapshot.about["backbone"] and "encoder" in self.__dict__:
+            index.encoder, index.tokeniser = self.encoder, self.tokeniser
+        return index
+
     def add(self, paths: Sequence[str | Path]) -> Summary:
         """Take files, or the videos of folders, into the index on disk, and look again at what it has."""
         return refresh(self, [Path(path) for path in paths])
+
+    @property
+    def written(self) -> Path:
+        return self.path
 
     def newer(self) -> bool:
         return generation_of(self.path) != self.snapshot.generation

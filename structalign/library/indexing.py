@@ -21,6 +21,7 @@ from structalign.search.similarity import video_vectors
 from structalign.store import digest
 
 FIRST, LAST = 2.0, 60.0  # seconds between two commits: soon at first, so that a search finds something
+TELL = 0.5  # seconds between two words of how far it has come
 PICTURE = "it is a picture, no video"
 CHANGING = "it changed while it was read: index again when it is complete"
 UNKNOWN = -1  # size of a file that is to be read again, whatever it is then
@@ -146,9 +147,13 @@ class _Intake:
 
         smallest_first = sorted(files, key=lambda file: file[1].st_size)  # so that something is found soon
         pause, due = FIRST, time.monotonic() + FIRST
+        told = 0.0
         reads = in_order(look, smallest_first, cores(), stop_all, here=True)
-        for read in track(reads, "reading videos", len(files)):
+        for done, read in enumerate(track(reads, "reading videos", len(files)), start=1):
             self._note(read)
+            if time.monotonic() - told >= TELL:
+                self.writer.tell(done, len(files))
+                told = time.monotonic()
             if time.monotonic() >= due:
                 self._commit()
                 pause = min(2 * pause, LAST)

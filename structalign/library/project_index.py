@@ -4,11 +4,14 @@ Each video is searched by queries encoded as the task whose encoder stored it.
 Letters: V clips and segments, M stored vectors of one, L words, D embedding.
 """
 
+import csv
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from structalign.data.collection import why_absent
+from structalign.data.tasks import TASKS
 from structalign.errors import UserError
 from structalign.library.added import add, clip_hashes, stale_contents
 from structalign.library.chain import Chain, other_backbone, read_chain
@@ -29,7 +34,7 @@ from structalign.model.video_text import TextEmbeddings
 from structalign.params.ranking import Ranking
 from structalign.params.reading import PARAMS
 from structalign.params.reading import read as read_params
-from structalign.paths import ADDED, COLLECTION, DATA
+from structalign.paths import ADDED, CHECKPOINTS, COLLECTION, DATA, INDEXES
 from structalign.search.familiarity import familiarity
 from structalign.search.fusion import fuse
 from structalign.search.index import Gallery, Index, read_gallery
@@ -40,6 +45,7 @@ from structalign.search.similarity import video_vectors
 from structalign.search.similarity_heads import SimilarityHead
 from structalign.store import digest, read_json
 
+EXAMPLES = 6
 RECENT = 64  # sentences whose encodings are kept
 _TILE = torch.zeros(QUERIES, dtype=torch.int64)  # the one sentence as often as evaluation compares at a time
 
@@ -64,7 +70,8 @@ class ProjectIndex(VideoIndex):
     """What a project has stored, up to the task `after`; `split` alone, and nothing added, if it is given."""
 
     def __init__(self, project: Path, after: str | None = None, split: str | None = None, chain: Chain | None = None):
-        self.path, self.split = project, split
+        self.path, self.after, self.split = project, after, split
+        self._stamps = _stamps(project)  # before anything is read: what changes meanwhile is newer
         self.chain = read_chain(project, after) if chain is None else chain
         self._index = Index(self.chain.index, project)
         notes = [note] if (note := other_backbone(self.chain)) else []
@@ -76,6 +83,8 @@ class ProjectIndex(VideoIndex):
         self.unstored: list[str] = []
         self._captions: list[dict[str, torch.Tensor]] = []
         parts = [*self._own()]
+        if split is None:
+            parts = _by_task(parts)
         if self.unstored and split in (None, "train"):
             notes.append(
                 f"the training clips of {', '.join(self.unstored)} are not stored for search: run `dvc repro`."
@@ -186,17 +195,35 @@ class ProjectIndex(VideoIndex):
 
     def _texts(self, sentence: str) -> tuple[dict[int, TextEmbeddings], TextEmbeddings | None]:
         """The sentence as each task reads it, and by zero-shot CLIP where that is asked for."""
-        if (known := self._encoded.get(sentence)) is not None:
-            self._encoded.move_to_end(sentence)
-            return known
-        encoder, tokens = self.retriever.encoder, self.retriever.tokeniser([sentence])
+        self.read([sentence])
+        self._encoded.move_to_end(sentence)
+        return self._encoded[sentence]
+
+    @torch.inference_mode()
+    def read(self, sentences: Sequence[str]) -> None:
+        fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._encoded]
+        model = self.retriever.encoder.model
+        alone = model is not None and model.config.words == "with_padding"  # there the longest one counts
+        for part in [[sentence] for sentence in fresh] if alone else [fresh] * bool(fresh):
+            self._read(part)
+        while len(self._encoded) > RECENT:
+            self._encoded.popitem(last=False)
+
+    def _read(self, sentences: list[str]) -> None:
+        """Encode sentences together, each cut to its own length, as if it were the only one."""
+        encoder, tokens = self.retriever.encoder, self.retriever.tokeniser(sentences)
         numbers = sorted({part.gallery.encoded_as for part in self._parts})
         plain = encoder.zero_shot(tokens) if encoder.model is None or self._needs_zero_shot else None
         texts = encoder.as_each(tokens, numbers, plain) if plain is not None else encoder.as_tasks(tokens, numbers)
-        self._encoded[sentence] = dict(zip(numbers, texts, strict=True)), plain
-        if len(self._encoded) > RECENT:
-            self._encoded.popitem(last=False)
-        return self._encoded[sentence]
+        for row, sentence in enumerate(sentences):
+            length = int(tokens.eot[row]) + 1
+
+            def own(text: TextEmbeddings, row: int = row, length: int = length) -> TextEmbeddings:
+                one = text[row : row + 1]
+                return TextEmbeddings(one.words[:, :length], one.mask[:, :length], one.sentence)
+
+            by_task = dict(zip(numbers, map(own, texts), strict=True))
+            self._encoded[sentence] = by_task, None if plain is None else own(plain)
 
     @property
     def _needs_zero_shot(self) -> bool:
@@ -261,10 +288,42 @@ class ProjectIndex(VideoIndex):
             return str(real.relative_to(videos))
         return str(path) if not path.exists() and not path.is_absolute() else str(real)
 
+    def shown(self, file: str) -> str:
+        """As in the table; of a file that was added, its name."""
+        return Path(file).name if Path(file).is_absolute() else file
+
+    def _readable(self, file: str) -> Path | None:
+        """A clip's file in the collection; one that was added where it was then, if no link stands there now."""
+        path = Path(file)
+        if path.is_absolute():
+            return path if path.resolve() == path and path.is_file() else None
+        videos = self.path / DATA / "videos"
+        return None if why_absent(videos, file) else videos / file
+
+    def reopened(self) -> "ProjectIndex":
+        index = ProjectIndex(self.path, self.after, self.split)
+        if index.chain.fingerprints() == self.chain.fingerprints() and "retriever" in self.__dict__:
+            index.retriever = self.retriever
+        return index
+
+    def examples(self) -> list[str]:
+        """Captions of the table, evenly spread."""
+        try:
+            with (self.path / DATA / "captions.csv").open(encoding="utf-8-sig", newline="") as stream:
+                texts = list(dict.fromkeys(filter(None, (row.get("caption") for row in csv.DictReader(stream)))))
+        except (OSError, ValueError, csv.Error):
+            return []
+        return [text[:100] for text in texts[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]]
+
+    @property
+    def written(self) -> Path:
+        return self.path / ADDED
+
     def newer(self) -> bool:
+        """Also whether `dvc repro` has changed what the index is made of."""
         added = self.path / ADDED
         now = generation_of(added) if exists(added) else None
-        return now != (self.added.generation if self.added else None)
+        return now != (self.added.generation if self.added else None) or _stamps(self.path) != self._stamps
 
     def add(self, paths: Sequence[str | Path], category: str | None = None) -> Summary:
         """Encode files, or the videos of folders, by the newest checkpoint, and keep them beside the project's clips.
@@ -272,3 +331,37 @@ class ProjectIndex(VideoIndex):
         Raises `UserError` where a path does not exist. A content that is there already is named, not encoded.
         """
         return add(self.chain, self.sampler, paths, category)
+
+
+def _by_task(parts: Sequence[_Part]) -> list[_Part]:
+    """One part a task: a query is compared with each part for itself, which costs more than the videos of a small one.
+
+    The last bits of a score depend on how many videos are compared at once, so `split` keeps evaluation's parts.
+    """
+
+    def alike(part: _Part) -> tuple[int, ...]:
+        return part.gallery.number, *part.gallery.frames.shape[1:], *part.gallery.zero_shot.shape[1:]
+
+    joined = []
+    for _, same in groupby(sorted(parts, key=alike), key=alike):
+        group = list(same)
+        gallery = replace(
+            group[0].gallery,
+            rows=[row for part in group for row in part.gallery.rows],
+            frames=torch.cat([part.gallery.frames for part in group]),
+            zero_shot=torch.cat([part.gallery.zero_shot for part in group]),
+        )
+        joined.append(_Part(gallery, [entry for part in group for entry in part.entries]))
+    return joined
+
+
+def _stamps(project: Path) -> list[tuple[str, int, int]]:
+    """What tells, without reading them, whether the files that a project's index is made of were written again."""
+    files = [project / TASKS, project / PARAMS, *(project / INDEXES).glob("*.json")]
+    files += [*(project / CHECKPOINTS).glob("*/config.json"), *(project / COLLECTION).glob("*/index.json")]
+    stamps = []
+    for file in sorted(files):
+        with suppress(OSError):
+            about = file.stat()
+            stamps.append((str(file), about.st_mtime_ns, about.st_size))
+    return stamps

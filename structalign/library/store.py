@@ -134,6 +134,14 @@ class Snapshot:
     shards: list[ShardEntry]
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How many files a process that writes has read, of how many; 0 of 0 before it knows."""
+
+    done: int
+    total: int
+
+
 def exists(path: Path) -> bool:
     """Whether there is an index at `path`."""
     return (path / MANIFEST).is_file()
@@ -288,6 +296,12 @@ class Writer:
         self.snapshot = replace(old, generation=number, about=values["about"], catalogue=catalogue, shards=list(shards))
         self.sweep(keep=number - 1)
 
+    def tell(self, done: int, total: int) -> None:
+        """Say to readers how many files are read, of how many."""
+        with suppress(OSError, ValueError, TypeError):
+            values = json.loads((self.path / WRITER).read_text(encoding="utf-8"))
+            _write(self.path / WRITER, {**values, "done": done, "total": total})
+
     def sweep(self, keep: int | None = None) -> None:
         """Remove what no generation names; the catalogue of `keep` stays a while, for a reader that is about to open
         it."""
@@ -335,6 +349,19 @@ def writing(path: Path, about: Mapping[str, Any], shelter: bool = False) -> Iter
         with suppress(OSError):
             (path / WRITER).unlink(missing_ok=True)
         lock.release()
+
+
+def progress(path: Path) -> Progress | None:
+    """That of the process on this machine which writes the index at `path`; None where none does."""
+    try:
+        holder = json.loads((path / WRITER).read_text(encoding="utf-8"))
+        if holder["machine"] == socket.gethostname():
+            os.kill(int(holder["process"]), 0)  # one that was killed leaves its file
+        return Progress(int(holder.get("done", 0)), int(holder.get("total", 0)))
+    except PermissionError:
+        return Progress(0, 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _holder(path: Path) -> str:

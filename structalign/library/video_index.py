@@ -16,11 +16,16 @@ from structalign.data.video import BrokenVideo
 from structalign.errors import UserError
 from structalign.library.hits import Hit
 from structalign.library.indexing import Summary
-from structalign.library.ranking import Entries, Filters, Floats, Span, Weak, hits
+from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits
 from structalign.library.sampling import Sampler
+from structalign.library.store import Progress, progress
 from structalign.model.backbone import Tokeniser
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.similarity import cosines, video_vectors
+
+
+class UnknownId(UserError):
+    """The index has no video of this id, or its file is not there any more."""
 
 
 class VideoIndex(ABC):
@@ -67,8 +72,7 @@ class VideoIndex(ABC):
     ) -> list[Hit]:
         """The files that look like the one of this id (a hit's, or a moment's), itself left out, by the cosine of
         zero-shot CLIP's mean frames, whatever their tasks. Raises `UserError` where there is no such id."""
-        if (place := self.entries.place(id)) is None:
-            raise UserError(f"the index has no segment {id}: take an id of a search on it as it is now.")
+        place = self._place(id)
         return self._like(self.entries.means[place], self.entries.rows[place].group, top, category, task, offset)
 
     def like(self, video: str | Path, top: int = 10, category: str | None = None, task: str | None = None) -> list[Hit]:
@@ -90,18 +94,57 @@ class VideoIndex(ABC):
     def explain(self, text: str, id: str) -> list[tuple[str, float, float]]:
         """Of each word of a sentence: the word, when the frame of this segment appears that it fits best, seconds, and
         their cosine. Raises `UserError` where there is no such id."""
-        if (place := self.entries.place(id)) is None:
-            raise UserError(f"the index has no segment {id}: take an id of a search on it as it is now.")
-        sentence = " ".join(text.split())
+        at, words = self.word_frames(text, id)
+        return [(word, at[int(np.argmax(found))], max(found)) for word, found in words]
+
+    @torch.inference_mode()
+    def word_frames(self, text: str, id: str) -> tuple[list[float], list[tuple[str, list[float]]]]:
+        """When the stored frames of this segment appear, seconds, and of each word of a sentence its cosine with each
+        of them. Raises `UnknownId` where there is no such id."""
+        place, sentence = self._place(id), " ".join(text.split())
         embeddings, frames = self._explained(sentence, place)
         found = cosines(embeddings.words, embeddings.mask, frames[None])[0, :, 0]
         times = self.entries.rows[place].times
         at = times if len(frames) == len(times) else [times[len(times) // 2]]
-        words = []
-        for word, positions in self.tokeniser.words(self.tokeniser([sentence])):
-            best = found[positions].amax(dim=0)  # a word may be several tokens
-            words.append((word, float(at[int(best.argmax())]), float(best.max())))
-        return words
+        words = self.tokeniser.words(self.tokeniser([sentence]))
+        return list(map(float, at)), [
+            (word, found[positions].amax(dim=0).tolist())  # a word may be several tokens
+            for word, positions in words
+        ]
+
+    def entry(self, id: str) -> Entry:
+        """The segment of this id. Raises `UnknownId` where there is none."""
+        return self.entries.rows[self._place(id)]
+
+    def _place(self, id: str) -> int:
+        if (place := self.entries.place(id)) is None:
+            raise UnknownId(f"the index has no segment {id}: take an id of a search on it as it is now.")
+        return place
+
+    def path_of(self, id: str) -> Path:
+        """The video file of a segment, which may be read: no link leads out of where the index found it. Raises
+        `UnknownId` where there is no such id, or no such file any more."""
+        entry = self.entry(id)
+        path = next(filter(None, map(self._readable, (entry.file, *entry.also))), None)
+        if path is None:
+            raise UnknownId(f"the file of {id} is not there any more: index again, or search again.")
+        return path
+
+    @abstractmethod
+    def _readable(self, file: str) -> Path | None:
+        """Where a file of this index is, if it may be read."""
+
+    @abstractmethod
+    def read(self, sentences: Sequence[str]) -> None:
+        """Encode sentences together, so that a search for one of them need not: a sentence's numbers are the same."""
+
+    @abstractmethod
+    def shown(self, file: str) -> str:
+        """What a file is called for a person: no place on this machine."""
+
+    @abstractmethod
+    def reopened(self) -> "VideoIndex":
+        """The index as it is on disk now, by the model that is loaded where that is the same."""
 
     @abstractmethod
     def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
@@ -164,6 +207,19 @@ class VideoIndex(ABC):
     @abstractmethod
     def add(self, paths: Sequence[str | Path]) -> Summary:
         """Take files, or the videos of folders, into the index on disk; this one stays as it is."""
+
+    def examples(self) -> list[str]:
+        """A few sentences to begin with."""
+        return ["a person speaks", "a dog runs", "a street at night", "someone cooks"]
+
+    @property
+    @abstractmethod
+    def written(self) -> Path:
+        """The folder that is written when something is indexed."""
+
+    def progress(self) -> Progress | None:
+        """How far a process has come that indexes now; None where none does."""
+        return progress(self.written)
 
     @abstractmethod
     def newer(self) -> bool:

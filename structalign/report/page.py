@@ -3,16 +3,19 @@
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from structalign.paths import SEARCH_PAGE
 from structalign.report.charts import Line, line_chart
 from structalign.report.coverage import by_task, partial_label
 from structalign.report.tables import INTERVAL, ZERO_SHOT, headline_rows
 from structalign.text import size
 
+LOOK = Path(__file__).parents[1] / "look.css"  # of this page and of `structalign serve`'s
 LOSS_TITLES = {
     "loss": "Total loss",
     "contrastive": "L_con, contrastive",
@@ -66,6 +69,8 @@ def render(page: PageContent) -> str:
     environment.globals["picture"] = lambda row: _data_uri(page.picture(row["task"], row["video"], row["frame"]))
     method, test = page.method, page.table["test"]
     return environment.get_template("page.html.j2").render(
+        search_page=SEARCH_PAGE,
+        look=Markup(LOOK.read_text(encoding="utf-8")),
         method=method,
         frozen=ZERO_SHOT,
         settings=page.settings,

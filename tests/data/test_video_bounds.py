@@ -301,9 +301,9 @@ def test_what_a_program_had_started_before_it_was_limited_is_limited_too(
 ) -> None:
     path, limit = make("a.mp4", GREY), child._limit
 
-    def late(pid: int) -> None:
+    def late(pid: int, writes: int) -> None:
         time.sleep(0.2)
-        limit(pid)
+        limit(pid, writes)
 
     monkeypatch.setattr(child, "_limit", late)
     wrap(f"cat /dev/zero >{tmp_path}/zeros; echo $? >{tmp_path}/status; sleep 300")

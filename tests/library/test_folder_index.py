@@ -18,7 +18,8 @@ from structalign.library.compacting import compact
 from structalign.library.folder_index import FolderIndex, begin, refresh
 from structalign.library.places import place_of
 from structalign.library.sampling import Sampler
-from structalign.library.store import MANIFEST, SHARDS, read, writing
+from structalign.library.store import MANIFEST, SHARDS, Progress, read, writing
+from structalign.library.video_index import UnknownId
 
 
 @pytest.fixture(scope="session")
@@ -339,3 +340,58 @@ def test_the_vectors_are_those_of_the_frames_that_are_shown(folder: Path, clip: 
     shard, row = index._where[0]
     mean = shard.frames[row].astype(np.float64).mean(axis=0)
     assert np.allclose(mean / np.linalg.norm(mean), index.entries.means[0], atol=2e-3)
+
+
+def test_sentences_read_together_find_what_each_finds_alone(folder: Path, clip: Path, place: Path) -> None:
+    index, _ = indexed(folder, clip, place)
+    sentences = ["red", "a blue white green", "black black a red", "blue", "a a a a a a a"]
+    alone = [FolderIndex(place).search(sentence) for sentence in sentences]
+    index.read(sentences)
+    assert [index.search(sentence) for sentence in sentences] == alone
+
+
+def test_a_file_is_shown_below_its_folder_and_read_where_it_is(folder: Path, clip: Path, place: Path) -> None:
+    index, _ = indexed(folder, clip, place)
+    hit = next(hit for hit in index.search("red") if hit.file.endswith("blue.mkv"))
+    assert index.shown(hit.file) == "below/blue.mkv"
+    assert index.path_of(hit.id) == folder / "below/blue.mkv"
+    (folder / "below/blue.mkv").unlink()
+    with pytest.raises(UnknownId, match="not there any more"):
+        index.path_of(hit.id)
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_link_in_place_of_a_file_or_folder_is_not_read(
+    what: str, folder: Path, clip: Path, place: Path, tmp_path: Path
+) -> None:
+    index, _ = indexed(folder, clip, place)
+    hit = next(hit for hit in index.search("red") if hit.file.endswith("blue.mkv"))
+    moved = tmp_path / "elsewhere"
+    (folder / "below").rename(moved)
+    if what == "folder":
+        (folder / "below").symlink_to(moved)
+    else:
+        (folder / "below").mkdir()
+        (folder / "below/blue.mkv").symlink_to(moved / "blue.mkv")
+    with pytest.raises(UnknownId):
+        index.path_of(hit.id)
+
+
+def test_how_far_a_writer_has_come_can_be_read_until_it_ends(folder: Path, clip: Path, place: Path) -> None:
+    index, _ = indexed(folder, clip, place)
+    with writing(place, {}) as writer:
+        assert index.progress() == Progress(0, 0)
+        writer.tell(3, 10)
+        assert index.progress() == Progress(3, 10)
+    assert index.progress() is None
+
+
+def test_an_index_opened_again_keeps_its_loaded_model(folder: Path, clip: Path, place: Path, make: Make) -> None:
+    index, _ = indexed(folder, clip, place)
+    index.search("red")
+    make("green.mp4", plain("green"))
+    refresh(index)
+    assert index.newer()
+    again = index.reopened()
+    assert (again.files, again.newer()) == (3, False)
+    assert again.encoder is index.encoder

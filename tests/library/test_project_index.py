@@ -1,3 +1,4 @@
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from structalign.formats import INDEX_FORMAT
 from structalign.library.chain import Chain
 from structalign.library.hits import Hit
 from structalign.library.project_index import ProjectIndex
+from structalign.library.video_index import UnknownId
 from structalign.model.backbone import Tokens
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.index import write_gallery, write_index, write_signals
@@ -138,3 +140,36 @@ def test_a_score_is_told_beside_the_average_video(project: Path) -> None:
     hits = find(project, torch.tensor([[-5000.0, -1.0]]))
     assert sum(hit.above for hit in hits) == pytest.approx(0)
     assert max(abs(hit.above) for hit in hits) < 3
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "work/index/t02.json"])
+def test_what_a_run_writes_again_makes_the_index_an_older_one(project: Path, file: str) -> None:
+    index = opened(project)
+    assert not index.newer()
+    path = project / file
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert index.newer()
+
+
+def test_what_a_run_removes_makes_the_index_an_older_one(project: Path) -> None:
+    index = opened(project)
+    (project / "work/index/t02.json").unlink()
+    assert index.newer()
+
+
+def test_a_clip_is_shown_as_in_the_table_and_read_in_the_collection(project: Path) -> None:
+    index = opened(project)
+    id = next(row.id for row in index.entries.rows if row.file == "south")
+    with pytest.raises(UnknownId):
+        index.path_of(id)
+    (project / "data/videos").mkdir(parents=True)
+    (project / "data/videos/south").write_bytes(b"video")
+    assert (index.path_of(id), index.shown("south")) == (project / "data/videos/south", "south")
+    (project / "data/videos/south").unlink()
+    (project / "data/videos/south").symlink_to(project / "params.yaml")
+    with pytest.raises(UnknownId):
+        index.path_of(id)
+
+
+def test_an_added_file_is_shown_without_its_place(project: Path) -> None:
+    assert opened(project).shown("/home/someone/films/cat.mp4") == "cat.mp4"

@@ -49,12 +49,15 @@ def run(
     sinks: Mapping[int, tuple[int, Sink]],
     keep: Sequence[int] = (),
     output: bool = False,
+    wanted: Callable[[], bool] = lambda: True,
+    writes: int = FILE,
 ) -> Ended:
-    """Run `command` until it ends or `deadline` (of `time.monotonic`) passes.
+    """Run `command` until it ends, `deadline` (of `time.monotonic`) passes, or it is not `wanted` any more.
 
     `sinks` maps each pipe's read end to its write end, which the child inherits and this closes, and to what takes
     its bytes; `keep` are other descriptors that the child inherits. With `output` its standard output is part of the
-    log. An error that a sink raises ends the child. `UserError` if the program cannot be started.
+    log. `writes`: bytes of a file that it may write. An error that a sink raises ends the child. `UserError` if the
+    program cannot be started.
     """
     mark = uuid.uuid4().hex
     log_reader, log_writer = os.pipe()
@@ -69,14 +72,14 @@ def run(
     takers: dict[int, Sink] = {reader: sink for reader, (_, sink) in sinks.items()} | {log_reader: write_log}
     writers = [writer for writer, _ in sinks.values()]
     try:
-        process = _start(command, mark, log_writer, output, [*writers, *keep], writers)
+        process = _start(command, mark, log_writer, output, [*writers, *keep], writers, writes)
     except BaseException:
         for reader in takers:
             os.close(reader)
         raise
     strays = True
     try:
-        strays = _serve(process, takers, deadline)
+        strays = _serve(process, takers, deadline, wanted)
         late = process.poll() is None
     finally:
         _kill(process, mark if strays else None)
@@ -95,7 +98,13 @@ def stop_all() -> None:
 
 
 def _start(
-    command: Sequence[str], mark: str, log: int, output: bool, inherited: Sequence[int], writers: Sequence[int]
+    command: Sequence[str],
+    mark: str,
+    log: int,
+    output: bool,
+    inherited: Sequence[int],
+    writers: Sequence[int],
+    writes: int,
 ) -> "subprocess.Popen[bytes]":
     try:
         process = subprocess.Popen(
@@ -114,11 +123,11 @@ def _start(
             os.close(writer)
     with _lock:
         _running[mark] = process
-    _limit(process.pid)
+    _limit(process.pid, writes)
     return process
 
 
-def _limit(pid: int) -> None:
+def _limit(pid: int, writes: int) -> None:
     """From outside, since code between fork and exec is not safe in a process with threads; Linux alone can.
 
     What the program had started before it was limited has not inherited it.
@@ -127,12 +136,14 @@ def _limit(pid: int) -> None:
         import resource
 
         resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (FILE, FILE))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (writes, writes))
         for started in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            _limit(int(started))
+            _limit(int(started), writes)
 
 
-def _serve(process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadline: float) -> bool:
+def _serve(
+    process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadline: float, wanted: Callable[[], bool]
+) -> bool:
     """Hand each pipe's bytes to its sink until all are closed and the child has ended; False if it came to that.
 
     What a sink takes for its own work, while the child waits, is not the child's time.
@@ -144,11 +155,11 @@ def _serve(process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadl
         try:
             while selector.get_map() or process.poll() is None:
                 now = time.monotonic()
-                if now >= patience:
+                if now >= patience or not wanted():
                     return True
                 if not selector.get_map():
                     with suppress(subprocess.TimeoutExpired):
-                        process.wait(patience - now)
+                        process.wait(min(TICK, patience - now))
                     continue
                 for key, _ in selector.select(min(TICK, patience - now)):
                     if data := os.read(key.fd, CHUNK):

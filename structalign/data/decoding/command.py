@@ -14,7 +14,7 @@ import ffmpeg
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from structalign.data.decoding.formats import ADMITTED
-from structalign.data.decoding.header import Colours, Header
+from structalign.data.decoding.header import DECLARING, Colours, Header
 from structalign.data.decoding.selection import Selection, Steady
 from structalign.errors import UserError
 
@@ -25,6 +25,12 @@ ONE_PICTURE = 0.02  # seconds; ffmpeg gives a picture 1/25
 MAX_PIXELS = 2**28  # of a decoded frame
 SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 JUST_BELOW = 0.000001
+EARLY = 3.0  # seconds that a seek without an index aims before
+ROUNDING = 0.001  # seconds that a frame may begin before the time that is asked for
+WIDEST = 1280  # pixels of a video that is made for a browser
+FRAGMENT = 250_000  # microseconds of a fragment, the first of which a browser waits for
+AT_ONCE = {"vcodec": "libx264", "preset": "ultrafast", "tune": "zerolatency", "crf": 26, "g": 50}
+SMALLER = {"vcodec": "libx264", "preset": "superfast", "crf": 24, "g": 100, "threads": 1}
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+info")
 WHITE = 203  # cd/m2 of diffuse white in a high dynamic range, by ITU-R BT.2408
 KNEE = 0.9  # linear light up to which such a picture is not compressed
@@ -106,6 +112,68 @@ def decoding(
 def _compiled(outputs: Sequence[Any]) -> list[str]:
     command = ffmpeg.merge_outputs(*outputs).global_args(*QUIET, "-filter_complex_threads", "1")
     return list(command.compile(cmd=program()))
+
+
+def still(source: int, header: Header, at: float, width: int, pipe: int) -> list[str]:
+    """The frame that is shown at a time, seconds: JPEG to the pipe, at most `width` pixels wide."""
+    seek, skip = _seek(header, at - ROUNDING)
+    video = ffmpeg.input("fd:", **seek, **_reading(source, header, None))[header.track]
+    options = {**skip, "vcodec": "mjpeg", "vframes": 1, "threads": 1, "q:v": 4}
+    output = ffmpeg.output(_browsers(video, header, width, width), f"pipe:{pipe}", format="mjpeg", **options)
+    return _compiled([output])
+
+
+def moving(
+    source: int, header: Header, begin: float, seconds: float, height: int, sound: bool, pipe: int, threads: int
+) -> list[str]:
+    """So many seconds from `begin` on as H.264, at most `height` pixels high, to the pipe while they are made."""
+    seek, skip = _seek(header, begin)
+    reading = {**_reading(source, header, None), **seek, "threads": threads}
+    options = {
+        **AT_ONCE,
+        **skip,
+        "t": f"{seconds:.6f}",
+        "movflags": "empty_moov+default_base_moof",
+        "frag_duration": FRAGMENT,
+    }
+    return _playable(ffmpeg.input("fd:", **reading), header, height, sound, f"pipe:{pipe}", options)
+
+
+def copied(source: int, header: Header, height: int, out: int, pictures: bool) -> list[str]:
+    """The whole file for a browser, written to the descriptor `out`, which can be seeked; new `pictures`, or its own in
+    another container."""
+    file = ffmpeg.input("fd:", **_reading(source, header, None))
+    options = {"fd": out} if pictures else {"fd": out, "vcodec": "copy"}
+    return _playable(file, header, height, True, "fd:", SMALLER | options, pictures)
+
+
+def _seek(header: Header, at: float) -> tuple[dict[str, str], dict[str, str]]:
+    """Options of the input and of the output that begin at a time, seconds: where a format has no index, a seek may
+    come out too late, so it aims before and what is decoded until then is left out."""
+    if header.still or at <= 0:
+        return {}, {}
+    early = 0.0 if header.format.split(",")[0] in DECLARING else EARLY
+    aim = max(at - early, 0.0)
+    return {"ss": f"{aim:.6f}"} if aim else {}, {"ss": f"{at - aim:.6f}"} if at > aim else {}
+
+
+def _playable(
+    file: Any, header: Header, height: int, sound: bool, place: str, options: Mapping[str, Any], pictures: bool = True
+) -> list[str]:
+    video = file[header.track]
+    tracks = [_browsers(video, header, WIDEST, height) if pictures else video]
+    if sound and header.sound:
+        tracks.append(file["a:0"])
+        options = {**options, "acodec": "aac", "ac": 2, "b:a": "128k"}
+    return _compiled([ffmpeg.output(*tracks, place, format="mp4", **options)])
+
+
+def _browsers(video: Any, header: Header, width: int, height: int) -> Any:
+    """Square pixels in the usual colours, no side longer than these, each of an even length, never made larger."""
+    share = f"min(1,min({width}/(iw*sar),{height}/ih))"
+    scaled = video.filter("scale", w=f"max(2,2*floor(iw*sar*{share}/2))", h=f"max(2,2*floor(ih*{share}/2))")
+    mapped = _mapped(scaled, header.colours) if header.colours is not None else scaled
+    return mapped.filter("setsar", 1).filter("format", "yuv420p")
 
 
 def packets(source: int, header: Header, times: int) -> list[str]:

@@ -1,0 +1,103 @@
+"""What a browser shows of a video file: a frame, a stretch while it is made, or a whole copy.
+
+These are for the eye: a seek trusts the file's own index here, as players do, so a long file answers at once. What is
+learned or compared comes from `video`, which trusts nothing.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from structalign.data.decoding import child, command
+from structalign.data.decoding.broken import BrokenVideo
+from structalign.data.decoding.child import Sink
+from structalign.data.decoding.formats import opened
+from structalign.data.decoding.source import Source
+from structalign.machine import cores
+
+__all__ = ["POSTER", "copy", "still", "stretch"]
+
+POSTER = 480  # pixels of its longer side
+HIGHEST = 720  # pixels of what is played
+PATIENCE = 20.0  # seconds for a frame
+STRETCH = 120.0  # seconds for half a minute of video
+COPY = 1800.0  # seconds for a whole copy
+IDLY, GENTLY = 15, 5  # niceness of what nobody waits for, and of small things, beside what someone wants to see
+LARGEST = 4 * 2**30  # bytes of a copy
+
+Wanted = Callable[[], bool]
+
+
+def still(path: Path, at: float, wanted: Wanted = lambda: True) -> bytes:
+    """JPEG of the frame that is shown at a time, seconds; of the first one where none is. Raises BrokenVideo."""
+    with opened(path) as file:
+        header = Source(path, file, None, PATIENCE).header
+        for moment in (at, 0.0):
+            reader, writer = os.pipe()
+            taken = bytearray()
+            line = command.still(file, header, moment, POSTER, writer)
+            _run(line, file, PATIENCE, wanted, {reader: (writer, taken.extend)}, niceness=GENTLY)
+            if taken:
+                return bytes(taken)
+    raise BrokenVideo("no frame of it can be shown")
+
+
+def stretch(
+    path: Path,
+    begin: float,
+    seconds: float,
+    take: Sink,
+    height: int = HIGHEST,
+    sound: bool = True,
+    wanted: Wanted = lambda: True,
+) -> None:
+    """Hand a stretch of the file to `take` as MP4, piece by piece while it is made. Raises BrokenVideo."""
+    with opened(path) as file:
+        header = Source(path, file, None, STRETCH).header
+        reader, writer = os.pipe()
+        count = 0
+
+        def counted(data: bytes) -> None:
+            nonlocal count
+            count += len(data)
+            take(data)
+
+        line = command.moving(file, header, begin, seconds, height, sound, writer, min(cores(), 4))
+        _run(line, file, STRETCH, wanted, {reader: (writer, counted)})
+    if not count:
+        raise BrokenVideo("nothing of it can be played")
+
+
+def copy(path: Path, out: int, playing: str, wanted: Wanted = lambda: True) -> None:
+    """Write the whole file to the descriptor `out` as an MP4 that can be seeked. Raises BrokenVideo."""
+    with opened(path) as file:
+        header = Source(path, file, None, COPY).header
+        pictures = playing == "transcode" or header.codec == "vp8"  # which no MP4 holds
+        line = command.copied(file, header, HIGHEST, out, pictures)
+        _run(line, file, COPY, wanted, {}, [out], IDLY)
+    if not os.fstat(out).st_size:
+        raise BrokenVideo("nothing of it can be played")
+
+
+def _run(
+    line: Sequence[str],
+    file: int,
+    patience: float,
+    wanted: Wanted,
+    sinks: dict[int, tuple[int, Sink]],
+    keep: Sequence[int] = (),
+    niceness: int = 0,
+) -> None:
+    os.lseek(file, 0, os.SEEK_SET)
+    if niceness and (nice := shutil.which("nice")):
+        line = [nice, "-n", str(niceness), *line]
+    ended = child.run(
+        line, time.monotonic() + patience, sinks, [file, *keep], wanted=wanted, writes=LARGEST if keep else child.FILE
+    )
+    command.refuse_unfit(ended.log)
+    if ended.late:
+        raise BrokenVideo("it takes too long to decode" if wanted() else "nobody waits for it any more")
+    if keep and ended.status:
+        raise BrokenVideo("it cannot be decoded to its end")

@@ -1,0 +1,181 @@
+"""The index that is served: one thread asks it, and waiting queries share its passes through the text tower."""
+
+import asyncio
+import gc
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition, Event, Thread
+from typing import Any, TypeVar
+
+from structalign.collector import paused
+from structalign.errors import UserError
+from structalign.library.opening import open_index
+from structalign.library.video_index import VideoIndex
+from structalign.serve.facets import facets
+
+T = TypeVar("T")
+
+TOGETHER = 32  # queries that share a pass
+WAITING = 64  # queries that wait, at most: more are told to come again
+LOOK = 1.0  # seconds between two looks for a newer index
+FIRST_SENTENCE = "a video"  # encoded before the index is ready: loads the model
+
+
+class Busy(Exception):
+    """Too many queries wait."""
+
+
+class NotReady(Exception):
+    """The index is not open yet."""
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """sentence: encoded with the others that wait; None where none is needed."""
+
+    sentence: str | None
+    call: Callable[[VideoIndex], Any]
+    answer: "Future[Any]"
+
+
+class Collection:
+    """Opens an index in the background, follows what is written to it, and asks it, one query after the other.
+
+    failed: why it could not be opened; changing: why a newer one cannot be opened yet, while the old one answers.
+    """
+
+    def __init__(self, open: Callable[[], VideoIndex]):
+        self._open = open
+        self._index: VideoIndex | None = None
+        self._waiting: deque[_Ask] = deque()
+        self._more = Condition()
+        self._stop = Event()
+        self._threads = [Thread(target=self._work, daemon=True), Thread(target=self._follow, daemon=True)]
+        self.opened = 0  # how often an index was opened: tells a page that there is a new one
+        self.failed: BaseException | None = None
+        self.changing: str | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads; what waits is not answered any more."""
+        self._stop.set()
+        with self._more:
+            self._more.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def ready(self) -> bool:
+        return self._index is not None
+
+    @property
+    def index(self) -> VideoIndex:
+        """The newest that is open. Raises `NotReady` before the first is."""
+        if self._index is None:
+            raise NotReady
+        return self._index
+
+    async def ask(self, call: Callable[[VideoIndex], T], sentence: str | None = None) -> T:
+        """What `call` says of the index. Raises `Busy` where too many wait, `NotReady`, and what `call` raises."""
+        _ = self.index
+        answer: Future[T] = Future()
+        with self._more:
+            if len(self._waiting) >= WAITING:
+                raise Busy
+            self._waiting.append(_Ask(sentence, call, answer))
+            self._more.notify()
+        return await asyncio.wrap_future(answer)
+
+    def _work(self) -> None:
+        """The only thread that computes with a model, whose adapters are switched on and off."""
+        try:
+            with paused():  # the collector would look through all that is loaded, again and again
+                index = _warm(self._open())
+            gc.freeze()
+            self._index = index
+            self.opened += 1
+        except BaseException as error:
+            self.failed = error
+            self.on_failure()
+            return
+        while not self._stop.is_set():
+            with self._more:
+                while not self._waiting and not self._stop.is_set():
+                    self._more.wait()
+                asks = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
+            _answer(self._index, [ask for ask in asks if ask.answer.set_running_or_notify_cancel()])
+
+    def _follow(self) -> None:
+        """Open what is newer beside the old one, which answers until then."""
+        while not self._stop.wait(LOOK):
+            old = self._index
+            if old is None:
+                continue
+            try:
+                if old.newer():
+                    index = old.reopened()
+                    self._replace(index)
+                self.changing = None
+            except UserError as error:
+                self.changing = str(error)
+            except Exception as error:  # files that vanish while they are read, as `dvc repro` runs
+                self.changing = f"the index is being written ({error})"
+
+    def _replace(self, index: VideoIndex) -> None:
+        warmed: Future[None] = Future()
+
+        def swap(_: VideoIndex) -> None:
+            self._index = _warm(index)
+            self.opened += 1
+
+        with self._more:
+            self._waiting.appendleft(_Ask(None, swap, warmed))
+            self._more.notify()
+        while not self._stop.is_set() and not warmed.done():
+            self._stop.wait(LOOK / 10)
+        if warmed.done():
+            warmed.result()
+
+
+def _warm(index: VideoIndex) -> VideoIndex:
+    if len(index):
+        index.search(FIRST_SENTENCE, top=1)
+    facets(index)  # counted here, where nobody waits
+    return index
+
+
+def _answer(index: VideoIndex, asks: list[_Ask]) -> None:
+    """One shared pass for all sentences, then each query for itself: one that fails fails alone."""
+    try:
+        index.read([ask.sentence for ask in asks if ask.sentence is not None])
+    except Exception as error:
+        for ask in asks:
+            ask.answer.set_exception(error)
+        return
+    for ask in asks:
+        try:
+            ask.answer.set_result(ask.call(index))
+        except Exception as error:
+            ask.answer.set_exception(error)
+
+
+def opened(path: Path, after: str | None) -> Callable[[], VideoIndex]:
+    """What opens the index of folders, or the project, at `path`."""
+
+    def open() -> VideoIndex:
+        return open_index(path, after)
+
+    return open
+
+
+def now() -> float:
+    """Seconds of a clock that only goes forward."""
+    return time.perf_counter()

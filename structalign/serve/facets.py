@@ -1,0 +1,65 @@
+"""What results can be filtered by, called as a person sees it, and what to begin with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from weakref import WeakKeyDictionary
+
+from structalign.errors import UserError
+from structalign.library.video_index import VideoIndex
+from structalign.text import visible
+
+FOLDERS = 500  # shown at most
+
+
+@dataclass(frozen=True)
+class Facets:
+    """folders: what the index calls each one, by what it is shown as."""
+
+    categories: list[str]
+    tasks: list[str]
+    folders: Mapping[str, str]
+    examples: list[str]
+
+    def shown(self) -> dict[str, list[str]]:
+        """As the API lists them."""
+        return {
+            "categories": self.categories,
+            "tasks": self.tasks,
+            "folders": list(self.folders)[:FOLDERS],
+            "examples": self.examples,
+        }
+
+    def folder(self, shown: str | None) -> str | None:
+        """The index's name of a folder. Raises `UserError` for one that is not there."""
+        if shown is None:
+            return None
+        if shown not in self.folders:
+            raise UserError(f"there is no folder {shown!r}: /api/index lists the folders.")
+        return self.folders[shown]
+
+
+_known: "WeakKeyDictionary[VideoIndex, Facets]" = WeakKeyDictionary()
+
+
+def facets(index: VideoIndex) -> Facets:
+    """Those of an index, counted once."""
+    if (found := _known.get(index)) is None:
+        found = _known[index] = _facets(index)
+    return found
+
+
+def _facets(index: VideoIndex) -> Facets:
+    rows = index.entries.rows
+    folders: dict[str, str] = {}
+    for file in {name for row in rows for name in (row.file, *row.also)}:
+        shown, real = PurePath(index.shown(file)), PurePath(file)
+        for above, place in zip(shown.parents, real.parents, strict=False):
+            if str(above) != ".":
+                folders[visible(str(above))] = str(place)
+    return Facets(
+        sorted({row.category for row in rows if row.category is not None}),
+        sorted({row.task for row in rows if row.task is not None}),
+        dict(sorted(folders.items())),
+        [visible(text) for text in index.examples()],
+    )

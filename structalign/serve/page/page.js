@@ -1,0 +1,253 @@
+// The page: type, see, click. State is in the fragment of the address, which no server is sent.
+// Names and captions reach the page as text alone: nothing here writes HTML.
+
+import { show, close, isOpen } from "./viewer.js";
+import { ask, clock, make, poster, $ } from "./tools.js";
+
+const PAGE = 24; // videos asked for at a time
+const PAUSE = 350; // milliseconds without typing, after which a search begins
+const LOOK = 2000; // milliseconds between two looks at what is being indexed
+const FILTERS = ["category", "task", "folder"];
+const FAR = 4; // standard deviations above the average that fill a bar, at least
+
+let asked = 0; // number of the newest search: older ones are not shown
+let next = null; // asks for what follows
+let loading = false;
+let generation = null;
+let timer;
+
+const results = $("#results");
+
+// What is asked, as the fragment says it.
+function wanted() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  return Object.fromEntries(["q", "like", ...FILTERS].map((key) => [key, fragment.get(key) ?? ""]));
+}
+
+function link(change) {
+  const all = { ...wanted(), ...change };
+  return "#" + new URLSearchParams(Object.entries(all).filter(([, value]) => value));
+}
+
+function go(change, replace = false) {
+  const to = link(change);
+  if (to === location.hash || (to === "#" && !location.hash)) return;
+  history[replace ? "replaceState" : "pushState"](null, "", to === "#" ? location.pathname : to);
+  begin();
+}
+
+async function begin() {
+  const { q, like, ...filters } = wanted();
+  const number = ++asked;
+  $("#query").value = q;
+  for (const name of FILTERS) $(`#${name}`).value = filters[name];
+  results.replaceChildren();
+  $("#end").textContent = "";
+  $("#state").textContent = "";
+  $("#state").classList.remove("error");
+  $("#heading").hidden = true;
+  next = null;
+  loading = false;
+  document.title = q ? `${q}: find the video` : "Find the video";
+  $("#examples").hidden = Boolean(q || like) || !$("#examples ul").childElementCount;
+  if (like) {
+    const about = await ask(`/api/videos/${encodeURIComponent(like)}`).catch(fail);
+    if (number !== asked || !about) return;
+    $("#heading").textContent = `Like ${about.file}`;
+    $("#heading").hidden = false;
+    next = (offset) => ask(`/api/similar/${encodeURIComponent(like)}?limit=${PAGE}&offset=${offset}`);
+  } else if (q.trim()) {
+    const body = { query: q };
+    for (const name of FILTERS) if (filters[name]) body[name] = filters[name];
+    next = (offset) => ask("/api/search", { ...body, limit: PAGE, offset });
+  }
+  await more();
+}
+
+async function more() {
+  if (!next || loading) return;
+  loading = true;
+  const number = asked;
+  try {
+    const there = results.querySelectorAll(".card").length;
+    if (!there) $("#state").textContent = "Searching …";
+    const found = await next(there);
+    if (number !== asked) return;
+    add(found.hits, there);
+    if (found.end) next = null;
+    const count = there + found.hits.length;
+    const noun = count === 1 ? "video" : "videos";
+    $("#state").textContent = [found.note, found.end ? `${count} ${noun}` : `The best ${count} ${noun}`].filter(Boolean).join(" · ");
+    $("#end").textContent = found.end ? (count ? `That is all: ${count} ${noun}.` : "No video passes the filters.") : "";
+  } catch (error) {
+    if (number === asked) fail(error);
+    next = null;
+  } finally {
+    if (number === asked) loading = false;
+  }
+  if (next && number === asked && $("#end").getBoundingClientRect().top < innerHeight + 400) await more();
+}
+
+function fail(error) {
+  $("#state").textContent = error.message;
+  $("#state").classList.add("error");
+}
+
+function add(hits, there) {
+  const far = Math.max(FAR, ...hits.map((hit) => hit.above), Number(results.dataset.far) || 0);
+  if (!there) results.dataset.far = far;
+  for (const hit of hits) {
+    if (hit.weak && !results.querySelector(".line")) {
+      const text = "Weak matches: the sentence is unlike all that this collection was trained on; what it says may be in no video.";
+      results.append(make("li", { className: "line" }, text));
+    }
+    results.append(make("li", { className: hit.weak ? "weak" : "" }, card(hit, Number(results.dataset.far))));
+  }
+}
+
+function card(hit, far) {
+  const picture = make("span", { className: "picture" }, poster(hit.id, hit.at), make("time", {}, clock(hit.at)));
+  const bar = make("i");
+  bar.style.width = `${Math.max(2, Math.min(100, (100 * hit.above) / far))}%`;
+  const words = `${hit.above.toFixed(1)} standard deviations above an average video`;
+  const about = [hit.category, hit.task, hit.weak ? "weak" : ""].filter(Boolean).join(" · ");
+  const button = make(
+    "button",
+    { className: "card", type: "button", title: words },
+    picture,
+    make("span", { className: "score", role: "img", ariaLabel: words }, bar),
+    make("span", { className: "file" }, hit.file),
+    make("span", { className: "about" }, about),
+  );
+  const endPreview = preview(button, picture, hit);
+  button.addEventListener("click", () => {
+    endPreview();
+    show(hit, wanted().like ? "" : wanted().q);
+  });
+  return button;
+}
+
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+
+// A silent look on hover and on focus, a moment after it came.
+function preview(button, picture, hit) {
+  let waiting;
+  const begin = () => {
+    if (waiting || STILL.matches) return;
+    waiting = setTimeout(() => {
+      const url = `/api/videos/${hit.id}/preview?at=${Math.max(0, Math.min(hit.at - 0.5, hit.duration - 1)).toFixed(2)}`;
+      const video = make("video", { muted: true, loop: true, playsInline: true, autoplay: true, src: url });
+      video.setAttribute("aria-hidden", "true");
+      video.addEventListener("error", () => video.remove());
+      picture.insertBefore(video, picture.querySelector("time"));
+    }, 250);
+  };
+  const end = () => {
+    clearTimeout(waiting);
+    waiting = undefined;
+    for (const video of picture.querySelectorAll("video")) {
+      video.removeAttribute("src"); // ends the request
+      video.load();
+      video.remove();
+    }
+  };
+  button.addEventListener("pointerenter", begin);
+  button.addEventListener("focus", begin);
+  button.addEventListener("pointerleave", end);
+  button.addEventListener("blur", end);
+  return end;
+}
+
+// What there is, and what is being indexed.
+async function look() {
+  try {
+    const about = await ask("/api/index");
+    const indexed = about.indexing;
+    $("#counts").textContent = `${about.videos.toLocaleString("en")} ${about.videos === 1 ? "video" : "videos"}${about.note ? ` · ${about.note}` : ""}`;
+    $("#report").hidden = !about.report;
+    $("#indexing").hidden = !indexed;
+    if (indexed) {
+      $("#indexing span").textContent = indexed.total ? `Indexing: ${indexed.done} of ${indexed.total} files` : "Indexing …";
+      const bar = $("#indexing progress");
+      if (indexed.total) Object.assign(bar, { max: indexed.total, value: indexed.done });
+      else bar.removeAttribute("value");
+    }
+    if (generation !== about.generation_key) {
+      const first = generation === null;
+      generation = about.generation_key;
+      choices("category", about.categories);
+      choices("task", about.tasks);
+      choices("folder", about.folders);
+      $("#examples ul").replaceChildren(
+        ...about.examples.map((text) => {
+          const button = make("button", { type: "button" }, text);
+          button.addEventListener("click", () => go({ q: text, like: "" }));
+          return make("li", {}, button);
+        }),
+      );
+      if (first) await begin();
+      else if (!isOpen() && !results.childElementCount) await begin();
+    }
+    setTimeout(look, indexed ? LOOK / 2 : LOOK);
+  } catch (error) {
+    fail(error);
+    setTimeout(look, LOOK);
+  }
+}
+
+function choices(name, values) {
+  const select = $(`#${name}`);
+  const chosen = wanted()[name];
+  select.replaceChildren(make("option", { value: "" }, "all"), ...values.map((value) => make("option", { value }, value)));
+  select.value = chosen;
+  select.parentElement.hidden = values.length < 2;
+}
+
+$("#search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  clearTimeout(timer);
+  go({ q: $("#query").value.trim(), like: "" });
+});
+$("#query").addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    const typed = $("#query").value;
+    go({ q: typed.trim(), like: "" }, true);
+    if ($("#query").value !== typed) $("#query").value = typed;
+  }, PAUSE);
+});
+for (const name of FILTERS) $(`#${name}`).addEventListener("change", (event) => go({ [name]: event.target.value }));
+$("#like").addEventListener("click", () => {
+  const id = $("#viewer").dataset.id;
+  close();
+  go({ like: id, q: "", category: "", task: "", folder: "" });
+});
+addEventListener("popstate", () => {
+  close();
+  begin();
+});
+new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), { rootMargin: "400px" }).observe($("#end"));
+
+addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, select");
+  if (isOpen() || event.ctrlKey || event.metaKey || event.altKey) return;
+  const cards = [...results.querySelectorAll(".card")];
+  const here = cards.indexOf(document.activeElement);
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    $("#query").select();
+  } else if (event.key === "Escape" && here >= 0) {
+    $("#query").focus();
+  } else if (event.key === "ArrowDown" && event.target === $("#query") && cards.length) {
+    event.preventDefault();
+    cards[0].focus();
+  } else if (here >= 0 && event.key.startsWith("Arrow")) {
+    event.preventDefault();
+    const columns = cards.filter((one) => one.offsetTop === cards[0].offsetTop).length;
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    if (here + step < 0) $("#query").focus();
+    else cards[Math.min(here + step, cards.length - 1)].focus();
+  }
+});
+
+look();

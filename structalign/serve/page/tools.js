@@ -1,0 +1,51 @@
+// What the page and the viewer share.
+
+export const $ = (selector) => document.querySelector(selector);
+
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+// Seconds as a person reads them: 0:07, 1:02:03.
+export function clock(seconds) {
+  const whole = Math.floor(seconds);
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return (parts[0] ? `${parts[0]}:${String(parts[1]).padStart(2, "0")}` : `${parts[1]}`) + `:${String(parts[2]).padStart(2, "0")}`;
+}
+
+// A stretch; a short one in tenths of seconds.
+export function span(start, end) {
+  return end - start < 3 && end < 60 ? `${start.toFixed(1)}–${end.toFixed(1)} s` : `${clock(start)}–${clock(end)}`;
+}
+
+export function poster(id, at) {
+  const image = make("img", { alt: "", loading: "lazy", decoding: "async", src: `/api/videos/${id}/poster?at=${at.toFixed(2)}` });
+  image.addEventListener("error", () => image.remove());
+  return image;
+}
+
+const TRIES = 5; // of a server that is busy, or not ready
+
+// What the API answers; an error is what it says.
+export async function ask(url, body) {
+  const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
+  for (let tried = 1; ; tried++) {
+    let answer;
+    try {
+      answer = await fetch(url, options);
+    } catch {
+      throw new Error("The server does not answer: is `structalign serve` still running?");
+    }
+    if ([429, 503].includes(answer.status) && tried < TRIES) {
+      const wait = Number(answer.headers.get("Retry-After")) || 1;
+      await new Promise((done) => setTimeout(done, 1000 * wait));
+      continue;
+    }
+    if (answer.status === 401) location.assign("/login");
+    const said = await answer.json();
+    if (!answer.ok) throw new Error(said.error);
+    return said;
+  }
+}

@@ -1,0 +1,165 @@
+// The video, from the second that matched: its frame, its words, its other moments.
+
+import { ask, clock, make, poster, span, $ } from "./tools.js";
+
+const LOOK = 1500; // milliseconds between two looks whether the whole copy is made
+
+let shown = 0; // number of the video that is shown: answers about former ones are dropped
+let playing = null; // where the pictures come from, and their first second in the file
+let hit = null;
+let timer;
+
+const viewer = $("#viewer");
+const video = $("#video");
+
+export const isOpen = () => viewer.open;
+
+export function close() {
+  viewer.close();
+}
+
+// The frames of the video before: what is still asked for would hold up the next one.
+function forget() {
+  for (const image of viewer.querySelectorAll("#heat img")) image.removeAttribute("src");
+  $("#heat div").replaceChildren();
+}
+
+export async function show(found, query) {
+  const number = ++shown;
+  hit = found;
+  viewer.dataset.id = hit.id;
+  $("#name").textContent = hit.file;
+  $("#heat").hidden = !query;
+  forget();
+  $("#playing").textContent = "";
+  moments();
+  line();
+  if (!viewer.open) viewer.showModal();
+  await play(hit.at, number);
+  if (query && number === shown) {
+    await seen(); // its frames must not take the decoder from the video
+    heat(query, number);
+  }
+}
+
+// Until the video shows something, or does not.
+const seen = () => new Promise((done) => {
+  for (const event of ["playing", "error"]) video.addEventListener(event, done, { once: true });
+  setTimeout(done, 3000);
+});
+
+async function play(at, number = shown, paused = false) {
+  clearTimeout(timer);
+  try {
+    const about = await ask(`/api/videos/${hit.id}?at=${at.toFixed(2)}`);
+    if (number !== shown) return;
+    start(about.play, at, paused);
+    if (!about.play.whole && about.copied) timer = setTimeout(() => follow(number), LOOK);
+  } catch (error) {
+    $("#playing").textContent = error.message;
+  }
+}
+
+function start(from, at, paused) {
+  playing = from;
+  video.src = from.url;
+  video.currentTime = Math.max(0, at - from.start);
+  if (!paused) video.play().catch(() => {});
+  const text = "This browser does not play the file itself, so half a minute around the match is made";
+  $("#playing").textContent = from.whole ? "" : `${text}; the strip shows which.`;
+  line();
+}
+
+// As soon as the whole copy is there, it takes over where the stretch is.
+async function follow(number) {
+  const at = now();
+  const about = await ask(`/api/videos/${hit.id}?at=${at.toFixed(2)}`).catch(() => null);
+  if (number !== shown || !viewer.open) return;
+  if (about?.play.whole) start(about.play, now(), video.paused);
+  else timer = setTimeout(() => follow(number), LOOK);
+}
+
+const now = () => video.currentTime + (playing?.start ?? 0);
+
+// To a second of the file, which may need another stretch of it.
+function seek(at) {
+  const end = playing.whole ? Infinity : playing.start + (Number.isFinite(video.duration) ? video.duration : 30);
+  if (at >= playing.start && at < end) {
+    video.currentTime = at - playing.start;
+    video.play().catch(() => {});
+  } else play(at);
+}
+
+function moments() {
+  const list = $("#moments ul");
+  list.replaceChildren(
+    ...hit.moments.map((moment, number) => {
+      const button = make("button", { type: "button", className: number ? "" : "best" }, span(moment.start, moment.end));
+      button.addEventListener("click", () => seek(moment.at));
+      return make("li", {}, button);
+    }),
+  );
+}
+
+// The whole file as a line: what is made of it, its moments, the match, and where it plays.
+function line() {
+  const whole = Math.max(hit.duration, hit.end, 0.1);
+  const mark = (className, from, to = from) => {
+    const element = make("i", { className });
+    element.style.left = `${(100 * from) / whole}%`;
+    if (to > from) element.style.width = `${(100 * (to - from)) / whole}%`;
+    return element;
+  };
+  const made = playing && !playing.whole ? [mark("made", playing.start, Math.min(whole, playing.start + 30))] : [];
+  const marks = hit.moments.map((moment) => {
+    const element = mark("moment", moment.start, moment.end);
+    element.addEventListener("click", () => seek(moment.at));
+    return element;
+  });
+  $("#line").replaceChildren(...made, ...marks, mark("match", hit.at), mark("now", Math.min(whole, now())));
+}
+
+async function heat(query, number) {
+  const found = await ask("/api/explain", { query, id: hit.id }).catch(() => null);
+  if (number !== shown || !found?.words.length) return;
+  const all = found.words.flatMap((word) => word.cosines);
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const best = nearest(found.times, hit.at);
+  const frames = found.times.map((at, place) => {
+    const button = make("button", { type: "button", ariaLabel: `Play from ${clock(at)}`, title: clock(at) }, poster(hit.id, at));
+    button.addEventListener("click", () => seek(at));
+    return make("td", { className: place === best ? "best" : "" }, button);
+  });
+  const rows = found.words.map((word) =>
+    make("tr", {}, make("th", { scope: "row" }, word.word), ...word.cosines.map((cosine) => {
+      const cell = make("td", { title: `${word.word}: ${cosine.toFixed(2)}` });
+      const share = high > low ? (cosine - low) / (high - low) : 0;
+      cell.style.background = `color-mix(in oklab, var(--accent) ${Math.round(90 * share)}%, var(--paper))`;
+      return cell;
+    })),
+  );
+  $("#heat div").replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, make("th"), ...frames)), make("tbody", {}, ...rows)));
+}
+
+const nearest = (times, at) => times.reduce((best, time, place) => (Math.abs(time - at) < Math.abs(times[best] - at) ? place : best), 0);
+
+video.addEventListener("timeupdate", () => {
+  const mark = $("#line .now");
+  if (mark) mark.style.left = `${(100 * Math.min(now(), hit.duration)) / Math.max(hit.duration, 0.1)}%`;
+});
+video.addEventListener("ended", () => {
+  if (!playing.whole && now() < hit.duration - 1) play(now());
+});
+video.addEventListener("error", () => {
+  if (video.getAttribute("src")) $("#playing").textContent = "The browser cannot play this file.";
+});
+viewer.addEventListener("close", () => {
+  shown++;
+  clearTimeout(timer);
+  video.removeAttribute("src"); // ends the request, and what is made for it
+  video.load();
+  playing = null;
+  forget();
+});
+viewer.addEventListener("click", (event) => event.target === viewer && close());
+$("#close").addEventListener("click", close);

@@ -1,0 +1,183 @@
+"""What a request must be before anything answers it: to a name that is ours, small enough, and by someone who may.
+
+Pure ASGI, around the whole application: no route can forget it.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY = 64 * 1024  # bytes of a request's body
+COOKIE = "structalign"
+TOKEN = 16  # characters of a token, at least
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+OPEN = ("/login", "/page/look.css", "/page/style.css")  # what a browser needs before it has shown the token
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def error(status: int, text: str, **headers: str) -> Response:
+    """An error as the API says it."""
+    return JSONResponse({"error": text}, status, headers)
+
+
+class Guard:
+    """Checks Host, Origin, token and body size, and sets the headers of every answer.
+
+    host: the address that is listened on; names: further names that requests may be made to; token: None for none.
+    """
+
+    def __init__(self, app: ASGIApp, host: str, names: Sequence[str] = (), token: str | None = None):
+        self.app, self.token = app, token
+        self.names = {*LOOPBACK, host.lower(), *(name.lower().rstrip(".") for name in names)}
+        self.addresses = not is_loopback(host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        if (refusal := self._refusal(scope["path"], headers)) is not None:
+            await refusal(scope, receive, guarded)
+            return
+        if scope["path"] == "/login" and scope["method"] == "POST":
+            body = await _body(receive)
+            answer = self._login(b"" if body is None else body, scope.get("scheme") == "https")
+            await answer(scope, receive, guarded)
+            return
+        if (refusal := self._without_token(scope, headers)) is not None:
+            await refusal(scope, receive, guarded)
+            return
+        declared = headers.get("content-length", "0")
+        if scope["method"] in ("GET", "HEAD") and declared == "0" and "transfer-encoding" not in headers:
+            await self.app(scope, receive, guarded)  # `receive` stays the server's own: it tells of a disconnect
+            return
+        body = None if declared.isdigit() and int(declared) > BODY else await _body(receive)
+        if body is None:
+            await error(413, f"the body is longer than {BODY // 1024} kB: send less.")(scope, receive, guarded)
+            return
+        await self.app(scope, _replayed(body, receive), guarded)
+
+    def _refusal(self, path: str, headers: Headers) -> Response | None:
+        host = headers.get("host", "")
+        if not self._is_ours(_name(host)):
+            return error(421, "this server is not called that: start it with --allow-name NAME to admit a name.")
+        origin = headers.get("origin")
+        if origin not in (None, "null") and origin.partition("://")[2] != host:
+            return error(403, "a page of another site asked: open this server's own page.")
+        return None
+
+    def _is_ours(self, name: str) -> bool:
+        """An address needs no list where others may reach us: only a name can be made to point here."""
+        if name in self.names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return self.addresses
+
+    def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
+        """What someone gets who has not shown the token; None for who has."""
+        if self.token is None or scope["path"] in OPEN or self._knows(headers):
+            return None
+        if scope["path"].startswith("/api/") or scope["method"] not in ("GET", "HEAD"):
+            return error(
+                401,
+                "the token is missing or wrong: send it as `Authorization: Bearer TOKEN`.",
+                **{"WWW-Authenticate": "Bearer"},
+            )
+        return RedirectResponse("/login", 303)
+
+    def _knows(self, headers: Headers) -> bool:
+        assert self.token is not None
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return _same(given.strip(), self.token)
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return False
+        return cookie is not None and _same(cookie.value, _proof(self.token))
+
+    def _login(self, body: bytes, secure: bool) -> Response:
+        """The token of the form becomes a cookie that no script can read and no other site can send."""
+        try:
+            given = parse_qs(body.decode(), max_num_fields=4).get("token", [""])[0]
+        except ValueError:
+            given = ""
+        if self.token is None or not _same(given, self.token):
+            return RedirectResponse(f"/login?{quote('wrong')}", 303)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, _proof(self.token), httponly=True, samesite="strict", secure=secure)
+        return answer
+
+
+def _name(host: str) -> str:
+    """The name of a Host header, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().rstrip(".")
+
+
+def _same(given: str, expected: str) -> bool:
+    """In a time that tells nothing of where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
+
+
+def _proof(token: str) -> str:
+    """What the cookie holds: it shows that its owner knew the token, and does not give it away."""
+    return hmac.new(token.encode(), b"structalign cookie", hashlib.sha256).hexdigest()
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body; None if it is too long."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > BODY:
+            return None
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """Hands on a body that was read already."""
+    parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return parts.pop() if parts else await receive()
+
+    return replay

@@ -1,0 +1,78 @@
+"""Run the application until it is stopped."""
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from structalign.errors import UserError
+from structalign.library.video_index import VideoIndex
+from structalign.serve.app import make_app
+from structalign.serve.collection import Collection
+from structalign.serve.media import Media
+from structalign.serve.security import TOKEN, is_loopback
+
+BACKLOG = 2048  # connections that wait
+GRACE = 3  # seconds that open requests get when the server is stopped
+
+
+def check(host: str, token: str | None) -> None:
+    """`UserError` where others could reach the server without a token, or the token is easily guessed."""
+    if token is None and not is_loopback(host):
+        raise UserError(
+            f"--host {host} lets others in: set STRUCTALIGN_TOKEN to a token of at least {TOKEN} characters, which "
+            "they must show."
+        )
+    if token is not None and (len(token) < TOKEN or not token.isascii() or not token.isprintable() or " " in token):
+        raise UserError(f"the token must have at least {TOKEN} letters, digits or signs, and no space.")
+
+
+def serve(
+    open: Callable[[], VideoIndex],
+    cache: Path,
+    limit: int,
+    host: str,
+    port: int,
+    names: Sequence[str] = (),
+    token: str | None = None,
+    ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Answer until Ctrl-C. ready: told the page's address as soon as it answers.
+
+    Raises `UserError` where the address cannot be had or the index not be opened.
+    """
+    check(host, token)
+    collection, media = Collection(open), Media(cache, limit)
+    app = make_app(collection, media, host, names, token)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE, ws="none"
+    )
+    server = uvicorn.Server(config)
+
+    def fail() -> None:
+        server.should_exit = True
+
+    collection.on_failure = fail
+    with _bound(host, port) as bound:
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{bound.getsockname()[1]}/")
+        with suppress(KeyboardInterrupt):  # which the server has obeyed
+            server.run([bound])
+    if collection.failed is not None:
+        raise collection.failed
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(BACKLOG)  # from here on a browser waits, and is not turned away
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{host}:{port} cannot be listened on ({reason}): name another --port or --host.") from None
+    return bound

@@ -1,0 +1,281 @@
+"""One thread asks the index; what waits shares its pass, and what is written to the index is soon shown."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from codemap import ROOT
+from command import structalign
+from library_case import indexed, plain
+from served import TIMEOUT, Labelled, Server, running
+from typer.testing import CliRunner
+from videos import ffmpeg
+
+from structalign.cli.serve import app
+from structalign.errors import UserError
+from structalign.library.folder_index import FolderIndex
+from structalign.serve import collection
+
+SOON = 5.0  # seconds within which a new generation is shown
+
+
+def test_health_says_when_searches_are_answered(shelf: Path, tmp_path: Path) -> None:
+    may = threading.Event()
+
+    def slowly() -> Labelled:
+        may.wait(TIMEOUT)
+        return Labelled(shelf / "index")
+
+    with running(slowly, tmp_path, wait=False) as served:
+        for path in ("/api/health", "/api/index", "/api/videos/x/media"):
+            status, headers, body = served.ask(path)
+            assert (status, headers["retry-after"], "error" in json.loads(body)) == (503, "1", True)
+        assert served.ask("/api/search", {"query": "red"})[0] == 503
+        may.set()
+        deadline = time.monotonic() + TIMEOUT
+        while served.ask("/api/health")[0] != 200:
+            assert time.monotonic() < deadline
+        assert served.search("red")
+
+
+def test_the_order_is_the_command_s(server: Server, shelf: Path) -> None:
+    queries = ["red", "a blue green", "white   black", "unheard"]
+    code, said = structalign("search", "--index", str(shelf / "index"), *queries, "--top", "20", "--json")
+    assert code == 0
+    for query, found in zip(queries, json.loads(said), strict=True):
+        ids = [hit["id"] for hit in found["hits"]]
+        assert [hit["id"] for hit in server.search(query, limit=20)] == ids
+        assert [hit["id"] for part in (0, 10) for hit in server.search(query, limit=10, offset=part)] == ids
+
+
+def test_filters_leave_scores_as_they_are(server: Server) -> None:
+    everything = {hit["id"]: hit["score"] for hit in server.search("red", limit=100)}
+    found = server.search("red", limit=100, folder="two")
+    assert {hit["file"].split("/")[0] for hit in found} == {"two"}
+    assert found == server.search("red", limit=100, category="two")
+    assert all(everything[hit["id"]] == hit["score"] for hit in found)
+
+
+def test_what_looks_like_a_video_leaves_itself_out(server: Server) -> None:
+    id = server.id_of("film.mp4")
+    found = server.json(f"/api/similar/{id}?limit=100")
+    assert id not in [hit["id"] for hit in found["hits"]]
+    assert (len(found["hits"]), found["end"]) == (server.collection.index.files - 1, True)
+
+
+def test_every_word_meets_every_frame(server: Server) -> None:
+    found = server.json("/api/explain", {"query": "red", "id": server.id_of("film.mp4")})
+    assert [word["word"] for word in found["words"]] == ["red"]
+    assert all(len(word["cosines"]) == len(found["times"]) for word in found["words"])
+
+
+class Slow(Labelled):
+    """An index whose first search takes until it may; it counts its passes."""
+
+    def __init__(self, path: Path, may: threading.Event):
+        super().__init__(path)
+        self.may, self.passes = may, list[list[str]]()
+
+    def read(self, sentences: Any) -> None:
+        self.passes.append(list(sentences))
+        if sentences == ["slow"]:
+            self.may.wait(TIMEOUT)
+        super().read(sentences)
+
+
+def waits(served: Server, count: int) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while len(served.collection._waiting) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_queries_that_wait_share_a_pass(shelf: Path, tmp_path: Path) -> None:
+    may = threading.Event()
+    index = Slow(shelf / "index", may)
+    with running(lambda: index, tmp_path) as served, ThreadPoolExecutor(20) as pool:
+        first = pool.submit(served.search, "slow")
+        while ["slow"] not in index.passes:
+            time.sleep(0.01)
+        others = [pool.submit(served.search, f"red {'a ' * number}") for number in range(10)]
+        waits(served, 10)
+        may.set()
+        assert first.result()
+        assert all(other.result() for other in others)
+    assert max(map(len, index.passes)) == 10
+
+
+def test_who_would_wait_too_long_is_told_when_to_come_again(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "WAITING", 3)
+    may = threading.Event()
+    index = Slow(shelf / "index", may)
+    with running(lambda: index, tmp_path) as served, ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(served.search, "slow")]
+        while ["slow"] not in index.passes:
+            time.sleep(0.01)
+        asked += [pool.submit(served.search, "red") for _ in range(3)]
+        waits(served, 3)
+        status, headers, body = served.ask("/api/search", {"query": "one too many"})
+        assert (status, headers["retry-after"], b"try again" in body) == (429, "1", True)
+        assert served.ask("/api/health")[0] == 200
+        may.set()
+        assert all(one.result() for one in asked)
+
+
+def test_a_query_that_fails_fails_alone(server: Server) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        bodies = [{"query": "red", "category": "none"} if number % 2 else {"query": "red"} for number in range(8)]
+        answers = list(pool.map(lambda body: server.ask("/api/search", body)[0], bodies))
+    assert answers == [200, 422] * 4
+
+
+@pytest.fixture
+def growing(shelf: Path, tmp_path: Path) -> Callable[[str], None]:
+    """Adds a video to the folder `videos` below tmp_path, and indexes it to `index` there."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+
+    def grow(colour: str) -> None:
+        ffmpeg("-f", "lavfi", "-i", plain(colour), videos / f"{colour}.mp4")
+        indexed(videos, shelf / "clip", tmp_path / "index")
+
+    grow("red")
+    return grow
+
+
+def until(what: Callable[[], bool], seconds: float = SOON) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_what_is_added_is_found_soon(growing: Callable[[str], None], tmp_path: Path) -> None:
+    with running(lambda: FolderIndex(tmp_path / "index"), tmp_path / "cache") as served:
+        model = served.collection.index.tokeniser
+        assert [hit["file"] for hit in served.search("red")] == ["red.mp4"]
+        key = served.json("/api/index")["generation_key"]
+        growing("blue")
+        until(lambda: len(served.search("red")) == 2)
+        assert served.json("/api/index")["generation_key"] > key
+        assert served.collection.index.tokeniser is model  # not loaded again
+
+
+def test_an_open_request_ends_on_the_index_that_it_began_on(growing: Callable[[str], None], tmp_path: Path) -> None:
+    may = threading.Event()
+    index = Slow(tmp_path / "index", may)
+    with running(lambda: index, tmp_path / "cache") as served, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(served.search, "slow")
+        growing("blue")
+        time.sleep(2 * collection.LOOK)
+        may.set()
+        assert len(asked.result()) == 1
+        until(lambda: len(served.search("red")) == 2)
+
+
+def test_an_index_that_is_gone_is_answered_from_and_told(growing: Callable[[str], None], tmp_path: Path) -> None:
+    with running(lambda: FolderIndex(tmp_path / "index"), tmp_path / "cache") as served:
+        (tmp_path / "index").rename(tmp_path / "away")
+        until(lambda: "changing" in served.json("/api/health"))
+        assert len(served.search("red")) == 1
+        (tmp_path / "away").rename(tmp_path / "index")
+        until(lambda: "changing" not in served.json("/api/health"))
+
+
+def test_progress_of_what_is_indexed_is_told(shelf: Path, growing: Callable[[str], None], tmp_path: Path) -> None:
+    with running(lambda: FolderIndex(tmp_path / "index"), tmp_path / "cache") as served:
+        assert served.json("/api/index")["indexing"] is None
+        values = {"process": os.getpid(), "machine": os.uname().nodename, "since": "now", "done": 3, "total": 7}
+        (tmp_path / "index/writer.json").write_text(json.dumps(values), encoding="utf-8")
+        assert served.json("/api/index")["indexing"] == {"done": 3, "total": 7}
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        (tmp_path / "index/writer.json").write_text(json.dumps(values | {"process": dead.pid}), encoding="utf-8")
+        assert served.json("/api/index")["indexing"] is None
+
+
+def begin(*arguments: str) -> "subprocess.Popen[str]":
+    """The command, as a user starts it."""
+    code = "from structalign.cli.app import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True,
+    )  # fmt: skip
+
+
+def address(process: "subprocess.Popen[str]") -> tuple[str, int]:
+    """The place that the command prints."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("open http://"):
+            host, _, port = line.split()[1].removeprefix("http://").rstrip("/").rpartition(":")
+            return host, int(port)
+    raise AssertionError("it did not start")
+
+
+@pytest.mark.slow
+def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path, tmp_path: Path) -> None:
+    environment = {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    old = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        process = begin("--videos", str(shelf / "videos/two"), "--backbone", str(shelf / "clip"))
+        served = Server(*address(process), collection=None)  # type: ignore[arg-type]
+        until(lambda: served.ask("/api/health")[0] == 200, TIMEOUT)
+        until(lambda: served.json("/api/health")["videos"] == 3, TIMEOUT)
+        assert len(served.search("red")) == 3
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        for name, value in old.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--index", "nowhere"], "nowhere is neither an index nor a project"),
+        (["--host", "0.0.0.0"], "STRUCTALIGN_TOKEN"),
+        (["--videos", "."], "--videos and --backbone go together"),
+        (["--index", "a", "--project", "b"], "--index needs no --project"),
+        (["--token", "short"], "at least 16"),
+        (["--host", "192.0.2.1", "--token", "a" * 16], "192.0.2.1:0 cannot be listened on"),
+    ],
+)
+def test_what_cannot_be_served_is_told(arguments: list[str], said: str) -> None:
+    found = CliRunner().invoke(app, ["--port", "0", *arguments]).exception
+    assert isinstance(found, UserError)
+    assert said in str(found)
+
+
+def test_a_damaged_index_is_told_and_not_served(shelf: Path, tmp_path: Path) -> None:
+    shutil.copytree(shelf / "index", tmp_path / "index")
+    next((tmp_path / "index/shards").rglob("means.npy")).write_bytes(b"")
+    code, out = structalign("serve", "--port", "0", "--index", str(tmp_path / "index"))
+    assert (code, "is damaged" in out, "Traceback" in out) == (1, True, False)
+
+
+def test_an_index_that_cannot_be_opened_is_no_endless_start(tmp_path: Path) -> None:
+    def fail() -> FolderIndex:
+        raise UserError("no")
+
+    begun = time.monotonic()
+    with pytest.raises(AssertionError, match="no"), running(fail, tmp_path):
+        pass
+    assert time.monotonic() - begun < TIMEOUT

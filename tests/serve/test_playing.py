@@ -1,0 +1,221 @@
+"""How a video reaches a browser: as it is, in another container, or made anew, and what is kept of that."""
+
+import http.client
+import io
+import json
+import os
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
+from PIL import Image
+from served import Labelled, Server, running
+from videos import ffmpeg
+
+from structalign.data import playable
+from structalign.data.decoding.broken import BrokenVideo
+
+MOVES = 10  # seconds that something may take here
+
+
+def about(file: Path) -> str:
+    """What ffmpeg says of a file."""
+    return subprocess.run([get_ffmpeg_exe(), "-hide_banner", "-i", file], capture_output=True, text=True).stderr
+
+
+def children(server: Server) -> list[str]:
+    """The ffmpeg processes that this process has started."""
+    found = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True).stdout
+    return [line for line in found.splitlines() if "ffmpeg" in line]
+
+
+def until(what: Any) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + MOVES
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("file", "playing"),
+    [("film.mp4", "direct"), ("hevc.mp4", "transcode"), ("old.mpg", "transcode"), ("boxed.avi", "remux")],
+)
+def test_how_a_file_plays_was_decided_when_it_was_indexed(server: Server, file: str, playing: str) -> None:
+    assert server.json(f"/api/videos/{server.id_of(file)}")["playing"] == playing
+
+
+def test_a_file_that_browsers_play_comes_as_it_is_and_in_any_part(server: Server, shelf: Path) -> None:
+    url, data = f"/api/videos/{server.id_of('film.mp4')}/media", (shelf / "videos/one/film.mp4").read_bytes()
+    assert server.ask(url)[2] == data
+    status, headers, part = server.ask(url, Range="bytes=100-199")
+    assert (status, part) == (206, data[100:200])
+    assert headers["content-range"] == f"bytes 100-199/{len(data)}"
+    assert server.ask(url, Range="bytes=-50")[2] == data[-50:]
+    assert server.ask(url, Range=f"bytes={len(data)}-")[0] == 416
+
+
+def test_another_file_plays_half_a_minute_around_the_match_and_then_whole(server: Server, tmp_path: Path) -> None:
+    id = server.id_of("hevc.mp4")
+    first = server.json(f"/api/videos/{id}?at=6")["play"]
+    assert (first["url"].startswith(f"/api/videos/{id}/stretch"), first["whole"]) == (True, False)
+    made = tmp_path / "stretch.mp4"
+    made.write_bytes(server.ask(first["url"])[2])
+    assert "Video: h264" in about(made)
+    assert "Audio: aac" in about(made)
+    until(lambda: server.json(f"/api/videos/{id}?at=6")["play"]["whole"])
+    whole = server.json(f"/api/videos/{id}?at=6")["play"]
+    assert (whole["url"], whole["start"]) == (f"/api/videos/{id}/media", 0)
+    made.write_bytes(server.ask(whole["url"])[2])
+    assert "Video: h264" in about(made)
+    assert "Duration: 00:00:08.0" in about(made)
+    assert server.ask(whole["url"], Range="bytes=0-9")[0] == 206
+
+
+@pytest.mark.parametrize("file", ["film.mp4", "boxed.avi"])
+def test_each_part_of_a_file_is_told_to_be_of_the_same_one(server: Server, file: str) -> None:
+    url = f"/api/videos/{server.id_of(file)}/media"
+    server.ask(url)
+    tags = set()
+    for _ in range(3):
+        time.sleep(0.02)
+        tags.add(server.ask(url, Range="bytes=0-9")[1]["etag"])
+    assert len(tags) == 1
+    status, _, part = server.ask(url, Range="bytes=0-9", If_Range=tags.pop())
+    assert (status, len(part)) == (206, 10)
+
+
+def test_a_file_in_an_old_container_keeps_its_pictures(server: Server, tmp_path: Path) -> None:
+    made = tmp_path / "made.mp4"
+    made.write_bytes(server.ask(f"/api/videos/{server.id_of('boxed.avi')}/media")[2])
+    assert "Video: h264" in about(made)
+    assert "Duration: 00:00:08.0" in about(made)
+
+
+def colour(data: bytes) -> tuple[int, ...]:
+    """Of the middle of a JPEG."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    found: Any = image.getpixel((image.width // 2, image.height // 2))
+    return tuple(found)
+
+
+def test_a_poster_is_the_frame_of_its_second(tmp_path: Path) -> None:
+    for name, options in {"a.mp4": (), "a.ts": ("-c:v", "mpeg2video"), "a.mkv": ("-c:v", "libvpx-vp9")}.items():
+        film = "color=red:size=64x48:rate=5:duration=3[a];color=blue:size=64x48:rate=5:duration=3[b];[a][b]concat"
+        ffmpeg("-filter_complex", film, *options, tmp_path / name)
+        red, blue = (colour(playable.still(tmp_path / name, at)) for at in (2.8, 3.0))
+        assert (red[0] > 200 > blue[0], blue[2] > 200 > red[2]) == (True, True), name
+
+
+def test_a_time_behind_the_end_shows_the_beginning(server: Server) -> None:
+    status, headers, data = server.ask(f"/api/videos/{server.id_of('film.mp4')}/poster?at=1000000")
+    assert (status, headers["content-type"]) == (200, "image/jpeg")
+    assert Image.open(io.BytesIO(data)).size == (128, 96)
+
+
+def test_a_preview_is_small_short_and_silent(server: Server, tmp_path: Path) -> None:
+    made = tmp_path / "preview.mp4"
+    made.write_bytes(server.ask(f"/api/videos/{server.id_of('film.mp4')}/preview?at=2")[2])
+    assert "Video: h264" in about(made)
+    assert "Audio" not in about(made)
+    assert made.stat().st_size < 200_000
+
+
+def test_what_no_decoder_can_show_is_told(shelf: Path, tmp_path: Path) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        id, index = served.id_of("hevc.mp4"), served.collection.index
+        bad = tmp_path / "bad.mp4"
+        bad.write_bytes(b"no video" * 1000)
+        index.path_of = lambda id: bad  # type: ignore[method-assign]
+        for part in ("poster", "preview", "stretch", "media"):
+            status, _, body = served.ask(f"/api/videos/{id}/{part}")
+            assert (status, b"cannot be shown" in body) == (422, True), part
+        assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_file_that_vanished_is_told(shelf: Path, tmp_path: Path) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        index = served.collection.index
+        index._readable = lambda file: None  # type: ignore[method-assign]
+        for part in ("poster", "preview", "stretch", "media"):
+            status, _, body = served.ask(f"/api/videos/{served.id_of('film.mp4')}/{part}")
+            assert (status, b"not there any more" in body) == (404, True), part
+
+
+def test_what_is_asked_for_twice_is_made_once(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, still = list[float](), playable.still
+
+    def slow(path: Path, at: float, wanted: playable.Wanted) -> bytes:
+        calls.append(at)
+        time.sleep(0.3)
+        return still(path, at, wanted)
+
+    monkeypatch.setattr(playable, "still", slow)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        url = f"/api/videos/{served.id_of('film.mp4')}/poster?at=3"
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: served.ask(url), range(8)))
+        assert {answer[0] for answer in answers} == {200}
+        assert served.ask(url)[0] == 200
+    assert len(calls) == 1
+
+
+def test_the_cache_keeps_what_was_used_last(shelf: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with running(lambda: Labelled(shelf / "index"), cache, limit=20_000) as served:
+        url = f"/api/videos/{served.id_of('film.mp4')}/poster?at="
+        served.ask(url + "0")
+        first = next(cache.iterdir())
+        for number in range(1, 30):
+            served.ask(f"{url}{number / 4}")
+            served.ask(url + "0")
+        assert sum(file.stat().st_size for file in cache.iterdir()) <= 20_000
+        assert first in list(cache.iterdir())
+        assert len(list(cache.iterdir())) > 1
+
+
+def test_nothing_is_made_for_who_has_gone(shelf: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=30:duration=40", "-preset", "ultrafast", long)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        id, index = served.id_of("hevc.mp4"), served.collection.index
+        index.path_of = lambda id: long  # type: ignore[method-assign]
+        connection = http.client.HTTPConnection(served.host, served.port, timeout=MOVES)
+        connection.request("GET", f"/api/videos/{id}/stretch")
+        answer = connection.getresponse()
+        assert answer.read(1000)
+        assert children(served)
+        answer.close()
+        connection.close()
+        until(lambda: not children(served))
+        assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_server_that_stops_leaves_no_decoder(shelf: Path, tmp_path: Path) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        served.ask(f"/api/videos/{served.id_of('hevc.mp4')}")  # begins a copy
+        served.ask(f"/api/videos/{served.id_of('old.mpg')}")
+    assert not children(served)
+    assert not list((tmp_path / "cache").glob("*.part"))
+
+
+def test_a_playlist_in_place_of_a_video_reaches_nothing(tmp_path: Path) -> None:
+    playlist = tmp_path / "list.mp4"
+    playlist.write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", encoding="utf-8")
+    for make in (
+        lambda: playable.still(playlist, 0),
+        lambda: playable.stretch(playlist, 0, 30, bytearray().extend),
+    ):
+        with pytest.raises(BrokenVideo, match="playlist"):
+            make()
+
+
+def test_the_api_says_how_it_is_asked(server: Server) -> None:
+    paths = json.loads(server.ask("/openapi.json")[2])["paths"]
+    assert {"/api/health", "/api/search", "/api/videos/{id}", "/api/videos/{id}/media", "/api/similar/{id}"} <= set(
+        paths
+    )
