@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from structalign.data.tasks import refuse_no_project
 from structalign.errors import UserError
 from structalign.report.terminal import terminal
 
@@ -21,6 +22,8 @@ def compact(
     from structalign.library.store import exists, read, writing
     from structalign.paths import ADDED
 
+    if index is None:
+        refuse_no_project(project)
     path = project / ADDED if index is None else index
     if index is None and not exists(path):
         raise UserError(f"{path} has no videos: `structalign add PATHS` adds some.")

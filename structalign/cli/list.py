@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from structalign.data.tasks import refuse_no_project
 from structalign.report.terminal import terminal
 from structalign.text import plural
 
@@ -22,6 +23,7 @@ def list_added(
     rows = Table(box=None, pad_edge=False)
     for column in ("file", "category", "seconds", "segments", "task"):
         rows.add_column(column, justify="left" if column in ("file", "category") else "right", overflow="fold")
+    refuse_no_project(project)
     found = listing(project)
     for row in found:
         rows.add_row(row.file, row.category or "", f"{row.seconds:.1f}", str(row.segments), f"t{row.task:02d}")

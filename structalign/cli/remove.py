@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from structalign.data.tasks import refuse_no_project
 from structalign.report.terminal import terminal
 
 app = typer.Typer(add_completion=False)
@@ -18,6 +19,7 @@ def remove(
     """Hide what was added, at once; the files stay, and `structalign compact` erases their vectors."""
     from structalign.library.added import remove as hide
 
+    refuse_no_project(project)
     hidden = hide(project, names)
     for path in hidden:
         terminal().print(f"hidden: {path}")

@@ -82,6 +82,13 @@ def _read_rows(path: Path) -> Any:
     return value["tasks"]
 
 
+def refuse_no_project(folder: Path) -> None:
+    """`UserError` if a folder has no tasks.yaml, and so is no project."""
+    if not (folder / TASKS).is_file():
+        way = "name a project's folder, or make one with `structalign new DIR`"
+        raise UserError(f"{folder / TASKS} does not exist: {way}.")
+
+
 def has_former_columns(path: Path = TASKS) -> bool:
     """Whether a valid tasks.yaml has columns of an older version."""
     return any(column in row for row in _read_rows(path).values() for column in FORMER_COLUMNS)

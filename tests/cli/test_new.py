@@ -85,7 +85,17 @@ def test_the_sample_comes_along_from_a_clone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["params"], ["search", "x"], ["data", "check"], ["task", "add", "a"], ["preset", "paper"], ["doctor"]]
+    "command",
+    [
+        ["params"],
+        ["search", "x"],
+        ["data", "check"],
+        ["task", "add", "a"],
+        ["preset", "paper"],
+        ["doctor"],
+        ["list"],
+        ["compact"],
+    ],
 )
 def test_outside_a_project_a_command_says_how_to_make_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
