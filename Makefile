@@ -5,6 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 demo: .venv/stamp
 	dvc pull data && structalign repro && dvc metrics show && structalign costs
+	@echo "Search it in a browser: source .venv/bin/activate && structalign serve"
 
 test: .venv/tests
 	dvc pull data && ruff check && ruff format --check && mypy && pytest -q -n 2 --dist loadfile

@@ -15,7 +15,7 @@ def test_the_readme_gives_the_line_without_make(target: str) -> None:
     assert re.search(rf"^\$ {re.escape(LINES[target])} +# {target}$", readme, re.M)
 
 
-@pytest.mark.parametrize(("stamp", "packages"), [(".venv/stamp", "'.[pipeline]'"), (".venv/tests", "'.[test]'")])
+@pytest.mark.parametrize(("stamp", "packages"), [(".venv/stamp", "'.[pipeline,serve]'"), (".venv/tests", "'.[test]'")])
 def test_plain_pip_makes_the_environment(stamp: str, packages: str) -> None:
     line = LINES[stamp].replace("--no-compile ", "")  # make compiles on all cores
     assert line.startswith(f"python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e {packages} && ")

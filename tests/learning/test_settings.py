@@ -7,6 +7,7 @@ from codemap import ROOT
 from tiny import settings, turned
 
 from stages.check import main as check
+from structalign.data.tasks import read_tasks
 from structalign.learning.settings import read_settings
 from structalign.params.losses import Contrastive, Crp, Etf, Losses, Pseudo, acting, acting_sections, sections
 from structalign.params.optim import Phase
@@ -42,7 +43,7 @@ def test_the_check_writes_the_losses_of_every_task(tmp_path: Path, monkeypatch: 
     for name in ("params.yaml", "tasks.yaml"):
         Path(name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
     check()
-    assert {file.stem for file in Path("work/losses").iterdir()} == {f"t{number:02d}" for number in range(1, 6)}
+    assert {file.stem for file in Path("work/losses").iterdir()} == set(read_tasks())
     first, later = (read_settings(task, read("optim.first", Phase)) for task in ("t01", "t02"))
     assert later[Crp] == PARAMS.crp
     assert first[Etf] == PARAMS.etf
