@@ -7,11 +7,13 @@ it (costs) is found for every revision, experiment and restored result.
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from structalign.errors import UserError
 from structalign.strict_yaml import load_texts, load_yaml
 
 LOCK, FOLDER = Path("dvc.lock"), ".dir"  # the hash of a folder ends so
@@ -37,12 +39,32 @@ def fingerprint_of_stage(target: str) -> str | None:
     stage = _described(*name.partition("@")[::2])
     if stage is None:
         return None
-    outputs = outputs_of(load_texts(LOCK) if LOCK.exists() else {})
-    inputs = {path: _hash(Path(path), outputs) for path in stage.get("deps", [])}
-    known = {path: md5 for path, md5 in inputs.items() if md5}
+    inputs = _inputs(stage.get("deps", []))
     params = load_yaml(Path("params.yaml"))  # by DVC's list of keys, and not to work with
     values = {key: reduce(lambda tree, part: tree[part], key.split("."), params) for key in stage.get("params", [])}
-    return _fingerprint(name, known, values) if len(known) == len(inputs) else None
+    return None if inputs is None else _fingerprint(name, inputs, values)
+
+
+def _inputs(deps: Sequence[str]) -> dict[str, str] | None:
+    """The hash of each input; None if dvc.lock lacks one, as it does while another stage's DVC is writing it."""
+    while True:
+        try:
+            outputs = outputs_of(load_texts(LOCK) if LOCK.exists() else {})
+        except (UserError, AttributeError, LookupError, TypeError):  # cut off in the middle, or damaged
+            if not _just_written(LOCK):
+                raise
+            outputs = {}
+        inputs = {path: _hash(Path(path), outputs) for path in deps}
+        known = {path: md5 for path, md5 in inputs.items() if md5}
+        if len(known) == len(inputs):
+            return known
+        if not _just_written(LOCK):
+            return None
+        time.sleep(0.1)
+
+
+def _just_written(file: Path) -> bool:
+    return file.exists() and time.time() - file.stat().st_mtime < 1
 
 
 def outputs_of(lock: Mapping[str, Any] | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,16 @@ def test_what_a_stage_does_not_read_leaves_its_fingerprint() -> None:
     Path("params.yaml").write_text("seed: 7\noptim: {first: {lr: 1.0e-3}, later: {lr: 9.0}}\n")
     Path("dvc.lock").write_text(LOCK.replace("02e1", "0aa1"))
     assert fingerprint_of_stage("train@t01") == before
+
+
+@pytest.mark.parametrize("half", ["stages:\n  prep", "stages: [", "stages: {}\n"])
+def test_a_lock_file_that_another_stage_is_writing_is_waited_for(half: str) -> None:
+    before = fingerprint_of_stage("train@t01")
+    Path("dvc.lock").write_text(half)
+    writer = threading.Timer(0.3, write("dvc.lock", LOCK))
+    writer.start()
+    assert fingerprint_of_stage("train@t01") == before
+    writer.join()
 
 
 def test_a_damaged_lock_file_is_refused_in_one_sentence() -> None:
