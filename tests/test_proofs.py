@@ -289,7 +289,7 @@ def test_a_new_test_video_of_the_last_task_trains_nothing(project: Project) -> N
 
 def test_a_stage_run_by_hand_never_writes_through_a_link_into_the_cache(project: Project) -> None:
     project.run("dvc", "config", "--local", "cache.type", "hardlink")
-    project.run("dvc", "checkout", "-q", "--relink", "dvc.yaml")
+    project.run("dvc", "checkout", "-q", "--force", "--relink", "dvc.yaml")
     last, prev = f"t{TASKS:02d}", f"t{TASKS - 1:02d}"
     assert (project.root / f"checkpoints/{last}/adapters.safetensors").stat().st_nlink > 1
     cache = project.root / ".dvc/cache/files"
