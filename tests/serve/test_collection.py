@@ -257,7 +257,7 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
     ],
 )
 def test_what_cannot_be_served_is_told(arguments: list[str], said: str) -> None:
-    command = [Path(sys.executable).with_name("structalign"), "serve", "--port", "0", *arguments]
+    command = [str(Path(sys.executable).with_name("structalign")), "serve", "--port", "0", *arguments]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stderr.count("Traceback")) == (1, 0)
     assert said in found.stderr
