@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -21,6 +22,7 @@ from structalign.library.video_index import UnknownId, VideoIndex
 from structalign.paths import BACKBONE, REPORTS, SEARCH_PAGE
 from structalign.serve.collection import Busy, Collection, NotReady, now
 from structalign.serve.facets import facets
+from structalign.serve.files import sent
 from structalign.serve.media import BEFORE, COPIED, STRETCH, Media
 from structalign.serve.security import Guard
 from structalign.text import visible
@@ -70,7 +72,16 @@ def make_app(
     _add_api(app, collection)
     _add_videos(app, collection, media)
     _add_pages(app, collection)
+    _answer_head(app)
     return app
+
+
+def _answer_head(app: FastAPI) -> None:
+    """HEAD wherever GET is answered. The API is described before: it lists GET alone."""
+    app.openapi()
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")
 
 
 def _say_errors(app: FastAPI) -> None:
@@ -92,6 +103,11 @@ def _say_errors(app: FastAPI) -> None:
     @app.exception_handler(UnknownId)
     async def unknown(request: Request, found: UnknownId) -> JSONResponse:
         return JSONResponse({"error": visible(str(found))}, 404)
+
+    @app.exception_handler(FileNotFoundError)
+    @app.exception_handler(NotADirectoryError)
+    async def gone(request: Request, found: OSError) -> JSONResponse:
+        return JSONResponse({"error": "the file is not there any more: index again, or search again."}, 404)
 
     @app.exception_handler(UserError)
     async def wrong(request: Request, found: UserError) -> JSONResponse:
@@ -238,35 +254,33 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
     async def whole(id: str, request: Request) -> FileResponse:
         entry, path = found(id)
         if entry.playing == "direct":
-            return _file(path, media.type_of(path))
+            return sent(path, media.type_of(path))
         if entry.duration > COPIED:
             raise HTTPException(409, f"it is longer than {COPIED:.0f} s, so no copy is made: /stretch plays a part.")
-        return _file(await media.copied(path, entry.playing, request.is_disconnected), "video/mp4")
+        return sent(await media.copied(path, entry.playing, request.is_disconnected), "video/mp4")
 
     @app.get("/api/videos/{id}/stretch", summary="Half a minute of a file that a browser does not play, MP4")
     async def stretch(id: str, request: Request, begin: Time = 0.0) -> Response:
         _, path = found(id)
+        if request.method == "HEAD":
+            return Response(media_type="video/mp4")  # nothing is made for who will not see it
         made = await media.stretch(path, begin, request.is_disconnected)
-        return _file(made, "video/mp4") if isinstance(made, Path) else StreamingResponse(made, media_type="video/mp4")
+        return sent(made, "video/mp4") if isinstance(made, Path) else StreamingResponse(made, media_type="video/mp4")
 
     @app.get("/api/videos/{id}/poster", summary="A frame, JPEG")
     async def poster(id: str, request: Request, at: Time = 0.0) -> FileResponse:
         _, path = found(id)
-        return _file(await media.poster(path, at, request.is_disconnected), "image/jpeg", "max-age=3600")
+        return sent(await media.poster(path, at, request.is_disconnected), "image/jpeg", "max-age=3600")
 
     @app.get("/api/videos/{id}/preview", summary="Three silent seconds, MP4")
     async def preview(id: str, request: Request, at: Time = 0.0) -> FileResponse:
         _, path = found(id)
-        return _file(await media.preview(path, at, request.is_disconnected), "video/mp4", "max-age=3600")
-
-
-def _file(path: Path, kind: str, keep: str = "no-cache") -> FileResponse:
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": f"private, {keep}"})
+        return sent(await media.preview(path, at, request.is_disconnected), "video/mp4", "max-age=3600")
 
 
 def _add_pages(app: FastAPI, collection: Collection) -> None:
     def static(name: str) -> FileResponse:
-        return _file(PAGE / name, TYPES[Path(name).suffix])
+        return sent(PAGE / name, TYPES[Path(name).suffix])
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -279,7 +293,7 @@ def _add_pages(app: FastAPI, collection: Collection) -> None:
     @app.get("/page/{name}", include_in_schema=False)
     async def part(name: str) -> FileResponse:
         if name == LOOK.name:
-            return _file(LOOK, "text/css")
+            return sent(LOOK, "text/css")
         if name not in {file.name for file in PAGE.iterdir()}:
             raise HTTPException(404)
         return static(name)

@@ -59,6 +59,56 @@ def test_a_file_that_browsers_play_comes_as_it_is_and_in_any_part(server: Server
     assert server.ask(url, Range=f"bytes={len(data)}-")[0] == 416
 
 
+def test_a_part_that_is_none_is_ignored_and_one_beyond_the_end_is_told(server: Server, shelf: Path) -> None:
+    url, data = f"/api/videos/{server.id_of('film.mp4')}/media", (shelf / "videos/one/film.mp4").read_bytes()
+    for none in (
+        "items=0-1",
+        "bytes=5-2",
+        "bytes=",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=--5",
+        "bytes=0_0-1",
+        "0-1",
+        "9" * 5000,
+    ):
+        status, _, body = server.ask(url, Range=none)
+        assert (status, body == data) == (200, True), none
+    assert server.ask(url, Range="bytes=0-" + "9" * 18)[0] == 206
+    assert server.ask(url, Range="bytes=0-1,4-5")[0] == 206
+    for beyond in (f"bytes={len(data)}-", "bytes=-0", f"bytes={len(data)}-{len(data) + 5}"):
+        status, headers, body = server.ask(url, Range=beyond)
+        assert (status, headers["content-range"]) == (416, f"bytes */{len(data)}"), beyond
+        assert str(len(data)) in json.loads(body)["error"]
+
+
+def test_what_a_browser_has_is_not_sent_again(server: Server) -> None:
+    for path in (f"/api/videos/{server.id_of('film.mp4')}/poster?at=1", "/page/page.js", "/"):
+        tag = server.ask(path)[1]["etag"]
+        for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            status, headers, body = server.ask(path, If_None_Match=given)
+            assert (status, headers["etag"], body) == (304, tag, b"")
+        assert server.ask(path, If_None_Match='"other"')[0] == 200
+
+
+@pytest.mark.parametrize("part", ["", "/media", "/poster", "/preview"])
+def test_head_tells_what_get_sends(server: Server, part: str) -> None:
+    path = f"/api/videos/{server.id_of('film.mp4')}{part}"
+    _, expected, data = server.ask(path)
+    status, headers, body = server.ask(path, method="HEAD")
+    assert (status, headers["content-type"], body) == (200, expected["content-type"], b"")
+    assert headers["content-length"] == str(len(data))
+
+
+def test_head_of_the_pages_is_answered_and_makes_no_stretch(server: Server) -> None:
+    for path in ("/", "/docs", "/login", "/page/page.js", "/api/health", "/openapi.json"):
+        assert server.ask(path, method="HEAD")[::2] == (200, b"")
+    begun = time.monotonic()
+    assert server.ask(f"/api/videos/{server.id_of('old.mpg')}/stretch", method="HEAD")[0] == 200
+    assert time.monotonic() - begun < 1
+    assert server.ask("/api/search", method="HEAD")[0] == 405
+
+
 def test_another_file_plays_half_a_minute_around_the_match_and_then_whole(server: Server, tmp_path: Path) -> None:
     id = server.id_of("hevc.mp4")
     first = server.json(f"/api/videos/{id}?at=6")["play"]
@@ -144,6 +194,16 @@ def test_a_file_that_vanished_is_told(shelf: Path, tmp_path: Path) -> None:
         for part in ("poster", "preview", "stretch", "media"):
             status, _, body = served.ask(f"/api/videos/{served.id_of('film.mp4')}/{part}")
             assert (status, b"not there any more" in body) == (404, True), part
+
+
+@pytest.mark.parametrize("file", ["film.mp4", "hevc.mp4"])
+def test_a_file_that_vanishes_while_it_is_asked_for_is_told(shelf: Path, tmp_path: Path, file: str) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        id = served.id_of(file)
+        served.collection.index.path_of = lambda id: tmp_path / "gone.mp4"  # type: ignore[method-assign]
+        for part in ("/poster", "/preview", "/stretch", "/media"):
+            status, _, body = served.ask(f"/api/videos/{id}{part}")
+            assert (status, b"not there any more" in body, str(tmp_path).encode() in body) == (404, True, False), part
 
 
 def test_what_is_asked_for_twice_is_made_once(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
