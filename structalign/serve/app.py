@@ -36,6 +36,33 @@ AGAIN = {"Retry-After": "1"}  # seconds
 Time = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds of the file.")]
 
 
+class Error(BaseModel):
+    """What is wrong and what to do."""
+
+    error: str
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def _errors(**texts: str) -> Responses:
+    """For the API's description, by status as `s404`."""
+    return {int(name.removeprefix("s")): {"model": Error, "description": text} for name, text in texts.items()}
+
+
+EVERY = _errors(
+    s401="The token is missing or wrong, where the server has one.",
+    s403="A page of another site asked.",
+    s413="The body is too long.",
+    s421="The request was made to a name that is not the server's.",
+    s422="The request is not as described, or the video cannot be shown.",
+    s503="The index is being opened: try again after `Retry-After` seconds.",
+)
+BUSY = _errors(s429="Too much is waiting: try again after `Retry-After` seconds.")
+UNPLAYED = _errors(s409="It is too long to be copied.", s416="The Range lies behind the end.")
+NO_ID = _errors(s404="There is no such id, or its file is not there any more.")
+
+
 class Search(BaseModel):
     """A query and its filters."""
 
@@ -66,7 +93,7 @@ def make_app(
         media.stop()
         collection.stop()
 
-    app = FastAPI(title="structalign", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="structalign", docs_url=None, redoc_url=None, lifespan=lifespan, responses=EVERY)
     app.add_middleware(Guard, host=host, names=names, token=token)
     _say_errors(app)
     _add_api(app, collection)
@@ -154,7 +181,7 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
             **facets(index).shown(),
         }
 
-    @app.post("/api/search", summary="The videos that fit a sentence, the best first")
+    @app.post("/api/search", responses=BUSY, summary="The videos that fit a sentence, the best first")
     async def search(asked: Search) -> JSONResponse:
         begin = now()
 
@@ -175,7 +202,7 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
         found["end"] = len(found["hits"]) < asked.limit
         return JSONResponse(found)  # plain values already: FastAPI need not look through them
 
-    @app.post("/api/explain", summary="Which word met which frame of a segment")
+    @app.post("/api/explain", responses=BUSY | NO_ID, summary="Which word met which frame of a segment")
     async def explain(asked: Explain) -> dict[str, Any]:
         def call(index: VideoIndex) -> dict[str, Any]:
             times, words = index.word_frames(asked.query, asked.id)
@@ -183,7 +210,7 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
 
         return await collection.ask(call, " ".join(asked.query.split()))
 
-    @app.get("/api/similar/{id}", summary="Videos that look like one")
+    @app.get("/api/similar/{id}", responses=BUSY | NO_ID, summary="Videos that look like one")
     async def similar(
         id: str,
         limit: Annotated[int, Query(ge=1, le=LIMIT)] = 24,
@@ -241,7 +268,7 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         index = collection.index
         return index.entry(id), index.path_of(id)
 
-    @app.get("/api/videos/{id}", summary="One video, and how it is played from a time on")
+    @app.get("/api/videos/{id}", responses=NO_ID, summary="One video, and how it is played from a time on")
     async def video(id: str, at: Time = 0.0) -> dict[str, Any]:
         entry, path = found(id)
         direct, copy = entry.playing == "direct", None
@@ -250,7 +277,9 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         will_be = entry.duration <= COPIED
         return _about(entry, collection.index) | {"play": _play(entry, at, copy is not None), "copied": will_be}
 
-    @app.get("/api/videos/{id}/media", summary="The file as a browser plays it, by Range")
+    @app.get(
+        "/api/videos/{id}/media", responses=BUSY | NO_ID | UNPLAYED, summary="The file as a browser plays it, by Range"
+    )
     async def whole(id: str, request: Request) -> FileResponse:
         entry, path = found(id)
         if entry.playing == "direct":
@@ -259,7 +288,11 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
             raise HTTPException(409, f"it is longer than {COPIED:.0f} s, so no copy is made: /stretch plays a part.")
         return sent(await media.copied(path, entry.playing, request.is_disconnected), "video/mp4")
 
-    @app.get("/api/videos/{id}/stretch", summary="Half a minute of a file that a browser does not play, MP4")
+    @app.get(
+        "/api/videos/{id}/stretch",
+        responses=BUSY | NO_ID,
+        summary="Half a minute of a file that a browser does not play, MP4",
+    )
     async def stretch(id: str, request: Request, begin: Time = 0.0) -> Response:
         _, path = found(id)
         if request.method == "HEAD":
@@ -267,12 +300,12 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         made = await media.stretch(path, begin, request.is_disconnected)
         return sent(made, "video/mp4") if isinstance(made, Path) else StreamingResponse(made, media_type="video/mp4")
 
-    @app.get("/api/videos/{id}/poster", summary="A frame, JPEG")
+    @app.get("/api/videos/{id}/poster", responses=BUSY | NO_ID, summary="A frame, JPEG")
     async def poster(id: str, request: Request, at: Time = 0.0) -> FileResponse:
         _, path = found(id)
         return sent(await media.poster(path, at, request.is_disconnected), "image/jpeg", "max-age=3600")
 
-    @app.get("/api/videos/{id}/preview", summary="Three silent seconds, MP4")
+    @app.get("/api/videos/{id}/preview", responses=BUSY | NO_ID, summary="Three silent seconds, MP4")
     async def preview(id: str, request: Request, at: Time = 0.0) -> FileResponse:
         _, path = found(id)
         return sent(await media.preview(path, at, request.is_disconnected), "video/mp4", "max-age=3600")

@@ -279,3 +279,24 @@ def test_the_api_says_how_it_is_asked(server: Server) -> None:
     assert {"/api/health", "/api/search", "/api/videos/{id}", "/api/videos/{id}/media", "/api/similar/{id}"} <= set(
         paths
     )
+
+
+def test_the_api_says_which_errors_it_answers(server: Server) -> None:
+    described = json.loads(server.ask("/openapi.json")[2])
+    paths, id = described["paths"], server.id_of("film.mp4")
+    asked = {
+        ("/api/videos/{id}", "get"): server.ask("/api/videos/x"),
+        ("/api/similar/{id}", "get"): server.ask("/api/similar/x"),
+        ("/api/explain", "post"): server.ask("/api/explain", {"query": "red", "id": "x"}),
+        ("/api/search", "post"): server.ask("/api/search", {}),
+        ("/api/index", "get"): server.ask("/api/index", Host="evil.example.org"),
+        ("/api/health", "get"): server.ask("/api/health", Origin="https://evil.example.org"),
+        ("/api/videos/{id}/media", "get"): server.ask(f"/api/videos/{id}/media", Range="bytes=99999999-"),
+        ("/api/videos/{id}/poster", "get"): server.ask(f"/api/videos/{id}/poster?at=x"),
+    }
+    for (path, method), (status, _, body) in asked.items():
+        schema = paths[path][method]["responses"][str(status)]["content"]["application/json"]["schema"]
+        assert schema["$ref"].rpartition("/")[2] == "Error", path
+        assert list(json.loads(body)) == ["error"]
+    assert all("head" not in methods for methods in paths.values())
+    assert "HTTPValidationError" not in described["components"]["schemas"]
