@@ -24,7 +24,7 @@ from structalign.serve.collection import Busy, Collection, NotReady, now
 from structalign.serve.facets import facets
 from structalign.serve.files import sent
 from structalign.serve.media import BEFORE, COPIED, STRETCH, Media
-from structalign.serve.security import Guard
+from structalign.serve.security import HEADERS, Guard
 from structalign.text import visible
 
 PAGE = Path(__file__).parent / "page"
@@ -154,7 +154,7 @@ def _say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fault(request: Request, found: Exception) -> JSONResponse:
-        return JSONResponse({"error": "the server failed: its log says how."}, 500)
+        return JSONResponse({"error": "the server failed: its log says how."}, 500, HEADERS)  # beyond Guard
 
 
 def _add_api(app: FastAPI, collection: Collection) -> None:
@@ -320,8 +320,9 @@ def _add_pages(app: FastAPI, collection: Collection) -> None:
         return static("index.html")
 
     @app.get("/login", include_in_schema=False)
-    async def login() -> FileResponse:
-        return static("login.html")
+    async def login(request: Request) -> HTMLResponse:
+        text = (PAGE / "login.html").read_text(encoding="utf-8")
+        return HTMLResponse(text.replace(" hidden", "") if "wrong" in request.query_params else text)
 
     @app.get("/page/{name}", include_in_schema=False)
     async def part(name: str) -> FileResponse:

@@ -255,6 +255,8 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
         (["--videos", "."], "--videos and --backbone go together"),
         (["--index", "a", "--project", "b"], "--index needs no --project"),
         (["--token", "short"], "at least 16"),
+        (["--allow-name", "http://films.org"], "without http://"),
+        (["--host", "a..b", "--token", "a" * 16], "a..b:0 cannot be listened on"),
         (["--host", "192.0.2.1", "--token", "a" * 16], "192.0.2.1:0 cannot be listened on"),
     ],
 )
