@@ -338,9 +338,11 @@ def _add_pages(app: FastAPI, collection: Collection) -> None:
 
     @app.get("/report", include_in_schema=False, response_model=None)
     async def report() -> HTMLResponse | JSONResponse:
-        file = collection.index.path / REPORT
-        if not file.is_file():
+        try:
+            text = (collection.index.path / REPORT).read_text(encoding="utf-8")
+        except (OSError, ValueError):  # `dvc repro` removes it before it writes a new one
             return JSONResponse({"error": "there is no report here: `dvc repro` writes a project's."}, 404)
         policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"
-        text = file.read_text(encoding="utf-8").replace(f'href="{SEARCH_PAGE}"', 'href="/"')
-        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+        return HTMLResponse(
+            text.replace(f'href="{SEARCH_PAGE}"', 'href="/"'), headers={"Content-Security-Policy": policy}
+        )

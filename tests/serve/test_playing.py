@@ -4,7 +4,9 @@ import http.client
 import io
 import json
 import os
+import shutil
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from videos import ffmpeg
 
 from structalign.data import playable
 from structalign.data.decoding.broken import BrokenVideo
+from structalign.serve import media
 
 MOVES = 10  # seconds that something may take here
 
@@ -253,6 +256,69 @@ def test_nothing_is_made_for_who_has_gone(shelf: Path, tmp_path: Path) -> None:
         connection.close()
         until(lambda: not children(served))
         assert not list((tmp_path / "cache").iterdir())
+
+
+def test_copies_that_nobody_waits_for_hold_up_nothing_else(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, over = playable.copy, threading.Event()
+
+    def slow(path: Path, out: int, playing: str, wanted: playable.Wanted) -> None:
+        while playing == "transcode" and wanted() and not over.is_set():
+            time.sleep(0.01)
+        copy(path, out, playing, wanted)
+
+    monkeypatch.setattr(playable, "copy", slow)
+    monkeypatch.setattr(media, "WAITING", 2)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        for file in ("hevc.mp4", "old.mpg"):  # one is made, the other waits
+            assert served.json(f"/api/videos/{served.id_of(file)}")["play"]["whole"] is False
+        assert served.ask(f"/api/videos/{served.id_of('film.mp4')}/poster")[0] == 200
+        assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
+        assert served.ask(f"/api/videos/{served.id_of('boxed.avi')}/media")[0] == 200
+        over.set()
+
+
+def test_a_server_that_stops_begins_no_further_decoder(shelf: Path, tmp_path: Path) -> None:
+    begun, calls = threading.Event(), list[bool]()
+    made = media.Media(tmp_path, 2**30)
+
+    def header_then_pictures(path: Path, out: int, playing: str, wanted: playable.Wanted) -> None:
+        begun.set()
+        while not made._stopped:
+            time.sleep(0.01)
+        calls.append(wanted())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(playable, "copy", header_then_pictures)
+        made.copy(shelf / "videos/two/old.mpg", "transcode")
+        assert begun.wait(MOVES)
+        made.stop()
+    assert calls == [False]
+
+
+def test_a_cache_that_someone_erased_is_made_again(shelf: Path, tmp_path: Path) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        shutil.rmtree(tmp_path / "cache")
+        id = served.id_of("film.mp4")
+        for part in ("poster", "preview", "stretch"):
+            assert served.ask(f"/api/videos/{id}/{part}")[0] == 200
+
+
+def test_a_stretch_that_is_whole_before_it_is_opened_is_sent(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Path.exists
+
+    def late(path: Path, **options: Any) -> bool:
+        there = exists(path, **options)
+        while there and path.suffix == ".part" and exists(path):
+            time.sleep(0.01)  # so that it has its other name when it is opened
+        return there
+
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        monkeypatch.setattr(Path, "exists", late)
+        assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
 
 
 def test_a_server_that_stops_leaves_no_decoder(shelf: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from library_case import indexed
 from served import Labelled, Server, running
 
 from structalign.errors import UserError
+from structalign.serve.app import REPORT
 from structalign.serve.security import BODY, COOKIE, Guard, _name
 from structalign.serve.server import check
 
@@ -48,6 +49,20 @@ def test_the_report_is_shown_and_leads_back_here(
     assert (status, b'<a href="/">' in body, b"127.0.0.1:8000" in body) == (200, True, False)
     assert "script-src" not in headers["content-security-policy"]
     assert server.json("/api/index")["report"]
+
+
+def test_a_report_that_is_being_written_is_told(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / REPORT
+    report.parent.mkdir(parents=True)
+    report.write_bytes("é".encode()[:1])  # half of a letter
+    monkeypatch.setattr(server.collection.index, "path", tmp_path)
+    assert server.ask("/report")[0] == 404
+    report.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "is_file", lambda path: True)  # it was there a moment ago
+        assert server.ask("/report")[0] == 404
 
 
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "localhost."])
