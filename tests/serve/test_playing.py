@@ -271,12 +271,14 @@ def test_copies_that_nobody_waits_for_hold_up_nothing_else(
     monkeypatch.setattr(playable, "copy", slow)
     monkeypatch.setattr(media, "WAITING", 2)
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
-        for file in ("hevc.mp4", "old.mpg"):  # one is made, the other waits
-            assert served.json(f"/api/videos/{served.id_of(file)}")["play"]["whole"] is False
-        assert served.ask(f"/api/videos/{served.id_of('film.mp4')}/poster")[0] == 200
-        assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
-        assert served.ask(f"/api/videos/{served.id_of('boxed.avi')}/media")[0] == 200
-        over.set()
+        try:
+            for file in ("hevc.mp4", "old.mpg"):  # one is made, the other waits
+                assert served.json(f"/api/videos/{served.id_of(file)}")["play"]["whole"] is False
+            assert served.ask(f"/api/videos/{served.id_of('film.mp4')}/poster")[0] == 200
+            assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
+            assert served.ask(f"/api/videos/{served.id_of('boxed.avi')}/media")[0] == 200
+        finally:
+            over.set()
 
 
 def test_a_server_that_stops_begins_no_further_decoder(shelf: Path, tmp_path: Path) -> None:
@@ -308,7 +310,11 @@ def test_a_cache_that_someone_erased_is_made_again(shelf: Path, tmp_path: Path) 
 def test_a_stretch_that_is_whole_before_it_is_opened_is_sent(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exists = Path.exists
+    exists, replace = Path.exists, Path.replace
+
+    def slowly(path: Path, target: Path) -> None:
+        replace(path, target)
+        time.sleep(0.3)  # it is whole, and is not yet known to be
 
     def late(path: Path, **options: Any) -> bool:
         there = exists(path, **options)
@@ -318,6 +324,7 @@ def test_a_stretch_that_is_whole_before_it_is_opened_is_sent(
 
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         monkeypatch.setattr(Path, "exists", late)
+        monkeypatch.setattr(Path, "replace", slowly)
         assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
 
 
