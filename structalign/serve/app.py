@@ -10,7 +10,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from structalign.data.pretrained import unknown_words
@@ -25,7 +25,7 @@ from structalign.serve.facets import facets
 from structalign.serve.files import sent
 from structalign.serve.media import BEFORE, COPIED, STRETCH, Media
 from structalign.serve.security import HEADERS, Guard
-from structalign.text import visible
+from structalign.text import shortened, visible
 
 PAGE = Path(__file__).parent / "page"
 LOOK = Path(__file__).parents[1] / "look.css"  # of this page and of the report
@@ -66,6 +66,7 @@ NO_ID = _errors(s404="There is no such id, or its file is not there any more.")
 class Search(BaseModel):
     """A query and its filters."""
 
+    model_config = ConfigDict(extra="forbid")  # a filter with a slip in its name must not be none
     query: str = Field(min_length=1, max_length=QUERY, description="What the video shows, in words.")
     limit: int = Field(24, ge=1, le=LIMIT)
     offset: int = Field(0, ge=0, le=OFFSET)
@@ -77,6 +78,7 @@ class Search(BaseModel):
 class Explain(BaseModel):
     """A query and the segment that it is compared with."""
 
+    model_config = ConfigDict(extra="forbid")
     query: str = Field(min_length=1, max_length=QUERY)
     id: str = Field(max_length=100)
 
@@ -124,7 +126,9 @@ def _say_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, found: RequestValidationError) -> JSONResponse:
         first = found.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+        if first["type"] == "json_invalid":
+            return JSONResponse({"error": "the body is not JSON. /docs says what is expected."}, 422)
+        place = shortened(visible(".".join(str(part) for part in first["loc"][1:]))) or "the body"
         return JSONResponse({"error": f"{place}: {first['msg']}. /docs says what is expected."}, 422)
 
     @app.exception_handler(UnknownId)
@@ -193,7 +197,7 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
             found = {"generation": index.generation, "hits": _shown(hits, index), "took_ms": {"rank": ranked}}
             if unknown := unknown_words(index.path / BACKBONE, asked.query):
                 found["note"] = (
-                    f"the sample's tiny CLIP does not know {', '.join(unknown)}: it ranks by the other words"
+                    f"the sample's tiny CLIP does not know {visible(', '.join(unknown))}: it ranks by the other words"
                 )
             return found
 
@@ -204,6 +208,9 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
 
     @app.post("/api/explain", responses=BUSY | NO_ID, summary="Which word met which frame of a segment")
     async def explain(asked: Explain) -> dict[str, Any]:
+        if not asked.query.strip():
+            raise UserError("the sentence is empty: say in words what the video shows.")
+
         def call(index: VideoIndex) -> dict[str, Any]:
             times, words = index.word_frames(asked.query, asked.id)
             return {"times": times, "words": [{"word": visible(word), "cosines": found} for word, found in words]}

@@ -253,6 +253,19 @@ def test_what_cannot_be_understood_is_told_and_harms_nothing(server: Server, bod
     assert server.ask("/api/health")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [("search", b"{", "the body is not JSON"), ("search", b'{"query": "red", "categry": "one"}', "categry: "),
+     ("search", b'{"query": "red", "a\\u001b": 1}', "a\\\\x1b: "),
+     ("search", b'{"query": "red", "' + b"k" * 5000 + b'": 1}', "kkk...: "),
+     ("explain", b'{"query": "red", "id": "x", "at": 1}', "at: "),
+     ("explain", b'{"query": "  ", "id": "x"}', "is empty")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_request_is_named(server: Server, path: str, body: bytes, told: str) -> None:
+    status, _, said = server.ask(f"/api/{path}", body)
+    assert (status, told in said.decode()) == (422, True), said
+
+
 @pytest.mark.parametrize("at", ["nan", "inf", "-1", "1e300", "x"])
 def test_a_time_that_is_none_is_refused(server: Server, at: str) -> None:
     assert server.ask(f"/api/videos/{server.id_of('film.mp4')}/poster?at={at}")[0] == 422
