@@ -4,9 +4,9 @@ import os
 import re
 from pathlib import Path
 
-from fastapi import HTTPException
-from fastapi.responses import FileResponse, Response
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 RANGE = re.compile(r"bytes=[0-9, -]+", re.IGNORECASE)
