@@ -12,7 +12,7 @@ from toy import Project, make_project, quick_python
 from structalign import open_index
 
 pytestmark = pytest.mark.slow
-SOON = 15.0  # seconds, on a busy machine; the server looks every second
+SOON = 60.0  # seconds, on a busy machine; the server looks every second
 
 
 @pytest.fixture(scope="module")

@@ -301,7 +301,8 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
     ],
 )
 def test_what_cannot_be_served_is_told(arguments: list[str], said: str) -> None:
-    found = CliRunner().invoke(app, ["--port", "0", *arguments]).exception
+    with ThreadPoolExecutor(1) as thread:  # a browser of other tests leaves an event loop in this one
+        found = thread.submit(CliRunner().invoke, app, ["--port", "0", *arguments]).result().exception
     assert isinstance(found, UserError)
     assert said in str(found)
 

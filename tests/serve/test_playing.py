@@ -112,21 +112,22 @@ def test_head_of_the_pages_is_answered_and_makes_no_stretch(server: Server) -> N
     assert server.ask("/api/search", method="HEAD")[0] == 405
 
 
-def test_another_file_plays_half_a_minute_around_the_match_and_then_whole(server: Server, tmp_path: Path) -> None:
-    id = server.id_of("hevc.mp4")
-    first = server.json(f"/api/videos/{id}?at=6")["play"]
-    assert (first["url"].startswith(f"/api/videos/{id}/stretch"), first["whole"]) == (True, False)
-    made = tmp_path / "stretch.mp4"
-    made.write_bytes(server.ask(first["url"])[2])
-    assert "Video: h264" in about(made)
-    assert "Audio: aac" in about(made)
-    until(lambda: server.json(f"/api/videos/{id}?at=6")["play"]["whole"])
-    whole = server.json(f"/api/videos/{id}?at=6")["play"]
-    assert (whole["url"], whole["start"]) == (f"/api/videos/{id}/media", 0)
-    made.write_bytes(server.ask(whole["url"])[2])
-    assert "Video: h264" in about(made)
-    assert "Duration: 00:00:08.0" in about(made)
-    assert server.ask(whole["url"], Range="bytes=0-9")[0] == 206
+def test_another_file_plays_half_a_minute_around_the_match_and_then_whole(shelf: Path, tmp_path: Path) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as server:
+        id = server.id_of("hevc.mp4")
+        first = server.json(f"/api/videos/{id}?at=6")["play"]
+        assert (first["url"].startswith(f"/api/videos/{id}/stretch"), first["whole"]) == (True, False)
+        made = tmp_path / "stretch.mp4"
+        made.write_bytes(server.ask(first["url"])[2])
+        assert "Video: h264" in about(made)
+        assert "Audio: aac" in about(made)
+        until(lambda: server.json(f"/api/videos/{id}?at=6")["play"]["whole"])
+        whole = server.json(f"/api/videos/{id}?at=6")["play"]
+        assert (whole["url"], whole["start"]) == (f"/api/videos/{id}/media", 0)
+        made.write_bytes(server.ask(whole["url"])[2])
+        assert "Video: h264" in about(made)
+        assert "Duration: 00:00:08.0" in about(made)
+        assert server.ask(whole["url"], Range="bytes=0-9")[0] == 206
 
 
 @pytest.mark.parametrize("file", ["film.mp4", "boxed.avi"])
