@@ -59,7 +59,7 @@ def serve(
 
     from structalign.serve.collection import opened
 
-    check(host, token)
+    check(host, token, allow_name or ())
     path, indexing = index or project, None
     if videos and backbone is not None:
         from structalign.library.folder_index import begin

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, Field
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from structalign.data.pretrained import unknown_words
@@ -21,9 +22,10 @@ from structalign.library.video_index import UnknownId, VideoIndex
 from structalign.paths import BACKBONE, REPORTS, SEARCH_PAGE
 from structalign.serve.collection import Busy, Collection, NotReady, now
 from structalign.serve.facets import facets
+from structalign.serve.files import sent
 from structalign.serve.media import BEFORE, COPIED, STRETCH, Media
-from structalign.serve.security import Guard
-from structalign.text import visible
+from structalign.serve.security import HEADERS, Guard
+from structalign.text import shortened, visible
 
 PAGE = Path(__file__).parent / "page"
 LOOK = Path(__file__).parents[1] / "look.css"  # of this page and of the report
@@ -34,9 +36,37 @@ AGAIN = {"Retry-After": "1"}  # seconds
 Time = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds of the file.")]
 
 
+class Error(BaseModel):
+    """What is wrong and what to do."""
+
+    error: str
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def _errors(**texts: str) -> Responses:
+    """For the API's description, by status as `s404`."""
+    return {int(name.removeprefix("s")): {"model": Error, "description": text} for name, text in texts.items()}
+
+
+EVERY = _errors(
+    s401="The token is missing or wrong, where the server has one.",
+    s403="A page of another site asked.",
+    s413="The body is too long.",
+    s421="The request was made to a name that is not the server's.",
+    s422="The request is not as described, or the video cannot be shown.",
+    s503="The index is being opened: try again after `Retry-After` seconds.",
+)
+BUSY = _errors(s429="Too much is waiting: try again after `Retry-After` seconds.")
+UNPLAYED = _errors(s409="It is too long to be copied.", s416="The Range lies behind the end.")
+NO_ID = _errors(s404="There is no such id, or its file is not there any more.")
+
+
 class Search(BaseModel):
     """A query and its filters."""
 
+    model_config = ConfigDict(extra="forbid")  # a filter with a slip in its name must not be none
     query: str = Field(min_length=1, max_length=QUERY, description="What the video shows, in words.")
     limit: int = Field(24, ge=1, le=LIMIT)
     offset: int = Field(0, ge=0, le=OFFSET)
@@ -48,6 +78,7 @@ class Search(BaseModel):
 class Explain(BaseModel):
     """A query and the segment that it is compared with."""
 
+    model_config = ConfigDict(extra="forbid")
     query: str = Field(min_length=1, max_length=QUERY)
     id: str = Field(max_length=100)
 
@@ -64,13 +95,22 @@ def make_app(
         media.stop()
         collection.stop()
 
-    app = FastAPI(title="structalign", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="structalign", docs_url=None, redoc_url=None, lifespan=lifespan, responses=EVERY)
     app.add_middleware(Guard, host=host, names=names, token=token)
     _say_errors(app)
     _add_api(app, collection)
     _add_videos(app, collection, media)
     _add_pages(app, collection)
+    _answer_head(app)
     return app
+
+
+def _answer_head(app: FastAPI) -> None:
+    """HEAD wherever GET is answered. The API is described before: it lists GET alone."""
+    app.openapi()
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")
 
 
 def _say_errors(app: FastAPI) -> None:
@@ -86,12 +126,19 @@ def _say_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, found: RequestValidationError) -> JSONResponse:
         first = found.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+        if first["type"] == "json_invalid":
+            return JSONResponse({"error": "the body is not JSON. /docs says what is expected."}, 422)
+        place = shortened(visible(".".join(str(part) for part in first["loc"][1:]))) or "the body"
         return JSONResponse({"error": f"{place}: {first['msg']}. /docs says what is expected."}, 422)
 
     @app.exception_handler(UnknownId)
     async def unknown(request: Request, found: UnknownId) -> JSONResponse:
         return JSONResponse({"error": visible(str(found))}, 404)
+
+    @app.exception_handler(FileNotFoundError)
+    @app.exception_handler(NotADirectoryError)
+    async def gone(request: Request, found: OSError) -> JSONResponse:
+        return JSONResponse({"error": "the file is not there any more: index again, or search again."}, 404)
 
     @app.exception_handler(UserError)
     async def wrong(request: Request, found: UserError) -> JSONResponse:
@@ -111,7 +158,7 @@ def _say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fault(request: Request, found: Exception) -> JSONResponse:
-        return JSONResponse({"error": "the server failed: its log says how."}, 500)
+        return JSONResponse({"error": "the server failed: its log says how."}, 500, HEADERS)  # beyond Guard
 
 
 def _add_api(app: FastAPI, collection: Collection) -> None:
@@ -138,7 +185,7 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
             **facets(index).shown(),
         }
 
-    @app.post("/api/search", summary="The videos that fit a sentence, the best first")
+    @app.post("/api/search", responses=BUSY, summary="The videos that fit a sentence, the best first")
     async def search(asked: Search) -> JSONResponse:
         begin = now()
 
@@ -150,7 +197,7 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
             found = {"generation": index.generation, "hits": _shown(hits, index), "took_ms": {"rank": ranked}}
             if unknown := unknown_words(index.path / BACKBONE, asked.query):
                 found["note"] = (
-                    f"the sample's tiny CLIP does not know {', '.join(unknown)}: it ranks by the other words"
+                    f"the sample's tiny CLIP does not know {visible(', '.join(unknown))}: it ranks by the other words"
                 )
             return found
 
@@ -159,15 +206,18 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
         found["end"] = len(found["hits"]) < asked.limit
         return JSONResponse(found)  # plain values already: FastAPI need not look through them
 
-    @app.post("/api/explain", summary="Which word met which frame of a segment")
+    @app.post("/api/explain", responses=BUSY | NO_ID, summary="Which word met which frame of a segment")
     async def explain(asked: Explain) -> dict[str, Any]:
+        if not asked.query.strip():
+            raise UserError("the sentence is empty: say in words what the video shows.")
+
         def call(index: VideoIndex) -> dict[str, Any]:
             times, words = index.word_frames(asked.query, asked.id)
             return {"times": times, "words": [{"word": visible(word), "cosines": found} for word, found in words]}
 
         return await collection.ask(call, " ".join(asked.query.split()))
 
-    @app.get("/api/similar/{id}", summary="Videos that look like one")
+    @app.get("/api/similar/{id}", responses=BUSY | NO_ID, summary="Videos that look like one")
     async def similar(
         id: str,
         limit: Annotated[int, Query(ge=1, le=LIMIT)] = 24,
@@ -225,7 +275,7 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         index = collection.index
         return index.entry(id), index.path_of(id)
 
-    @app.get("/api/videos/{id}", summary="One video, and how it is played from a time on")
+    @app.get("/api/videos/{id}", responses=NO_ID, summary="One video, and how it is played from a time on")
     async def video(id: str, at: Time = 0.0) -> dict[str, Any]:
         entry, path = found(id)
         direct, copy = entry.playing == "direct", None
@@ -234,52 +284,57 @@ def _add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         will_be = entry.duration <= COPIED
         return _about(entry, collection.index) | {"play": _play(entry, at, copy is not None), "copied": will_be}
 
-    @app.get("/api/videos/{id}/media", summary="The file as a browser plays it, by Range")
+    @app.get(
+        "/api/videos/{id}/media", responses=BUSY | NO_ID | UNPLAYED, summary="The file as a browser plays it, by Range"
+    )
     async def whole(id: str, request: Request) -> FileResponse:
         entry, path = found(id)
         if entry.playing == "direct":
-            return _file(path, media.type_of(path))
+            return sent(path, media.type_of(path))
         if entry.duration > COPIED:
             raise HTTPException(409, f"it is longer than {COPIED:.0f} s, so no copy is made: /stretch plays a part.")
-        return _file(await media.copied(path, entry.playing, request.is_disconnected), "video/mp4")
+        return sent(await media.copied(path, entry.playing, request.is_disconnected), "video/mp4")
 
-    @app.get("/api/videos/{id}/stretch", summary="Half a minute of a file that a browser does not play, MP4")
+    @app.get(
+        "/api/videos/{id}/stretch",
+        responses=BUSY | NO_ID,
+        summary="Half a minute of a file that a browser does not play, MP4",
+    )
     async def stretch(id: str, request: Request, begin: Time = 0.0) -> Response:
         _, path = found(id)
+        if request.method == "HEAD":
+            return Response(media_type="video/mp4")  # nothing is made for who will not see it
         made = await media.stretch(path, begin, request.is_disconnected)
-        return _file(made, "video/mp4") if isinstance(made, Path) else StreamingResponse(made, media_type="video/mp4")
+        return sent(made, "video/mp4") if isinstance(made, Path) else StreamingResponse(made, media_type="video/mp4")
 
-    @app.get("/api/videos/{id}/poster", summary="A frame, JPEG")
+    @app.get("/api/videos/{id}/poster", responses=BUSY | NO_ID, summary="A frame, JPEG")
     async def poster(id: str, request: Request, at: Time = 0.0) -> FileResponse:
         _, path = found(id)
-        return _file(await media.poster(path, at, request.is_disconnected), "image/jpeg", "max-age=3600")
+        return sent(await media.poster(path, at, request.is_disconnected), "image/jpeg", "max-age=3600")
 
-    @app.get("/api/videos/{id}/preview", summary="Three silent seconds, MP4")
+    @app.get("/api/videos/{id}/preview", responses=BUSY | NO_ID, summary="Three silent seconds, MP4")
     async def preview(id: str, request: Request, at: Time = 0.0) -> FileResponse:
         _, path = found(id)
-        return _file(await media.preview(path, at, request.is_disconnected), "video/mp4", "max-age=3600")
-
-
-def _file(path: Path, kind: str, keep: str = "no-cache") -> FileResponse:
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": f"private, {keep}"})
+        return sent(await media.preview(path, at, request.is_disconnected), "video/mp4", "max-age=3600")
 
 
 def _add_pages(app: FastAPI, collection: Collection) -> None:
     def static(name: str) -> FileResponse:
-        return _file(PAGE / name, TYPES[Path(name).suffix])
+        return sent(PAGE / name, TYPES[Path(name).suffix])
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return static("index.html")
 
     @app.get("/login", include_in_schema=False)
-    async def login() -> FileResponse:
-        return static("login.html")
+    async def login(request: Request) -> HTMLResponse:
+        text = (PAGE / "login.html").read_text(encoding="utf-8")
+        return HTMLResponse(text.replace(" hidden", "") if "wrong" in request.query_params else text)
 
     @app.get("/page/{name}", include_in_schema=False)
     async def part(name: str) -> FileResponse:
         if name == LOOK.name:
-            return _file(LOOK, "text/css")
+            return sent(LOOK, "text/css")
         if name not in {file.name for file in PAGE.iterdir()}:
             raise HTTPException(404)
         return static(name)
@@ -290,9 +345,11 @@ def _add_pages(app: FastAPI, collection: Collection) -> None:
 
     @app.get("/report", include_in_schema=False, response_model=None)
     async def report() -> HTMLResponse | JSONResponse:
-        file = collection.index.path / REPORT
-        if not file.is_file():
+        try:
+            text = (collection.index.path / REPORT).read_text(encoding="utf-8")
+        except (OSError, ValueError):  # `dvc repro` removes it before it writes a new one
             return JSONResponse({"error": "there is no report here: `dvc repro` writes a project's."}, 404)
         policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"
-        text = file.read_text(encoding="utf-8").replace(f'href="{SEARCH_PAGE}"', 'href="/"')
-        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+        return HTMLResponse(
+            text.replace(f'href="{SEARCH_PAGE}"', 'href="/"'), headers={"Content-Security-Policy": policy}
+        )

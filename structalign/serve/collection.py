@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ T = TypeVar("T")
 TOGETHER = 32  # queries that share a pass
 WAITING = 64  # queries that wait, at most: more are told to come again
 LOOK = 1.0  # seconds between two looks for a newer index
+ABSOLUTE = re.compile(r"(?<![\w./-])/(?:[^/\s'\"]+/)+")  # the folders of one
 FIRST_SENTENCE = "a video"  # encoded before the index is ready: loads the model
 
 
@@ -125,9 +127,11 @@ class Collection:
                     self._replace(index)
                 self.changing = None
             except UserError as error:
-                self.changing = str(error)
-            except Exception as error:  # files that vanish while they are read, as `dvc repro` runs
-                self.changing = f"the index is being written ({error})"
+                self.changing = _placeless(str(error), old.path)
+            except OSError as error:  # files that vanish while they are read, as `dvc repro` runs
+                self.changing = f"the index is being written ({error.strerror or type(error).__name__})"
+            except Exception as error:
+                self.changing = f"the index is being written ({_placeless(str(error), old.path)})"
 
     def _replace(self, index: VideoIndex) -> None:
         warmed: Future[None] = Future()
@@ -143,6 +147,14 @@ class Collection:
             self._stop.wait(LOOK / 10)
         if warmed.done():
             warmed.result()
+
+
+def _placeless(text: str, path: Path) -> str:
+    """What is wrong, for someone on another machine: of every absolute path the last name alone."""
+    for place in (path, path.absolute(), path.resolve()):  # which may hold spaces
+        if place.name:
+            text = text.replace(str(place), place.name)
+    return ABSOLUTE.sub("", text)
 
 
 def _warm(index: VideoIndex) -> VideoIndex:

@@ -1,5 +1,7 @@
 """What results can be filtered by, called as a person sees it, and what to begin with."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -51,15 +53,24 @@ def facets(index: VideoIndex) -> Facets:
 
 def _facets(index: VideoIndex) -> Facets:
     rows = index.entries.rows
-    folders: dict[str, str] = {}
+    called: dict[str, str] = {}  # what a person sees, by the index's name
     for file in {name for row in rows for name in (row.file, *row.also)}:
         shown, real = PurePath(index.shown(file)), PurePath(file)
-        for above, place in zip(shown.parents, real.parents, strict=False):
+        for above, folder in zip(shown.parents, real.parents, strict=False):
             if str(above) != ".":
-                folders[visible(str(above))] = str(place)
+                called[str(folder)] = visible(str(above))
+    folders: dict[str, str] = {}
+    alike, numbers = set[str](), Counter[str]()  # two of one name, or one in composed and one in decomposed letters
+    for place, seen in sorted(called.items(), key=lambda pair: (pair[1], pair[0])):
+        name = seen
+        while (key := unicodedata.normalize("NFC", name)) in alike:
+            numbers[seen] += 1
+            name = f"{seen} ({numbers[seen] + 1})"
+        alike.add(key)
+        folders[name] = place
     return Facets(
         sorted({row.category for row in rows if row.category is not None}),
         sorted({row.task for row in rows if row.task is not None}),
-        dict(sorted(folders.items())),
+        folders,
         [visible(text) for text in index.examples()],
     )

@@ -15,6 +15,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 from structalign.data import playable
 from structalign.data.video import stop_all
@@ -25,7 +26,7 @@ STRETCH = 30.0  # seconds that are made around a match
 BEFORE = 2.0  # seconds of it before the match: these are made before a browser can show the match
 PREVIEW, PREVIEW_HEIGHT = 3.0, 180  # seconds, pixels
 COPIED = 600.0  # seconds of the longest file that is copied whole
-WAITING = 128  # that wait to be made, at most
+WAITING = 128  # of a kind that wait to be made, at most
 LOOK = 0.03  # seconds between two looks at a file that grows
 LEFT = 3600.0  # seconds after which what another process has begun is taken for abandoned
 PIECE = 256 * 1024  # bytes
@@ -35,15 +36,18 @@ Gone = Callable[[], Awaitable[bool]]
 
 @dataclass
 class _Job:
-    """readers: who waits for it; nobody does when it is 0, and then it ends, unless it is made for later."""
+    """readers: who waits for it; nobody does when it is 0, and then it ends, unless it is made for later. pool: whose
+    threads make it."""
 
     part: Path
+    pool: ThreadPoolExecutor
     readers: int = 0
     later: bool = False
+    stopped: bool = False
     ended: "Future[None]" = field(default_factory=Future)
 
     def wanted(self) -> bool:
-        return self.readers > 0 or self.later
+        return not self.stopped and (self.readers > 0 or self.later)
 
 
 class Media:
@@ -65,7 +69,10 @@ class Media:
 
     def stop(self) -> None:
         """End what is being made."""
-        self._stopped = True
+        with self._lock:
+            self._stopped = True
+            for job in self._jobs.values():
+                job.stopped = True  # else it would begin its next decoder
         stop_all()
         for pool in (self._small, self._stretches, self._copies):
             pool.shutdown(cancel_futures=True)
@@ -120,14 +127,17 @@ class Media:
         name = self._name(path, "copy", "mp4")
         if (file := self._kept(name)) is None and name not in self._impossible:
             with suppress(Busy):  # the next click begins it
-                self._release(self._job(self._copies, name, lambda job: _copy(job, path, playing), later=True))
+                self._release(self._job(self._copier(playing), name, lambda job: _copy(job, path, playing), later=True))
         return file
 
     async def copied(self, path: Path, playing: str, gone: Gone) -> Path:
         """The whole copy, as soon as it is there."""
-        return await self._made(
-            self._copies, self._name(path, "copy", "mp4"), lambda job: _copy(job, path, playing), gone
-        )
+        name = self._name(path, "copy", "mp4")
+        return await self._made(self._copier(playing), name, lambda job: _copy(job, path, playing), gone)
+
+    def _copier(self, playing: str) -> ThreadPoolExecutor:
+        """A remux is quick, and someone waits for it: not behind the copies that nobody waits for."""
+        return self._stretches if playing == "remux" else self._copies
 
     def _name(self, path: Path, what: str, suffix: str) -> str:
         """By the file's place and state: what it holds may have changed."""
@@ -150,9 +160,9 @@ class Media:
         with self._lock:
             job = self._jobs.get(name)
             if job is None or not job.wanted():
-                if len(self._jobs) >= WAITING or self._stopped:
+                if self._stopped or sum(other.pool is pool for other in self._jobs.values()) >= WAITING:
                     raise Busy
-                job = _Job(self.folder / f"{name}.{os.getpid()}-{time.monotonic_ns()}.part")
+                job = _Job(self.folder / f"{name}.{os.getpid()}-{time.monotonic_ns()}.part", pool)
                 self._jobs[name] = job
                 job.readers, job.later = 1, later
                 pool.submit(self._run, job, name, make)
@@ -169,6 +179,7 @@ class Media:
         try:
             if self._stopped or not job.wanted():
                 raise Busy
+            self.folder.mkdir(parents=True, exist_ok=True)  # someone may have emptied the user's cache
             make(job)
             job.part.replace(self.folder / name)
         except BaseException as error:
@@ -211,7 +222,7 @@ class Media:
                 if await gone():
                     raise Busy
                 await asyncio.sleep(LOOK)
-            with (whole if job.ended.done() else job.part).open("rb") as file:
+            with _either(job.part, whole) as file:
                 while True:
                     over = job.ended.done()
                     if piece := await asyncio.to_thread(file.read, PIECE):
@@ -239,6 +250,14 @@ class Media:
             if file.name != keep:
                 file.unlink(missing_ok=True)
                 total -= size
+
+
+def _either(part: Path, whole: Path) -> BinaryIO:
+    """What grows, or the whole that it has become meanwhile. `Busy` where it was removed again."""
+    for file in (part, whole):
+        with suppress(FileNotFoundError):
+            return file.open("rb")
+    raise Busy
 
 
 def _stretch(job: _Job, path: Path, begin: float, seconds: float, height: int, sound: bool) -> None:

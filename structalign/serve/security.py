@@ -6,18 +6,21 @@ Pure ASGI, around the whole application: no route can forget it.
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY = 64 * 1024  # bytes of a request's body
 COOKIE = "structalign"
 TOKEN = 16  # characters of a token, at least
+NAME = re.compile("[a-z0-9_-]+([.][a-z0-9_-]+)*")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+SITES = ("cross-site", "same-site")  # what a browser says of a request by another origin's page
 OPEN = ("/login", "/page/look.css", "/page/style.css")  # what a browser needs before it has shown the token
 HEADERS = {
     "Content-Security-Policy": (
@@ -39,6 +42,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def ascii_name(name: str) -> str:
+    """A name as a Host header has it. Raises `ValueError` for what is none, such as an address with http://."""
+    sent = name.strip().rstrip(".").encode("idna").decode().lower()
+    try:
+        return ipaddress.ip_address(sent.removeprefix("[").removesuffix("]")).compressed
+    except ValueError:
+        if not NAME.fullmatch(sent):
+            raise ValueError(name) from None
+        return sent
+
+
 def error(status: int, text: str, **headers: str) -> Response:
     """An error as the API says it."""
     return JSONResponse({"error": text}, status, headers)
@@ -52,7 +66,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, host: str, names: Sequence[str] = (), token: str | None = None):
         self.app, self.token = app, token
-        self.names = {*LOOPBACK, host.lower(), *(name.lower().rstrip(".") for name in names)}
+        self.names = {*LOOPBACK, host.lower(), *map(ascii_name, names)}
         self.addresses = not is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +82,7 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        if (refusal := self._refusal(scope["path"], headers)) is not None:
+        if (refusal := self._refusal(headers)) is not None:
             await refusal(scope, receive, guarded)
             return
         if scope["path"] == "/login" and scope["method"] == "POST":
@@ -89,12 +103,15 @@ class Guard:
             return
         await self.app(scope, _replayed(body, receive), guarded)
 
-    def _refusal(self, path: str, headers: Headers) -> Response | None:
+    def _refusal(self, headers: Headers) -> Response | None:
         host = headers.get("host", "")
         if not self._is_ours(_name(host)):
             return error(421, "this server is not called that: start it with --allow-name NAME to admit a name.")
         origin = headers.get("origin")
-        if origin not in (None, "null") and origin.partition("://")[2] != host:
+        elsewhere = origin not in (None, "null") and origin.partition("://")[2] != host
+        # a picture or a script asks without Origin; a link that someone follows is no such request
+        embedded = headers.get("sec-fetch-site") in SITES and headers.get("sec-fetch-mode") != "navigate"
+        if elsewhere or embedded:
             return error(403, "a page of another site asked: open this server's own page.")
         return None
 
@@ -110,7 +127,7 @@ class Guard:
 
     def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
         """What someone gets who has not shown the token; None for who has."""
-        if self.token is None or scope["path"] in OPEN or self._knows(headers):
+        if self.token is None or scope["path"] in OPEN or self._knows(scope, headers):
             return None
         if scope["path"].startswith("/api/") or scope["method"] not in ("GET", "HEAD"):
             return error(
@@ -120,16 +137,13 @@ class Guard:
             )
         return RedirectResponse("/login", 303)
 
-    def _knows(self, headers: Headers) -> bool:
+    def _knows(self, scope: Scope, headers: Headers) -> bool:
         assert self.token is not None
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return _same(given.strip(), self.token)
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and _same(cookie.value, _proof(self.token))
+        # read as browsers write: another server's cookie on this machine must not hide ours
+        return _same(HTTPConnection(scope).cookies.get(COOKIE, ""), _proof(self.token))
 
     def _login(self, body: bytes, secure: bool) -> Response:
         """The token of the form becomes a cookie that no script can read and no other site can send."""
@@ -138,7 +152,7 @@ class Guard:
         except ValueError:
             given = ""
         if self.token is None or not _same(given, self.token):
-            return RedirectResponse(f"/login?{quote('wrong')}", 303)
+            return RedirectResponse("/login?wrong", 303)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, _proof(self.token), httponly=True, samesite="strict", secure=secure)
         return answer

@@ -12,14 +12,15 @@ from structalign.library.video_index import VideoIndex
 from structalign.serve.app import make_app
 from structalign.serve.collection import Collection
 from structalign.serve.media import Media
-from structalign.serve.security import TOKEN, is_loopback
+from structalign.serve.security import TOKEN, ascii_name, is_loopback
 
 BACKLOG = 2048  # connections that wait
 GRACE = 3  # seconds that open requests get when the server is stopped
 
 
-def check(host: str, token: str | None) -> None:
-    """`UserError` where others could reach the server without a token, or the token is easily guessed."""
+def check(host: str, token: str | None, names: Sequence[str] = ()) -> None:
+    """`UserError` where others could reach the server without a token, the token is easily guessed, or a name is none
+    that a request can be made to."""
     if token is None and not is_loopback(host):
         raise UserError(
             f"--host {host} lets others in: set STRUCTALIGN_TOKEN to a token of at least {TOKEN} characters, which "
@@ -27,6 +28,13 @@ def check(host: str, token: str | None) -> None:
         )
     if token is not None and (len(token) < TOKEN or not token.isascii() or not token.isprintable() or " " in token):
         raise UserError(f"the token must have at least {TOKEN} letters, digits or signs, and no space.")
+    for name in names:
+        try:
+            ascii_name(name)
+        except ValueError:
+            raise UserError(
+                f"--allow-name {name!r} is no name: give it without http:// and port, as films.org."
+            ) from None
 
 
 def serve(
@@ -43,7 +51,7 @@ def serve(
 
     Raises `UserError` where the address cannot be had or the index not be opened.
     """
-    check(host, token)
+    check(host, token, names)
     collection, media = Collection(open), Media(cache, limit)
     app = make_app(collection, media, host, names, token)
     config = uvicorn.Config(
@@ -71,7 +79,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         bound.bind((host, port))
         bound.listen(BACKLOG)  # from here on a browser waits, and is not turned away
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         bound.close()
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{host}:{port} cannot be listened on ({reason}): name another --port or --host.") from None

@@ -21,7 +21,8 @@ from served import TIMEOUT, Labelled, Server, running
 from videos import ffmpeg
 
 from structalign.errors import UserError
-from structalign.library.folder_index import FolderIndex
+from structalign.library.folder_index import FolderIndex, refresh
+from structalign.library.folder_index import begin as begin_index
 from structalign.serve import collection
 
 SOON = 5.0  # seconds within which a new generation is shown
@@ -187,9 +188,48 @@ def test_an_index_that_is_gone_is_answered_from_and_told(growing: Callable[[str]
     with running(lambda: FolderIndex(tmp_path / "index"), tmp_path / "cache") as served:
         (tmp_path / "index").rename(tmp_path / "away")
         until(lambda: "changing" in served.json("/api/health"))
+        assert str(tmp_path) not in served.json("/api/health")["changing"]
         assert len(served.search("red")) == 1
         (tmp_path / "away").rename(tmp_path / "index")
         until(lambda: "changing" not in served.json("/api/health"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No such file or directory", "/secret place/index/catalogue.json"),
+        UserError("/secret place/index/catalogue.json is damaged: see /secret/models/clip/config.json."),
+        ValueError("'/secret/models/clip/weights' is no weight"),
+    ],
+)
+def test_why_a_newer_index_is_not_shown_names_no_place(shelf: Path, tmp_path: Path, error: Exception) -> None:
+    index = FolderIndex(shelf / "index")
+
+    def fail() -> bool:
+        raise error
+
+    with running(lambda: index, tmp_path) as served:
+        index.path = Path("/secret place/index")
+        index.newer = fail  # type: ignore[method-assign]
+        until(lambda: "changing" in served.json("/api/health"))
+        assert "secret" not in served.json("/api/health")["changing"]
+
+
+def test_folders_that_look_the_same_can_each_be_chosen(shelf: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("a/films", "b/films", "a/films (2)", "a/films/caf\u00e9", "a/films/cafe\u0301")):
+        (tmp_path / name).mkdir(parents=True)
+        ffmpeg("-f", "lavfi", "-i", plain("red", seconds=2 + number), tmp_path / name / f"{number}.mp4")
+    index = begin_index(
+        [tmp_path / "a/films", tmp_path / "b/films", tmp_path / "a/films (2)"], str(shelf / "clip"), tmp_path / "index"
+    )
+    refresh(FolderIndex(index))
+    with running(lambda: FolderIndex(index), tmp_path / "cache") as served:
+        folders = served.json("/api/index")["folders"]
+        assert len(folders) == 5
+        found = {frozenset(hit["file"][-5:] for hit in served.search("red", folder=folder)) for folder in folders}
+    assert found == {
+        frozenset(names) for names in (["0.mp4", "3.mp4", "4.mp4"], ["1.mp4"], ["2.mp4"], ["3.mp4"], ["4.mp4"])
+    }
 
 
 def test_progress_of_what_is_indexed_is_told(shelf: Path, growing: Callable[[str], None], tmp_path: Path) -> None:
@@ -253,6 +293,8 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
         (["--videos", "."], "--videos and --backbone go together"),
         (["--index", "a", "--project", "b"], "--index needs no --project"),
         (["--token", "short"], "at least 16"),
+        (["--allow-name", "http://films.org"], "without http://"),
+        (["--host", "a..b", "--token", "a" * 16], "a..b:0 cannot be listened on"),
         (["--host", "192.0.2.1", "--token", "a" * 16], "192.0.2.1:0 cannot be listened on"),
     ],
 )

@@ -4,7 +4,9 @@ import http.client
 import io
 import json
 import os
+import shutil
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from videos import ffmpeg
 
 from structalign.data import playable
 from structalign.data.decoding.broken import BrokenVideo
+from structalign.serve import media
 
 MOVES = 10  # seconds that something may take here
 
@@ -57,6 +60,56 @@ def test_a_file_that_browsers_play_comes_as_it_is_and_in_any_part(server: Server
     assert headers["content-range"] == f"bytes 100-199/{len(data)}"
     assert server.ask(url, Range="bytes=-50")[2] == data[-50:]
     assert server.ask(url, Range=f"bytes={len(data)}-")[0] == 416
+
+
+def test_a_part_that_is_none_is_ignored_and_one_beyond_the_end_is_told(server: Server, shelf: Path) -> None:
+    url, data = f"/api/videos/{server.id_of('film.mp4')}/media", (shelf / "videos/one/film.mp4").read_bytes()
+    for none in (
+        "items=0-1",
+        "bytes=5-2",
+        "bytes=",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=--5",
+        "bytes=0_0-1",
+        "0-1",
+        "9" * 5000,
+    ):
+        status, _, body = server.ask(url, Range=none)
+        assert (status, body == data) == (200, True), none
+    assert server.ask(url, Range="bytes=0-" + "9" * 18)[0] == 206
+    assert server.ask(url, Range="bytes=0-1,4-5")[0] == 206
+    for beyond in (f"bytes={len(data)}-", "bytes=-0", f"bytes={len(data)}-{len(data) + 5}"):
+        status, headers, body = server.ask(url, Range=beyond)
+        assert (status, headers["content-range"]) == (416, f"bytes */{len(data)}"), beyond
+        assert str(len(data)) in json.loads(body)["error"]
+
+
+def test_what_a_browser_has_is_not_sent_again(server: Server) -> None:
+    for path in (f"/api/videos/{server.id_of('film.mp4')}/poster?at=1", "/page/page.js", "/"):
+        tag = server.ask(path)[1]["etag"]
+        for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            status, headers, body = server.ask(path, If_None_Match=given)
+            assert (status, headers["etag"], body) == (304, tag, b"")
+        assert server.ask(path, If_None_Match='"other"')[0] == 200
+
+
+@pytest.mark.parametrize("part", ["", "/media", "/poster", "/preview"])
+def test_head_tells_what_get_sends(server: Server, part: str) -> None:
+    path = f"/api/videos/{server.id_of('film.mp4')}{part}"
+    _, expected, data = server.ask(path)
+    status, headers, body = server.ask(path, method="HEAD")
+    assert (status, headers["content-type"], body) == (200, expected["content-type"], b"")
+    assert headers["content-length"] == str(len(data))
+
+
+def test_head_of_the_pages_is_answered_and_makes_no_stretch(server: Server) -> None:
+    for path in ("/", "/docs", "/login", "/page/page.js", "/api/health", "/openapi.json"):
+        assert server.ask(path, method="HEAD")[::2] == (200, b"")
+    begun = time.monotonic()
+    assert server.ask(f"/api/videos/{server.id_of('old.mpg')}/stretch", method="HEAD")[0] == 200
+    assert time.monotonic() - begun < 1
+    assert server.ask("/api/search", method="HEAD")[0] == 405
 
 
 def test_another_file_plays_half_a_minute_around_the_match_and_then_whole(shelf: Path, tmp_path: Path) -> None:
@@ -147,6 +200,16 @@ def test_a_file_that_vanished_is_told(shelf: Path, tmp_path: Path) -> None:
             assert (status, b"not there any more" in body) == (404, True), part
 
 
+@pytest.mark.parametrize("file", ["film.mp4", "hevc.mp4"])
+def test_a_file_that_vanishes_while_it_is_asked_for_is_told(shelf: Path, tmp_path: Path, file: str) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        id = served.id_of(file)
+        served.collection.index.path_of = lambda id: tmp_path / "gone.mp4"  # type: ignore[method-assign]
+        for part in ("/poster", "/preview", "/stretch", "/media"):
+            status, _, body = served.ask(f"/api/videos/{id}{part}")
+            assert (status, b"not there any more" in body, str(tmp_path).encode() in body) == (404, True, False), part
+
+
 def test_what_is_asked_for_twice_is_made_once(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, still = list[float](), playable.still
 
@@ -196,6 +259,76 @@ def test_nothing_is_made_for_who_has_gone(shelf: Path, tmp_path: Path) -> None:
         assert not list((tmp_path / "cache").iterdir())
 
 
+def test_copies_that_nobody_waits_for_hold_up_nothing_else(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, over = playable.copy, threading.Event()
+
+    def slow(path: Path, out: int, playing: str, wanted: playable.Wanted) -> None:
+        while playing == "transcode" and wanted() and not over.is_set():
+            time.sleep(0.01)
+        copy(path, out, playing, wanted)
+
+    monkeypatch.setattr(playable, "copy", slow)
+    monkeypatch.setattr(media, "WAITING", 2)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        try:
+            for file in ("hevc.mp4", "old.mpg"):  # one is made, the other waits
+                assert served.json(f"/api/videos/{served.id_of(file)}")["play"]["whole"] is False
+            assert served.ask(f"/api/videos/{served.id_of('film.mp4')}/poster")[0] == 200
+            assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
+            assert served.ask(f"/api/videos/{served.id_of('boxed.avi')}/media")[0] == 200
+        finally:
+            over.set()
+
+
+def test_a_server_that_stops_begins_no_further_decoder(shelf: Path, tmp_path: Path) -> None:
+    begun, calls = threading.Event(), list[bool]()
+    made = media.Media(tmp_path, 2**30)
+
+    def header_then_pictures(path: Path, out: int, playing: str, wanted: playable.Wanted) -> None:
+        begun.set()
+        while not made._stopped:
+            time.sleep(0.01)
+        calls.append(wanted())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(playable, "copy", header_then_pictures)
+        made.copy(shelf / "videos/two/old.mpg", "transcode")
+        assert begun.wait(MOVES)
+        made.stop()
+    assert calls == [False]
+
+
+def test_a_cache_that_someone_erased_is_made_again(shelf: Path, tmp_path: Path) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        shutil.rmtree(tmp_path / "cache")
+        id = served.id_of("film.mp4")
+        for part in ("poster", "preview", "stretch"):
+            assert served.ask(f"/api/videos/{id}/{part}")[0] == 200
+
+
+def test_a_stretch_that_is_whole_before_it_is_opened_is_sent(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists, replace = Path.exists, Path.replace
+
+    def slowly(path: Path, target: Path) -> None:
+        replace(path, target)
+        time.sleep(0.3)  # it is whole, and is not yet known to be
+
+    def late(path: Path, **options: Any) -> bool:
+        there = exists(path, **options)
+        while there and path.suffix == ".part" and exists(path):
+            time.sleep(0.01)  # so that it has its other name when it is opened
+        return there
+
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        monkeypatch.setattr(Path, "exists", late)
+        monkeypatch.setattr(Path, "replace", slowly)
+        assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
+
+
 def test_a_server_that_stops_leaves_no_decoder(shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         served.ask(f"/api/videos/{served.id_of('hevc.mp4')}")  # begins a copy
@@ -220,3 +353,24 @@ def test_the_api_says_how_it_is_asked(server: Server) -> None:
     assert {"/api/health", "/api/search", "/api/videos/{id}", "/api/videos/{id}/media", "/api/similar/{id}"} <= set(
         paths
     )
+
+
+def test_the_api_says_which_errors_it_answers(server: Server) -> None:
+    described = json.loads(server.ask("/openapi.json")[2])
+    paths, id = described["paths"], server.id_of("film.mp4")
+    asked = {
+        ("/api/videos/{id}", "get"): server.ask("/api/videos/x"),
+        ("/api/similar/{id}", "get"): server.ask("/api/similar/x"),
+        ("/api/explain", "post"): server.ask("/api/explain", {"query": "red", "id": "x"}),
+        ("/api/search", "post"): server.ask("/api/search", {}),
+        ("/api/index", "get"): server.ask("/api/index", Host="evil.example.org"),
+        ("/api/health", "get"): server.ask("/api/health", Origin="https://evil.example.org"),
+        ("/api/videos/{id}/media", "get"): server.ask(f"/api/videos/{id}/media", Range="bytes=99999999-"),
+        ("/api/videos/{id}/poster", "get"): server.ask(f"/api/videos/{id}/poster?at=x"),
+    }
+    for (path, method), (status, _, body) in asked.items():
+        schema = paths[path][method]["responses"][str(status)]["content"]["application/json"]["schema"]
+        assert schema["$ref"].rpartition("/")[2] == "Error", path
+        assert list(json.loads(body)) == ["error"]
+    assert all("head" not in methods for methods in paths.values())
+    assert "HTTPValidationError" not in described["components"]["schemas"]

@@ -101,6 +101,32 @@ def test_the_whole_copy_takes_over_and_any_second_can_be_chosen(page: "Page") ->
     assert page.locator("#playing").inner_text() == ""
 
 
+def test_what_failed_can_be_tried_again(page: "Page") -> None:
+    search(page, "red")
+    asked = "**/api/videos/*?at=*"
+    page.route(asked, lambda route: route.fulfill(status=502, body="<html>"))  # as of a proxy
+    card_of(page, "one/film.mp4").click()
+    page.wait_for_function("() => document.querySelector('#playing').textContent.includes('502')")
+    page.unroute(asked)
+    page.click("#moments button")
+    page.wait_for_function(SHOWS)
+
+
+def test_a_server_that_is_back_is_no_longer_said_to_be_lost(page: "Page") -> None:
+    page.route("**/api/index", lambda route: route.abort())
+    page.wait_for_selector("#state.error")
+    page.unroute("**/api/index")
+    page.wait_for_function("() => !document.querySelector('#state').textContent")
+    assert page.locator("#state.error").count() == 0
+
+
+def test_the_api_s_page_tells_its_errors(page: "Page", server: Server) -> None:
+    page.goto(f"{server.url}/docs")
+    section = page.locator("section", has_text="/api/videos/{id}/media")
+    section.locator("summary").click()
+    assert {"404", "416", "429"} <= set(section.locator("details th").all_inner_texts())
+
+
 def test_a_word_meets_a_frame_and_the_matching_one_is_marked(page: "Page") -> None:
     search(page, "red")
     card_of(page, "one/film.mp4").click()

@@ -10,7 +10,8 @@ from library_case import indexed
 from served import Labelled, Server, running
 
 from structalign.errors import UserError
-from structalign.serve.security import BODY, COOKIE
+from structalign.serve.app import REPORT
+from structalign.serve.security import BODY, COOKIE, Guard, _name
 from structalign.serve.server import check
 
 TOKEN = "correct-horse-battery"
@@ -50,6 +51,20 @@ def test_the_report_is_shown_and_leads_back_here(
     assert server.json("/api/index")["report"]
 
 
+def test_a_report_that_is_being_written_is_told(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / REPORT
+    report.parent.mkdir(parents=True)
+    report.write_bytes("é".encode()[:1])  # half of a letter
+    monkeypatch.setattr(server.collection.index, "path", tmp_path)
+    assert server.ask("/report")[0] == 404
+    report.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "is_file", lambda path: True)  # it was there a moment ago
+        assert server.ask("/report")[0] == 404
+
+
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "localhost."])
 def test_this_machine_s_own_names_are_answered(server: Server, name: str) -> None:
     assert server.ask("/api/health", Host=name)[0] == 200
@@ -62,6 +77,33 @@ def test_a_name_that_was_allowed_is_answered(locked: Server) -> None:
 def test_a_page_of_another_site_gets_no_answer(server: Server) -> None:
     assert server.ask("/api/search", {"query": "red"}, Origin="https://evil.example.org")[0] == 403
     assert server.ask("/api/search", {"query": "red"}, Origin=server.url)[0] == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_what_a_page_of_another_site_embeds_gets_no_answer(server: Server, site: str) -> None:
+    for path in ("/", "/openapi.json", f"/api/videos/{server.id_of('film.mp4')}/poster"):
+        assert server.ask(path, Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors")[0] == 403
+    assert server.ask("/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate")[0] == 200
+    for own in ("same-origin", "none"):
+        assert server.ask("/openapi.json", Sec_Fetch_Site=own, Sec_Fetch_Mode="no-cors")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("allowed", "asked"),
+    [("Films.Example.org.", "films.example.org:8443"), ("bücher.example", "xn--bcher-kva.example"),
+     ("bu\u0308cher.example", "xn--bcher-kva.example"), ("[::1]", "[::1]"), ("fe80::0:1", "[fe80::1]:80")],
+)  # fmt: skip
+def test_a_name_is_allowed_however_it_is_written(allowed: str, asked: str) -> None:
+    check("127.0.0.1", None, [allowed])
+    assert Guard(lambda *_: None, "127.0.0.1", [allowed])._is_ours(_name(asked))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "http://films.org", "films.org:8443", "*.films.org", "films..org", "a b", "a" * 64]
+)
+def test_what_is_no_name_is_told(name: str) -> None:
+    with pytest.raises(UserError, match="is no name"):
+        check("127.0.0.1", None, [name])
 
 
 def test_another_address_than_this_machine_s_needs_a_token() -> None:
@@ -113,6 +155,28 @@ def test_the_form_trades_the_token_for_a_cookie_that_no_script_and_no_other_site
     assert TOKEN not in cookie
     assert locked.ask("/api/health", Cookie=cookie.partition(";")[0])[0] == 200
     assert locked.ask("/", Cookie=cookie.partition(";")[0])[0] == 200
+
+
+def test_the_cookie_is_found_beside_those_of_other_servers_on_this_machine(locked: Server) -> None:
+    ours = login(locked, TOKEN)[1]["set-cookie"].partition(";")[0]
+    for others in ("a[b]=1", 'json={"a": "b"}', "bare", 'open="', "=", "é=1"):
+        assert locked.ask("/api/health", Cookie=f"{others}; {ours}")[0] == 200, others
+
+
+def test_a_wrong_token_is_told_where_it_was_asked_for(locked: Server) -> None:
+    assert b" hidden" in locked.ask("/login")[2]
+    status, headers, body = locked.ask(login(locked, "wrong")[1]["location"])
+    assert (status, b"not the token" in body, b" hidden" in body) == (200, True, False)
+    assert "default-src 'none'" in headers["content-security-policy"]
+
+
+def test_a_fault_of_the_server_gives_nothing_away(shelf: Path, tmp_path: Path) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        served.collection.index.search = None  # type: ignore[method-assign,assignment]
+        status, headers, body = served.ask("/api/search", {"query": "red"})
+    assert (status, b"its log says how" in body, b"NoneType" in body) == (500, True, False)
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "a", "%FF%00"])
@@ -187,6 +251,19 @@ def test_what_cannot_be_understood_is_told_and_harms_nothing(server: Server, bod
     status, _, said = server.ask("/api/search", body)
     assert (status in (400, 422), said.startswith(b'{"error":"')) == (True, True)
     assert server.ask("/api/health")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [("search", b"{", "the body is not JSON"), ("search", b'{"query": "red", "categry": "one"}', "categry: "),
+     ("search", b'{"query": "red", "a\\u001b": 1}', "a\\\\x1b: "),
+     ("search", b'{"query": "red", "' + b"k" * 5000 + b'": 1}', "kkk...: "),
+     ("explain", b'{"query": "red", "id": "x", "at": 1}', "at: "),
+     ("explain", b'{"query": "  ", "id": "x"}', "is empty")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_request_is_named(server: Server, path: str, body: bytes, told: str) -> None:
+    status, _, said = server.ask(f"/api/{path}", body)
+    assert (status, told in said.decode()) == (422, True), said
 
 
 @pytest.mark.parametrize("at", ["nan", "inf", "-1", "1e300", "x"])

@@ -28,6 +28,10 @@ for (const [path, methods] of Object.entries(paths)) {
       rows.push(row(name, schema, components.schemas[body].required?.includes(name)));
     }
     if (rows.length) section.append(make("table", "", make("tbody", "", ...rows)));
+    const errors = Object.entries(about.responses).filter(([status]) => Number(status) >= 400);
+    const told = errors.map(([status, { description }]) => make("tr", "", make("th", status), make("td", description)));
+    const list = make("details", "", make("summary", "Errors"), make("table", "", make("tbody", "", ...told)));
+    if (told.length) section.append(list);
     document.querySelector("#paths").append(section);
   }
 }

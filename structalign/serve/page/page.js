@@ -15,6 +15,7 @@ let next = null; // asks for what follows
 let loading = false;
 let generation = null;
 let timer;
+let lost = ""; // what was shown when the server did not answer
 
 const results = $("#results");
 
@@ -162,6 +163,12 @@ function preview(button, picture, hit) {
 async function look() {
   try {
     const about = await ask("/api/index");
+    if (lost && $("#state").textContent === lost) {
+      $("#state").textContent = "";
+      $("#state").classList.remove("error");
+      if (generation !== null && !results.childElementCount) await begin();
+    }
+    lost = "";
     const indexed = about.indexing;
     $("#counts").textContent = `${about.videos.toLocaleString("en")} ${about.videos === 1 ? "video" : "videos"}${about.note ? ` · ${about.note}` : ""}`;
     $("#report").hidden = !about.report;
@@ -191,6 +198,7 @@ async function look() {
     setTimeout(look, indexed ? LOOK / 2 : LOOK);
   } catch (error) {
     fail(error);
+    lost = error.message;
     setTimeout(look, LOOK);
   }
 }

@@ -44,8 +44,8 @@ export async function ask(url, body) {
       continue;
     }
     if (answer.status === 401) location.assign("/login");
-    const said = await answer.json();
-    if (!answer.ok) throw new Error(said.error);
+    const said = await answer.json().catch(() => null); // a proxy before the server answers what it likes
+    if (!answer.ok || !said) throw new Error(said?.error ?? `The server answers ${answer.status}: try again.`);
     return said;
   }
 }

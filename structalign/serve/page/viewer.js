@@ -56,7 +56,7 @@ async function play(at, number = shown, paused = false) {
     start(about.play, at, paused);
     if (!about.play.whole && about.copied) timer = setTimeout(() => follow(number), LOOK);
   } catch (error) {
-    $("#playing").textContent = error.message;
+    if (number === shown) $("#playing").textContent = error.message;
   }
 }
 
@@ -83,6 +83,7 @@ const now = () => video.currentTime + (playing?.start ?? 0);
 
 // To a second of the file, which may need another stretch of it.
 function seek(at) {
+  if (!playing) return play(at);
   const end = playing.whole ? Infinity : playing.start + (Number.isFinite(video.duration) ? video.duration : 30);
   if (at >= playing.start && at < end) {
     video.currentTime = at - playing.start;

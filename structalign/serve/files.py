@@ -1,0 +1,58 @@
+"""Send a file, or parts of it, as HTTP asks (RFC 9110), where Starlette's own response answers otherwise."""
+
+import os
+import re
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
+
+RANGE = re.compile(r"bytes=[0-9, -]+", re.IGNORECASE)
+PART = re.compile(r" *([0-9]{0,18}) *- *([0-9]{0,18}) *")
+KEPT = ("cache-control", "etag", "last-modified")  # headers of an answer without its body
+
+
+def sent(path: Path, kind: str, keep: str = "no-cache") -> "SentFile":
+    """The answer that holds a file. kind: its media type; keep: how long a browser may. Raises `OSError` where it
+    cannot be read."""
+    with path.open("rb") as file:
+        about = os.fstat(file.fileno())
+    return SentFile(path, media_type=kind, headers={"Cache-Control": f"private, {keep}"}, stat_result=about)
+
+
+class SentFile(FileResponse):
+    """Tells a browser that what it has is still right, ignores a Range that is none, and says what is wrong."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked, size = Headers(scope=scope), int(self.headers["content-length"])
+        if _has(asked.get("if-none-match", ""), self.headers["etag"]):
+            kept = {name: self.headers[name] for name in KEPT}
+            await Response(status_code=304, headers=kept)(scope, receive, send)
+            return
+        first = _first(asked.get("range", ""), size)
+        if first is None:
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
+        elif first >= size and "if-range" not in asked:
+            raise HTTPException(
+                416, f"the file has {size} bytes: ask for some of them.", {"Content-Range": f"bytes */{size}"}
+            )
+        await super().__call__(scope, receive, send)
+
+
+def _has(tags: str, tag: str) -> bool:
+    return tag in [one.strip().removeprefix("W/") for one in tags.split(",")] or tags.strip() == "*"
+
+
+def _first(asked: str, size: int) -> int | None:
+    """The last of the bytes with which a part begins; None where all of the file is to be sent."""
+    if not RANGE.fullmatch(asked):
+        return None
+    begins = []
+    for part in asked.partition("=")[2].split(","):
+        found = PART.fullmatch(part)
+        if found is None or found[1] + found[2] == "" or (found[1] and found[2] and int(found[1]) > int(found[2])):
+            return None
+        begins.append(int(found[1]) if found[1] else max(size - int(found[2]), 0))
+    return max(begins)
