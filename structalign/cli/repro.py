@@ -101,7 +101,8 @@ def lengths(graph: Graph) -> dict[str, int]:
 
 def in_any_order(graph: Graph, left: set[str], jobs: int) -> Iterator[Done]:
     """Reproduce the stages, those that most others wait for first; after one that fails none begins."""
-    order = sorted(left, key=lambda stage: (-lengths(graph)[stage], stage))
+    longest = lengths(graph)
+    order = sorted(left, key=lambda stage: (-longest[stage], stage))
     begun: set[str] = set()
     ended: set[str] = set()
     running: set[Future[Done]] = set()
