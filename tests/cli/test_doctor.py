@@ -149,10 +149,10 @@ def test_a_fault_is_found_then_mended_and_the_next_run_gives_the_same_bytes(proj
     assert "Traceback" not in said
     assert bytes_of(project.root) == damaged, "without --fix nothing is touched"
     code, said = doctor(project, "--fix", "--yes")
-    assert (code, "not mended" in said) == (0, False), said
+    assert (code, "not fixed" in said) == (0, False), said
     project.repro()
     assert bytes_of(project.root) == before
-    assert doctor(project) == (0, "Nothing is wrong.\n")
+    assert doctor(project) == (0, "No problems found.\n")
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_what_is_damaged_in_the_cache_and_here_is_removed_and_a_lost_video_is_na
     assert code == 1
     assert "in DVC's cache is damaged" in said
     assert "DVC's cache lacks the list of data/" in said
-    assert "not mended" in said
+    assert "not fixed" in said
     assert "Traceback" not in said
 
 
@@ -267,7 +267,7 @@ def test_a_video_that_no_row_names_may_be_taken_away(tmp_path: Path, monkeypatch
 
 
 def test_the_last_line_says_what_is_left_and_what_comes_next() -> None:
-    assert summary(0, 0, fix=False) == "Nothing is wrong."
+    assert summary(0, 0, fix=False) == "No problems found."
     assert "structalign doctor --fix" in summary(2, 0, fix=False)
     assert "dvc repro" in summary(0, 1, fix=True)
     assert summary(1, 3, fix=True) == "1 left."

@@ -167,6 +167,6 @@ def test_a_file_that_dvc_ignores_is_named(own: Path, project: Path) -> None:
     ignored = Path(".dvcignore").read_bytes()
     Path(".dvcignore").write_text("*.part\n")
     code, said = structalign("init", str(own), "--tasks", "1", *REAL)
-    assert (code, "DVC left data/videos/more/3.part out" in said) == (1, True)
+    assert (code, "DVC ignores data/videos/more/3.part" in said) == (1, True)
     Path(".dvcignore").write_bytes(ignored)
     assert state() == before

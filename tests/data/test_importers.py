@@ -184,7 +184,7 @@ def test_a_missing_video_keeps_its_rows_and_is_counted_by_task(msr: Files) -> No
     assert found.missing() == {"t01": 2, "t02": 1}
     assert summary(found).splitlines() == [
         "8 training videos, 12 test videos, 28 captions, 4 categories, 2 tasks",
-        "missing videos: 3 (t01 2, t02 1); numbers of a run will be marked partial",
+        "missing videos: 3 (t01 2, t02 1). The results will be marked partial.",
     ]
 
 
