@@ -137,7 +137,7 @@ def test_check_notes_frames_that_are_smaller_than_the_clip_reads(own: Path, proj
     set_params({"frames": {"size": 112}})
     code, said = structalign("data", "check")
     assert code == 0
-    assert "frames.size = 112 is less than the 336 pixels" in said
+    assert "frames.size = 112 is smaller than the images of 336 pixels" in said
     assert "set `frames.size: 336`" in said
 
 
@@ -418,7 +418,7 @@ def test_check_says_equal_things_once(copy: Path) -> None:
         stream.writelines(f"lost {number}.mkv,caption,cats,train\n" for number in range(300))
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert [text for text in found.stops if "trian" in text] == [
-        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is none of train, val, test"
+        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is no split: write one of train, val, test"
     ]
     lost = [text for text in found.notes if "missing" in text]
     assert len(lost) == 1
