@@ -96,12 +96,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "a damaged checkpoint in the cache": (damage_object, ("in DVC's cache is damaged",)),
     "a damaged checkpoint here": (
         lambda root: flip(root / CHECKPOINT),
-        ("checkpoints/t01 is not what dvc.lock says",),
+        ("checkpoints/t01 differs from dvc.lock",),
     ),
     "half-written files": (leave_half, ("checkpoints/.t02.part is half written", ".videos.json.part is half written")),
     "data/ missing": (lambda root: shutil.rmtree(root / "data"), ("data/ is missing: `dvc pull data`",)),
     "a video missing": (lambda root: (root / "data/videos/1a0.mp4").unlink(), ("data/videos/1a0.mp4 of data.dvc",)),
-    "a killed experiment": (stop_an_experiment, ("tmpk1ll3d is the folder of", "an experiment in the workspace was")),
+    "a killed experiment": (stop_an_experiment, ("tmpk1ll3d is left over from", "an experiment in the workspace was")),
 }
 
 

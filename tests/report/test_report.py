@@ -76,7 +76,7 @@ def test_a_split_without_queries_has_no_geometry(finished: Path) -> None:
 def test_the_page_draws_the_geometry(finished: Path) -> None:
     page = (finished / "reports/index.html").read_text()
     assert page.count("<h3>NC") == 4
-    assert "<h3>Turned away from own videos, °</h3>" in page
+    assert "<h3>Drift away from own videos, °</h3>" in page
 
 
 def test_the_page_names_the_videos_left_out_and_why(finished: Path) -> None:
