@@ -46,7 +46,7 @@ def test_a_folder_is_indexed_and_searched_without_a_project(empty: Path) -> None
         (["search", " "], "the sentence is empty"),
         (["index", "../missing", "--backbone", "../clip"], "missing does not exist"),
         (["index", "../videos", "--backbone", "../missing"], "--backbone ../missing: there is no such folder"),
-        (["index", "../videos", "--backbone", "../clip", "--index", "../videos/index"], "name a place outside of it"),
+        (["index", "../videos", "--backbone", "../clip", "--index", "../videos/index"], "choose a place outside it"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(empty: Path, arguments: list[str], said: str) -> None:
