@@ -1,4 +1,4 @@
-# Five targets, each one line, printed as it runs; the README gives the same lines of the first four without make.
+# Five targets, each one line, printed when it runs. docs/operations.md has the first four without make.
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: demo test check results torture
