@@ -2,10 +2,10 @@
 
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
 
 from structalign.data.decoding import child, command, damage, formats
 from structalign.data.decoding.broken import BrokenVideo
@@ -23,7 +23,8 @@ PICTURE_STREAMS = (".mjpeg", ".mjpg")  # names of files in which pictures that f
 UNREAD = Header(format="", track="V:0")  # the first track that is no cover, in usual colours
 TILE = re.compile(r"^\[info\]   Stream #0:\d+ \(.*\) -> ", re.M)  # a stream that goes into the picture
 STOPPED = "Exiting normally, received signal"  # what ffmpeg gave until then is cut short
-FROM_OUTSIDE = (SIGHUP, SIGINT, SIGKILL, SIGTERM)  # a wrapper in its place just ends
+SIGNALS = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")  # of these Windows lacks two
+FROM_OUTSIDE = tuple(getattr(signal, name) for name in SIGNALS if hasattr(signal, name))  # a wrapper just ends
 PATIENCE = 10.0  # seconds for ffmpeg to tell its version
 SAID = 120  # characters of ffmpeg's that a reason repeats
 
@@ -35,6 +36,7 @@ def require_ffmpeg(limit: float = PATIENCE) -> None:
 
     One that does not answer within `limit` seconds is left to the limit of the first video.
     """
+    formats.require_posix()
     program = command.program()
     if program not in _answered:
         ended = child.run(command.version(), time.monotonic() + min(limit, PATIENCE), {}, output=True)
