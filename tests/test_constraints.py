@@ -1,5 +1,6 @@
 """constraints.txt pins all that an installation brings, on every Python that is supported."""
 
+import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from typing import cast
@@ -62,3 +63,8 @@ def test_the_supported_pythons_are_those_of_the_constraints_and_the_docs() -> No
     assert PYTHONS == ["3.11", "3.12", "3.13"]
     assert "3.11, 3.12 and 3.13" in LINES[0]
     assert "3.11, 3.12 or 3.13" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_ci_tries_every_supported_python() -> None:
+    workflow = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r"\b3\.1\d\b", workflow)) == set(PYTHONS)
