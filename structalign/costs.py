@@ -6,7 +6,6 @@ This folder is in the project even if DVC runs the stage in a temporary workspac
 
 import hashlib
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -36,6 +35,10 @@ def measured() -> Iterator[None]:
     yield
     if fingerprint is None or os.environ.get("RANK", "0") != "0":  # only the first of several processes records
         return
+    if sys.platform == "win32":  # which has no such measure
+        return
+    import resource
+
     usages = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     torch = sys.modules.get("torch")
     more = {"threads": torch.get_num_threads()} if torch else {}
@@ -46,7 +49,7 @@ def measured() -> Iterator[None]:
         "machine": machine(),
         "seconds": round(time.perf_counter() - start, 3),
         "processor_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in usages), 3),
-        "peak_memory_bytes": sum(usage.ru_maxrss for usage in usages) * 1024,
+        "peak_memory_bytes": sum(usage.ru_maxrss for usage in usages) * (1 if sys.platform == "darwin" else 1024),
         "cores": cores(),
         **more,
     }

@@ -7,11 +7,13 @@ file is passed as an open descriptor, so even an allowed format cannot reach oth
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from structalign.data.decoding.broken import BrokenVideo
+from structalign.errors import UserError
 
 # ffmpeg's names of the demuxers that read only one file
 VIDEOS = (
@@ -46,9 +48,16 @@ SNIFFED = 4096  # bytes
 TEXT = re.compile(rb"(?:\xef\xbb\xbf)?[\t\r\n\f -~\x80-\xff]+")  # without control characters
 
 
+def require_posix() -> None:
+    """`UserError` on Windows, where ffmpeg cannot inherit an open file."""
+    if sys.platform == "win32":
+        raise UserError("structalign cannot decode videos on Windows: run it in WSL, the Windows Subsystem for Linux.")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
     """An open descriptor of the file. Raises BrokenVideo unless the file is readable, regular and not empty."""
+    require_posix()
     try:
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

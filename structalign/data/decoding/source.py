@@ -2,10 +2,10 @@
 
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
 
 from structalign.data.decoding import child, command, damage, formats
 from structalign.data.decoding.broken import BrokenVideo
@@ -17,16 +17,16 @@ from structalign.errors import UserError
 
 DAY = 86400.0  # seconds; the longest time limit
 MINUTE = 60.0  # seconds of video to which a time limit applies
-DENSE, SPARSE = (
-    125_000,
-    2_000,
-)  # bytes per second of a usual video, and the least for which a declared length is believed
+DENSE = 125_000  # bytes per second of a usual video
+SPARSE = 2_000  # the fewest bytes per second for which a declared length is believed
 SMALL = MINUTE * SPARSE  # bytes; smaller files get the plain limit, whatever they declare
 PICTURE_STREAMS = (".mjpeg", ".mjpg")  # files in which a sequence of pictures is a video
 UNREAD = Header(format="", track="V:0")  # the first track that is no cover, in standard colours
 TILE = re.compile(r"^\[info\]   Stream #0:\d+ \(.*\) -> ", re.M)  # a stream that is part of the picture
 STOPPED = "Exiting normally, received signal"  # then ffmpeg's output is incomplete
-FROM_OUTSIDE = (SIGHUP, SIGINT, SIGKILL, SIGTERM)  # signals after which a wrapper around ffmpeg just ends
+SIGNALS = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")  # Windows lacks two of these
+# signals after which a wrapper around ffmpeg just ends
+FROM_OUTSIDE = tuple(getattr(signal, name) for name in SIGNALS if hasattr(signal, name))
 PATIENCE = 10.0  # seconds for ffmpeg to print its version
 SAID = 120  # characters of ffmpeg's message that an error quotes
 
@@ -38,6 +38,7 @@ def require_ffmpeg(limit: float = PATIENCE) -> None:
 
     If ffmpeg does not answer within `limit` seconds, the time limit of the first video decides.
     """
+    formats.require_posix()
     program = command.program()
     if program not in _answered:
         ended = child.run(command.version(), time.monotonic() + min(limit, PATIENCE), {}, output=True)
