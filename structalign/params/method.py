@@ -20,6 +20,7 @@ METHODS = {
     "stablefusion": "structalign's model with a loss against stored past videos",
     "replay": "finetune with a few remembered pairs of past tasks",
     "structalign_released": "structalign as the authors' released code computes it",
+    "task_lora": "a LoRA a task, and random captions for what it does not know; ours, not the paper's",
 }
 
 
