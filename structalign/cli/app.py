@@ -18,6 +18,7 @@ COMMANDS = {
     "task": "Append a task.",
     "data": "Check the data before a run.",
     "repro": "Run what changed, as `dvc repro` does, two stages at a time.",
+    "sweep": "Run many settings, and put them in tables.",
     "doctor": "Find what is wrong with the project, and mend it.",
     "index": "Make folders of videos searchable, without a project.",
     "search": "Find videos by a sentence.",
