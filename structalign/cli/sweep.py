@@ -1,13 +1,15 @@
 """`structalign sweep`: run what a file lists, resume, and print the tables."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from structalign.cli.dvc_add import run_dvc
 from structalign.console import say
 from structalign.errors import UserError
-from structalign.text import plural
+from structalign.text import plural, some
 
 app = typer.Typer(add_completion=False)
 
@@ -41,6 +43,7 @@ def sweep(
     plan = read_plan(file)
     if write_presets and plan.split == "test":
         raise UserError(f"{file}: `split: test` chooses nothing, so there is no preset to write: leave it out.")
+    refuse_stale()
     folder = out or Path("sweeps", file.stem)
     done = play(plan, Queue(folder, plan.split, jobs))
     chosen = [*winners(done).values()]
@@ -62,4 +65,13 @@ def sweep(
     if failed := [sentence for one in done for sentence in one.failed]:
         for sentence in failed:
             say(sentence, err=True)
-        raise UserError(f"{plural(len(failed), 'run')} failed, as said above; the others are in {folder}.")
+        raise UserError(f"{plural(len(failed), 'run')} failed, as said above: remove the file to try one again.")
+
+
+def refuse_stale() -> None:
+    """`UserError` if DVC says that frames or features are not of this project's data and parameters. A folder without
+    DVC is taken as it is."""
+    if Path(".dvc").is_dir():
+        stale = {*json.loads(run_dvc("status", "--json", "--with-deps", "features"))} - {"check"}
+        if stale:
+            raise UserError(f"{some(sorted(stale))} changed since they ran: `structalign repro`, then sweep again.")

@@ -19,7 +19,6 @@ joint:                  # all tasks at once; a list of mappings is no product
 import difflib
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -159,8 +158,7 @@ def _values(own: Mapping[str, Any], place: str) -> dict[str, Any]:
     """The values by their whole dotted keys; `*` stands for one name of a key."""
     found: dict[str, Any] = {}
     for key, value in own.items():
-        form = re.compile(re.escape(key).replace(r"\*", r"[^.]+"))
-        names = [name for name in keys() if form.fullmatch(name)] if "*" in key else [key]
+        names = [name for name in keys() if _fits(name, key)] if "*" in key else [key]
         if not names:
             raise UserError(f"{place}: `{key}` fits no key of {PARAMS}: `structalign params` lists them.")
         if isinstance(value, dict | list):
@@ -179,6 +177,12 @@ def _values(own: Mapping[str, Any], place: str) -> dict[str, Any]:
             found[name] = value
     refuse_unknown(found, place)
     return found
+
+
+def _fits(name: str, key: str) -> bool:
+    """Whether the dotted `key` with `*` for any name at a place is that of `name`."""
+    parts, wanted = name.split("."), key.split(".")
+    return len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=True))
 
 
 def _sections(values: Mapping[str, Any], source: str, method: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The runs of a sweep: so many at a time, each kept as it ends, and none made twice."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -13,13 +12,12 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 import structalign
-from structalign.code_digest import Code
-from structalign.console import track
-from structalign.data.tasks import read_tasks
+from structalign.console import say, track
 from structalign.errors import UserError
-from structalign.paths import BACKBONE, CHECKPOINTS, FEATURES, FRAMES, MANIFEST
-from structalign.store import digest, read_json, write_json
+from structalign.store import read_json, write_json
 from structalign.sweep.file import Setting
+from structalign.sweep.known import data_digest, fingerprint
+from structalign.sweep.measures import measures
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "STRUCTALIGN_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 POLL = 0.1  # seconds
@@ -35,96 +33,93 @@ class Run:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """What the process of the run is told."""
+        """What its process is told, and its file says."""
         sections = {**self.setting.sections, "seed": self.seed}
         return {"method": self.setting.method, "seed": self.seed, "split": self.split, "sections": sections}
 
 
+@dataclass(frozen=True)
+class Running:
+    """A run, its process, and what that says."""
+
+    run: Run
+    known: str
+    process: "subprocess.Popen[str]"
+    said: IO[str]
+
+
 class Queue:
-    """Where the runs of a sweep are kept, one JSON file each, known by a fingerprint of settings, code and data."""
+    """Where the runs of a sweep are kept, one JSON file each with its fingerprint."""
 
     def __init__(self, out: Path, split: str, jobs: int):
-        self.out, self.split, self.jobs = out, split, jobs
-        self.code, self.data = Code(), data_digest(split)
+        self.out, self.split, self.jobs, self.data = out, split, jobs, data_digest(split)
 
     def file(self, run: Run) -> Path:
         """Where a run is kept."""
         return self.out / f"{run.setting.key}-{run.split}-{run.seed}.json"
 
-    def fingerprint(self, run: Run) -> str:
-        """What a run is known by: its settings, the code that it runs, and what it reads."""
-        method = "finetune" if run.setting.method == "joint" else run.setting.method
-        named = ["structalign.search.signals.*", f"structalign.learning.methods.{method}"]
-        code = self.code.digest("structalign.sweep.run", [module for x in named for module in self.code.matching(x)])
-        return hashlib.sha256(json.dumps([run.asked, code, self.data], sort_keys=True).encode()).hexdigest()
-
-    def kept(self, run: Run) -> dict[str, Any] | None:
-        """The file of a run, if it is of this code, these settings and this data."""
-        if not self.file(run).exists():
-            return None
-        try:
-            found: dict[str, Any] = read_json(self.file(run))
-        except UserError:
-            return None
-        return found if found.get("fingerprint") == self.fingerprint(run) else None
-
     def result(self, run: Run) -> dict[str, Any]:
-        """The file of a run that was made."""
-        return dict(read_json(self.file(run)))
+        """The file of a run that was made, measured anew: a new measure repeats no run."""
+        kept: dict[str, Any] = read_json(self.file(run))
+        return kept | {"measures": {row: measures(kept, row) for row in kept.get("rows", {})}}
 
     def make(self, runs: Sequence[Run], label: str) -> None:
         """Do those of the runs that are not kept. Where this ends early, the runs in flight are lost."""
-        waiting = [run for run in runs if self.kept(run) is None]
-        for _ in track(self._done(waiting), label, len(waiting)):
-            pass
+        known = {run: fingerprint(run.asked, self.data) for run in runs}
+        waiting = [run for run in runs if not self._is_kept(run, known[run])]
+        running: list[Running] = []
 
-    def _done(self, waiting: list[Run]) -> Iterator[Run]:
-        running: dict[Run, tuple[subprocess.Popen[str], IO[str]]] = {}
-        left = list(reversed(waiting))
-        try:
+        def ended() -> Iterator[Running]:
+            left = list(reversed(waiting))
             while left or running:
                 while left and len(running) < self.jobs:
                     run = left.pop()
-                    running[run] = self._start(run)
-                ended = [run for run, (process, _) in running.items() if process.poll() is not None]
-                for run in ended:
-                    self._end(run, *running.pop(run))
-                    yield run
-                time.sleep(POLL * (not ended))
-        finally:
-            for process, _ in running.values():
-                process.kill()
+                    running.append(self._start(run, known[run]))
+                done = [one for one in running if one.process.poll() is not None]
+                for one in done:
+                    running.remove(one)
+                    yield one
+                time.sleep(POLL * (not done))
 
-    def _start(self, run: Run) -> tuple["subprocess.Popen[str]", IO[str]]:
-        here = str(Path(structalign.__file__).parents[1])  # the code whose digest was taken
-        environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": here}
-        command = [sys.executable, "-P", "-m", "structalign.sweep.run", str(self.file(run))]
-        complaints = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed where the run ends
+        try:
+            for one in track(ended(), label, len(waiting)):
+                self._end(one)
+        except KeyboardInterrupt:
+            say("interrupted: the same command goes on from the runs that are kept.", err=True)
+            raise
+        finally:
+            for one in running:
+                one.process.kill()
+
+    def _is_kept(self, run: Run, known: str) -> bool:
+        try:
+            return self.file(run).exists() and read_json(self.file(run)).get("fingerprint") == known
+        except (UserError, AttributeError):  # damaged
+            return False
+
+    def _start(self, run: Run, known: str) -> Running:
+        here = str(Path(structalign.__file__).parents[1])  # the code that the fingerprint is of
+        said = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed where the run ends
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=complaints, stderr=complaints, env=environment, text=True
+            [sys.executable, "-P", "-m", "structalign.sweep.process", str(self.file(run))],
+            env={**os.environ, **ONE_THREAD, "PYTHONPATH": here},
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            text=True,
         )
         assert process.stdin is not None
-        process.stdin.write(json.dumps({**run.asked, "fingerprint": self.fingerprint(run)}) + "\n")
+        process.stdin.write(json.dumps({"asked": run.asked, "data": self.data}) + "\n")
         process.stdin.flush()
-        return process, complaints
+        return Running(run, known, process, said)
 
-    def _end(self, run: Run, process: "subprocess.Popen[str]", complaints: IO[str]) -> None:
-        """Keep a run that ended without a file of its own as a failed one."""
-        with complaints:
-            complaints.seek(0)
-            said = complaints.read().strip().splitlines()
-        if process.returncode:
-            why = said[-1] if said else f"its process ended with {process.returncode}, perhaps for lack of memory"
-            write_json(self.file(run), run.asked | {"failed": why})  # without a fingerprint: the next sweep tries again
-
-
-def data_digest(split: str) -> str:
-    """SHA-256 of all that the runs of a split read; a `UserError` if it is not there."""
-    folders = [BACKBONE, CHECKPOINTS / "t00"]
-    for task in read_tasks():
-        folders += [MANIFEST / task, *(kind / task / part for kind in (FEATURES, FRAMES) for part in ("train", split))]
-    for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder} does not exist: `structalign repro` makes what all runs share.")
-    files = sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
-    return hashlib.sha256("\n".join(f"{file} {digest(file)}" for file in files).encode()).hexdigest()
+    def _end(self, one: Running) -> None:
+        """Keep a run whose process wrote no file as a failed one, without a fingerprint: the next sweep tries again."""
+        with one.said:
+            one.said.seek(0)
+            said = one.said.read().strip().splitlines()
+        if one.process.returncode:
+            why = said[-1] if said else f"its process ended with {one.process.returncode}, perhaps for lack of memory"
+            write_json(self.file(one.run), one.run.asked | {"failed": why})
+        elif not self._is_kept(one.run, one.known):
+            raise UserError("the code of structalign was edited while the sweep ran: start the sweep again.")

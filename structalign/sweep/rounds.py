@@ -70,6 +70,7 @@ def winners(done: Sequence[Done]) -> dict[str, Done]:
 
 
 def _done(queue: Queue, setting: Setting, seeds: Sequence[int], complete: bool = False) -> Done:
-    results = [queue.result(Run(setting, seed, queue.split)) for seed in seeds]
-    failed = [f"{setting.key}, seed {result['seed']}: {result['failed']}" for result in results if "failed" in result]
-    return Done(setting, [result for result in results if "failed" not in result], failed, complete)
+    runs = [Run(setting, seed, queue.split) for seed in seeds]
+    results = [queue.result(run) for run in runs]
+    failed = [f"{queue.file(run)}: {one['failed']}" for run, one in zip(runs, results, strict=True) if "failed" in one]
+    return Done(setting, [one for one in results if "failed" not in one], failed, complete)

@@ -1,22 +1,12 @@
-"""One run: the chain of tasks in one process, without DVC, with the numbers of DVC's stages to the bit.
+"""One run: the chain of tasks in one process, without DVC, with the numbers of DVC's stages to the bit."""
 
-`python -m structalign.sweep.run FILE` reads what to do as one line of JSON on its standard input, and ends when that is
-closed: with the process that started it, however that ends.
-"""
-
-import json
 import os
-import signal
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any
 
 from structalign.data.tasks import read_tasks
-from structalign.errors import UserError
 from structalign.learning.chain import learn_task, next_config, save_task
 from structalign.learning.joint import joint_galleries, learn_joint
 from structalign.learning.loading import load_method
@@ -31,8 +21,7 @@ from structalign.params.optim import Phase, Shared
 from structalign.params.ranking import Ranking
 from structalign.paths import BACKBONE, CHECKPOINTS, MANIFEST
 from structalign.search.encoder import load_encoder
-from structalign.store import read_json, write_json
-from structalign.sweep.measures import measures
+from structalign.store import read_json
 from structalign.sweep.over_time import OverTime
 
 SENTENCE = Ranking(beta=0, task_prior=0)
@@ -70,7 +59,7 @@ def learn_chain(method: str, sections: Mapping[str, Any], folder: Path) -> Itera
         previous = out
 
 
-def run_chain(method: str, sections: Mapping[str, Any], searched: list[OverTime]) -> list[dict[str, Any]]:
+def run_chain(method: str, sections: Mapping[str, Any], searched: Sequence[OverTime]) -> list[dict[str, Any]]:
     """Learn the chain, and what each of `searched` found."""
     with TemporaryDirectory() as folder:
         for task, checkpoint in learn_chain(method, sections, Path(folder)):
@@ -98,32 +87,10 @@ def sizes(trained_parameters: int, searched: OverTime) -> dict[str, int]:
 
 
 def run(method: str, sections: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """A run's file, but for what it is known by. Zero-shot CLIP gives two rows: by `ranking`, and, as published, by the
-    sentence alone."""
+    """The ranks and sizes of a run. Zero-shot CLIP gives two rows: by `ranking`, and, as published, by the sentence
+    alone."""
     rankings = {method: ("method", Ranking.model_validate(sections["ranking"]))}
-    if not (method == "joint" or load_method(method).trains):
+    if method != "joint" and not load_method(method).trains:
         rankings[f"{method}, sentence"] = ("method", SENTENCE)
     searched = OverTime(split, rankings)
-    done = run_joint(sections, searched) if method == "joint" else run_chain(method, sections, [searched])[0]
-    return done | {"measures": {row: measures(done, row) for row in done["rows"]}}
-
-
-def main() -> None:
-    """Do the run and write its file, also that of one that fails by an error that a user can mend."""
-    asked = json.loads(sys.stdin.readline())
-    Thread(target=end_with_input, daemon=True).start()
-    try:
-        done = run(asked["method"], asked["sections"], asked["split"])
-    except UserError as error:
-        done = {"failed": str(error)}
-    write_json(Path(sys.argv[1]), asked | done | {"seconds": time.process_time()})
-
-
-def end_with_input() -> None:
-    """Wait until standard input is closed, then end this process."""
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()
+    return run_joint(sections, searched) if method == "joint" else run_chain(method, sections, [searched])[0]

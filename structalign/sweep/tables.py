@@ -76,7 +76,7 @@ def result_table(cells: Sequence[Cells]) -> TextTable:
     rows = []
     for row in cells:
         others = [_number(row[name]) for name in MEASURES[1:-2]]
-        own = f"{_number(row['learned'])} → {_number(row['final'])}"
+        own = "–" if row["learned"] is None else f"{_number(row['learned'])} → {_number(row['final'])}"
         sizes = [f"{row[name]:,}" for name in ("stored_bytes_per_video", "trained_parameters")]
         rows.append([row["row"], str(row["n"]), _spread(row, "R@1"), *others, own, *sizes, f"{row['seconds']:.0f}"])
     header = ["", "n", "R@1", *MEASURES[1:-2], "own task, learned → final", "bytes a past video", "trained parameters"]
