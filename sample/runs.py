@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 
@@ -23,36 +22,31 @@ from sample.catalogue import CATEGORIES
 from sample.corpus import Clip, clips, name_words, render, write_captions, write_held_out
 from stages import features, frames, prepare
 from structalign.data.tasks import key, read_tasks, split_categories, write_tasks
-from structalign.evaluation.continual import backward_forgetting
-from structalign.evaluation.metrics import measure
-from structalign.evaluation.ranks import rank
 from structalign.learning.init_task import backbone, from_scratch
-from structalign.learning.loading import load_method
-from structalign.learning.method import Method
+from structalign.learning.joint import joint_galleries
 from structalign.learning.methods import finetune
-from structalign.learning.settings import Settings, read_settings
 from structalign.learning.trainer import Trainer
-from structalign.model.backbone import Tokeniser
 from structalign.model.features import Captions, Features, JoinedFeatures, VideoSource
-from structalign.params.losses import acting
-from structalign.params.optim import Phase
 from structalign.params.ranking import Ranking
-from structalign.params.reading import read
 from structalign.params.schema import validate
-from structalign.paths import BACKBONE, FEATURES, LOSSES, MANIFEST
-from structalign.search.encoder import Encoder
-from structalign.search.index import Gallery
-from structalign.search.scoring import score_queries
-from structalign.search.similarity_heads import HEADS
+from structalign.paths import BACKBONE, FEATURES
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import load_yaml
+from structalign.sweep.measures import measures
+from structalign.sweep.over_time import OverTime
+from structalign.sweep.run import run_chain, settings_of
 
 ROOT = Path(__file__).parents[1]
 TASKS = 10
 RATES = (5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3)
 DEVELOPMENT_SEEDS = (1, 2, 3)
-RANKINGS = ("method", "words and sentence", "sentence")
 WORDS_AND_SENTENCE, SENTENCE = Ranking(beta=0.5, task_prior=0), Ranking(beta=0, task_prior=0)
+METHOD = ("method", WORDS_AND_SENTENCE)
+RANKINGS = {
+    "method": METHOD,
+    "words and sentence": ("zero_shot", WORDS_AND_SENTENCE),
+    "sentence": ("zero_shot", SENTENCE),
+}
 
 Seeds = Annotated[
     list[int], typer.Argument(help="Development seeds are 1, 2 and 3; 0 is the sample that is committed.")
@@ -109,13 +103,9 @@ def make_corpus(folder: Path, seed: int, clip: Path, pool: ProcessPoolExecutor) 
         pass
     shutil.copytree(clip, folder / "data/clip", dirs_exist_ok=True)
     name_words(folder / "data/clip")
-    params = load_yaml(ROOT / "params.yaml")
     shutil.copy(ROOT / "params.yaml", folder)
     with chdir(folder):
         write_tasks(split_categories([category.name for category in CATEGORIES], TASKS), Path("tasks.yaml"))
-        valid = validate(params)
-        for number, task in enumerate(read_tasks(), start=1):
-            write_json(LOSSES / f"{task}.json", acting(valid, number))
         prepare.main()
 
 
@@ -140,14 +130,15 @@ def keep(folder: Path, run: Run) -> None:
             if run.kind in ("joint", "shuffled"):
                 done = joint(run.rate, shuffled=run.kind == "shuffled")
             else:
-                done = chain(load_method(run.kind), run.rate)
+                done = chain(run.kind, run.rate)
             write_json(run.file, done)
 
 
-def settings_at(number: int, rate: float) -> Settings:
-    """The settings of task `number` (from 1) with another learning rate."""
-    phase = read("optim.first" if number == 1 else "optim.later", Phase)
-    return read_settings(key(number), phase.model_copy(update={"lr": rate}))
+def at_rate(rate: float) -> dict[str, Any]:
+    """The sections of params.yaml with another learning rate."""
+    params = load_yaml(Path("params.yaml"))
+    params["optim"]["first"]["lr"] = params["optim"]["later"]["lr"] = rate
+    return validate(params).model_dump()
 
 
 class Shuffled:
@@ -169,93 +160,34 @@ class Shuffled:
 
 
 def joint(rate: float, shuffled: bool) -> dict[str, Any]:
-    """Learn all tasks at once; R@1 of both splits, and zero-shot CLIP's."""
-    tasks, settings = list(read_tasks()), settings_at(1, rate)
+    """Learn all tasks at once; R@1 of both splits."""
+    tasks, settings = list(read_tasks()), settings_of(at_rate(rate), 1)
     clip, device = backbone(BACKBONE)
     joined = JoinedFeatures([Features(FEATURES / task / "train") for task in tasks])
     videos: VideoSource = Shuffled(joined) if shuffled else joined
     model, memory = from_scratch(clip, finetune.METHOD, settings, joined.read(0).shape[0])
-    Trainer(model, finetune.METHOD, videos, memory, 1, settings, device).fit(lambda row: None)
-    encoder = Encoder(clip, model, HEADS["fused"], device)
-    galleries = {
-        split: [stored(encoder, task, n, 1, split) for n, task in enumerate(tasks, 1)] for split in ("val", "test")
-    }
-    return {split: search(encoder, galleries[split], tasks, split)["method"]["t2v"]["R@1"] for split in galleries}
+    trainer = Trainer(model, finetune.METHOD, videos, memory, 1, settings, device)
+    trainer.fit(lambda row: None)
+    recall = {}
+    for split in ("val", "test"):
+        searched = OverTime(split, {"method": METHOD})
+        encoder, searched.galleries = joint_galleries(trainer, tasks, split)
+        recall[split] = measures(searched.finish(encoder), "method")["R@1"]
+    return recall
 
 
-def chain(method: Method, rate: float) -> dict[str, Any]:
+def chain(method: str, rate: float) -> dict[str, Any]:
     """Learn the tasks one after the other; what was learned and lost again, and the same of zero-shot CLIP by both of
     its rankings."""
-    tasks = list(read_tasks())
-    clip, device = backbone(BACKBONE)
-    galleries: dict[str, list[Gallery]] = {"val": [], "test": []}
-    over_time: dict[str, dict[str, Any]] = {}
-    model, memory = None, None
-    for number, task in enumerate(tasks, start=1):
-        settings, videos = settings_at(number, rate), Features(FEATURES / task / "train")
-        if model is None or memory is None:
-            model, memory = from_scratch(clip, method, settings, videos.read(0).shape[0])
-        else:
-            model.add_task(settings.seed, "task prototype", number)
-            if number == 2:
-                for mixture in model.mixtures():
-                    mixture.spread_first_expert()
-        trainer = Trainer(model, method, videos, memory, number, settings, device)
-        trainer.fit(lambda row: None)
-        memory = trainer.remember(len(read_json(MANIFEST / task / "task.json")["categories"]))
-        encoder = Encoder(clip, model, HEADS["fused"], device)
-        for split, kept in galleries.items():
-            kept.append(stored(encoder, task, number, number, split))
-        over_time[task] = search(encoder, galleries["test"], tasks[:number], "test", None if number == TASKS else task)
-    val = search(encoder, galleries["val"], tasks, "val")
-    return {"val": val["method"]["t2v"]["R@1"]} | {name: summary(over_time, name) for name in RANKINGS}
+    searched = [OverTime("val", {"method": METHOD}), OverTime("test", RANKINGS)]
+    val, test = run_chain(method, at_rate(rate), searched)
+    return {"val": measures(val, "method")["R@1"]} | {name: summary(measures(test, name)) for name in RANKINGS}
 
 
-def summary(over_time: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
-    """What ranking `name` found after each task, in the few numbers that the criteria need."""
-    tasks = list(over_time)
-    acc = {kind: {task: over_time[task][name][f"acc_{kind}"] for task in tasks} for kind in ("seen", "task")}
-    weight = dict.fromkeys(tasks, 2)
-    return {
-        "test": over_time[tasks[-1]][name]["t2v"]["R@1"],
-        "R@10": over_time[tasks[-1]][name]["t2v"]["R@10"],
-        "own task, just learned": mean(acc["task"][task][task] for task in tasks),
-        "own task, at the end": mean(acc["task"][tasks[-1]][task] for task in tasks),
-        "BWF task": backward_forgetting(acc["task"], weight, tasks[-1]),
-        "BWF seen": backward_forgetting(acc["seen"], weight, tasks[-1]),
-        "by task": {
-            kind: {task: [acc[kind][task][task], acc[kind][tasks[-1]][task]] for task in tasks} for kind in acc
-        },
-    }
-
-
-@torch.inference_mode()
-def stored(encoder: Encoder, task: str, number: int, encoded_as: int, split: str) -> Gallery:
-    """A task's videos of a split, encoded once."""
-    part = Features(FEATURES / task / split)
-    embeddings = encoder.head.store(encoder.videos(part, f"embed {task} {split}"))
-    rows = [{**row, "task": task} for row in part.rows]
-    unit = torch.nn.functional.normalize
-    return Gallery(task, number, encoded_as, rows, unit(embeddings, dim=-1), unit(part.zero_shot_frames(), dim=-1))
-
-
-@torch.inference_mode()
-def search(
-    encoder: Encoder, galleries: Sequence[Gallery], tasks: Sequence[str], split: str, of: str | None = None
-) -> dict[str, Any]:
-    """Every metric of the queries about the galleries' videos, or of those of the task `of` alone, by each ranking."""
-    videos = [row for gallery in galleries for row in gallery.rows]
-    column = {row["id"]: i for i, row in enumerate(videos)}
-    queries = read_json(MANIFEST / tasks[-1] / "seen.json")["queries"]
-    asked = [q for q in queries if q["split"] == split and of in (None, q["task"])]
-    tokens = Tokeniser(BACKBONE)([query["text"] for query in asked])
-    found = score_queries(encoder, tokens, galleries, {}, f"score {split}")
-    truth, video_tasks = np.array([column[query["video"]] for query in asked]), [row["task"] for row in videos]
-    scores = {name: matrix.numpy() for name, matrix in found.items()}
-    both, sentence = (rank([scores], truth, video_tasks, ranking) for ranking in (WORDS_AND_SENTENCE, SENTENCE))
-    shown = [task for task in tasks if of in (None, task)]
-    pairs = {"method": (both, "method"), "words and sentence": (both, "zero_shot"), "sentence": (sentence, "zero_shot")}
-    return {name: measure(ranks, system, truth, video_tasks, shown) for name, (ranks, system) in pairs.items()}
+def summary(found: dict[str, float]) -> dict[str, float]:
+    """The few numbers that the criteria need, as their kept files call them."""
+    names = {"test": "R@1", "own task, just learned": "learned", "own task, at the end": "final"}
+    return {name: found[names.get(name, name)] for name in (*names, "R@10", "BWF task", "BWF seen")}
 
 
 def result(folder: Path, run: Run) -> dict[str, Any]:

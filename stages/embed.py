@@ -10,14 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from structalign.console import command
-from structalign.data.frame_store import FrameSplit
 from structalign.evaluation.geometry_dump import dump_geometry
 from structalign.evaluation.score_files import keep_scores, queries_at_once
-from structalign.model.backbone import Tokeniser, pixel_statistics
+from structalign.model.backbone import Tokeniser
 from structalign.model.checkpoint import fingerprint, load_memory, read_config
 from structalign.model.device import prepare_device
-from structalign.model.features import Features, read_captions
-from structalign.model.sources import make_source
+from structalign.model.features import read_captions
 from structalign.params.ranking import Ranking
 from structalign.params.reading import read
 from structalign.paths import (
@@ -25,7 +23,6 @@ from structalign.paths import (
     CHECKPOINTS,
     COLLECTION,
     FEATURES,
-    FRAMES,
     GALLERIES,
     GEOMETRY,
     MANIFEST,
@@ -37,6 +34,7 @@ from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.index import Gallery, Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score_in_blocks
 from structalign.search.signal import observe
+from structalign.search.storing import store_split
 from structalign.store import digest, read_rows, whole_folder, write_json
 
 SPLITS = ("val", "test")
@@ -91,15 +89,8 @@ def score_seen(encoder: Encoder, task: str, sizes: dict[str, int]) -> None:
 
 def store_videos(encoder: Encoder, task: str, split: str, folder: Path) -> int:
     """Write the gallery of a split; returns the bytes that a stored video has."""
-    features = Features(FEATURES / task / split)
-    zero_shot = features.zero_shot_frames() if len(features) else torch.empty(0, 1, encoder.clip.embedding_dim)
-    frames = zero_shot
-    if encoder.model is not None and len(features):
-        decoded = FrameSplit(FRAMES / task / split)
-        videos = make_source(encoder.model, features, decoded, pixel_statistics(BACKBONE), encoder.device)
-        frames = encoder.videos(videos, f"embed {task} {split}")
-    frames = encoder.head.store(frames)
-    write_gallery(folder, split, [{**row, "task": task} for row in features.rows], frames, zero_shot)
+    rows, frames, zero_shot = store_split(encoder, task, split)
+    write_gallery(folder, split, rows, frames, zero_shot)
     return frames.shape[1] * frames.shape[2] * frames.element_size()
 
 

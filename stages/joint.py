@@ -2,62 +2,37 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from structalign.console import command
-from structalign.data.frame_store import FrameSplit
 from structalign.data.tasks import category_ids, key, read_tasks
 from structalign.evaluation.metrics import measure
-from structalign.evaluation.ranks import rank as rank_queries
-from structalign.learning.init_task import backbone, from_scratch
-from structalign.learning.methods.finetune import METHOD
+from structalign.evaluation.retrieval import asked, find
+from structalign.learning.joint import joint_galleries, learn_joint
 from structalign.learning.settings import read_settings
 from structalign.learning.trainer import Trainer
-from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import CheckpointConfig, save_checkpoint
-from structalign.model.features import Features, JoinedFeatures, read_captions
-from structalign.model.sources import make_source
-from structalign.model.video_text import VideoText
+from structalign.model.features import read_captions
 from structalign.params.features import FeaturesParams
 from structalign.params.optim import Phase
 from structalign.params.ranking import Ranking
 from structalign.params.reading import read
-from structalign.paths import BACKBONE, FEATURES, FRAMES, MANIFEST, REPORTS, WORK
+from structalign.paths import BACKBONE, FEATURES, FRAMES, REPORTS, WORK
 from structalign.scratch import scratch
-from structalign.search.encoder import Encoder
-from structalign.search.index import Gallery
-from structalign.search.scoring import score_queries
 from structalign.search.signal import observe, states
-from structalign.search.similarity_heads import HEADS
-from structalign.store import read_rows, whole_folder, write_json
+from structalign.store import whole_folder, write_json
 
 JOINT = REPORTS / "joint"
 
 
 def main() -> None:
-    """Write work/joint (a checkpoint) and reports/joint; there is no forgetting to measure in one task.
-
-    It trains for `optim.first.epochs`: each video is visited as often as in its own task.
-    """
+    """Write work/joint (a checkpoint) and reports/joint; there is no forgetting to measure in one task."""
     tasks, settings = read_tasks(), read_settings(key(1), read("optim.first", Phase))
-    folders, decoded = ([kind / task / "train" for task in tasks] for kind in (FEATURES, FRAMES))
+    inputs = [kind / task / "train" for kind in (FEATURES, FRAMES) for task in tasks]
     views = read("features", FeaturesParams)
-    used = [list(tasks), settings, views]
-    with scratch("joint", "all", used, [BACKBONE, *folders, *decoded]) as progress:
-        features = [*map(Features, folders)]
-        frames = JoinedFeatures(features).read(0).shape[0]
-        clip, device = backbone(BACKBONE)
-        model, memory = from_scratch(clip, METHOD, settings, frames)
-        pixels = pixel_statistics(BACKBONE)
-        videos = [
-            make_source(
-                model, part, FrameSplit(folder), pixels, device, views.flip, views.seed, settings.backbone.precision
-            )
-            for part, folder in zip(features, decoded, strict=True)
-        ]
-        trainer = Trainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)
-        trainer.fit(lambda row: None, progress)
+    with scratch("joint", "all", [list(tasks), settings, views], [BACKBONE, *inputs]) as progress:
+        trainer = learn_joint(list(tasks), settings, views, progress)
+        model = trainer.model
         config = CheckpointConfig(
             backbone=settings.backbone.name,
             method="joint",
@@ -69,7 +44,7 @@ def main() -> None:
         )
         with whole_folder(WORK / "joint") as out:
             save_checkpoint(out, config, model.adapter_state(), {})
-        test, val = (rank(model, list(tasks), split, device) for split in ("test", "val"))
+        test, val = (rank(trainer, list(tasks), split) for split in ("test", "val"))
     numbers = {**test["t2v"], "v2t_R@1": test["v2t"].get("R@1"), "val_R@1": val["t2v"].get("R@1")}
     sizes = {
         "trained_parameters": trainer.trained_parameters,
@@ -79,29 +54,17 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def rank(model: VideoText, tasks: list[str], split: str, device: torch.device) -> dict[str, Any]:
-    """Every metric of a split, all videos encoded by the one model; empty where the split has no queries."""
-    encoder = Encoder(model.clip, model, HEADS["fused"], device)
-    galleries, observed = [], []
-    for number, task in enumerate(tasks, start=1):
-        part, captions = Features(FEATURES / task / split), read_captions(FEATURES / task / "train")
-        observed.append(observe(encoder.zero_shot(captions.tokens), captions.category, number))
-        if len(part):
-            frames = encoder.head.store(encoder.videos(part, f"embed joint {task} {split}"))
-            rows = [{**row, "task": task} for row in part.rows]
-            galleries.append(Gallery(task, number, 1, rows, frames, part.zero_shot_frames()))
-    videos = [row for gallery in galleries for row in gallery.rows]
-    column = {row["id"]: i for i, row in enumerate(videos)}
-    queries = read_rows(MANIFEST / tasks[-1] / "seen.json", "queries", "video", "text", "category", "split", "task")
-    asked = [query for query in queries if query["split"] == split and query["video"] in column]
-    if not asked:
+def rank(trainer: Trainer, tasks: list[str], split: str) -> dict[str, Any]:
+    """Every metric of a split; empty where the split has no queries."""
+    encoder, galleries = joint_galleries(trainer, tasks, split)
+    question = asked(tasks[-1], split, galleries)
+    if not question.queries:
         return {"t2v": {}, "v2t": {}}
-    tokens = Tokeniser(BACKBONE)([query["text"] for query in asked])
-    found = score_queries(encoder, tokens, galleries, states(observed), f"score joint {split}")
-    ground_truth, video_tasks = np.array([column[query["video"]] for query in asked]), [row["task"] for row in videos]
-    scores = {name: matrix.numpy() for name, matrix in found.items()}
-    ranks = rank_queries([scores], ground_truth, video_tasks, read("ranking", Ranking))
-    return dict(measure(ranks, "method", ground_truth, video_tasks, tasks))
+    trained = [read_captions(FEATURES / task / "train") for task in tasks]
+    observed = [observe(encoder.zero_shot(x.tokens), x.category, number) for number, x in enumerate(trained, start=1)]
+    ranking = {"method": ("method", read("ranking", Ranking))}
+    _, found = find(encoder, galleries, states(observed), question, ranking)
+    return dict(measure(found["method"], "method", question.truth, question.video_tasks, tasks))
 
 
 if __name__ == "__main__":

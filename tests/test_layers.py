@@ -39,6 +39,7 @@ MAY_SEE = {
     "learning": {"ground", "data", "model", "search", "learning"},
     "evaluation": {"ground", "data", "model", "search", "evaluation"},
     "report": {"ground", "evaluation", "report"},
+    "sweep": {"ground", "data", "model", "search", "learning", "evaluation", "report", "sweep"},
     "serve": {"ground", "data", "model", "search", "library", "serve"},
     "cli": {
         "ground",
@@ -50,6 +51,7 @@ MAY_SEE = {
         "learning",
         "evaluation",
         "report",
+        "sweep",
         "serve",
         "cli",
     },
@@ -127,5 +129,5 @@ def test_no_stage_but_the_check_knows_all_sections() -> None:
     guests = {name for name, others in graph().items() if "structalign.params.schema" in others}
     commands = {f"structalign.cli.{name}" for name in ("init", "migrate", "params", "preset")}
     others = {"structalign.presets", "structalign.learning.reference.settings", "structalign.report.revisions"}
-    others.add("structalign.doctor.settings")
+    others |= {"structalign.doctor.settings", "structalign.sweep.file"}
     assert guests == {"stages.check"} | commands | others

@@ -18,6 +18,7 @@ COMMANDS = {
     "task": "Append a task with new categories.",
     "data": "Check the data before a run.",
     "repro": "Run what changed, like `dvc repro`, but two stages at a time.",
+    "sweep": "Run many settings and put them in tables.",
     "doctor": "Find problems of a project, and fix them.",
     "index": "Make folders of videos searchable, without a project.",
     "search": "Find videos by a sentence.",

@@ -1,0 +1,77 @@
+"""`structalign sweep`: run what a file lists, resume, and print the tables."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structalign.cli.dvc_add import run_dvc
+from structalign.console import say
+from structalign.errors import UserError
+from structalign.text import plural, some
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="What to run: see docs/operations.md.")],
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, of one thread each.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; default: sweeps/<name of FILE>.")] = None,
+    write_presets: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write DIR/<method>.yaml with what was chosen.")
+    ] = None,
+    md: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
+) -> None:
+    """Run every setting that FILE lists, choose by its rule, print the tables. Runs that were kept are not repeated."""
+    from structalign.report.terminal import terminal
+    from structalign.report.text_table import markdown, rich_table
+    from structalign.sweep.file import read_plan
+    from structalign.sweep.presets import write
+    from structalign.sweep.queue import Queue
+    from structalign.sweep.rounds import RULE, play, winners
+    from structalign.sweep.tables import (
+        difference_table,
+        result_table,
+        rows_of,
+        settings_cells,
+        settings_table,
+        write_csv,
+    )
+
+    plan = read_plan(file)
+    if write_presets and plan.split == "test":
+        raise UserError(f"{file}: `split: test` chooses nothing, so there is no preset to write: leave it out.")
+    refuse_stale()
+    folder = out or Path("sweeps", file.stem)
+    done = play(plan, Queue(folder, plan.split, jobs))
+    chosen = [*winners(done).values()]
+    shown = done if plan.split == "test" else chosen
+    rows = rows_of(shown)
+    baseline = next((row for row in rows if row.kind == plan.baseline), None)
+    cells = [row.cells(baseline) for row in rows]
+    tables = [] if plan.split == "test" else [settings_table(done, chosen, plan.split)]
+    tables += [result_table(cells), *([difference_table(cells, baseline.name)] if baseline else [])]
+    write_csv(folder / "settings.csv", settings_cells(done, chosen))
+    write_csv(folder / "results.csv", cells)
+    for table in tables:
+        typer.echo(markdown(table)) if md else terminal().print(rich_table(table))
+    if plan.split != "test":
+        count, seeds = plan.finalists or "all", ", ".join(map(str, plan.seeds))
+        say(RULE.format(finalists=count, split=plan.split, first=plan.seeds[0], seeds=seeds))
+    if write_presets:
+        write(write_presets, chosen)
+    if failed := [sentence for one in done for sentence in one.failed]:
+        for sentence in failed:
+            say(sentence, err=True)
+        raise UserError(f"{plural(len(failed), 'run')} failed, as said above: remove the file to try one again.")
+
+
+def refuse_stale() -> None:
+    """`UserError` if DVC says that frames or features are not of this project's data and parameters. A folder without
+    DVC is taken as it is."""
+    if Path(".dvc").is_dir():
+        stale = {*json.loads(run_dvc("status", "--json", "--with-deps", "features"))} - {"check"}
+        if stale:
+            raise UserError(f"{some(sorted(stale))} changed since they ran: `structalign repro`, then sweep again.")

@@ -1,0 +1,202 @@
+"""The file of a sweep: which settings of which methods are run, at which seeds, and which split measures them.
+
+seeds: [0, 1, 2]
+finalists: 2              # settings of a method that go on to all seeds, or `all`
+split: val                # with `val` nothing of the test split is read
+baseline: finetune        # optional: what differences are taken to
+settings:                 # optional: keys of params.yaml for all methods
+optim.shared.batch: 16
+methods:
+zero_shot:              # as params.yaml has it
+structalign:            # every combination of the lists; `*` stands for one name
+optim.*.lr: [1e-3, 2e-3]
+crp.weight: [1, 3, 10]
+joint:                  # all tasks at once; a list of mappings is no product
+- {optim.first.lr: 1e-3}
+- {optim.first.lr: 2e-3, optim.first.epochs: 20}
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from structalign.data.tasks import category_ids, read_tasks
+from structalign.errors import UserError
+from structalign.params.method import METHODS
+from structalign.params.reading import PARAMS
+from structalign.params.schema import keys, refuse_too_many, refuse_unknown, validate
+from structalign.params.section import Section, written
+from structalign.strict_yaml import load_yaml
+
+KINDS = (*METHODS, "joint")
+SHARED = ("data", "frames", "backbone", "features")  # sections that all runs have in common
+OWN = ("seed", "method", "reference")
+
+
+class SweepFile(Section):
+    """What the file holds, before the methods' settings are looked at."""
+
+    seeds: list[int] = Field(min_length=1, description="a list of whole numbers, as [0, 1, 2]")
+    finalists: int | Literal["all"] = Field("all", description="a whole number of at least 1, or all")
+    split: Literal["val", "test"] = Field(description="val or test")
+    baseline: str | None = Field(None, description="one of the methods below `methods`")
+    settings: dict[str, Any] | None = Field(None, description="keys of params.yaml, as `optim.shared.batch: 16`")
+    methods: dict[str, Any] = Field(min_length=1, description="methods, each with its settings")
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """A method with the values that it is run with. own: as the file has them; values: by their whole keys, with those
+    for all methods; sections: those of params.yaml that a run reads, by name."""
+
+    method: str
+    own: Mapping[str, Any]
+    values: Mapping[str, Any]
+    sections: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """A name for files: the method, and a digest of the values."""
+        text = json.dumps(self.values, sort_keys=True)
+        return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked file: the settings of each method, in its order."""
+
+    seeds: list[int]
+    finalists: int | None
+    split: str
+    baseline: str | None
+    settings: list[Setting]
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a file, over the params.yaml and tasks.yaml of this project; one `UserError` for the first fault."""
+    head = _head(load_yaml(path), str(path))
+    if len(set(head.seeds)) < len(head.seeds) or min(head.seeds) < 0:
+        raise UserError(f"{path}: `seeds` = {written(head.seeds)} must be different numbers, none below 0.")
+    if head.split == "test" and head.finalists != "all":
+        raise UserError(f"{path}: `finalists` must be `all` with `split: test`, since the test split chooses nothing.")
+    if head.finalists != "all" and head.finalists < 1:
+        raise UserError(f"{path}: `finalists` = {head.finalists} must be {_allowed('finalists')}.")
+    for name in head.methods:
+        if name not in KINDS:
+            raise UserError(f"{path}: `methods.{name}` is no method{_nearest(name, KINDS)}.")
+    if head.baseline is not None and head.baseline not in head.methods:
+        raise UserError(f"{path}: `baseline` = {head.baseline} must be {_allowed('baseline')}.")
+    shared = _values(head.settings or {}, f"{path}: `settings`")
+    settings = [
+        setting for name, given in head.methods.items() for setting in _settings(str(path), name, given, shared)
+    ]
+    return Plan(head.seeds, None if head.finalists == "all" else head.finalists, head.split, head.baseline, settings)
+
+
+def _head(tree: Any, source: str) -> SweepFile:
+    if not isinstance(tree, dict):
+        raise UserError(f"{source} holds no sweep: write `seeds`, `split` and `methods`.")
+    try:
+        return SweepFile.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            raise UserError(
+                f"{source}: `{name}` is no key of a sweep{_nearest(name, SweepFile.model_fields)}."
+            ) from None
+        if first["type"] == "missing":
+            raise UserError(f"{source} lacks `{name}` ({_allowed(name)}): write it.") from None
+        raise UserError(f"{source}: `{name}` = {written(tree[name])} must be {_allowed(name)}.") from None
+
+
+def _allowed(name: str) -> str:
+    return str(SweepFile.model_fields[name].description)
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, [*known], n=1, cutoff=0.0)
+    return f"; the nearest is `{near[0]}`: rename or remove it"
+
+
+def _settings(source: str, method: str, given: Any, shared: Mapping[str, Any]) -> Iterator[Setting]:
+    """The settings of a method, each once."""
+    place = f"{source}: `methods.{method}`"
+    grids = given if isinstance(given, list) else [{} if given is None else given]
+    if not grids or not all(isinstance(grid, dict) for grid in grids):
+        raise UserError(f"{place} must hold keys of params.yaml, as `crp.weight: [1, 3]`, or a list of such mappings.")
+    seen: dict[str, Mapping[str, Any]] = {}
+    for own in (own for grid in grids for own in _combinations(grid, place)):
+        values = {**shared, **_values(own, place)}
+        sections = _sections(values, source, method)
+        setting = Setting(method, own, values, sections)
+        if setting.key in seen:
+            raise UserError(f"{place} has {written(dict(own))} twice: remove one.")
+        seen[setting.key] = own
+        yield setting
+
+
+def _combinations(grid: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
+    """Every combination of the lists of a mapping; a value that is no list is the same in all."""
+    lists = {key: value if isinstance(value, list) else [value] for key, value in grid.items()}
+    for key, values in lists.items():
+        if not values:
+            raise UserError(f"{place}: `{key}` is an empty list: write its values, or remove the key.")
+    for combination in product(*lists.values()):
+        yield dict(zip(lists, combination, strict=True))
+
+
+def _values(own: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The values by their whole dotted keys; `*` stands for one name of a key."""
+    found: dict[str, Any] = {}
+    for key, value in own.items():
+        names = [name for name in keys() if _fits(name, key)] if "*" in key else [key]
+        if not names:
+            raise UserError(f"{place}: `{key}` fits no key of {PARAMS}: `structalign params` lists them.")
+        if isinstance(value, dict | list):
+            example = "crp.weight: 3"
+            raise UserError(f"{place}: `{key}` = {written(value)} must be one value: write whole keys, as `{example}`.")
+        for name in names:
+            if name.split(".")[0] in SHARED:
+                raise UserError(
+                    f"{place}: `{name}` changes frames or features, which all runs share: set it in {PARAMS} and run "
+                    "`structalign repro`, or remove it."
+                )
+            if name.split(".")[0] in OWN:
+                raise UserError(f"{place}: `{name}` is not for settings (`seeds` and `methods` are): remove it.")
+            if name in found:
+                raise UserError(f"{place}: `{key}` sets `{name}`, which another key sets: keep one.")
+            found[name] = value
+    refuse_unknown(found, place)
+    return found
+
+
+def _fits(name: str, key: str) -> bool:
+    """Whether the dotted `key` with `*` for any name at a place is that of `name`."""
+    parts, wanted = name.split("."), key.split(".")
+    return len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=True))
+
+
+def _sections(values: Mapping[str, Any], source: str, method: str) -> dict[str, Any]:
+    """The sections of params.yaml with these values, checked."""
+    base = load_yaml(PARAMS)
+    validate(base)
+    tree = deepcopy(base)
+    for key, value in values.items():
+        *path, last = key.split(".")
+        section = tree
+        for part in path:
+            section = section[part]
+        section[last] = value
+    place = f"{source}: `methods.{method}`"
+    params = validate(tree, place)
+    refuse_too_many(params, len(category_ids(read_tasks())), place)
+    return params.model_dump(exclude={*OWN, "data", "frames"})

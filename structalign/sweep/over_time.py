@@ -1,0 +1,88 @@
+"""What the queries of a split find: just after their own task was learned, and after the last one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from structalign.data.tasks import read_tasks
+from structalign.evaluation.retrieval import asked, find
+from structalign.model.features import read_captions
+from structalign.params.ranking import Ranking
+from structalign.paths import FEATURES
+from structalign.search.encoder import Encoder
+from structalign.search.index import Gallery
+from structalign.search.signal import Statistics, observe, states
+from structalign.search.storing import store_split
+
+Ranks = dict[str, NDArray[Any]]
+
+
+class OverTime:
+    """The queries of a split, of whose videos the galleries grow with the tasks.
+
+    rankings: of each row of the tables, a system of `evaluation.ranks.SYSTEMS` and its weights.
+    """
+
+    def __init__(self, split: str, rankings: Mapping[str, tuple[str, Ranking]]):
+        self.split, self.rankings = split, rankings
+        self.galleries: list[Gallery] = []
+        self.observed: list[Statistics] = []
+        self.learned: list[dict[str, Ranks]] = []  # after each task with videos, of its own queries
+
+    @torch.inference_mode()
+    def learn(self, encoder: Encoder, task: str) -> None:
+        """Store a task's videos with the model that has just learned it, and ask its queries."""
+        number = len(self.observed) + 1
+        rows, frames, zero_shot = store_split(encoder, task, self.split)
+        self.observe(encoder, task)
+        if rows:
+            frames, zero_shot = F.normalize(frames, dim=-1), F.normalize(zero_shot, dim=-1)
+            self.galleries.append(Gallery(task, number, number, rows, frames, zero_shot))
+            self.learned.append(self.find(encoder, task, of=task))
+
+    def observe(self, encoder: Encoder, task: str) -> None:
+        """What the ranking signals keep of a task, where one of weight 0 would not ignore it."""
+        wanted = any(ranking.task_prior for _, ranking in self.rankings.values())
+        captions = read_captions(FEATURES / task / "train") if wanted else None
+        number = len(self.observed) + 1
+        known = observe(encoder.zero_shot(captions.tokens), captions.category, number) if captions else {}
+        self.observed.append(known)
+
+    def find(self, encoder: Encoder, task: str, of: str | None = None) -> dict[str, Ranks]:
+        """Of each row the ranks after TASK: all, or those of the queries about the task `of`."""
+        question = asked(task, self.split, self.galleries)
+        known = states(self.observed) if all(self.observed) else {}
+        rows, found = find(encoder, self.galleries, known, question, self.rankings, of)
+        own = np.array([of in (None, question.queries[row]["task"]) for row in rows])
+        result = {}
+        for name, (system, _) in self.rankings.items():
+            text, in_task, video = (found[name][f"{system}_{kind}"] for kind in ("text", "task", "video"))
+            result[name] = {"rank": text[own], "rank in task": in_task[own], "v2t rank": video}
+        return result
+
+    @torch.inference_mode()
+    def finish(self, encoder: Encoder) -> dict[str, Any]:
+        """All queries after the last task, in the order of tasks: videos and ranks, for `sweep.measures`."""
+        tasks = read_tasks()
+        last = [*tasks][-1]
+        question, found = asked(last, self.split, self.galleries), self.find(encoder, last)
+        place = {task: number for number, task in enumerate(tasks)}
+        order = np.argsort([place[question.video_tasks[column]] for column in question.truth], kind="stable")
+        videos = np.unique(question.truth)
+        return {
+            "categories": {task: len(row.categories) for task, row in tasks.items()},
+            "videos": [question.videos[column]["id"] for column in videos],
+            "tasks": [question.video_tasks[column] for column in videos],
+            "queries": np.searchsorted(videos, question.truth)[order].tolist(),
+            "rows": {name: self._row(name, ranks, order) for name, ranks in found.items()},
+        }
+
+    def _row(self, name: str, ranks: Ranks, order: NDArray[Any]) -> dict[str, list[int]]:
+        row = {kind: ranks[kind][order] for kind in ("rank", "rank in task")}
+        if self.learned:
+            row |= {f"learned {kind}": np.concatenate([then[name][kind] for then in self.learned]) for kind in row}
+        return {kind: values.tolist() for kind, values in (row | {"v2t rank": ranks["v2t rank"]}).items()}

@@ -1,0 +1,76 @@
+"""Which runs a sweep makes, and which settings it chooses.
+
+Every setting is run at the first seed. The `finalists` of each method with the highest R@1 of the split go on to the
+other seeds; of those the one with the highest mean R@1 over all seeds is chosen. Of equal ones the first in the file; a
+setting of which a run failed is not chosen. Zero-shot CLIP learns nothing, so one seed tells all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from structalign.sweep.file import Plan, Setting
+from structalign.sweep.queue import Queue, Run
+
+RULE = (
+    "Chosen: of the {finalists} settings of a method with the highest R@1 ({split}) at seed {first}, the one with the "
+    "highest mean over the seeds {seeds}."
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A setting and its runs that did not fail. failed: the sentences of the others. complete: whether it was run at
+    all seeds."""
+
+    setting: Setting
+    runs: Sequence[Mapping[str, Any]]
+    failed: Sequence[str]
+    complete: bool
+
+    @property
+    def recall(self) -> float:
+        """R@1 of the split, mean over its runs; -1 without any."""
+        return mean([run["measures"][self.setting.method]["R@1"] for run in self.runs]) if self.runs else -1.0
+
+
+def play(plan: Plan, queue: Queue) -> list[Done]:
+    """Make all runs of a plan, a round after the other; every setting with what came of it, in the file's order."""
+    first, *others = plan.seeds
+    queue.make([Run(setting, first, plan.split) for setting in plan.settings], f"seed {first}")
+    final = finalists(plan, [_done(queue, setting, [first]) for setting in plan.settings])
+    later = [Run(one, seed, plan.split) for one in final for seed in others if one.method != "zero_shot"]
+    if later:
+        queue.make(later, f"seeds {', '.join(map(str, others))}")
+    return [
+        _done(queue, one, plan.seeds if one in final and one.method != "zero_shot" else [first], one in final)
+        for one in plan.settings
+    ]
+
+
+def finalists(plan: Plan, done: Sequence[Done]) -> list[Setting]:
+    """The settings that go on to all seeds, in the file's order."""
+    chosen: list[Setting] = []
+    for method in dict.fromkeys(setting.method for setting in plan.settings):
+        ended = [one for one in done if one.setting.method == method and not one.failed]
+        ranked = sorted(ended, key=lambda one: -one.recall)  # stable: of equal ones the first in the file
+        chosen += [one.setting for one in ranked[: plan.finalists]]
+    return [setting for setting in plan.settings if setting in chosen]
+
+
+def winners(done: Sequence[Done]) -> dict[str, Done]:
+    """The chosen setting of each method that has one."""
+    found: dict[str, Done] = {}
+    for one in done:
+        method = one.setting.method
+        if one.complete and not one.failed and (method not in found or one.recall > found[method].recall):
+            found[method] = one
+    return found
+
+
+def _done(queue: Queue, setting: Setting, seeds: Sequence[int], complete: bool = False) -> Done:
+    runs = [Run(setting, seed, queue.split) for seed in seeds]
+    results = [queue.result(run) for run in runs]
+    failed = [f"{queue.file(run)}: {one['failed']}" for run, one in zip(runs, results, strict=True) if "failed" in one]
+    return Done(setting, [one for one in results if "failed" not in one], failed, complete)

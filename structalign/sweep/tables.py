@@ -1,0 +1,129 @@
+"""What a sweep found, as tables and as CSV: every setting, and the rows that are compared."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+from structalign.report.text_table import TextTable
+from structalign.store import whole
+from structalign.sweep.measures import MEASURES, Floats, draws, interval, over_seeds
+from structalign.sweep.rounds import Done
+
+PAIRED = ("R@1", "BWF seen", "BWF task")
+Cells = Mapping[str, Any]  # by column, as the CSV has them
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table compares: runs that differ in nothing but the seed, and how they rank."""
+
+    name: str
+    kind: str
+    runs: Sequence[Mapping[str, Any]]
+    values: Mapping[str, Floats]
+
+    def cells(self, baseline: "Row | None") -> Cells:
+        """Numbers by column: mean with its interval over videos and std over seeds; differences to the baseline."""
+        found: dict[str, Any] = {"row": self.name, "n": len(self.runs)}
+        for name in MEASURES:
+            each = [run["measures"][self.kind].get(name) for run in self.runs]
+            mean, low, high = interval(self.values[name]) if name in self.values else (None, None, None)
+            spread = stdev(each) if len(each) > 1 and mean is not None else None
+            found |= {name: mean, f"{name} low": low, f"{name} high": high, f"{name} std": spread}
+        for name in ("stored_bytes_per_video", "trained_parameters"):
+            found[name] = self.runs[0][name]
+        found["seconds"] = sum(run["seconds"] for run in self.runs) / len(self.runs)
+        for name in PAIRED if baseline is not None and baseline is not self else ():
+            if baseline is not None and name in self.values and name in baseline.values:
+                gap = interval(self.values[name] - baseline.values[name])
+                found |= dict(zip((f"Δ {name}", f"Δ {name} low", f"Δ {name} high"), gap, strict=True))
+        return found
+
+
+def rows_of(done: Sequence[Done]) -> list[Row]:
+    """The rows of settings, of those that have a run. Zero-shot CLIP has two."""
+    rows = []
+    for one in done:
+        for kind in one.runs[0]["rows"] if one.runs else ():
+            name = label(one, done) + kind.removeprefix(one.setting.method)
+            times = draws(len(one.runs[0]["videos"]))
+            rows.append(Row(name, kind, one.runs, over_seeds(one.runs, kind, times)))
+    return rows
+
+
+def label(one: Done, among: Sequence[Done]) -> str:
+    """The method, and its own values where more than one of its settings is shown."""
+    same = [other for other in among if other.setting.method == one.setting.method]
+    own = [f"{key}={value}" for key, value in one.setting.own.items()] if len(same) > 1 else []
+    return ", ".join([one.setting.method, *own])
+
+
+def settings_table(done: Sequence[Done], chosen: Sequence[Done], split: str) -> TextTable:
+    """Every setting with its R@1, and the chosen ones."""
+    rows = []
+    for one in done:
+        values = [run["measures"][one.setting.method]["R@1"] for run in one.runs]
+        spread = f"{one.recall:.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "") if values else "failed"
+        rows.append([label(one, done), str(len(values)), spread, "chosen" if one in chosen else ""])
+    return TextTable(f"R@1 ({split}), mean ± std over seeds", ["", "n", "R@1", ""], rows)
+
+
+def result_table(cells: Sequence[Cells]) -> TextTable:
+    """Mean [95 % interval over videos] ± std over seeds of R@1, and means of the others."""
+    rows = []
+    for row in cells:
+        others = [_number(row[name]) for name in MEASURES[1:-2]]
+        own = "–" if row["learned"] is None else f"{_number(row['learned'])} → {_number(row['final'])}"
+        sizes = [f"{row[name]:,}" for name in ("stored_bytes_per_video", "trained_parameters")]
+        rows.append([row["row"], str(row["n"]), _spread(row, "R@1"), *others, own, *sizes, f"{row['seconds']:.0f}"])
+    header = ["", "n", "R@1", *MEASURES[1:-2], "own task, learned → final", "bytes a past video", "trained parameters"]
+    return TextTable("Mean over seeds [95 % interval over videos] ± std over seeds", [*header, "CPU seconds"], rows)
+
+
+def difference_table(cells: Sequence[Cells], baseline: str) -> TextTable:
+    """Paired differences to the baseline."""
+    others = [row for row in cells if f"Δ {PAIRED[0]}" in row]
+    rows = [[row["row"], *(_difference(row, f"Δ {name}") for name in PAIRED)] for row in others]
+    title = f"Paired difference to {baseline}, mean over seeds [95 % interval over videos]"
+    return TextTable(title, ["", *(f"Δ {name}" for name in PAIRED)], rows)
+
+
+def write_csv(path: Path, rows: Sequence[Cells]) -> None:
+    """The rows with plain numbers; an empty cell is a number that a row does not have."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def settings_cells(done: Sequence[Done], chosen: Sequence[Done]) -> list[Cells]:
+    """The rows of settings.csv: a run each."""
+    return [
+        {
+            "setting": label(one, done),
+            "seed": run["seed"],
+            "chosen": one in chosen,
+            **run["measures"][one.setting.method],
+        }
+        for one in done
+        for run in one.runs
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _spread(row: Cells, name: str) -> str:
+    std = "" if row[f"{name} std"] is None else f" ± {row[f'{name} std']:.1f}"
+    return f"{row[name]:.1f} [{row[f'{name} low']:.1f}, {row[f'{name} high']:.1f}]{std}"
+
+
+def _difference(row: Cells, name: str) -> str:
+    if name not in row:
+        return "–"
+    return f"{row[name]:+.1f} [{row[f'{name} low']:+.1f}, {row[f'{name} high']:+.1f}]"

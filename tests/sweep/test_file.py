@@ -1,0 +1,140 @@
+"""The file of a sweep: what it says of each method's settings, and every way in which it is refused."""
+
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+from codemap import ROOT
+
+from structalign.data.tasks import split_categories, write_tasks
+from structalign.errors import UserError
+from structalign.sweep.file import Plan, Setting, read_plan
+
+HEAD = "seeds: [0, 1]\nfinalists: 1\nsplit: val\n"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path) -> Iterator[None]:
+    """A folder with the params.yaml of the sample and two tasks."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    write_tasks(split_categories(["cats", "dogs"], 2), tmp_path / "tasks.yaml")
+    with chdir(tmp_path):
+        yield
+
+
+def plan(methods: str, head: str = HEAD) -> Plan:
+    Path("some.yaml").write_text(f"{head}methods:\n{methods}", encoding="utf-8")
+    return read_plan(Path("some.yaml"))
+
+
+def refusal(methods: str, head: str = HEAD) -> str:
+    with pytest.raises(UserError) as refused:
+        plan(methods, head)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def lr(setting: Setting) -> tuple[float, float]:
+    return setting.sections["optim"]["first"]["lr"], setting.sections["optim"]["later"]["lr"]
+
+
+def test_the_lists_of_a_mapping_make_every_combination() -> None:
+    settings = plan("  structalign:\n    crp.weight: [1, 3]\n    pseudo.weight: [0.1, 0.2, 0.5]\n").settings
+    found = [(one.sections["crp"]["weight"], one.sections["pseudo"]["weight"]) for one in settings]
+    assert found == [(1, 0.1), (1, 0.2), (1, 0.5), (3, 0.1), (3, 0.2), (3, 0.5)]
+
+
+def test_a_star_sets_both_phases_together() -> None:
+    assert [lr(one) for one in plan("  replay: {optim.*.lr: [1e-3, 2e-3]}\n").settings] == [
+        (1e-3, 1e-3),
+        (2e-3, 2e-3),
+    ]
+
+
+def test_a_list_of_mappings_is_no_product() -> None:
+    settings = plan("  xpool:\n    - {optim.first.lr: 1e-2}\n    - {optim.later.lr: 2e-2}\n").settings
+    assert [lr(one) for one in settings] == [(1e-2, 1e-3), (1e-3, 2e-2)]
+
+
+def test_a_method_without_settings_is_run_as_params_yaml_has_it() -> None:
+    (one,) = plan("  zero_shot:\n").settings
+    assert (one.method, one.values) == ("zero_shot", {})
+
+
+def test_settings_for_all_methods_give_way_to_a_method_s_own() -> None:
+    settings = plan("  lwf:\n  zscl: {optim.first.epochs: 3}\n", HEAD + "settings: {optim.*.epochs: 2}\n").settings
+    epochs = [[one.sections["optim"][phase]["epochs"] for phase in ("first", "later")] for one in settings]
+    assert epochs == [[2, 2], [3, 2]]
+
+
+def test_two_settings_have_two_files() -> None:
+    first, second = plan("  finetune: {optim.*.lr: [1e-3, 2e-3]}\n").settings
+    assert first.key != second.key
+
+
+def test_a_run_reads_neither_frames_nor_the_published_reference() -> None:
+    (one,) = plan("  zero_shot:\n").settings
+    assert not {"data", "frames", "reference", "method", "seed"} & set(one.sections)
+
+
+@pytest.mark.parametrize(
+    ("methods", "head", "facts"),
+    [
+        ("  finetune:\n", "split: val\n", ["lacks `seeds`", "whole numbers"]),
+        ("  finetune:\n", HEAD.replace("[0, 1]", "[]"), ["`seeds` = []"]),
+        ("  finetune:\n", HEAD.replace("[0, 1]", "[0, 0]"), ["`seeds`", "different"]),
+        ("  finetune:\n", HEAD.replace("[0, 1]", "[-1]"), ["`seeds`", "below 0"]),
+        ("  finetune:\n", HEAD.replace("[0, 1]", "3"), ["`seeds` = 3", "list"]),
+        ("  finetune:\n", HEAD.replace("[0, 1]", "[0, true]"), ["`seeds`"]),
+        ("  finetune:\n", HEAD.replace("finalists: 1", "finalists: 0"), ["`finalists` = 0", "at least 1"]),
+        ("  finetune:\n", HEAD.replace("finalists: 1", "finalists: some"), ["`finalists` = some", "all"]),
+        ("  finetune:\n", HEAD.replace("split: val", "split: train"), ["`split` = train", "val or test"]),
+        ("  finetune:\n", HEAD.replace("split: val", "split: test"), ["`finalists`", "test split chooses nothing"]),
+        ("  finetune:\n", HEAD + "baseline: lwf\n", ["`baseline` = lwf"]),
+        ("  finetune:\n", HEAD + "seed: 3\n", ["`seed` is no key of a sweep", "`seeds`"]),
+        ("  finetune:\n", HEAD + "settings: 3\n", ["`settings` = 3"]),
+        ("  {}\n", HEAD, ["`methods` = {}"]),
+        ("  fintune:\n", HEAD, ["`methods.fintune`", "`finetune`"]),
+        ("  finetune: 3\n", HEAD, ["`methods.finetune`", "keys of params.yaml"]),
+        ("  finetune: []\n", HEAD, ["`methods.finetune`", "keys of params.yaml"]),
+        ("  finetune: [3]\n", HEAD, ["`methods.finetune`", "keys of params.yaml"]),
+        ("  finetune: {crp.weigth: 1}\n", HEAD, ["`crp.weigth`", "`crp.weight`"]),
+        ("  finetune: {etf.frame: exact}\n", HEAD, ["`etf.frame` is now `etf.vertices`"]),
+        ("  finetune: {crp: {weight: 1}}\n", HEAD, ["`crp` =", "one value"]),
+        ("  finetune: {crp.weight: []}\n", HEAD, ["`crp.weight`", "empty list"]),
+        ("  finetune: {crp.weight: [[1, 2]]}\n", HEAD, ["`crp.weight`", "one value"]),
+        ("  finetune: {crp.weight: -1}\n", HEAD, ["`methods.finetune`", "`crp.weight` = -1", "at least 0"]),
+        ("  finetune: {crp.weight: 1, crp.weight: 2}\n", HEAD, ["`methods.finetune.crp.weight` is here twice"]),
+        ("  finetune: {crp.weight: [1, 1]}\n", HEAD, ["`methods.finetune`", "twice"]),
+        ("  finetune: {optim.first.lr: 1, optim.*.lr: 2}\n", HEAD, ["`optim.*.lr` sets `optim.first.lr`"]),
+        ("  finetune: {optim.*.rate: 1}\n", HEAD, ["`optim.*.rate` fits no key"]),
+        ("  finetune: {opt*.first.lr: 1}\n", HEAD, ["`opt*.first.lr` fits no key"]),
+        ("  finetune: {frames.size: 32}\n", HEAD, ["`frames.size` changes frames or features", "structalign repro"]),
+        ("  finetune: {backbone.precision: fp32}\n", HEAD, ["`backbone.precision` changes frames or features"]),
+        ("  finetune: {features.train_views: 1}\n", HEAD, ["`features.train_views`"]),
+        ("  finetune: {data.timeout: 1}\n", HEAD, ["`data.timeout`"]),
+        ("  finetune: {seed: 3}\n", HEAD, ["`seed`", "`seeds`"]),
+        ("  finetune: {method.name: lwf}\n", HEAD, ["`method.name`", "`methods`"]),
+        ("  finetune: {etf.capacity: 200}\n", HEAD, ["`methods.finetune`", "etf.dim"]),
+        ("  finetune: {etf.dim: 1, etf.capacity: 2, etf.vertices: gaussian}\n", HEAD + "seeds: [1]\n", ["seeds"]),
+        ("  finetune:\n", HEAD + "settings: {frames.size: 32}\n", ["`settings`", "`frames.size`"]),
+    ],
+)
+def test_a_fault_is_refused_in_one_sentence(methods: str, head: str, facts: list[str]) -> None:
+    said = refusal(methods, head)
+    assert said.startswith("some.yaml")
+    for fact in facts:
+        assert fact in said
+
+
+@pytest.mark.parametrize("text", ["", "[]", "seeds", "3"])
+def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
+    Path("some.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"some\.yaml holds no sweep"):
+        read_plan(Path("some.yaml"))
+
+
+def test_a_broken_params_yaml_is_refused_by_its_own_name() -> None:
+    Path("params.yaml").write_text("seed: x\n", encoding="utf-8")
+    assert refusal("  finetune:\n").startswith("params.yaml")

@@ -1,0 +1,89 @@
+"""Which runs a sweep makes, and which settings it chooses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from structalign.sweep.file import Plan, Setting
+from structalign.sweep.queue import Queue, Run
+from structalign.sweep.rounds import Done, play, winners
+
+
+class Kept:
+    """Stands in for the queue: R@1 by the setting's value `x` and the seed, or a sentence for a run that fails."""
+
+    split = "val"
+
+    def __init__(self, recall: dict[tuple[str, int], float | str]):
+        self.recall, self.made = recall, list[tuple[str, int]]()
+
+    def file(self, run: Run) -> Path:
+        return Path(f"{run.setting.own['x']}-{run.seed}.json")
+
+    def make(self, runs: Sequence[Run], label: str) -> None:
+        self.made += [(run.setting.own["x"], run.seed) for run in runs]
+
+    def result(self, run: Run) -> dict[str, Any]:
+        found = self.recall[run.setting.own["x"], run.seed]
+        if isinstance(found, str):
+            return {"failed": found}
+        return {"seed": run.seed, "measures": {run.setting.method: {"R@1": found}}}
+
+
+def setting(method: str, x: str) -> Setting:
+    return Setting(method, {"x": x}, {"x": x}, {})
+
+
+def played(
+    settings: list[Setting], finalists: int | None, recall: dict[tuple[str, int], float | str]
+) -> tuple[Kept, list[Done]]:
+    queue = Kept(recall)
+    return queue, play(Plan([0, 1], finalists, "val", None, settings), cast(Queue, queue))
+
+
+ABC = [setting("lwf", name) for name in "abc"]
+
+
+def test_the_best_at_the_first_seed_go_on_and_the_best_mean_is_chosen() -> None:
+    recall: dict[tuple[str, int], float | str] = {("a", 0): 3, ("b", 0): 5, ("c", 0): 4, ("b", 1): 1, ("c", 1): 3}
+    queue, done = played(ABC, 2, recall)
+    assert queue.made == [("a", 0), ("b", 0), ("c", 0), ("b", 1), ("c", 1)]
+    assert winners(done)["lwf"].setting is ABC[2]
+
+
+def test_of_equal_settings_the_first_in_the_file_is_chosen() -> None:
+    _, done = played(ABC, 1, dict.fromkeys([("a", 0), ("b", 0), ("c", 0), ("a", 1)], 2.0))
+    assert winners(done)["lwf"].setting is ABC[0]
+
+
+def test_each_method_has_its_own_finalists() -> None:
+    settings = [setting("lwf", "a"), setting("zscl", "b"), setting("lwf", "c")]
+    queue, _ = played(settings, 1, {("a", 0): 1, ("b", 0): 9, ("c", 0): 2, ("c", 1): 2, ("b", 1): 9})
+    assert queue.made[3:] == [("b", 1), ("c", 1)]
+
+
+def test_with_all_every_setting_is_run_at_every_seed() -> None:
+    queue, _ = played(ABC, None, {(name, seed): 1 for name in "abc" for seed in (0, 1)})
+    assert len(queue.made) == 6
+
+
+def test_zero_shot_is_run_once() -> None:
+    queue, done = played([setting("zero_shot", "a")], 1, {("a", 0): 1})
+    assert queue.made == [("a", 0)]
+    assert winners(done)["zero_shot"].recall == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_setting_of_which_a_run_failed_is_not_chosen(seed: int) -> None:
+    recall: dict[tuple[str, int], float | str] = {(name, s): 5 for name in "abc" for s in (0, 1)}
+    recall["a", seed] = "task 1 diverged."
+    _, done = played(ABC, 2, recall)
+    assert winners(done)["lwf"].setting is ABC[1]
+    assert [sentence for one in done for sentence in one.failed] == [f"a-{seed}.json: task 1 diverged."]
+
+
+def test_a_method_whose_every_run_failed_has_no_winner() -> None:
+    _, done = played(ABC[:1], 2, {("a", 0): "no"})
+    assert winners(done) == {}
