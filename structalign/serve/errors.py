@@ -78,7 +78,7 @@ def say_errors(app: FastAPI) -> None:
     @app.exception_handler(FileNotFoundError)
     @app.exception_handler(NotADirectoryError)
     async def gone(request: Request, found: OSError) -> JSONResponse:
-        return JSONResponse({"error": "the file is not there any more: index again, or search again."}, 404)
+        return JSONResponse({"error": "the file is missing: index again, or search again."}, 404)
 
     @app.exception_handler(UserError)
     async def wrong(request: Request, found: UserError) -> JSONResponse:

@@ -33,7 +33,7 @@ EVERY = _errors(
 BUSY = _errors(s429="Too much is waiting: try again after `Retry-After` seconds.")
 MADE = BUSY | _errors(s507="The disk of the server's cache is full.")
 UNPLAYED = _errors(s409="It is too long to be copied.", s416="The Range lies behind the end.")
-NO_ID = _errors(s404="There is no such id, or its file is not there any more.")
+NO_ID = _errors(s404="There is no such id, or its file is missing.")
 
 
 class Search(BaseModel):
