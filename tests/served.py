@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from library_case import clip_folder, indexed, plain
 from videos import ffmpeg
 
@@ -22,6 +21,7 @@ from structalign.library.video_index import VideoIndex
 from structalign.serve.app import make_app
 from structalign.serve.collection import Collection
 from structalign.serve.media import Media
+from structalign.serve.server import Server as Uvicorn
 
 HOSTILE = "<img src=x onerror=document.title='owned'>.mp4"
 CAPTION = "<script>document.title='owned'</script> & <b>red</b>"
@@ -115,9 +115,9 @@ def running(
 ) -> Iterator[Server]:
     """A server until the end of the block, ready if `wait`."""
     collection = Collection(open)
-    app = make_app(collection, Media(cache, limit), **{"host": "127.0.0.1", **guard})
-    config = uvicorn.Config(app, port=0, log_level="error", access_log=False, timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
+    media = Media(cache, limit)
+    app = make_app(collection, media, **{"host": "127.0.0.1", **guard})
+    server = Uvicorn(app, collection, media, port=0)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

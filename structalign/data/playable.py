@@ -4,6 +4,7 @@ These are only for viewing. Seeks trust the file's index, as players do, so that
 ranking use `video`, which trusts no index.
 """
 
+import errno
 import os
 import shutil
 import time
@@ -26,11 +27,20 @@ STRETCH = 120.0  # seconds for half a minute of video
 COPY = 1800.0  # seconds for a whole copy
 IDLY, GENTLY = 15, 5  # niceness of work that nobody waits for, and of small requests
 LARGEST = 4 * 2**30  # bytes of a copy
+NO_ROOM = os.strerror(errno.ENOSPC)  # as ffmpeg says it
 
-Wanted = Callable[[], bool]
+Condition = Callable[[], bool]
 
 
-def still(path: Path, at: float, wanted: Wanted = lambda: True) -> bytes:
+def always() -> bool:
+    return True
+
+
+def never() -> bool:
+    return False
+
+
+def still(path: Path, at: float, wanted: Condition = always) -> bytes:
     """JPEG of the frame shown at `at` seconds, or of the first frame if there is none. Raises BrokenVideo."""
     with opened(path) as file:
         header = Source(path, file, None, PATIENCE).header
@@ -38,7 +48,7 @@ def still(path: Path, at: float, wanted: Wanted = lambda: True) -> bytes:
             reader, writer = os.pipe()
             taken = bytearray()
             line = command.still(file, header, moment, POSTER, writer)
-            _run(line, file, PATIENCE, wanted, {reader: (writer, taken.extend)}, niceness=GENTLY)
+            _run(line, file, PATIENCE, wanted, never, {reader: (writer, taken.extend)}, niceness=GENTLY)
             if taken:
                 return bytes(taken)
     raise BrokenVideo("it has no frame that can be shown")
@@ -51,7 +61,7 @@ def stretch(
     take: Sink,
     height: int = HIGHEST,
     sound: bool = True,
-    wanted: Wanted = lambda: True,
+    wanted: Condition = always,
 ) -> None:
     """Pass a stretch of the file to `take` as MP4, piece by piece as it is made. Raises BrokenVideo."""
     with opened(path) as file:
@@ -65,18 +75,19 @@ def stretch(
             take(data)
 
         line = command.moving(file, header, begin, seconds, height, sound, writer, min(cores(), 4))
-        _run(line, file, STRETCH, wanted, {reader: (writer, counted)})
+        _run(line, file, STRETCH, wanted, never, {reader: (writer, counted)})
     if not count:
         raise BrokenVideo("nothing of it can be played")
 
 
-def copy(path: Path, out: int, playing: str, wanted: Wanted = lambda: True) -> None:
-    """Write the whole file to the descriptor `out` as a seekable MP4. Raises BrokenVideo."""
+def copy(path: Path, out: int, playing: str, wanted: Condition = always, paused: Condition = never) -> None:
+    """Write the whole file to the descriptor `out` as a seekable MP4. Raises BrokenVideo, and `OSError` for a
+    full disk."""
     with opened(path) as file:
         header = Source(path, file, None, COPY).header
         pictures = playing == "transcode" or header.codec == "vp8"  # MP4 does not support VP8
         line = command.copied(file, header, HIGHEST, out, pictures)
-        _run(line, file, COPY, wanted, {}, [out], IDLY)
+        _run(line, file, COPY, wanted, paused, {}, [out], IDLY)
     if not os.fstat(out).st_size:
         raise BrokenVideo("nothing of it can be played")
 
@@ -85,7 +96,8 @@ def _run(
     line: Sequence[str],
     file: int,
     patience: float,
-    wanted: Wanted,
+    wanted: Condition,
+    paused: Condition,
     sinks: dict[int, tuple[int, Sink]],
     keep: Sequence[int] = (),
     niceness: int = 0,
@@ -94,10 +106,18 @@ def _run(
     if niceness and (nice := shutil.which("nice")):
         line = [nice, "-n", str(niceness), *line]
     ended = child.run(
-        line, time.monotonic() + patience, sinks, [file, *keep], wanted=wanted, writes=LARGEST if keep else child.FILE
+        line,
+        time.monotonic() + patience,
+        sinks,
+        [file, *keep],
+        wanted=wanted,
+        writes=LARGEST if keep else child.FILE,
+        paused=paused,
     )
     command.refuse_unfit(ended.log)
     if ended.late:
         raise BrokenVideo("it takes too long to decode" if wanted() else "the request was cancelled")
+    if keep and NO_ROOM in ended.log:
+        raise OSError(errno.ENOSPC, NO_ROOM)
     if keep and ended.status:
         raise BrokenVideo("it cannot be decoded to its end")

@@ -67,12 +67,16 @@ class Collection:
             thread.start()
 
     def stop(self) -> None:
-        """End both threads; what waits is not answered any more."""
+        """End both threads; what waits is told to come again. Twice is once."""
         self._stop.set()
         with self._more:
             self._more.notify_all()
         for thread in self._threads:
             thread.join()
+        while self._waiting:
+            ask = self._waiting.popleft()
+            if ask.answer.set_running_or_notify_cancel():
+                ask.answer.set_exception(NotReady())
 
     @property
     def ready(self) -> bool:

@@ -31,28 +31,29 @@ class SentFile(FileResponse):
             kept = {name: self.headers[name] for name in KEPT}
             await Response(status_code=304, headers=kept)(scope, receive, send)
             return
-        first = _first(asked.get("range", ""), size)
-        if first is None:
-            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
-        elif first >= size and "if-range" not in asked:
+        begins = _begins(asked.get("range", ""), size)
+        within = [part for part, begin in begins.items() if begin < size]
+        if begins and not within and "if-range" not in asked:
             raise HTTPException(
                 416, f"the file has {size} bytes: ask for some of them.", {"Content-Range": f"bytes */{size}"}
             )
-        await super().__call__(scope, receive, send)
+        headers = [pair for pair in scope["headers"] if pair[0] != b"range"]
+        if within:
+            headers.append((b"range", f"bytes={','.join(within)}".encode()))
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 def _has(tags: str, tag: str) -> bool:
     return tag in [one.strip().removeprefix("W/") for one in tags.split(",")] or tags.strip() == "*"
 
 
-def _first(asked: str, size: int) -> int | None:
-    """The last of the bytes with which a part begins; None where all of the file is to be sent."""
-    if not RANGE.fullmatch(asked):
-        return None
-    begins = []
-    for part in asked.partition("=")[2].split(","):
-        found = PART.fullmatch(part)
-        if found is None or found[1] + found[2] == "" or (found[1] and found[2] and int(found[1]) > int(found[2])):
-            return None
-        begins.append(int(found[1]) if found[1] else max(size - int(found[2]), 0))
-    return max(begins)
+def _begins(asked: str, size: int) -> dict[str, int]:
+    """The byte with which each part of a Range begins; none where all of the file is to be sent."""
+    begins = dict[str, int]()
+    if RANGE.fullmatch(asked):
+        for part in filter(None, map(str.strip, asked.partition("=")[2].split(","))):
+            found = PART.fullmatch(part)
+            if found is None or found[1] + found[2] == "" or (found[1] and found[2] and int(found[1]) > int(found[2])):
+                return {}
+            begins[part] = int(found[1]) if found[1] else max(size - int(found[2]), 0)
+    return begins

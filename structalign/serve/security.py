@@ -3,6 +3,7 @@
 Pure ASGI, around the whole application: no route can forget it.
 """
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -16,6 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY = 64 * 1024  # bytes of a request's body
+PATIENCE = 10.0  # seconds in which it must come
 COOKIE = "structalign"
 TOKEN = 16  # characters of a token, at least
 NAME = re.compile("[a-z0-9_-]+([.][a-z0-9_-]+)*")
@@ -86,20 +88,20 @@ class Guard:
             await refusal(scope, receive, guarded)
             return
         if scope["path"] == "/login" and scope["method"] == "POST":
-            body = await _body(receive)
-            answer = self._login(b"" if body is None else body, scope.get("scheme") == "https")
+            body = await _body(headers, receive)
+            answer = body if isinstance(body, Response) else self._login(body, scope.get("scheme") == "https")
             await answer(scope, receive, guarded)
             return
         if (refusal := self._without_token(scope, headers)) is not None:
             await refusal(scope, receive, guarded)
             return
-        declared = headers.get("content-length", "0")
-        if scope["method"] in ("GET", "HEAD") and declared == "0" and "transfer-encoding" not in headers:
+        empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+        if scope["method"] in ("GET", "HEAD") and empty:
             await self.app(scope, receive, guarded)  # `receive` stays the server's own: it tells of a disconnect
             return
-        body = None if declared.isdigit() and int(declared) > BODY else await _body(receive)
-        if body is None:
-            await error(413, f"the body is longer than {BODY // 1024} kB: send less.")(scope, receive, guarded)
+        body = await _body(headers, receive)
+        if isinstance(body, Response):
+            await body(scope, receive, guarded)
             return
         await self.app(scope, _replayed(body, receive), guarded)
 
@@ -175,7 +177,20 @@ def _proof(token: str) -> str:
     return hmac.new(token.encode(), b"structalign cookie", hashlib.sha256).hexdigest()
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def _body(headers: Headers, receive: Receive) -> bytes | Response:
+    """The whole body, or what is answered to one that is too long or comes too slowly."""
+    declared = headers.get("content-length", "")
+    if not (declared.isdigit() and int(declared) > BODY):
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if (body := await _read(receive)) is not None:
+                    return body
+        except TimeoutError:
+            return error(408, f"the body did not come within {PATIENCE:g} s: send it again.", Connection="close")
+    return error(413, f"the body is longer than {BODY // 1024} kB: send less.")
+
+
+async def _read(receive: Receive) -> bytes | None:
     """The whole body; None if it is too long."""
     body = bytearray()
     while True:

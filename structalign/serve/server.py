@@ -1,11 +1,14 @@
 """Run the application until it is stopped."""
 
+import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from structalign.errors import UserError
 from structalign.library.video_index import VideoIndex
@@ -15,6 +18,7 @@ from structalign.serve.media import Media
 from structalign.serve.security import TOKEN, ascii_name, is_loopback
 
 BACKLOG = 2048  # connections that wait
+CONNECTIONS = 512  # requests on more of them are answered 503: a process may often have 1,024 open files
 GRACE = 3  # seconds that open requests get when the server is stopped
 
 
@@ -52,12 +56,9 @@ def serve(
     Raises `UserError` where the address cannot be had or the index not be opened.
     """
     check(host, token, names)
-    collection, media = Collection(open), Media(cache, limit)
+    collection, media = Collection(open), _media(cache, limit)
     app = make_app(collection, media, host, names, token)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE, ws="none"
-    )
-    server = uvicorn.Server(config)
+    server = Server(app, collection, media)
 
     def fail() -> None:
         server.should_exit = True
@@ -70,6 +71,39 @@ def serve(
             server.run([bound])
     if collection.failed is not None:
         raise collection.failed
+
+
+class Server(uvicorn.Server):
+    """Ends what requests wait for before it waits for the requests."""
+
+    def __init__(self, app: ASGIApp, collection: Collection, media: Media, **options: Any):
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=GRACE,
+            ws="none",
+            **options,
+        )
+        super().__init__(config)
+        self.collection, self.media = collection, media
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """When it is to end."""
+        await asyncio.to_thread(self.media.stop)
+        await asyncio.to_thread(self.collection.stop)
+        await super().shutdown(sockets)
+
+
+def _media(cache: Path, limit: int) -> Media:
+    try:
+        return Media(cache, limit)
+    except OSError as error:
+        raise UserError(
+            f"the cache folder {cache} cannot be made ({error.strerror}): name another by XDG_CACHE_HOME."
+        ) from None
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -396,3 +396,19 @@ def test_the_log_is_kept_at_both_ends_and_bounded() -> None:
 def test_a_child_s_memory_is_bounded() -> None:
     ended = child.run(["/bin/sh", "-c", "sleep 0.3; ulimit -v"], time.monotonic() + 10, {}, output=True)
     assert int(ended.log) * 1024 == child.MEMORY
+
+
+def test_a_child_stands_still_while_it_is_paused_and_gets_its_whole_time_then() -> None:
+    begin, ticks = time.monotonic(), list[float]()
+    reader, writer = os.pipe()
+    ended = child.run(
+        ["/bin/sh", "-c", f"while sleep 0.1; do echo tick > /dev/fd/{writer}; done"],
+        begin + 3,
+        {reader: (writer, lambda data: ticks.append(time.monotonic() - begin))},
+        paused=lambda: 1 < time.monotonic() - begin < 4,
+    )
+    assert ended.late
+    assert 5.9 < time.monotonic() - begin < 9
+    assert min(ticks) < 1
+    assert not [at for at in ticks if 1.5 < at < 4]
+    assert max(ticks) > 4.5

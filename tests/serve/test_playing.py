@@ -1,5 +1,6 @@
 """How a video reaches a browser: as it is, in another container, or made anew, and what is kept of that."""
 
+import errno
 import http.client
 import io
 import json
@@ -20,7 +21,7 @@ from videos import ffmpeg
 
 from structalign.data import playable
 from structalign.data.decoding.broken import BrokenVideo
-from structalign.serve import media
+from structalign.serve import making, media
 
 MOVES = 10  # seconds that something may take here
 
@@ -79,6 +80,8 @@ def test_a_part_that_is_none_is_ignored_and_one_beyond_the_end_is_told(server: S
         assert (status, body == data) == (200, True), none
     assert server.ask(url, Range="bytes=0-" + "9" * 18)[0] == 206
     assert server.ask(url, Range="bytes=0-1,4-5")[0] == 206
+    status, headers, part = server.ask(url, Range=f"bytes=0-1,{len(data)}-,-0")
+    assert (status, part, headers["content-range"]) == (206, data[:2], f"bytes 0-1/{len(data)}")
     for beyond in (f"bytes={len(data)}-", "bytes=-0", f"bytes={len(data)}-{len(data) + 5}"):
         status, headers, body = server.ask(url, Range=beyond)
         assert (status, headers["content-range"]) == (416, f"bytes */{len(data)}"), beyond
@@ -197,7 +200,7 @@ def test_a_file_that_vanished_is_told(shelf: Path, tmp_path: Path) -> None:
         index._readable = lambda file: None  # type: ignore[method-assign]
         for part in ("poster", "preview", "stretch", "media"):
             status, _, body = served.ask(f"/api/videos/{served.id_of('film.mp4')}/{part}")
-            assert (status, b"not there any more" in body) == (404, True), part
+            assert (status, b"is missing: index again" in body) == (404, True), part
 
 
 @pytest.mark.parametrize("file", ["film.mp4", "hevc.mp4"])
@@ -207,13 +210,13 @@ def test_a_file_that_vanishes_while_it_is_asked_for_is_told(shelf: Path, tmp_pat
         served.collection.index.path_of = lambda id: tmp_path / "gone.mp4"  # type: ignore[method-assign]
         for part in ("/poster", "/preview", "/stretch", "/media"):
             status, _, body = served.ask(f"/api/videos/{id}{part}")
-            assert (status, b"not there any more" in body, str(tmp_path).encode() in body) == (404, True, False), part
+            assert (status, b"is missing: index again" in body, str(tmp_path).encode() in body) == (404, True, False), part
 
 
 def test_what_is_asked_for_twice_is_made_once(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, still = list[float](), playable.still
 
-    def slow(path: Path, at: float, wanted: playable.Wanted) -> bytes:
+    def slow(path: Path, at: float, wanted: playable.Condition) -> bytes:
         calls.append(at)
         time.sleep(0.3)
         return still(path, at, wanted)
@@ -264,13 +267,13 @@ def test_copies_that_nobody_waits_for_hold_up_nothing_else(
 ) -> None:
     copy, over = playable.copy, threading.Event()
 
-    def slow(path: Path, out: int, playing: str, wanted: playable.Wanted) -> None:
+    def slow(path: Path, out: int, playing: str, wanted: playable.Condition, paused: playable.Condition) -> None:
         while playing == "transcode" and wanted() and not over.is_set():
             time.sleep(0.01)
-        copy(path, out, playing, wanted)
+        copy(path, out, playing, wanted, paused)
 
     monkeypatch.setattr(playable, "copy", slow)
-    monkeypatch.setattr(media, "WAITING", 2)
+    monkeypatch.setattr(making, "WAITING", 2)
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         try:
             for file in ("hevc.mp4", "old.mpg"):  # one is made, the other waits
@@ -282,13 +285,121 @@ def test_copies_that_nobody_waits_for_hold_up_nothing_else(
             over.set()
 
 
+def test_a_copy_stands_still_while_a_stretch_is_made(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stretch, seen, over = playable.stretch, list[bool](), threading.Event()
+
+    def slowly(*arguments: Any) -> None:
+        until(lambda: True in seen)
+        stretch(*arguments)
+
+    def watched(path: Path, out: int, playing: str, wanted: playable.Condition, paused: playable.Condition) -> None:
+        while not over.is_set():
+            seen.append(paused())
+            time.sleep(0.01)
+
+    monkeypatch.setattr(playable, "stretch", slowly)
+    monkeypatch.setattr(playable, "copy", watched)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        try:
+            served.ask(f"/api/videos/{served.id_of('old.mpg')}")
+            until(lambda: seen)
+            assert not any(seen)
+            assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
+            until(lambda: not seen[-1])
+        finally:
+            over.set()
+
+
+def test_a_copy_that_cannot_be_made_is_not_promised(shelf: Path, tmp_path: Path) -> None:
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        for file in ("hevc.mp4", "boxed.avi"):
+            url, index = f"/api/videos/{served.id_of(file)}", served.collection.index
+            assert served.json(url)["copied"]
+            bad = tmp_path / f"bad-{file}"
+            bad.write_bytes(b"no video" * 1000)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(index, "path_of", lambda id, bad=bad: bad)
+                until(lambda url=url: not served.json(url)["copied"])
+                assert "/stretch" in served.json(url)["play"]["url"]
+
+
+@pytest.mark.parametrize("part", ["poster", "preview", "stretch", "media"])
+def test_a_full_disk_is_told_and_leaves_nothing(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("still", "stretch", "copy"):
+        monkeypatch.setattr(playable, name, full)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        status, _, body = served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/{part}")
+    assert (status, b"No space left" in body, b"make room" in body) == (507, True, True)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_copy_that_finds_no_room_is_tried_again_later(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = playable.copy
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(playable, "copy", full)
+    monkeypatch.setattr(making, "RETRY", 2.0)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        url = f"/api/videos/{served.id_of('old.mpg')}"
+        until(lambda: not served.json(url)["copied"])
+        monkeypatch.setattr(playable, "copy", copy)
+        until(lambda: served.json(url)["play"]["whole"])
+
+
+def test_a_disk_that_is_full_for_ffmpeg_is_no_broken_video(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ffmpeg"
+    said = "[out#0/mp4] Error writing trailer: No space left on device"  # as on a small tmpfs
+    program.write_text(
+        f"""#!/bin/sh\ncase "$*" in *" mp4 "*) echo "{said}" >&2; exit 228;; esac\nexec {get_ffmpeg_exe()} "$@"\n"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("STRUCTALIGN_FFMPEG", str(program))
+    with (tmp_path / "copy").open("w+b") as out, pytest.raises(OSError, match="No space left"):
+        playable.copy(shelf / "videos/two/old.mpg", out.fileno(), "transcode")
+
+
+def test_who_waits_when_the_server_stops_is_told(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = threading.Event()
+
+    def slow(path: Path, at: float, wanted: playable.Condition) -> bytes:
+        begun.set()
+        while wanted():
+            time.sleep(0.01)
+        raise BrokenVideo("nobody waits for it")
+
+    monkeypatch.setattr(playable, "still", slow)
+    with ThreadPoolExecutor(1) as pool:
+        with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+            asked = pool.submit(served.ask, f"/api/videos/{served.id_of('film.mp4')}/poster")
+            assert begun.wait(MOVES)
+        assert asked.result()[0] == 429
+    assert "Traceback" not in caplog.text
+
+
 def test_a_server_that_stops_begins_no_further_decoder(shelf: Path, tmp_path: Path) -> None:
     begun, calls = threading.Event(), list[bool]()
     made = media.Media(tmp_path, 2**30)
 
-    def header_then_pictures(path: Path, out: int, playing: str, wanted: playable.Wanted) -> None:
+    def header_then_pictures(
+        path: Path, out: int, playing: str, wanted: playable.Condition, paused: playable.Condition
+    ) -> None:
         begun.set()
-        while not made._stopped:
+        while not made.making._stopped:
             time.sleep(0.01)
         calls.append(wanted())
 

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from served import CAPTION, HOSTILE, Labelled, Server, running
 from structalign.library import ranking
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Route
 
 pytestmark = pytest.mark.slow
+MEDIA = re.compile("/(media|stretch)")
 TOKEN = "correct-horse-battery"
 SHOWS = "() => document.querySelector('#video').readyState >= 2 && document.querySelector('#video').videoWidth > 0"
 OPEN = "() => document.querySelector('#viewer').open"
@@ -60,6 +62,11 @@ def card_of(page: "Page", file: str) -> "Locator":
     raise AssertionError(f"no card of {file}")
 
 
+def refusing(status: int, text: str) -> "Callable[[Route], None]":
+    """What answers a request with an error of the API's."""
+    return lambda route: route.fulfill(status=status, body=json.dumps({"error": text}))
+
+
 def test_typing_shows_posters_in_the_order_of_the_api(page: "Page", server: Server) -> None:
     cards = search(page, "red blue")
     assert files(cards)[:10] == [hit["file"] for hit in server.search("red blue", limit=10)]
@@ -101,20 +108,30 @@ def test_the_whole_copy_takes_over_and_any_second_can_be_chosen(page: "Page") ->
     assert page.locator("#playing").inner_text() == ""
 
 
-def test_what_failed_can_be_tried_again(page: "Page") -> None:
+def test_what_failed_is_told_and_can_be_tried_again(page: "Page") -> None:
     search(page, "red")
     asked = "**/api/videos/*?at=*"
     page.route(asked, lambda route: route.fulfill(status=502, body="<html>"))  # as of a proxy
     card_of(page, "one/film.mp4").click()
-    page.wait_for_function("() => document.querySelector('#playing').textContent.includes('502')")
+    said = "text => document.querySelector('#playing').textContent.includes(text)"
+    page.wait_for_function(said, arg="502")
     page.unroute(asked)
     page.click("#moments button")
     page.wait_for_function(SHOWS)
+    for status, text in ((404, "index again"), (429, "try again")):
+        page.unroute(MEDIA)
+        page.keyboard.press("Escape")
+        page.route(MEDIA, refusing(status, text))
+        card_of(page, "one/film.mp4").click()
+        page.wait_for_function(said, arg=text)
+    page.unroute(MEDIA)
+    page.wait_for_function(SHOWS)  # as soon as there is room
 
 
-def test_a_server_that_is_back_is_no_longer_said_to_be_lost(page: "Page") -> None:
+def test_a_server_that_does_not_answer_is_told_until_it_does(page: "Page") -> None:
     page.route("**/api/index", lambda route: route.abort())
     page.wait_for_selector("#state.error")
+    assert "structalign serve" in page.locator("#state").inner_text()
     page.unroute("**/api/index")
     page.wait_for_function("() => !document.querySelector('#state').textContent")
     assert page.locator("#state.error").count() == 0
@@ -369,13 +386,3 @@ def test_the_token_opens_the_page(browser: "Browser", shelf: Path, tmp_path: Pat
         cookies: list[Any] = context.cookies()
         assert [(cookie["httpOnly"], cookie["sameSite"]) for cookie in cookies] == [(True, "Strict")]
         context.close()
-
-
-def test_a_server_that_has_gone_is_told(browser: "Browser", shelf: Path, tmp_path: Path) -> None:
-    context = browser.new_context()
-    page = context.new_page()
-    with running(lambda: Labelled(shelf / "index"), tmp_path) as served:
-        page.goto(served.url)
-        page.wait_for_selector("#examples button")
-    page.wait_for_function("() => document.querySelector('#state').innerText.includes('structalign serve')")
-    context.close()

@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from library_case import indexed
 from served import Labelled, Server, running
 
 from structalign.errors import UserError
-from structalign.serve.app import REPORT
+from structalign.serve import security
+from structalign.serve.pages import REPORT
 from structalign.serve.security import BODY, COOKIE, Guard, _name
 from structalign.serve.server import check
 
@@ -242,6 +244,28 @@ def test_a_body_without_a_length_is_bounded_too(server: Server) -> None:
     connection.close()
 
 
+def test_a_body_that_comes_too_slowly_is_not_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "PATIENCE", 0.2)
+    for path in ("/api/search", "/login"):
+        with socket.create_connection((server.host, server.port), timeout=30) as slow:
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{"
+            slow.sendall(head.encode())
+            answer = b"".join(iter(lambda: slow.recv(4096), b""))  # until the server hangs up
+        assert answer.startswith(b"HTTP/1.1 408"), path
+        assert b"send it again" in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("/api/similar/{id}?ofset=24", "nearest is offset"), ("/api/videos/{id}?begin=1", "nearest is at"),
+     ("/api/videos/{id}/stretch?at=1", "nearest is begin"), ("/api/health?x", "none is read"),
+     ("/api/videos/{id}/media?at=1", "at: "), ("/api/similar/{id}?%1b=1", "\\\\x1b: ")],
+)  # fmt: skip
+def test_a_key_of_an_address_that_nothing_reads_is_refused(server: Server, path: str, told: str) -> None:
+    status, _, body = server.ask(path.format(id=server.id_of("film.mp4")))
+    assert (status, told in body.decode()) == (422, True), body
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"\xff", b'{"query": 1}', b'{"query": ""}', b'{"query": "red", "limit": 101}',
              b'{"query": "red", "offset": -1}', b'{"query": "red", "limit": 1e400}', b'{"query": "   "}',
@@ -255,7 +279,7 @@ def test_what_cannot_be_understood_is_told_and_harms_nothing(server: Server, bod
 
 @pytest.mark.parametrize(
     ("path", "body", "told"),
-    [("search", b"{", "the body is not JSON"), ("search", b'{"query": "red", "categry": "one"}', "categry: "),
+    [("search", b"{", "the body is not JSON"), ("search", b'{"query": "red", "categry": "one"}', "nearest is category"),
      ("search", b'{"query": "red", "a\\u001b": 1}', "a\\\\x1b: "),
      ("search", b'{"query": "red", "' + b"k" * 5000 + b'": 1}', "kkk...: "),
      ("explain", b'{"query": "red", "id": "x", "at": 1}', "at: "),

@@ -53,13 +53,15 @@ def run(
     output: bool = False,
     wanted: Callable[[], bool] = lambda: True,
     writes: int = FILE,
+    paused: Callable[[], bool] = lambda: False,
 ) -> Ended:
     """Run `command` until it ends, `deadline` (of `time.monotonic`) passes, or `wanted` returns false.
 
     `sinks` maps each pipe's read end to its write end and to a function that takes its bytes. The child inherits the
     write end, which this function closes. `keep` are further descriptors to inherit. With `output`, standard output is
-    part of the log. `writes` is the number of bytes that the child may write to a file. An error raised by a sink ends
-    the child. Raises `UserError` if the program cannot be started.
+    part of the log. `writes` is the number of bytes that the child may write to a file. While `paused` returns true the
+    child is stopped, and that time does not count. An error raised by a sink ends the child. Raises `UserError` if the
+    program cannot be started.
     """
     mark = uuid.uuid4().hex
     log_reader, log_writer = os.pipe()
@@ -81,7 +83,7 @@ def run(
         raise
     strays = True
     try:
-        strays = _serve(process, takers, deadline, wanted)
+        strays = _serve(process, takers, deadline, wanted, paused)
         late = process.poll() is None
     finally:
         _kill(process, mark if strays else None)
@@ -145,21 +147,31 @@ def _limit(pid: int, writes: int) -> None:
 
 
 def _serve(
-    process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadline: float, wanted: Callable[[], bool]
+    process: "subprocess.Popen[bytes]",
+    takers: Mapping[int, Sink],
+    deadline: float,
+    wanted: Callable[[], bool],
+    paused: Callable[[], bool],
 ) -> bool:
     """Pass each pipe's bytes to its sink until all pipes are closed and the child has ended. Then return False.
 
     The time that a sink takes, while the child waits, does not count as the child's.
     """
-    patience = deadline
+    patience, stopped, before = deadline, False, time.monotonic()
     with selectors.DefaultSelector() as selector:
         for reader, sink in takers.items():
             selector.register(reader, selectors.EVENT_READ, sink)
         try:
             while selector.get_map() or process.poll() is None:
                 now = time.monotonic()
+                if stopped:
+                    deadline, patience = deadline + now - before, patience + now - before
+                before = now
                 if now >= patience or not wanted():
                     return True
+                if paused() != stopped and process.poll() is None:
+                    stopped = not stopped
+                    os.killpg(process.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
                 if not selector.get_map():
                     with suppress(subprocess.TimeoutExpired):
                         process.wait(min(TICK, patience - now))

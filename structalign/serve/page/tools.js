@@ -26,7 +26,24 @@ export function poster(id, at) {
   return image;
 }
 
+// Why a file is not sent, and after how many seconds it may be: a media element tells neither. Null if it is sent.
+export async function refusal(url) {
+  const answer = await fetch(url).catch(() => null);
+  if (!answer) return { error: GONE };
+  if (answer.ok) {
+    await answer.body.cancel();
+    return null;
+  }
+  const said = await answer.json().catch(() => null);
+  return { error: said?.error ?? odd(answer), again: BUSY.includes(answer.status) && wait(answer) };
+}
+
 const TRIES = 5; // of a server that is busy, or not ready
+
+const BUSY = [429, 503];
+const GONE = "The server does not answer: is `structalign serve` still running?";
+const odd = (answer) => `The server answers ${answer.status}: try again.`;
+const wait = (answer) => Number(answer.headers.get("Retry-After")) || 1; // seconds
 
 // What the API answers; an error is what it says.
 export async function ask(url, body) {
@@ -36,16 +53,15 @@ export async function ask(url, body) {
     try {
       answer = await fetch(url, options);
     } catch {
-      throw new Error("The server does not answer: is `structalign serve` still running?");
+      throw new Error(GONE);
     }
-    if ([429, 503].includes(answer.status) && tried < TRIES) {
-      const wait = Number(answer.headers.get("Retry-After")) || 1;
-      await new Promise((done) => setTimeout(done, 1000 * wait));
+    if (BUSY.includes(answer.status) && tried < TRIES) {
+      await new Promise((done) => setTimeout(done, 1000 * wait(answer)));
       continue;
     }
     if (answer.status === 401) location.assign("/login");
     const said = await answer.json().catch(() => null); // a proxy before the server answers what it likes
-    if (!answer.ok || !said) throw new Error(said?.error ?? `The server answers ${answer.status}: try again.`);
+    if (!answer.ok || !said) throw new Error(said?.error ?? odd(answer));
     return said;
   }
 }

@@ -1,6 +1,6 @@
 // The video, from the second that matched: its frame, its words, its other moments.
 
-import { ask, clock, make, poster, span, $ } from "./tools.js";
+import { ask, clock, make, poster, refusal, span, $ } from "./tools.js";
 
 const LOOK = 1500; // milliseconds between two looks whether the whole copy is made
 
@@ -8,6 +8,7 @@ let shown = 0; // number of the video that is shown: answers about former ones a
 let playing = null; // where the pictures come from, and their first second in the file
 let hit = null;
 let timer;
+let failed = 0; // how often the browser could not play what it was sent
 
 const viewer = $("#viewer");
 const video = $("#video");
@@ -27,6 +28,7 @@ function forget() {
 export async function show(found, query) {
   const number = ++shown;
   hit = found;
+  failed = 0;
   viewer.dataset.id = hit.id;
   $("#name").textContent = hit.file;
   $("#heat").hidden = !query;
@@ -62,6 +64,7 @@ async function play(at, number = shown, paused = false) {
 
 function start(from, at, paused) {
   playing = from;
+  video.poster = `/api/videos/${hit.id}/poster?at=${hit.at.toFixed(2)}`; // as the card has it: there at once
   video.src = from.url;
   video.currentTime = Math.max(0, at - from.start);
   if (!paused) video.play().catch(() => {});
@@ -76,8 +79,11 @@ async function follow(number) {
   const about = await ask(`/api/videos/${hit.id}?at=${at.toFixed(2)}`).catch(() => null);
   if (number !== shown || !viewer.open) return;
   if (about?.play.whole) start(about.play, now(), video.paused);
-  else timer = setTimeout(() => follow(number), LOOK);
+  else if (about?.copied !== false) timer = setTimeout(() => follow(number), LOOK);
 }
+
+// On the line, the end included.
+const place = (at, whole) => `min(${(100 * at) / whole}%, 100% - 3px)`;
 
 const now = () => video.currentTime + (playing?.start ?? 0);
 
@@ -107,7 +113,7 @@ function line() {
   const whole = Math.max(hit.duration, hit.end, 0.1);
   const mark = (className, from, to = from) => {
     const element = make("i", { className });
-    element.style.left = `${(100 * from) / whole}%`;
+    element.style.left = place(from, whole);
     if (to > from) element.style.width = `${(100 * (to - from)) / whole}%`;
     return element;
   };
@@ -146,18 +152,27 @@ const nearest = (times, at) => times.reduce((best, time, place) => (Math.abs(tim
 
 video.addEventListener("timeupdate", () => {
   const mark = $("#line .now");
-  if (mark) mark.style.left = `${(100 * Math.min(now(), hit.duration)) / Math.max(hit.duration, 0.1)}%`;
+  if (mark) mark.style.left = place(Math.min(now(), hit.duration), Math.max(hit.duration, 0.1));
 });
 video.addEventListener("ended", () => {
   if (!playing.whole && now() < hit.duration - 1) play(now());
 });
-video.addEventListener("error", () => {
-  if (video.getAttribute("src")) $("#playing").textContent = "The browser cannot play this file.";
+video.addEventListener("error", async () => {
+  if (!video.getAttribute("src")) return;
+  const [number, at] = [shown, now()];
+  clearTimeout(timer);
+  const refused = await refusal(playing.url);
+  if (number !== shown) return;
+  if (refused) $("#playing").textContent = refused.error;
+  else if (!failed++) play(at, number); // it may have been refused a moment ago
+  else $("#playing").textContent = "This browser cannot play the file: open it in another player.";
+  if (refused?.again) timer = setTimeout(() => play(at, number), 1000 * refused.again);
 });
 viewer.addEventListener("close", () => {
   shown++;
   clearTimeout(timer);
   video.removeAttribute("src"); // ends the request, and what is made for it
+  video.removeAttribute("poster");
   video.load();
   playing = null;
   forget();
