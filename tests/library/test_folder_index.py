@@ -356,7 +356,7 @@ def test_a_file_is_shown_below_its_folder_and_read_where_it_is(folder: Path, cli
     assert index.shown(hit.file) == "below/blue.mkv"
     assert index.path_of(hit.id) == folder / "below/blue.mkv"
     (folder / "below/blue.mkv").unlink()
-    with pytest.raises(UnknownId, match="not there any more"):
+    with pytest.raises(UnknownId, match="is missing"):
         index.path_of(hit.id)
 
 

@@ -197,7 +197,7 @@ def test_a_file_that_vanished_is_told(shelf: Path, tmp_path: Path) -> None:
         index._readable = lambda file: None  # type: ignore[method-assign]
         for part in ("poster", "preview", "stretch", "media"):
             status, _, body = served.ask(f"/api/videos/{served.id_of('film.mp4')}/{part}")
-            assert (status, b"not there any more" in body) == (404, True), part
+            assert (status, b"is missing" in body) == (404, True), part
 
 
 @pytest.mark.parametrize("file", ["film.mp4", "hevc.mp4"])
