@@ -45,7 +45,7 @@ FILE = Annotated[Path, typer.Option("--json", help="file that keeps each row as 
 
 @app.command(epilog="Benchmarks: " + ", ".join(BENCHMARKS))
 def run(
-    names: Annotated[list[str] | None, typer.Argument(help="benchmarks; all if none is named")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="benchmarks to run; default: all")] = None,
     json: FILE = Path("benchmarks.json"),
     toy: Annotated[bool, typer.Option("--toy", help="tiny sizes, to try the command")] = False,
 ) -> None:
@@ -54,7 +54,7 @@ def run(
         if name not in BENCHMARKS:
             raise UserError(f"there is no benchmark {name}: choose from {', '.join(BENCHMARKS)}.")
     one_thread()
-    json = json.resolve()  # a benchmark may work in a folder of its own
+    json = json.resolve()  # a benchmark may change the working folder
     for name in names or BENCHMARKS:
         for row in BENCHMARKS[name](toy):
             keep(json, row)

@@ -4,7 +4,7 @@ Steps before and after what keeps a GPU at work: before is this same code with c
 an optimizer that is not fused, so the code of before may have been slower still. Then two tasks as MSRVTT-10 has them,
 from which ten are extrapolated: later tasks train as the second one does, and the captions asked for grow with the
 tasks, as does the number of tasks that each is encoded as. Decoding, ranking and the starts of programs are left out.
-What is found is kept as it is found.
+Results are written as soon as they are found.
 """
 
 import os
@@ -46,7 +46,7 @@ def gpu(
     seconds: Annotated[float, typer.Option(min=0.1, help="steps of before, and of after, take so long")] = 60,
     precision: Annotated[str, typer.Option(help="bf16, tf32 or fp32")] = "bf16",
     toy: Annotated[bool, typer.Option("--toy", help="a tiny CLIP and few steps, to try the command")] = False,
-    json: Annotated[Path, typer.Option("--json", help="file that keeps each result as it is found")] = Path("gpu.json"),
+    json: Annotated[Path, typer.Option("--json", help="file for the results, written one by one")] = Path("gpu.json"),
 ) -> None:
     """Training steps, the vision suffix, and ten tasks on a GPU."""
     with patch.dict(os.environ, {"STRUCTALIGN_DEVICE": device}):

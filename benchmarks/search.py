@@ -101,6 +101,6 @@ def store(path: Path, count: int, dim: int) -> None:
             means = source.standard_normal((len(part), dim)).astype(np.float32)
             means /= np.linalg.norm(means, axis=1, keepdims=True)
             entries.append(writer.shard(part, Encoding("0"), frames, means))
-            writer.snapshot.shards[:] = entries  # so that the next one gets a number of its own
+            writer.snapshot.shards[:] = entries  # so that the next one gets another number
         files = {f"/videos/{c}.mp4": File(c, 1, 1) for c in contents}
         writer.commit(Catalogue(files, dict.fromkeys(contents, Content(20.0, "direct"))), entries)

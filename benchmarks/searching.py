@@ -1,7 +1,7 @@
 """One search: the whole process, as from the shell, and its parts.
 
-`search` is that of the project in this folder, if it was learned (`dvc repro`). `gallery` makes a project of its own:
-a random CLIP of ViT-B/32's shape, ten tasks and random stored videos.
+`search` uses the project in this folder, if it is trained (`dvc repro`). `gallery` makes a project: a random CLIP of
+ViT-B/32's shape, ten tasks and random stored videos.
 """
 
 import hashlib

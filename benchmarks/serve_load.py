@@ -1,7 +1,7 @@
 """Load on a running `structalign serve`: `python benchmarks/serve_load.py http://127.0.0.1:8000 --clients 50`.
 
-Each client sends a query, waits for its answer, thinks, and sends the next; every query is another caption, so none is
-answered from what was encoded before. Loopback only. A dry server answers 429 where too many wait, which is counted.
+Each client sends a query, waits for the answer, pauses, and sends the next. All queries differ, so no answer comes from
+a cache. Loopback only. An overloaded server answers 429, which is counted.
 """
 
 import csv

@@ -34,7 +34,7 @@ def suffix(
     tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
     json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("suffix.json"),
 ) -> None:
-    """The vision suffix's share of the bf16 matrix rate on the device at hand, forward and with backward."""
+    """The vision suffix's share of the bf16 matrix rate on this device, forward and with backward."""
     device, size = prepare_device(), made.size_of(tiny)
     model = learning_model(size, frames).to(device)
     tokens = model.clip.vision_positions

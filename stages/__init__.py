@@ -1,9 +1,9 @@
-"""The pipeline's stages, and what watches over one that DVC started.
+"""The pipeline's stages, and safeguards for a stage that DVC starts.
 
-It ends with DVC on Linux, else it would write into the next run's outputs. It refuses to run code that `check` has not
-seen, else DVC would record the results under the code from before.
+On Linux a stage ends with DVC. Otherwise it would write into the next run's outputs. A stage refuses to run code that
+`check` has not seen. Otherwise DVC would record the results under the old code.
 
-This stands here, in no stage's digest of code, because it acts before the seconds of imports and changes no result.
+This code is here, outside every stage's code digest, because it runs before the slow imports and changes no result.
 """
 
 import gc
@@ -18,7 +18,7 @@ from threading import Thread
 
 
 def dvc_above() -> int:
-    """The process that runs DVC: the nearest above, past shells and launchers, that was not given a DVC_STAGE."""
+    """The process that runs DVC: the nearest ancestor without DVC_STAGE in its environment."""
     process = os.getppid()
     while b"\0DVC_STAGE=" in b"\0" + Path(f"/proc/{process}/environ").read_bytes():
         process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
@@ -26,9 +26,9 @@ def dvc_above() -> int:
 
 
 def end_with(process: int) -> None:
-    """Wait for the end of `process` in the background, then end this one as `kill -9` would.
+    """Wait for the end of `process` in the background, then end this process like `kill -9`.
 
-    PR_SET_PDEATHSIG would watch the parent alone, which is a shell where that does not replace itself.
+    PR_SET_PDEATHSIG is not enough, since it only watches the parent, which may be a shell.
     """
     watched = select.poll()
     watched.register(os.pidfd_open(process), select.POLLIN)
@@ -41,7 +41,7 @@ def end_with(process: int) -> None:
 
 
 def refuse_unseen_code(target: str) -> None:
-    """Exit with one sentence if the code of DVC's `target` (`train@t02`) is not what work/code says."""
+    """Exit with an error if the code of DVC's `target` (`train@t02`) differs from work/code."""
     from structalign.code_digest import LOADED_BY_NAME, Code, stage_digest
     from structalign.errors import UserError
     from structalign.params.reading import PARAMS
@@ -51,21 +51,26 @@ def refuse_unseen_code(target: str) -> None:
 
     stage = target.rpartition(":")[2].partition("@")[0]
     seen, code = CODE / stage, Code()
-    if stage == "check" or code.file(f"stages.{stage}") is None:  # or a stage of someone's own that runs one of ours
+    if stage == "check" or code.file(f"stages.{stage}") is None:  # or a user's stage that runs one of ours
         return
     try:
         now = stage_digest(code, stage, load_yaml(PARAMS) if stage in LOADED_BY_NAME else {})
-    except (UserError, KeyError, TypeError, AttributeError) as error:  # no file of the method that params.yaml names
+    except (
+        UserError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:  # for example, the method in params.yaml has no file
         sys.exit(f"error: {visible(check_says(PARAMS) or str(error))}")
     if not seen.is_file() or seen.read_text(encoding="utf-8").strip() != now:
         sys.exit(
-            f"error: {seen} is not the digest of the code of {stage}, which was edited after `check` ran: run "
-            f"`dvc repro`, or for this stage alone `dvc repro -s check {target}`."
+            f"error: the code of {stage} was edited after stage `check` ran, so it differs from {seen}: run "
+            f"`dvc repro`, or only for this stage `dvc repro -s check {target}`."
         )
 
 
 def check_says(params: Path) -> str | None:
-    """The sentence in which `check` refuses params.yaml; None where it does not."""
+    """The error of `check` for params.yaml, or None."""
     from structalign.errors import UserError
     from structalign.params.schema import validate
     from structalign.strict_yaml import load_yaml
@@ -77,11 +82,13 @@ def check_says(params: Path) -> str | None:
     return None
 
 
-if importlib.util.find_spec("typer") is None:  # a `python` on PATH that is not the environment's
-    sys.exit("error: this python lacks the project's packages: activate the environment, `source .venv/bin/activate`.")
+if importlib.util.find_spec("typer") is None:  # `python` on PATH is another environment's
+    sys.exit(
+        "error: this Python lacks the project's packages: activate the environment with `source .venv/bin/activate`."
+    )
 if sys.platform == "linux" and "DVC_STAGE" in os.environ:
-    with suppress(OSError):  # a kernel without it, or a process of someone else's
+    with suppress(OSError):  # an old kernel, or another user's process
         end_with(dvc_above())
 if "DVC_STAGE" in os.environ:
-    gc.disable()  # until the stage's imports are made; `console.command` goes on with it
+    gc.disable()  # until the imports are done; `console.command` turns it on again
     refuse_unseen_code(os.environ["DVC_STAGE"])

@@ -1,8 +1,8 @@
-"""Refuse a wrong params.yaml or tasks.yaml before anything runs; note what code each stage runs, and which losses act.
+"""Check params.yaml and tasks.yaml before anything runs. Write each stage's code digest and each task's losses.
 
-Every stage depends on its own file of work/code: a valid edit re-runs nothing by it, a wrong one stops even a run with
-a target, and edited code re-runs the stages that import it. Training depends on its task's file of work/losses.
-Torch-free, since it runs after every edit.
+Every stage depends on its file of work/code. So an invalid edit stops every run, and edited code re-runs the stages
+that import it. Training depends on its task's file of work/losses. This stage does not import torch, since it runs
+after every edit.
 """
 
 import sys
@@ -24,15 +24,14 @@ from structalign.text import some
 
 
 def main() -> None:
-    """Check params.yaml and tasks.yaml; if both are right, write work/code/<stage> for every other stage, and
-    work/losses/<task>.json."""
+    """Check params.yaml and tasks.yaml. If both are valid, write work/code/<stage> and work/losses/<task>.json."""
     try:
         params, tasks = load_yaml(PARAMS), read_tasks()
         valid = validate(params)
         refuse_too_many(valid, len(category_ids(tasks)))
     except UserError:
-        # `dvc exp run -S` may leave git's index with the edited file's time: where the size is as before, git then
-        # holds it for unchanged, and `git checkout params.yaml` would do nothing
+        # `dvc exp run -S` may leave git's index with the edited file's time. If the size is equal, git then takes the
+        # file for unchanged, and `git checkout params.yaml` would do nothing.
         PARAMS.touch()
         raise
     code = Code()
@@ -45,17 +44,17 @@ def main() -> None:
             write_json(folder / f"{task}.json", acting(valid, number))
     if stale := leftovers(tasks):
         print(
-            f"{some(stale)}: of tasks that {TASKS} no longer has, and would still be loaded: "
-            "`structalign doctor --fix` removes them.",
+            f"{some(stale)}: these belong to tasks that {TASKS} no longer has, but would still be loaded: "
+            "remove them with `structalign doctor --fix`.",
             file=sys.stderr,
         )
-    with suppress(UserError):  # a backbone that is not here: `prepare` brings or refuses it
+    with suppress(UserError):  # a missing backbone: `prepare` downloads or refuses it
         if problem := too_small(valid.frames.size, valid.backbone.name):
             print(f"{PARAMS}: {problem}.", file=sys.stderr)
     if has_former_columns():
         print(
-            "tasks.yaml has the columns `crp` and `pseudo` of an older version, which nothing reads any more: "
-            "`structalign migrate` removes them.",
+            "tasks.yaml has the columns `crp` and `pseudo` of an older version, which are no longer used: "
+            "remove them with `structalign migrate`.",
             file=sys.stderr,
         )
 

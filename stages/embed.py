@@ -1,6 +1,6 @@
-"""Store a task's videos once, with the model that learned them, and score every seen query against all videos.
+"""Store a task's videos once, encoded by the model after this task, and score all seen queries against all videos.
 
-Training videos are stored for search alone, apart from the others: nothing here or later scores them.
+Training videos are stored separately, only for search. No evaluation uses them.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ SPLITS = ("val", "test")
 
 @torch.inference_mode()
 def main(task: str, prev: str) -> None:
-    """Write what TASK adds to gallery, collection, index, scores and geometry in work/; PREV is the task before."""
+    """Write the gallery, collection, index, scores and geometry of TASK in work/. PREV is the previous task."""
     config = read_config(CHECKPOINTS / task)
     encoder = load_encoder(CHECKPOINTS / task, config, BACKBONE, prepare_device())
     stored_bytes = store(encoder, task, prev, config.tasks.index(task) + 1)
@@ -50,8 +50,10 @@ def main(task: str, prev: str) -> None:
 
 
 def store(encoder: Encoder, task: str, prev: str, number: int) -> int:
-    """Store the videos of task `number` (from 1), training clips apart from the others, and what the training captions
-    say; returns the bytes that a stored video has."""
+    """Store the videos of task `number` (from 1), and the statistics of its training captions.
+
+    Training clips are stored separately. Returns the bytes of a stored video.
+    """
     captions = read_captions(FEATURES / task / "train")
     known, checkpoint = encoder.zero_shot(captions.tokens), fingerprint(CHECKPOINTS / task)
     with whole_folder(GALLERIES / task) as folder:
@@ -67,7 +69,7 @@ def store(encoder: Encoder, task: str, prev: str, number: int) -> int:
 
 
 def score_seen(encoder: Encoder, task: str, sizes: dict[str, int]) -> None:
-    """Score every seen query of TASK against all stored videos, and dump the geometry; `sizes` are kept beside."""
+    """Score all queries up to TASK against all stored videos, and store the geometry and the `sizes`."""
     opened, measures = Index(index_of(task)), dict[str, Any]()
     vertices = load_memory(CHECKPOINTS / task).get("vertices")
     queries = read_rows(MANIFEST / task / "seen.json", "queries", "video", "text", "category", "split", "task")
@@ -88,7 +90,7 @@ def score_seen(encoder: Encoder, task: str, sizes: dict[str, int]) -> None:
 
 
 def store_videos(encoder: Encoder, task: str, split: str, folder: Path) -> int:
-    """Write the gallery of a split; returns the bytes that a stored video has."""
+    """Write the gallery of a split. Returns the bytes of a stored video."""
     rows, frames, zero_shot = store_split(encoder, task, split)
     write_gallery(folder, split, rows, frames, zero_shot)
     return frames.shape[1] * frames.shape[2] * frames.element_size()
@@ -103,14 +105,14 @@ def score_split(
     folder: Path,
     split: str,
 ) -> torch.Tensor:
-    """Keep a split's scores in `folder`; returns the captions' vectors [Q, D]. `rows`: of all galleries' videos."""
+    """Store a split's scores in `folder`. Returns the captions' vectors [Q, D]. `rows`: all galleries' videos."""
     label, tokeniser = f"score {galleries[-1].task} {split}", Tokeniser(BACKBONE)
     columns = {row["id"]: column for column, row in enumerate(rows)}
     tokens, ground_truth = tokeniser([query["text"] for query in asked]), [columns[query["video"]] for query in asked]
     tokeniser.warn_truncated(tokens, label)
     at_once, own_task = queries_at_once(len(asked), len(rows)), [rows[column]["task"] for column in ground_truth]
     blocks = score_in_blocks(encoder, tokens, own_task, galleries, index.states, label, at_once)
-    # what is too large to keep is ranked at once; evaluate refuses ranks of another `ranking` than its own
+    # scores that are too large to store are ranked now; evaluate refuses ranks of another `ranking`
     ranking = None if at_once >= len(asked) else read("ranking", Ranking)
     return keep_scores(folder, split, blocks, ground_truth, [row["task"] for row in rows], ranking)
 

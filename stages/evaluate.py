@@ -1,4 +1,4 @@
-"""evaluate@k: rank every seen query against every seen video, and measure. No model, no GPU, no torch."""
+"""evaluate@k: rank every seen query against all seen videos, and compute the metrics, without model, GPU and torch."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from structalign.store import read_json, read_rows, reading, write_json
 
 
 def main(task: str) -> None:
-    """Measure both splits after TASK; write reports/eval/<task>.json."""
+    """Compute the metrics of both splits after TASK, and write reports/eval/<task>.json."""
     ranking = read("ranking", Ranking)
     folder = SCORES / task
     splits: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def main(task: str) -> None:
         }
         if split == "test" and queries:
             shown = examples(ranks, ground_truth, queries, videos)
-            # what is published as zero-shot ranks by the sentence alone
+            # published zero-shot scores rank only by the sentence
             plain = summarise(ranks["zero_shot_sentence"])["R@1"]
             sanity_check = verdict(plain, len(set(category.tolist())), read("reference", Reference))
     write_json(
@@ -66,7 +66,7 @@ def main(task: str) -> None:
 def ranks_of(
     folder: Path, split: str, ground_truth: NDArray[np.int64], video_tasks: list[str], ranking: Ranking
 ) -> dict[str, NDArray[Any]]:
-    """The split's ranks: of the matrices that embed kept or, where these were too large, those that it found itself."""
+    """The split's ranks, from the matrices that `embed` stored, or the stored ranks if the matrices were too large."""
     if (kept := folder / f"{split}.ranks.safetensors").exists():
         with reading(kept):
             return read_ranks(kept, ranking)
@@ -75,9 +75,7 @@ def ranks_of(
         scores = load_file(path)
         shapes = {scores["best_frame"].shape, *(matrix.shape for matrix in scores.values())}
     if shapes != {(len(ground_truth), len(video_tasks))}:
-        raise UserError(
-            f"{folder}/{split}.json and its matrices differ: `dvc repro -f embed@{folder.name}` makes them."
-        )
+        raise UserError(f"{folder}/{split}.json and its matrices do not match: run `dvc repro -f embed@{folder.name}`.")
     return rank([scores], ground_truth, video_tasks, ranking)
 
 

@@ -1,4 +1,4 @@
-"""Run the frozen prefix of CLIP once per view of a task's videos, and zero-shot CLIP's own last layers with it."""
+"""Run the frozen prefix of CLIP once per view of a task's videos, and the last layers of zero-shot CLIP."""
 
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ def main(task: str) -> None:
             with whole_folder(out / split) as folder:
                 for view in (CENTRE, *map(view_name, range(views))):
                     work = partial(encode, place, view, precision, recipe, done)
-                    # one thread: torch has its own
+                    # one thread, since torch uses threads itself
                     encoded = in_order(work, videos, threads=1)
                     found = list(track(encoded, f"features {task} {split} {view}", len(videos)))
                     frozen = [video["frames"] for video in found if view == CENTRE]
@@ -53,18 +53,18 @@ def main(task: str) -> None:
 
 
 def smaller_than_read(source: FrameSplit) -> str | None:
-    """What to know where the stored frames have fewer pixels than CLIP reads, so that they are enlarged."""
+    """A note if the stored frames are smaller than CLIP's images, so that they are enlarged. None otherwise."""
     side = image_size(read_json(BACKBONE / "config.json"))
     size = min(source.frames(0).shape[1:3]) if len(source) else side
     if size >= side:
         return None
-    return f"the frames have {size} pixels and CLIP reads {side}: set `frames.size: {side}` to see what is in them."
+    return f"the frames have {size} pixels, but CLIP reads {side}: set `frames.size: {side}` to keep their details."
 
 
 def encode(
     source: Path, view: str, precision: str, recipe: Recipe, done: Path, video: tuple[int, str]
 ) -> dict[str, Tensor]:
-    """A view of the video (position, id) of the split in `source`; `done` holds those of an interrupted run."""
+    """A view of the video (position, id) of the split in `source`. `done` has the views of an interrupted run."""
     position, name = video
 
     def compute() -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ def encode(
 
 
 def write_training_captions(task: str, source: FrameSplit, folder: Path) -> int:
-    """Token ids of the training captions whose video could be decoded; returns how many were cut."""
+    """Write token ids of the training captions with a decoded video. Returns how many captions were truncated."""
     position = {row["id"]: i for i, row in enumerate(source.rows)}
     rows = read_rows(MANIFEST / task / "train_captions.json", "captions", "video", "text", "category")
     rows = [row for row in rows if row["video"] in position]

@@ -1,5 +1,7 @@
-"""Decode the frames of a task's videos on all cores; what is broken is quarantined, what is damaged noted, or either
-stops the run."""
+"""Decode the frames of a task's videos on all cores.
+
+Broken videos are skipped, and damaged ones are noted. Either can stop the run instead.
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -25,7 +27,7 @@ from structalign.store import digest, read_json, reading, write_json
 
 
 def main(task: str) -> None:
-    """Write work/frames/TASK, work/thumbs/TASK (of test videos) and work/quarantine/TASK.json."""
+    """Write work/frames/TASK, work/thumbs/TASK (test videos only) and work/quarantine/TASK.json."""
     data, sampling = read("data", DataParams), read("frames", FramesParams)
     videos = read_videos(task)
     require_ffmpeg()
@@ -54,19 +56,21 @@ def _decoded(
     damaged: list[VideoRow],
     thumbs: list[tuple[str, list[bytes]]],
 ) -> Iterator[tuple[VideoRow, FrameArray]]:
-    """(row, frames) of each video that is used, in order; fills `quarantine`, `damaged` and `thumbs` on the way."""
+    """(row, frames) of each used video, in order. Also fills `quarantine`, `damaged` and `thumbs`."""
     clips = in_order(partial(_decode, data=data, sampling=sampling, folder=folder), videos, stop=stop_all)
     for video, clip in zip(videos, track(clips, label, len(videos)), strict=True):
         about = {"id": video.id, "file": video.file, "split": video.split}
         if isinstance(clip, BrokenVideo):
             if data.on_broken == "stop":
-                raise UserError(f"{DATA / 'videos' / video.file}: {clip}; mend it, or set `data.on_broken: skip`.")
+                raise UserError(
+                    f"{DATA / 'videos' / video.file}: {clip}: replace the file, or set `data.on_broken: skip`."
+                )
             quarantine.append({**about, "reason": str(clip)})
             continue
         if clip.damage is not None:
             if data.on_damaged == "stop":
-                where = f"{DATA / 'videos' / video.file}: it is damaged: {clip.damage}"
-                raise UserError(f"{where}; mend it, or set `data.on_damaged` to `use` or `skip`.")
+                where = f"{DATA / 'videos' / video.file}: it is damaged ({clip.damage})"
+                raise UserError(f"{where}: replace the file, or set `data.on_damaged` to `use` or `skip`.")
             (damaged if data.on_damaged == "use" else quarantine).append({**about, "reason": clip.damage})
             if data.on_damaged == "skip":
                 continue
@@ -77,9 +81,9 @@ def _decoded(
 
 
 def refuse_lost(task: str, videos: list[Video], quarantine: list[VideoRow]) -> None:
-    """`UserError` if a category has lost all its training videos, or the task its test videos, to the quarantine.
+    """Raise a `UserError` if all training videos of a category, or all test videos of the task, are broken.
 
-    Without them a category has no prototype, and a task no numbers.
+    Without them a category has no prototype, and a task no metrics.
     """
     about = MANIFEST / task / "task.json"
     with reading(about):
@@ -92,19 +96,19 @@ def refuse_lost(task: str, videos: list[Video], quarantine: list[VideoRow]) -> N
     for group, ids in groups.items():
         if reasons.keys() >= set(ids):
             raise UserError(
-                f"task {task}: none of the {group} can be decoded ({ids[0]}: {reasons[ids[0]]}): mend or "
-                "replace some, `structalign data check` lists what is broken."
+                f"task {task}: none of the {group} can be decoded ({ids[0]}: {reasons[ids[0]]}): replace "
+                "some. `structalign data check` lists all broken videos."
             )
 
 
 def _decode(video: Video, data: DataParams, sampling: FramesParams, folder: Path) -> DecodedClip | BrokenVideo:
-    """The clip, or why there is none; `UserError` if the file isn't the one that prepare saw.
+    """The clip, or why it can't be decoded. Raises `UserError` if the file has changed since stage `prepare`.
 
-    In `folder` is what an interrupted run had decoded.
+    `folder` has the clips that an interrupted run has decoded.
     """
     path = DATA / "videos" / video.file
     if why_absent(DATA / "videos", video.file) or digest(path) != video.sha256:
-        raise UserError(f"{path} has changed since it was listed: run `dvc repro`.")
+        raise UserError(f"{path} has changed since stage `prepare` ran: run `dvc repro`.")
 
     def make() -> DecodedClip:
         return decode(

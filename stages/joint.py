@@ -1,4 +1,4 @@
-"""The reference `joint`: `finetune`'s model and L_con on the pairs of all tasks at once, routed as task 1."""
+"""The baseline `joint`: `finetune`'s model, trained with L_con on the pairs of all tasks at once, routed as task 1."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ JOINT = REPORTS / "joint"
 
 
 def main() -> None:
-    """Write work/joint (a checkpoint) and reports/joint; there is no forgetting to measure in one task."""
+    """Write work/joint (a checkpoint) and reports/joint, without forgetting, since there is only one task."""
     tasks, settings = read_tasks(), read_settings(key(1), read("optim.first", Phase))
     inputs = [kind / task / "train" for kind in (FEATURES, FRAMES) for task in tasks]
     views = read("features", FeaturesParams)
@@ -55,7 +55,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def rank(trainer: Trainer, tasks: list[str], split: str) -> dict[str, Any]:
-    """Every metric of a split; empty where the split has no queries."""
+    """All metrics of a split. Empty if the split has no queries."""
     encoder, galleries = joint_galleries(trainer, tasks, split)
     question = asked(tasks[-1], split, galleries)
     if not question.queries:

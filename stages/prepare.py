@@ -1,4 +1,7 @@
-"""Deal the captions table to the tasks, hash the videos, bring the backbone: no later one needs a network."""
+"""Divide the captions table among the tasks, hash the videos, and copy or download the backbone.
+
+No later stage needs a network.
+"""
 
 from structalign.console import command
 from structalign.data.captions import against_tasks, read_captions
@@ -16,7 +19,7 @@ from structalign.text import plural
 
 
 def main() -> None:
-    """Write work/manifest, work/backbone and the empty task 0 that the first task stands on."""
+    """Write work/manifest, work/backbone and the empty task 0, from which the first task starts."""
     tasks = read_tasks()
     name = read("backbone.name", str)
     rows = read_captions(DATA, tasks)
@@ -33,7 +36,7 @@ def main() -> None:
         )
     lost = against_tasks([row for row in rows if row.video in hashes], tasks)
     if lost:
-        raise UserError(f"captions.csv, without the {plural(len(missing), 'row')} whose file is missing, {lost[0]}.")
+        raise UserError(f"captions.csv: without the {plural(len(missing), 'row')} whose file is missing, {lost[0]}.")
     duplicates = same_content(rows, hashes)
     refuse_shared(duplicates)
     gather(name)
@@ -41,7 +44,7 @@ def main() -> None:
         write_manifest(rows, tasks, hashes, part, duplicates, absent)
     if missing:
         gone, all_files = len({row.video for row in missing}), len({row.video for row in rows})
-        print(f"files missing, so left out: {gone} of {all_files}; {MANIFEST / 'report.json'} lists them")
+        print(f"{gone} of {all_files} files are missing and left out: {MANIFEST / 'report.json'} lists them")
     write_json(CHECKPOINTS / "t00" / "config.json", {"format": CHECKPOINT_FORMAT, "backbone": name})
     write_json(index_of("t00"), {"format": INDEX_FORMAT, "galleries": []})
 

@@ -1,4 +1,4 @@
-"""Metrics over time, plots and one page, from what other stages left. No model, no torch."""
+"""Write metrics over time, plots and the report page from the outputs of other stages, without model and torch."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ from structalign.report.terminal import terminal
 from structalign.store import read_json, read_rows, reading, whole, write_json
 from structalign.text import plural
 
-FEW = 200  # test captions; below, one of them weighs half a point of R@1
+FEW = 200  # test captions; with fewer, one caption weighs more than half a point of R@1
 
 
 def main() -> None:
-    """Write metrics, tables, plots and the page below reports/; print the headline."""
+    """Write metrics, tables, plots and the page to reports/. Print the main results."""
     tasks, method = read_tasks(), read("method", MethodName).name
     evaluations = [read_evaluation(task) for task in tasks]
     table = over_time(evaluations, {task: len(row.categories) for task, row in tasks.items()})
@@ -78,14 +78,16 @@ def main() -> None:
     screen = terminal()
     screen.print(headline_table(headline_rows(method, table), partial_label(videos)))
     if 0 < (captions := evaluations[-1]["splits"]["test"]["queries"]) < FEW:
-        screen.print(f"{plural(captions, 'test caption')}: one more found is {100 / captions:.1f} points of R@1.")
+        screen.print(
+            f"{plural(captions, 'test caption')}: one more caption found adds {100 / captions:.1f} points of R@1."
+        )
     if len(tasks) == 1:
-        screen.print("With one task nothing can be forgotten yet: BWF is 0.")
-    screen.print(f"Everything else: {REPORTS / 'index.html'}")
+        screen.print("With one task nothing can be forgotten yet, so BWF is 0.")
+    screen.print(f"All results: {REPORTS / 'index.html'}")
 
 
 def settings() -> dict[str, Any]:
-    """What the page says of the model: the backbone, its frames, and the weight of each signal of the ranking."""
+    """The settings on the page: the backbone, its frames, and the weight of each ranking signal."""
     frames, weights = read("frames", FramesParams), read("ranking", Ranking).weights()
     return {
         "backbone": read("backbone.name", str),
@@ -96,20 +98,23 @@ def settings() -> dict[str, Any]:
 
 
 def left_out(missing: list[dict[str, Any]], broken: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, str]]:
-    """The videos that took no part, each with where it stands and why: missing ones, then, by task, the broken."""
+    """The videos that were not used, with place and reason: missing ones, then broken ones by task."""
     rows = [(row["file"], f"captions.csv, rows {', '.join(map(str, row['rows']))}", row["reason"]) for row in missing]
     rows += [(row["id"], row["split"], row["reason"]) for task in broken.values() for row in task]
     return [{"video": video, "where": where, "reason": reason} for video, where, reason in rows]
 
 
 def training_videos(tasks: list[str]) -> dict[int, int]:
-    """How many training videos every category has, whether or not they could be decoded."""
+    """The number of training videos of each category, whether or not they could be decoded."""
     videos = (video for task in tasks for video in read_videos(task))
     return dict(Counter(video.category for video in videos if video.split == "train"))
 
 
 def read_geometry(tasks: list[str], task_of: Mapping[int, str]) -> dict[str, Any]:
-    """Both splits' geometry after each task, from what embed left, rounded; a time without queries is left out."""
+    """Both splits' geometry after each task, rounded, from the outputs of `embed`.
+
+    Times without queries are left out.
+    """
     found = {}
     for split in ("test", "val"):
         collapse = {task: read_json(GEOMETRY / task / "collapse.json").get(split) for task in tasks}
@@ -126,7 +131,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def read_evaluation(task: str) -> dict[str, Any]:
-    """What evaluate wrote of a task."""
+    """The output of stage `evaluate` for a task."""
     path = REPORTS / "eval" / f"{task}.json"
     with reading(path):
         found: dict[str, Any] = read_json(path)

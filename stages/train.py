@@ -1,4 +1,4 @@
-"""Learn one task: its own training pairs, the checkpoint before, and nothing else."""
+"""Train one task from its training pairs and the previous checkpoint."""
 
 import os
 from pathlib import Path
@@ -18,13 +18,13 @@ from structalign.store import read_json, reading, whole, whole_folder
 
 
 def main(task: str) -> None:
-    """Write checkpoints/<TASK> and work/logs/<TASK>.jsonl; of several processes (LAUNCH) the first one does."""
+    """Write checkpoints/<TASK> and work/logs/<TASK>.jsonl. Of several processes (LAUNCH), the first one writes."""
     with processes() as first:
         (lead if first else follow)(task)
 
 
 def lead(task: str) -> None:
-    """Learn the task and write what comes of it."""
+    """Train the task and write the results."""
     manifest, out = MANIFEST / task / "task.json", CHECKPOINTS / task
     config, settings, views, previous = plan(task)
     inputs = [BACKBONE, manifest, FEATURES / task / "train", FRAMES / task / "train", previous]
@@ -42,14 +42,14 @@ def lead(task: str) -> None:
 
 
 def follow(task: str) -> None:
-    """Learn the task beside the first process; nothing is written."""
+    """Train the task together with the first process, without writing."""
     config, settings, views, previous = plan(task)
     if load_method(str(config.method)).trains:
         learn_task(config, settings, views, previous, Path(os.devnull), broadcast(Path()))
 
 
 def plan(task: str) -> tuple[CheckpointConfig, Settings, FeaturesParams, Path]:
-    """The task's config before it is trained, what acts in it, how its views are made, and the checkpoint before."""
+    """The task's config before training, its settings, the settings of its views, and the previous checkpoint."""
     manifest = MANIFEST / task / "task.json"
     with reading(manifest):
         row = read_json(manifest)

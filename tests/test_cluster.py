@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_video_is_said_in_one_sentence_by_a_worker_too(
     refused = project.run("python", "-m", "stages.frames", "t01", check=False)
     video.write_bytes(content)
     assert refused.returncode == 1
-    assert f"data/videos/{video.name} has changed since it was listed" in refused.stderr
+    assert f"data/videos/{video.name} has changed since stage `prepare` ran" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -268,7 +268,7 @@ def test_a_stage_refuses_a_missing_section_in_the_words_of_the_check(tmp_path: P
         ("etf.frame", "exact", "`etf.frame` is now `etf.vertices`"),
         ("expected.categories", 20, "`expected.categories` is now `reference.categories`"),
         ("expected", None, "`expected` is now `reference`"),
-        ("method.task_prior", "all", "`method.task_prior` is gone: `ranking.task_prior` acts on every method"),
+        ("method.task_prior", "all", "`method.task_prior` no longer exists: `ranking.task_prior` acts on every method"),
     ],
 )
 def test_a_key_of_an_older_version_is_refused_with_the_newer_one(key: str, value: Any, said: str) -> None:

@@ -215,7 +215,7 @@ def test_another_python_says_that_the_environment_is_not_active() -> None:
         [sys.executable, "-S", "-m", "stages.check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stderr.count("\n")) == (1, 1)
-    assert "activate the environment, `source .venv/bin/activate`" in found.stderr
+    assert "activate the environment with `source .venv/bin/activate`" in found.stderr
 
 
 @pytest.mark.parametrize("file", ["dvc.yaml", "joint/dvc.yaml"])

@@ -279,7 +279,7 @@ def test_a_learned_category_keeps_its_number(project: Project) -> None:
     file.write_text(json.dumps(held | {"categories": dict.fromkeys(held["categories"], 0)}), encoding="utf-8")
     refused = project.run("python", "-m", "stages.train", "t02", check=False)
     assert refused.returncode == 1
-    assert "tasks.yaml gives t02 categories that do not follow those learned before (2)" in refused.stderr
+    assert "tasks.yaml: the categories of t02 do not follow the 2 learned ones" in refused.stderr
 
 
 def test_a_new_test_video_of_the_last_task_trains_nothing(project: Project) -> None:

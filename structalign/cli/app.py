@@ -49,6 +49,7 @@ class Lazy(TyperGroup):
         module = import_module(f"structalign.cli.{cmd_name.replace('-', '_')}{'_' * iskeyword(cmd_name)}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        command.short_help = COMMANDS[cmd_name]
         return command
 
 

@@ -90,4 +90,6 @@ def show(found: Findings, tasks: list[str]) -> None:
     for title, sentences, style in (("stops a run", found.stops, "red"), ("note", found.notes, "yellow")):
         for sentence in listed(sentences):
             screen.print(visible(f"{title}: {sentence}"), style=style, soft_wrap=True)
-    screen.print("Nothing stops a run." if not found.stops else f"{len(found.stops)} to mend.", style="bold")
+    screen.print(
+        "Nothing stops a run." if not found.stops else f"{len(found.stops)} to fix. Then check again.", style="bold"
+    )

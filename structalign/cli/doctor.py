@@ -68,7 +68,7 @@ def mend(finding: Finding, yes: bool) -> bool:
     except (UserError, OSError) as error:
         say(f"not fixed: {error}")
         return False
-    say("mended.")
+    say("fixed.")
     return True
 
 

@@ -1,4 +1,4 @@
-"""`structalign sweep`: run what a file lists, resume, and print the tables."""
+"""`structalign sweep`: run the settings of a file, resume interrupted sweeps, and print the tables."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def sweep(
     if failed := [sentence for one in done for sentence in one.failed]:
         for sentence in failed:
             say(sentence, err=True)
-        raise UserError(f"{plural(len(failed), 'run')} failed, as said above: remove the file to try one again.")
+        raise UserError(f"{plural(len(failed), 'run')} failed, see above: remove a run's file to try it again.")
 
 
 def refuse_stale() -> None:
@@ -74,4 +74,4 @@ def refuse_stale() -> None:
     if Path(".dvc").is_dir():
         stale = {*json.loads(run_dvc("status", "--json", "--with-deps", "features"))} - {"check"}
         if stale:
-            raise UserError(f"{some(sorted(stale))} changed since they ran: `structalign repro`, then sweep again.")
+            raise UserError(f"{some(sorted(stale))} changed since they ran: run `structalign repro`, then sweep again.")

@@ -42,7 +42,7 @@ def epoch_pairs(captions: Captions, videos: int, views: int, how: str, *key: str
 
 
 def visits(epoch: int, pairs: int) -> Tensor:
-    """[pairs] numbers that no other pair of any epoch has: each visit is a view of its own."""
+    """[pairs] numbers that are unique over all epochs, so that each visit gets a new crop."""
     return epoch * pairs + torch.arange(pairs)
 
 

@@ -1,4 +1,4 @@
-"""One task of a chain: from the checkpoint before to its own."""
+"""Train one task of a chain, from the previous checkpoint to a new one."""
 
 import json
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ from structalign.paths import BACKBONE, FEATURES, FRAMES
 def next_config(
     before: CheckpointConfig, task: str, categories: Mapping[str, int], method: str, seed: int
 ) -> CheckpointConfig:
-    """The config of TASK, which brings `categories` (global id by name), before it is trained."""
+    """The config of TASK before training. `categories`: its new categories, global id by name."""
     if min(categories.values()) != len(before.categories):
         raise UserError(
-            f"tasks.yaml gives {task} categories that do not follow those learned before ({len(before.categories)}): a "
-            "learned category keeps its number, so only append (`git checkout tasks.yaml` puts the file back)."
+            f"tasks.yaml: the categories of {task} do not follow the {len(before.categories)} learned ones, which keep "
+            "their numbers: only append categories, or restore the file with `git checkout tasks.yaml`."
         )
     return replace(
         before,
@@ -46,7 +46,7 @@ def learn_task(
     log: Path,
     progress: Path | None,
 ) -> Trainer:
-    """Train the task of `next_config`, a row a step into `log`; what an interrupted run had done is in `progress`."""
+    """Train the task of `next_config` and write a row per step to `log`. `progress` is for resuming."""
     task, number = config.tasks[-1], len(config.tasks)
     clip, device = backbone(BACKBONE)
     method, features = load_method(str(config.method)), Features(FEATURES / task / "train")

@@ -128,15 +128,15 @@ class TaskContext:
 
     @torch.no_grad()
     def encode_videos(self, view: str) -> Tensor:
-        """[V, N, D] raw frame embeddings of the model as it is, in float32, on the CPU."""
+        """[V, N, D] raw frame embeddings of the current model, in float32, on the CPU."""
         rows = torch.split(torch.arange(len(self.features)), VIDEOS_AT_A_TIME)
         states = (torch.stack([self.features.read(i, view) for i in part.tolist()]) for part in rows)
         return torch.cat([self.model.encode_frames(state.to(self.device)).cpu() for state in states])
 
     def teach(self, task: int, tokens: Tokens | None = None) -> Teacher:
-        """The model as it is, as a teacher: of all views, and of `tokens` (the captions, if None) routed as `task`.
+        """The current model as a teacher for all views, and for `tokens` (None: the captions) routed as `task`.
 
-        Where each visit is a view of its own, or padding counts as words, a copy of the model answers batch by batch.
+        If each visit gets a new crop, or if padding counts as words, a copy of the model computes each batch.
         """
         self.model.eval()
         tokens = self.captions.tokens if tokens is None else tokens

@@ -21,7 +21,7 @@ Recorded = Callable[..., Tensor]
 
 
 class FrameTower(nn.Module):
-    """`VideoText.encode_frames` as a module of its own, under autocast where `precision` says so."""
+    """`VideoText.encode_frames` as a separate module, with autocast if `precision` asks for it."""
 
     def __init__(self, model: VideoText, precision: str):
         super().__init__()

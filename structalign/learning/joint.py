@@ -1,4 +1,4 @@
-"""The reference `joint`: `finetune`'s model and L_con on the pairs of all tasks at once, routed as task 1."""
+"""The baseline `joint`: `finetune`'s model, trained with L_con on the pairs of all tasks at once, routed as task 1."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from structalign.search.storing import store_split
 
 
 def learn_joint(tasks: Sequence[str], settings: Settings, views: FeaturesParams, progress: Path | None) -> Trainer:
-    """Train for `settings.phase.epochs`: each video is visited as often as in its own task."""
+    """Train for `settings.phase.epochs`, so each video is visited as often as in its own task."""
     features = [Features(FEATURES / task / "train") for task in tasks]
     frames = JoinedFeatures(features).read(0).shape[0]
     clip, device = backbone(BACKBONE)
@@ -39,7 +39,7 @@ def learn_joint(tasks: Sequence[str], settings: Settings, views: FeaturesParams,
 
 @torch.inference_mode()
 def joint_galleries(trainer: Trainer, tasks: Sequence[str], split: str) -> tuple[Encoder, list[Gallery]]:
-    """Every task's videos of a split, all encoded by the one model; a task without any has no gallery."""
+    """The galleries of a split by task, all encoded by the single model. A task without videos has no gallery."""
     encoder = Encoder(trainer.model.clip, trainer.model, HEADS[METHOD.similarity], trainer.device)
     stored = [store_split(encoder, task, split) for task in tasks]
     galleries = [Gallery(task, n, 1, *found) for n, (task, found) in enumerate(zip(tasks, stored, strict=True), 1)]

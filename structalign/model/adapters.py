@@ -1,7 +1,6 @@
-"""Adapters: frame fusion in the vision tower, a task-aware LoRA mixture in the text tower (method, section 2), and the
-ETF head behind both.
+"""Adapters: frame fusion in the vision tower, a task-aware LoRA mixture in the text tower, and the ETF head.
 
-The first two wrap a frozen module, start as the identity, and are visible in `print(model)`.
+See method, section 2. The first two wrap a frozen module, start as the identity, and are visible in `print(model)`.
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, E experts, r rank.
 """
 
@@ -35,8 +34,8 @@ def identity_linear(width: int) -> nn.Linear:
 class FrameFusionAttention(nn.Module):
     """`(1 - alpha) * SelfAttn(h) + alpha * Cross(h)`: frame n attends with queries of a neighbouring frame.
 
-    Keys and values come from frame n, queries from the same positions of frame n - 1 in even layers and of frame
-    n + 1 in odd ones; a frame without that neighbour uses itself.
+    Keys and values come from frame n. Queries come from the same positions of frame n - 1 in even layers, and of frame
+    n + 1 in odd layers. A frame without that neighbour uses itself.
     """
 
     def __init__(self, attention: nn.Module, layer: int, frames: int):
@@ -73,7 +72,7 @@ class FrameFusionAttention(nn.Module):
         return self._fused(class_token(self.attention, hidden), hidden[:, :1].contiguous(), hidden)
 
     def _fused(self, own: Tensor, asking: Tensor, hidden: Tensor) -> Tensor:
-        """`own` with what the tokens `asking` [B * N, T', W] of a neighbouring frame see of `hidden`."""
+        """`own`, fused with the cross attention of the queries `asking` [B * N, T', W] to `hidden`."""
         if not self.enabled:
             return own
         queries = self._neighbour(self.q_proj(asking))
@@ -90,11 +89,11 @@ class FrameFusionAttention(nn.Module):
         return shifted.flatten(0, 1)
 
 
-Known = Literal["first", "later", "mixed"]  # all tasks are 1; none is; there may be both
+Known = Literal["first", "later", "mixed"]  # all tasks are 1; no task is 1; unknown
 
 
 def known_of(tasks: Tensor) -> Known:
-    """What is to be known of tasks [R] on the CPU."""
+    """The `Known` value of tasks [R] on the CPU."""
     first = tasks == 1
     if bool(first.all()):
         return "first"
@@ -102,11 +101,11 @@ def known_of(tasks: Tensor) -> Known:
 
 
 class Routing:
-    """Which task each caption of the coming pass is routed as; one object shared by all mixtures of a tower.
+    """The task that each caption of the next pass is routed as. All mixtures of a tower share one object.
 
-    It is set before the whole tower runs and stays until the next pass, so a recomputed forward sees the same. What all
-    layers need of it is computed once. `noise` gives a tensor of standard normals like the router logits [R, E] that it
-    is given.
+    It is set before the tower runs and stays until the next pass, so a recomputed forward pass sees the same. Values
+    for all layers are computed once. `noise` returns standard normals in the shape of its argument, the router logits
+    [R, E].
     """
 
     def __init__(self) -> None:
@@ -114,8 +113,10 @@ class Routing:
         self.set(torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1), "first")
 
     def set(self, tasks: Tensor, eot: Tensor, prototypes: Tensor, known: Known = "mixed") -> None:
-        """tasks: [R], 1-based; eot: [R]; prototypes: [R, W], the task prototype of each row; known: what is known of
-        the tasks without a look at them."""
+        """tasks: [R], from 1. eot: [R]. prototypes: [R, W], the task prototype of each row.
+
+        known: what is known about the tasks without reading them.
+        """
         self.tasks, self.eot, self.prototypes, self.known = tasks, eot, prototypes, known
         self.rows = torch.arange(len(eot), device=eot.device)
         self._first: Tensor | None = None
@@ -154,9 +155,9 @@ def mixture_gates(
 
 
 class Experts(nn.Module, ABC):
-    """What wraps a module with a weighted sum of experts, and knows which of them a step used.
+    """A wrapper that adds a weighted sum of experts to a module, and records which experts a step used.
 
-    `(a / r) * sum_e g_e ...` of `experts` experts of rank r, with dropout before them; the gates g follow the tower's
+    `(a / r) * sum_e g_e ...` of `experts` experts of rank r, with dropout before them. The gates g follow the tower's
     `routing`.
     """
 
@@ -170,20 +171,20 @@ class Experts(nn.Module, ABC):
 
     @abstractmethod
     def expert(self, number: int) -> list[nn.Parameter]:
-        """The parameters that are this expert's alone."""
+        """The parameters of this expert."""
 
     def mark_used(self, gates: Tensor) -> None:
-        """Add the experts that gates [R, E] have chosen to those that the step used."""
+        """Record the experts that gates [R, E] have chosen as used in this step."""
         self.used = self.used.to(gates.device)
-        # in place: a recorded pass (`learning.cuda_graphs`) writes here, too
+        # in place, since a recorded pass (`learning.cuda_graphs`) also writes here
         self.used |= gates.any(dim=0)
 
     def forget_used(self) -> None:
-        """Where a step begins: no pass of it has chosen an expert yet."""
+        """Begin a step: no expert is used yet."""
         self.used.zero_()
 
     def drop_gradients(self, used: Sequence[bool]) -> None:
-        """An expert that nothing in the step chose gets no gradient, so that neither momentum nor decay moves it."""
+        """Drop the gradients of unused experts, so that neither momentum nor decay changes them."""
         for number, chosen in enumerate(used):
             if not chosen:
                 for parameter in self.expert(number):
@@ -191,7 +192,7 @@ class Experts(nn.Module, ABC):
 
 
 def share_used(modules: Sequence[Experts], device: torch.device) -> Tensor:
-    """One tensor [M, E] of what all modules note: a step begins by emptying it, and reads it at once."""
+    """One tensor [M, E] for the records of all modules, so that a step clears and reads it at once."""
     used = torch.zeros(len(modules), len(modules[0].used) if modules else 0, dtype=torch.bool, device=device)
     for module, row in zip(modules, used, strict=True):
         module.used = row
@@ -256,7 +257,7 @@ class LoraMixture(Experts):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside the block nothing learns: the experts are stacked once, and not in every pass."""
+        """For a block without training: the experts are stacked once instead of in every pass."""
         self._held = self.stacked()
         try:
             yield
@@ -267,7 +268,7 @@ class LoraMixture(Experts):
         return [self.lora_Bs[number]]
 
     def spread_first_expert(self) -> None:
-        """Copy B_0 into every expert: where task 2 begins."""
+        """Copy B_0 into every expert, at the start of task 2."""
         with torch.no_grad():
             for expert in self.lora_Bs[1:]:
                 expert.copy_(self.lora_Bs[0])
@@ -276,21 +277,24 @@ class LoraMixture(Experts):
 class EtfHead(nn.Module):
     """The map h of words and frames into ETF space, R^D -> R^d without bias (method, section 5).
 
-    `shared`: one map for both; `separate` and `frozen_random`: one each (`weight` is the text's); `identity`: none.
+    `shared`: one map for both. `separate` and `frozen_random`: one map each (`weight` is the text's). `identity`: no
+    map.
     """
 
     def __init__(self, embedding: int, dim: int, kind: str):
         super().__init__()
         self.kind = kind
         if kind == "identity" and embedding != dim:
-            raise UserError(f"`etf.head` = identity needs `etf.dim` = {embedding}, the backbone's, not {dim}: set it.")
+            raise UserError(
+                f"`etf.head` = identity needs `etf.dim` = {embedding} as in the backbone, not {dim}: set it."
+            )
         maps = {"shared": 1, "separate": 2, "frozen_random": 2, "identity": 0}[kind]
         self.weight = nn.Parameter(torch.zeros(dim, embedding)) if maps else None
         self.video_weight = nn.Parameter(torch.zeros(dim, embedding)) if maps == 2 else None
 
     @property
     def weight_of_video(self) -> Tensor | None:
-        """[d, D] of the map of frames: `weight` where both share it, None where there is no map."""
+        """[d, D], the map of frames: `weight` if text and video share it, None if there is no map."""
         return self.weight if self.video_weight is None else self.video_weight
 
     def text(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The zero-shot CLIP: the only file that knows transformers.
+"""Zero-shot CLIP. Only this file uses transformers.
 
-CLIP is driven through its own sub-modules, never copied. The vision tower is split in a prefix, whose output can
-be cached, and a suffix; the text tower is always called whole, since its causal mask is made inside.
+CLIP's code is never copied: its sub-modules are called. The vision tower is split into a prefix, whose output can be
+cached, and a suffix. The text tower is always called as a whole, since it makes its causal mask inside.
 
 Shapes: M images, T = 1 + P tokens of an image, R captions, L tokens of a caption, W width, D embedding.
 """
@@ -30,8 +30,9 @@ CPU = torch.device("cpu")
 class Tokens:
     """Captions as token ids, padded on the right with the end-of-text id.
 
-    ids: [R, L] int64; eot: [R] int64, the position of the first end-of-text token; cut: captions that were too long;
-    unknown: captions with characters that the vocabulary lacks, which are left out.
+    ids: [R, L] int64. eot: [R] int64, the position of the first end-of-text token. cut: the number of truncated
+    captions.
+    unknown: the number of captions with characters that the vocabulary lacks, which are left out.
     """
 
     ids: Tensor
@@ -53,14 +54,18 @@ class Tokens:
         return torch.arange(self.ids.shape[1], device=self.ids.device) <= self.eot[:, None]
 
     def words_with_padding(self) -> Tensor:
-        """[R, L] bool, the released rule: every token that is neither the start token's id, nor id 0 ("!"), nor the
-        first end-of-text; so padding counts, and a caption may have no word at all."""
+        """[R, L] bool, the released rule: all tokens except the start token, id 0 ("!") and the first end-of-text.
+
+        So padding counts, and a caption may have no word.
+        """
         position = torch.arange(self.ids.shape[1], device=self.ids.device)
         return (self.ids != self.ids[:, :1]) & (self.ids != 0) & (position != self.eot[:, None])
 
     def word_mask(self) -> Tensor:
-        """[R, L] bool: tokens strictly between start and first end-of-text; a caption without any has its
-        end-of-text as its only word (method, section 2)."""
+        """[R, L] bool: the tokens strictly between start and first end-of-text (method, section 2).
+
+        For a caption without such tokens, end-of-text is the only word.
+        """
         position = torch.arange(self.ids.shape[1], device=self.ids.device)
         eot = self.eot[:, None]
         words = (position > 0) & (position < eot)
@@ -70,7 +75,7 @@ class Tokens:
 def multi_head_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """softmax(q k^T / sqrt(W / heads)) v in each head. query: [M, T', W]; key, value: [M, T, W]. Returns [M, T', W].
 
-    Fused on a GPU, where that wins; on a CPU its backward pass in bfloat16 takes three times as long as the products.
+    It is fused on a GPU. On a CPU the fused backward pass in bfloat16 takes three times as long as the products.
     """
     q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key, value))
     if q.is_cuda:
@@ -81,9 +86,9 @@ def multi_head_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) 
 
 
 def class_token(attention: Any, hidden: Tensor) -> Tensor:
-    """[M, T, W] -> [M, 1, W], a tower's attention at the first token: the only query, with all tokens as keys.
+    """[M, T, W] -> [M, 1, W], a tower's attention at the first token as the only query, with all tokens as keys.
 
-    An adapter around the attention answers for itself.
+    An adapter around the attention computes this itself.
     """
     if hasattr(attention, "class_token"):
         return cast(Tensor, attention.class_token(hidden))
@@ -94,9 +99,9 @@ def class_token(attention: Any, hidden: Tensor) -> Tensor:
 
 
 class Clip(nn.Module):
-    """A frozen HuggingFace `CLIPModel` with the few calls that this project makes of it.
+    """A frozen Hugging Face `CLIPModel` with the calls that this project needs.
 
-    recompute: keep no activations inside a layer of the vision suffix, but compute them again for the backward pass.
+    recompute: do not keep activations inside a layer of the vision suffix. The backward pass computes them again.
     """
 
     def __init__(self, model: nn.Module, recompute: bool = False):
@@ -163,7 +168,7 @@ class Clip(nn.Module):
     def vision_suffix(self, states: Tensor, depth: int) -> Tensor:
         """[M, T, W] states after `depth` layers -> [M, D] raw image embeddings.
 
-        Only the class token leaves the tower, so the last layer computes no other.
+        The last layer only computes the class token, since no other token is used.
         """
         last = len(self.vision_layers) - 1
         for layer in self.vision_layers[depth:last]:
@@ -185,8 +190,8 @@ class Clip(nn.Module):
     def text(self, tokens: Tokens, padding_mask: bool = False) -> Tensor:
         """[R, L, D] raw embeddings of every token: projection of the final layer norm.
 
-        The causal mask makes padding on the right invisible to all tokens before it, so a padding mask changes the
-        embeddings of the padding alone: where that counts as words, ask for it.
+        By the causal mask, no token sees the padding on its right. So a padding mask only changes the embeddings of
+        padding. Use it if padding counts as words.
         """
         mask = tokens.real().long() if padding_mask else None
         hidden = self._text(input_ids=tokens.ids, attention_mask=mask).last_hidden_state
@@ -205,9 +210,9 @@ def empty_clip(config: dict[str, Any]) -> Clip:
 
 
 def load_clip(folder: Path, device: torch.device = CPU, recompute: bool = False) -> Clip:
-    """Load a CLIP folder in float32, frozen, onto a device. A folder that is none is a `UserError`.
+    """Load a CLIP folder in float32, frozen, onto a device. Raises `UserError` if it is no CLIP folder.
 
-    Attention is fused on a GPU, where that wins. recompute: as `Clip` has it.
+    Attention is fused on a GPU. recompute: as in `Clip`.
     """
     with paused():
         from transformers.models.clip.modeling_clip import CLIPModel
@@ -215,8 +220,8 @@ def load_clip(folder: Path, device: torch.device = CPU, recompute: bool = False)
 
     verify_gathered(folder)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # what is wrong is said in one sentence below
-    pretrained: Any = CLIPModel.from_pretrained  # its type knows nothing of output_loading_info
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # errors are reported in one sentence below
+    pretrained: Any = CLIPModel.from_pretrained  # its type lacks output_loading_info
     try:
         model, loading = pretrained(
             folder,
@@ -227,26 +232,26 @@ def load_clip(folder: Path, device: torch.device = CPU, recompute: bool = False)
         )
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # a config or weights of another form raise whatever they lead to
+    except Exception as error:  # malformed configs or weights may raise any error
         raise UserError(_no_clip(folder, _line(error))) from None
     for key, what in (("missing_keys", "lacks"), ("unexpected_keys", "has")):
-        # older files have the positions, which are counted now
+        # older files also have the positions, which are computed now
         if names := sorted(name for name in loading[key] if not name.endswith("position_ids")):
             reason = f"it {what} {plural(len(names), 'weight')} {names[0]}" + ", and more" * (len(names) > 1)
             raise UserError(_no_clip(folder, f"{reason}, beside its config.json"))
     for name, weight in model.state_dict().items():
         if not weight.isfinite().all():
-            raise UserError(_no_clip(folder, f"{name} has numbers that are not finite"))
+            raise UserError(_no_clip(folder, f"{name} has values that are not finite"))
     return Clip(model, recompute).to(device)
 
 
 def _line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """An error's message in one line."""
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _no_clip(folder: Path, reason: str) -> str:
-    return f"{folder} holds no CLIP that can be loaded ({reason}): set backbone.name and run `dvc repro`."
+    return f"{folder} has no CLIP that can be loaded ({reason}): set backbone.name and run `dvc repro`."
 
 
 def pixel_statistics(folder: Path) -> tuple[Tensor, Tensor]:
@@ -256,7 +261,7 @@ def pixel_statistics(folder: Path) -> tuple[Tensor, Tensor]:
 
 
 class Tokeniser:
-    """A backbone's tokenizer: captions are cut to the text tower's positions with the end-of-text token kept."""
+    """A backbone's tokenizer. It truncates captions to the text tower's positions and keeps the end-of-text token."""
 
     def __init__(self, folder: Path):
         with paused():
@@ -266,15 +271,15 @@ class Tokeniser:
         try:
             self.limit = int((config.get("text_config") or {}).get("max_position_embeddings", 77))
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # files of another form raise whatever they lead to
+        except Exception as error:  # malformed files may raise any error
             raise UserError(_no_clip(folder, f"no tokenizer: {_line(error)}")) from None
 
     def __call__(self, texts: list[str]) -> Tokens:
-        """Token ids of `texts`; the first end-of-text token of a row is where its sentence embedding is read."""
+        """Token ids of `texts`. A row's sentence embedding is read at its first end-of-text token."""
         end = int(self._tokenizer.eos_token_id)
-        # what a caption says of special tokens is text, too: as a token, the end would cut it
+        # special tokens in a caption are plain text: as a token, end-of-text would truncate the caption
         found = self._tokenizer(texts, split_special_tokens=True)["input_ids"] if texts else []
-        # an unknown character is an end, too: a small vocabulary may lack some
+        # an unknown character becomes end-of-text too: a small vocabulary may lack some
         rows = [[*row[:1], *(token for token in row[1:-1] if token != end), *row[1:][-1:]] for row in found]
         unknown = sum(len(row) < len(whole) for row, whole in zip(rows, found, strict=True))
         cut = sum(len(row) > self.limit for row in rows)
@@ -301,10 +306,10 @@ class Tokeniser:
         return found
 
     def warn_truncated(self, tokens: Tokens, label: str) -> None:
-        """Print how many of the captions were cut, or lost characters, if any."""
+        """Print how many captions were truncated or lost characters, if any."""
         if tokens.cut:
             cut = plural(tokens.cut, "caption")
-            print(f"{label}: {cut} of more than the {self.limit} tokens that CLIP reads, cut there.")
+            print(f"{label}: {cut} with more than the {self.limit} tokens that CLIP reads, truncated there.")
         if tokens.unknown:
             lossy = plural(tokens.unknown, "caption")
             print(f"{label}: {lossy} with characters that this CLIP's vocabulary lacks, which are left out.")

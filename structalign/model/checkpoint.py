@@ -1,7 +1,7 @@
 """A checkpoint folder: config.json, adapters.safetensors, memory.safetensors and a model card.
 
-config.json has the hashes of the other two and of itself: what is read is what was written, or refused. It names its
-backbone; `checkpoints/t00`, before any task, is CLIP without adapters.
+config.json has the hashes of the other two and of itself, so a changed file is refused. It names its backbone.
+`checkpoints/t00`, before the first task, is CLIP without adapters.
 """
 
 import hashlib
@@ -25,8 +25,11 @@ from structalign.store import damaged, digest, json_text, read_json, reading, wr
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """backbone: its name in params.yaml; tasks: keys learned so far; categories: global id by name; model: None for
-    zero-shot CLIP; similarity: how captions and videos are compared, a head of `search.similarity_heads`."""
+    """backbone: its name in params.yaml. tasks: keys learned so far. categories: global id by name.
+
+    model: None for zero-shot CLIP. similarity: how captions and videos are compared, a head of
+    `search.similarity_heads`.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # ModelConfig's, too
 
@@ -42,13 +45,13 @@ class CheckpointConfig:
 
 
 ADAPTERS, MEMORY = "adapters.safetensors", "memory.safetensors"
-FILES, OWN = "files", "sha256"  # of config.json: the hashes of the files beside it, and of the rest of its values
-LARGEST = 65536  # of any size of a model: one that is damaged would ask for more memory than there is
+FILES, OWN = "files", "sha256"  # keys of config.json: the hashes of the other files, and of its other values
+LARGEST = 65536  # limit of any size of a model: damaged values would demand too much memory
 CHOICES = {"input_kind": ("pixels", "states", "embeddings"), "words": ("strict", "with_padding")}
 
 
 def read_config(folder: Path) -> CheckpointConfig:
-    """The config of a checkpoint folder; a folder without one, or of a newer format, is a `UserError`."""
+    """The config of a checkpoint folder. Raises `UserError` if there is none, or if it has a newer format."""
     values, format = _read_values(folder)
     own = {name: values[name] for name in values if name not in ("format", FILES, OWN)}
     fields = _from_format_1(own) if format == 1 else own
@@ -66,7 +69,7 @@ def read_config(folder: Path) -> CheckpointConfig:
 
 
 def _impossible(model: ModelConfig | None) -> str:
-    """The first field of a model that holds what none can have; empty if there is none."""
+    """The first field of a model with an impossible value, or an empty text."""
     for name, value in asdict(model).items() if model is not None else ():
         least = 1 if name == "frames" else 0
         if isinstance(value, int | float) and not least <= value <= LARGEST:
@@ -77,11 +80,11 @@ def _impossible(model: ModelConfig | None) -> str:
 
 
 def _read_values(folder: Path) -> tuple[dict[str, Any], int]:
-    """What config.json holds, and its format."""
+    """The values of config.json, and its format."""
     path = folder / "config.json"
     if not os.path.exists(path):  # of a name that is too long, too  # noqa: PTH110
         raise UserError(
-            f"{folder} is no checkpoint: it has no config.json (`dvc repro` makes checkpoints/t01, t02, …)."
+            f"{folder} is no checkpoint, it has no config.json: name one of `dvc repro`, such as checkpoints/t01."
         )
     values = read_json(path)
     if not isinstance(values, dict):
@@ -93,12 +96,12 @@ def _read_values(folder: Path) -> tuple[dict[str, Any], int]:
 
 
 def _hash_of(values: Mapping[str, Any]) -> str:
-    """The hash that a config's values have without it."""
+    """The hash of a config's values, without the hash itself."""
     return hashlib.sha256(json_text({name: values[name] for name in values if name != OWN}).encode()).hexdigest()
 
 
 def _from_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a config from before it had a format number, under the names of format 2."""
+    """The fields of a config of format 1, which has no format number, with the names of format 2."""
     renamed = {"comparison": "similarity", "shape": "model", "parts": "modules", "reads": "input_kind"}
 
     def with_new_names(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def _from_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_model(clip: Clip, config: CheckpointConfig, folder: Path) -> VideoText | None:
-    """The model of a checkpoint, in eval mode, or None where it has no adapters: zero-shot CLIP."""
+    """The model of a checkpoint in eval mode, or None if it has no adapters, so that it is zero-shot CLIP."""
     if config.model is None:
         return None
     state = _load_tensors(folder, ADAPTERS)
@@ -129,7 +132,7 @@ def build_model(clip: Clip, config: CheckpointConfig, folder: Path) -> VideoText
 
 
 def _load_tensors(folder: Path, name: str) -> dict[str, Tensor] | None:
-    """The tensors of a file of a checkpoint, as they were written; None if there is none, and should be none."""
+    """The verified tensors of a checkpoint's file. None if the checkpoint has no such file."""
     path, files = folder / name, _read_values(folder)[0].get(FILES, {})
     if not path.exists() and name not in files:
         return None
@@ -138,7 +141,7 @@ def _load_tensors(folder: Path, name: str) -> dict[str, Tensor] | None:
         tensors = load_file(path)
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise damaged(path, f"{key} has numbers that are not finite")
+            raise damaged(path, f"{key} has values that are not finite")
     return tensors
 
 
@@ -151,14 +154,14 @@ def save_checkpoint(
         if tensors:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / name)
             files[name] = digest(folder / name)
-    # through JSON, so that what is hashed is what will be read
+    # through JSON, so that the hash is of the values that will be read
     values = json.loads(json_text({"format": CHECKPOINT_FORMAT, **asdict(config), FILES: files}))
     write_json(folder / "config.json", {**values, OWN: _hash_of(values)})
     (folder / "README.md").write_text(model_card(config), encoding="utf-8")
 
 
 def fingerprint(folder: Path) -> str:
-    """The hash of what a checkpoint learned; of its config where it learned nothing. A damaged one is a `UserError`."""
+    """The hash of a checkpoint's weights, or of its config if it has none. Raises `UserError` if it is damaged."""
     learned = folder / ADAPTERS
     if not learned.exists():
         return digest(folder / "config.json")
@@ -166,7 +169,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def _verified(path: Path, files: Mapping[str, str]) -> str:
-    """The hash of a file, which must be the one that was written."""
+    """The hash of a file. Raises `UserError` if it has changed."""
     found = digest(path)
     if files.get(path.name, found) != found:
         raise damaged(path, "it is not what was written")
@@ -174,9 +177,9 @@ def _verified(path: Path, files: Mapping[str, str]) -> str:
 
 
 def load_memory(folder: Path) -> dict[str, Tensor]:
-    """What a checkpoint remembers; empty for one that learned nothing."""
+    """The memory of a checkpoint. Empty if it has learned nothing."""
     tensors = _load_tensors(folder, MEMORY) or {}
-    if _read_values(folder)[1] == 1:  # held what the task prior needs, which is beside the galleries now
+    if _read_values(folder)[1] == 1:  # it had the task prior's statistics, which are now stored with the galleries
         return {name: tensor for name, tensor in tensors.items() if not name.startswith("caption_")}
     return tensors
 

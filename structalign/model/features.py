@@ -1,8 +1,8 @@
-"""Cached features of one split of one task: hidden states after the frozen prefix, and zero-shot CLIP's embeddings.
+"""Cached features of a split of a task: hidden states after the frozen prefix, and zero-shot CLIP's embeddings.
 
-A folder holds `index.json`, one safetensors file a view (`centre`, `view00`, …) with `states` [V, N, T, W] float16
-(and, of the centre view, `frames` [V, N, D] float32 of zero-shot CLIP), and for training `captions.safetensors`
-with token ids.
+A folder has `index.json` and one safetensors file per view (`centre`, `view00`, …) with `states` [V, N, T, W] float16.
+The centre view also has `frames` [V, N, D] float32 of zero-shot CLIP. For training there is `captions.safetensors` with
+token ids.
 Letters: V videos, N frames, T tokens of a frame, W width, D embedding, R captions.
 """
 
@@ -30,7 +30,7 @@ def view_name(view: int) -> str:
 
 @dataclass(frozen=True)
 class Captions:
-    """tokens: R captions; video: [R] int64, a caption's row in the split; category: [R] int64."""
+    """tokens: R captions. video: [R] int64, the row of a caption's video in the split. category: [R] int64."""
 
     tokens: Tokens
     video: Tensor
@@ -38,8 +38,10 @@ class Captions:
 
 
 class VideoSource(Protocol):
-    """What training and embedding read of a split: `views` is how many training views each video has, or 0 where each
-    visit is a view of its own."""
+    """The interface of a split's videos for training and embedding.
+
+    `views` is the number of training views per video, or 0 if each visit gets a new crop.
+    """
 
     @property
     def views(self) -> int: ...
@@ -50,13 +52,13 @@ class VideoSource(Protocol):
 
 @runtime_checkable
 class Stored(Protocol):
-    """A source whose videos lie on the disk in half precision."""
+    """A source whose videos are stored on disk in half precision."""
 
     def stored(self, video: int, view: str = CENTRE) -> Tensor: ...
 
 
 class Features:
-    """Reader of a split's features; states are memory-mapped and read a video at a time."""
+    """Reads a split's features. States are memory-mapped and read one video at a time."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -79,7 +81,7 @@ class Features:
         return self.stored(video, view).float()
 
     def stored(self, video: int, view: str = CENTRE) -> Tensor:
-        """The same as it is stored, in float16."""
+        """The same in float16, as stored."""
         with reading(self.folder / f"{view}.safetensors"):
             row: Tensor = self._slice(view, "states")[video]
         return row
@@ -93,7 +95,7 @@ class Features:
 
 
 class JoinedFeatures:
-    """Several splits read as one: what joint training sees."""
+    """Several splits read as one, for joint training."""
 
     def __init__(self, parts: Sequence[VideoSource]):
         self.parts = [part for part in parts if len(part)]
@@ -130,8 +132,10 @@ def load_tensor(path: Path, name: str) -> Tensor:
 
 
 def write_view(folder: Path, view: str, states: list[Tensor], frozen: list[Tensor]) -> None:
-    """Write one view of all videos of a split: `states` as [N, T, W] each and, of the centre view, zero-shot CLIP's
-    frame embeddings as [N, D] each."""
+    """Write one view of all videos of a split.
+
+    `states`: [N, T, W] each. `frozen`: zero-shot CLIP's frame embeddings [N, D] each, only for the centre view.
+    """
     tensors = {}
     if states:
         tensors["states"] = torch.stack(states).half()
@@ -158,5 +162,5 @@ def read_captions(folder: Path) -> Captions:
 
 
 def write_index(folder: Path, rows: list[dict[str, Any]], views: int, cut: int) -> None:
-    """Write which videos the rows of all views are, and how many captions had to be cut."""
+    """Write the videos of the rows of all views, and the number of truncated captions."""
     write_json(folder / "index.json", {"videos": rows, "views": views, "captions_cut": cut})

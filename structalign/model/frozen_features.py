@@ -1,4 +1,4 @@
-"""One view of one video through the frozen part of CLIP, in any process: each loads the backbone once."""
+"""Encode one view of one video by the frozen part of CLIP, in any process. A process loads the backbone once."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +21,7 @@ from structalign.text import plural
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the states of a view depend on beside its frames: the CLIP in `folder`, the sections, the torch threads."""
+    """The inputs of a view's states besides its frames: the CLIP in `folder`, the settings and torch's threads."""
 
     folder: Path
     backbone: Backbone
@@ -31,13 +31,13 @@ class Recipe:
 
 @torch.inference_mode()
 def encode_view(recipe: Recipe, frames: NDArray[np.uint8], video: str, view: str, precision: str) -> dict[str, Tensor]:
-    """`states` [N, T, W] float16 of a view of the video with id `video`; of the centre view also zero-shot CLIP's
-    `frames` [N, D] float32.
+    """`states` [N, T, W] float16 of a view of the video with id `video`.
 
-    frames: [N, H, W, 3]. One video at a time: what is stored does not depend on its neighbours.
+    The centre view also gives zero-shot CLIP's `frames` [N, D] float32. frames: [N, H, W, 3]. One video is encoded at a
+    time, so that results do not depend on other videos.
     """
     clip, mean, std, device = _loaded(recipe.folder, _stamp(recipe.folder))
-    torch.set_num_threads(recipe.threads)  # a worker's cores are not those of the machine that asks
+    torch.set_num_threads(recipe.threads)  # a worker may have another number of cores
     depth, layers = recipe.backbone.vision_frozen, len(clip.vision_layers)
     if depth > layers:
         raise UserError(
@@ -62,6 +62,6 @@ def _loaded(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> tuple[Clip
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """What tells that a folder has changed, for a worker that outlives a run."""
+    """Sizes and times of a folder's files, to detect changes in a worker that outlives a run."""
     files = sorted(folder.iterdir())
     return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)

@@ -1,6 +1,6 @@
 """Mixture-of-experts adapters beside the MLPs of both towers (Yu et al., CVPR 2024, arXiv 2403.11549).
 
-A task has its own router; experts are shared, and those that a task used most are frozen after it.
+Each task has a router. Experts are shared, and those that a task used most are frozen after it.
 Letters: R sequences (captions or frames), L their tokens, W width, E experts, r rank.
 """
 
@@ -14,9 +14,9 @@ FREEZE = 2  # experts frozen after a task: as many as a token uses
 
 
 class MoeMlp(Experts):
-    """`MLP(x) + (a / r) * sum_e g_e B_e A_e x` around a frozen MLP, g the two best of R_p x[summary].
+    """`MLP(x) + (a / r) * sum_e g_e B_e A_e x` around a frozen MLP, where g selects the two best of R_p x[summary].
 
-    R_p is task p's router and x[summary] the class or end-of-text token; g is the same for all tokens of a sequence.
+    R_p is task p's router, and x[summary] the class or end-of-text token. g is the same for all tokens of a sequence.
     """
 
     chosen: Tensor
@@ -35,14 +35,14 @@ class MoeMlp(Experts):
         self.register_buffer("frozen", torch.zeros(experts, dtype=torch.bool))
 
     def initialise(self, *key: str | int) -> None:
-        """A_e ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`; B_e are zero, so that the adapter starts as the identity."""
+        """A_e ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`. B_e are zero, so the adapter starts as the identity."""
         with torch.no_grad():
             for number, expert in enumerate(self.lora_As):
                 bound = expert.shape[1] ** -0.5
                 expert.uniform_(-bound, bound, generator=generator(*key, "A", number))
 
     def add_router(self, *key: str | int) -> None:
-        """Append the router of the next task, seeded by `key`, and count choices anew."""
+        """Append the router of the next task, seeded by `key`, and reset the counts of choices."""
         experts, width = len(self.lora_As), self.lora_As[0].shape[1]
         bound = width**-0.5
         start = torch.rand(experts, width, generator=generator(*key)) * 2 * bound - bound
@@ -78,7 +78,7 @@ class MoeMlp(Experts):
         return [self.lora_As[number], self.lora_Bs[number]]
 
     def freeze_most_used(self) -> None:
-        """Freeze the experts that the task chose most often; those frozen before stay so."""
+        """Freeze the experts that the task chose most often. Frozen experts stay frozen."""
         self.frozen[self.chosen.topk(min(FREEZE, len(self.chosen))).indices] = True
 
     def learning_experts(self) -> list[nn.Parameter]:

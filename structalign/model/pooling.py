@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from structalign.model.adapters import identity_linear
 
 DROPOUT = 0.3  # as published
-BLOCK = 1 << 22  # pooled numbers held at a time, times a few intermediates
+BLOCK = 1 << 22  # pooled values held at a time; intermediates take a few times as much
 
 
 class TextPool(nn.Module):
-    """A video as a sentence sees it: r = LN(softmax(q K^T / sqrt(D)) V W_o), pooled = LN(r + FC(r)).
+    """Pools a video's frames by a sentence: r = LN(softmax(q K^T / sqrt(D)) V W_o), pooled = LN(r + FC(r)).
 
-    q, K and V are projections of the layer-normed sentence and frames. All maps start as the identity but FC, which
-    starts at zero: before training this is attention of the raw embeddings.
+    q, K and V are projections of the layer-normed sentence and frames. FC starts at zero and all other maps as the
+    identity, so before training this is attention of the raw embeddings.
     """
 
     def __init__(self, dim: int):
@@ -30,9 +30,9 @@ class TextPool(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, sentences: Tensor, frames: Tensor) -> Tensor:
-        """[Q, D] and [V, N, D] raw embeddings -> [Q, V, D] pooled videos, one for each sentence.
+        """[Q, D] and [V, N, D] raw embeddings -> [Q, V, D] videos, pooled for each sentence.
 
-        Frames are made unit vectors first, as they are stored: a stored video scores as it was trained.
+        Frames are first normalised, like stored frames, so that training and search give the same scores.
         """
         query, seen = self.q_proj(self.norm_in(sentences)), self.norm_in(F.normalize(frames, dim=-1))
         weights = torch.einsum("qd,vnd->qvn", query, self.k_proj(seen)) * sentences.shape[1] ** -0.5

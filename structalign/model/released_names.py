@@ -1,9 +1,9 @@
-"""The authors' released checkpoints: their names for our tensors, in and out.
+"""Convert between the tensor names of the authors' released checkpoints and ours.
 
-A released file is one state dict of everything: `clipmodel.` before the names that transformers 4 gives a CLIP, the
-adapters among them, and the two heads `etf_proj1` (text) and `etf_proj2` (video) beside it. It has fusion parameters in
-all vision layers, also where they are not active. What our model has no place for (those, and `logit_scale`) is
-kept as it came, so that an imported file goes out again as it was.
+A released file is one state dict. It has the CLIP names of transformers 4 with the prefix `clipmodel.`, including the
+adapters, and the two heads `etf_proj1` (text) and `etf_proj2` (video). It has fusion parameters in all vision layers,
+also in inactive ones. Tensors that our model does not use (these, and `logit_scale`) are kept, so that an imported file
+can be exported unchanged.
 """
 
 import re
@@ -59,16 +59,22 @@ def released_name(name: str, vision_frozen: int) -> str:
 
 
 def read_released(path: Path) -> dict[str, Tensor]:
-    """The state dict of a released file: safetensors, or what `torch.load(weights_only=True)` reads, as it is or under
-    `state_dict`. Anything else is a `UserError`."""
+    """The state dict of a released file, at its top level or under `state_dict`.
+
+    The file is safetensors, or readable by `torch.load(weights_only=True)`. Raises `UserError` for any other file.
+    """
     try:
         held = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # unpickling and the formats' own readers raise many kinds
+    except Exception as error:  # unpickling and the formats' readers raise many kinds of errors
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UserError(f"{path} can't be read as safetensors or as weights alone ({reason}).") from None
+        raise UserError(
+            f"{path} can't be read as safetensors or as torch weights ({reason}): name a released checkpoint file."
+        ) from None
     state = held.get("state_dict", held) if isinstance(held, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no state dict: a mapping of names to tensors, as it is or under `state_dict`.")
+        raise UserError(
+            f"{path} has no state dict, at its top level or under `state_dict`: name a released checkpoint file."
+        )
     return dict(state)
 
 

@@ -1,8 +1,8 @@
-"""Where a model's videos come from, by what it reads: cached states, the frames' pixels, or embeddings of zero-shot
-CLIP; and, where no training views are cached, crops that are new at every visit.
+"""Sources of a model's videos: cached states, the frames' pixels, embeddings of zero-shot CLIP, or new crops.
 
-All have the interface of `model.features.Features`: `len`, `views`, `captions()`, and `read(video, view)`,
-which is [N, ...] of one video as `VideoText.encode_frames` takes it.
+New crops at every visit are used if no training views are cached. All sources have the interface of
+`model.features.Features`: `len`, `views`, `captions()` and `read(video, view)`. `read` gives [N, ...] of one video for
+`VideoText.encode_frames`.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,16 @@ from structalign.model.views import view_of
 
 
 class FrameReader(Protocol):
-    """Decoded frames of a split, rows as in its features."""
+    """Decoded frames of a split, in the order of its features."""
 
     def frames(self, position: int) -> NDArray[np.uint8]: ...
 
 
 class PixelSource:
-    """Normalised pixels [N, 3, S, S], the same centre and seeded views as the features were made from: bytes go to the
-    device, which crops."""
+    """Normalised pixels [N, 3, S, S] of the same centre and seeded views as the features.
+
+    The device crops the bytes.
+    """
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class PixelSource:
 
 
 class EmbeddingSource:
-    """Zero-shot CLIP's frame embeddings [N, D]: the tower runs once a view, and not at all for centre views."""
+    """Zero-shot CLIP's frame embeddings [N, D]. The tower runs once per view, and not for centre views."""
 
     def __init__(self, features: Features, clip: Clip, depth: int, device: torch.device):
         self.features, self.clip, self.depth, self.device = features, clip, depth, device
@@ -89,10 +91,10 @@ class EmbeddingSource:
 
 
 class OnlineCrops:
-    """A new crop at every visit (`features.train_views` 0), through all that the model needs of the frozen tower.
+    """A new crop at every visit (`features.train_views` 0), encoded by the frozen part of the tower.
 
-    A visit's number keys its crop, so that it is the same however often it is read. Centre views are `cached`.
-    precision: of the frozen tower's arithmetic, as of cached training views.
+    A visit's number keys its crop, so repeated reads give the same crop. Centre views are `cached`. precision: of the
+    frozen tower, as for cached training views.
     """
 
     views = 0
@@ -113,8 +115,10 @@ class OnlineCrops:
 
 
 def load_batch(videos: VideoSource, shown: Sequence[tuple[int, str]]) -> Tensor:
-    """[B, N, ...] the views (video, view) of a batch, as stored, where they are; the frozen tower sees new crops all at
-    once."""
+    """[B, N, ...], the views (video, view) of a batch.
+
+    Stored views keep their precision. New crops are encoded together.
+    """
     if isinstance(videos, OnlineCrops) and all(view != CENTRE for _, view in shown):
         pixels = videos.pixels.batch(shown)
         read = videos.model.inputs(pixels.flatten(0, 1), videos.precision)
@@ -135,7 +139,7 @@ def make_source(
     seed: int = 0,
     precision: str = "fp32",
 ) -> VideoSource:
-    """The videos of a split as `model` reads them; flip, seed, precision: of training views that are not cached."""
+    """The source of a split's videos for `model`. flip, seed, precision: for training views that are not cached."""
     pixels = PixelSource(features, frames, model.clip.image_size, statistics, flip, seed, device)
     if model.config.input_kind == "pixels":
         return pixels

@@ -1,5 +1,4 @@
-"""Captions that are asked for, encoded so that a caption's numbers are its own: by a model as one of its tasks, or by
-zero-shot CLIP.
+"""Encode query captions by a model as one of its tasks, or by zero-shot CLIP, independently of other captions.
 
 Letters: R captions, L tokens of a caption, D embedding.
 """
@@ -56,7 +55,7 @@ def encode_as_tasks(
 
 @torch.no_grad()
 def encode_zero_shot(clip: Clip, model: VideoText | None, tokens: Tokens, device: torch.device) -> TextEmbeddings:
-    """Encode captions with zero-shot CLIP, whether or not adapters are wrapped around it: [R, L, D] on the CPU."""
+    """Encode captions with zero-shot CLIP, with or without adapters around it: [R, L, D] on the CPU."""
 
     def encode(rows: Tokens, routed_as: Tensor) -> TextEmbeddings:
         embeddings = clip.text(rows)

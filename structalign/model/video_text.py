@@ -1,4 +1,4 @@
-"""Video-text model: CLIP, the modules that a method builds around it, and an ETF head (method, section 2).
+"""Video-text model: CLIP, the modules that a method adds, and an ETF head (method, section 2).
 
 Modules: `fusion` in the vision tower, `lora` in the text tower (the paper's), `task_lora` in its place, `moe` beside
 the MLPs of both, `tower` (all of CLIP's weights learn), `pooling` (text-conditioned), `maps` (over frozen embeddings).
@@ -38,7 +38,7 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is built around CLIP, and which tokens are words; saved in every checkpoint's config.
+    """The modules around CLIP, and which tokens are words. It is saved in every checkpoint's config.
 
     input_kind: what a video comes as: `pixels` [N, 3, S, S], `states` after the frozen prefix [N, T, W], or frozen
     CLIP's `embeddings` [N, D].
@@ -85,13 +85,13 @@ class TextEmbeddings:
         return spread
 
     def trimmed(self) -> "TextEmbeddings":
-        """Without the columns at the end that hold no word of any caption."""
+        """The same without trailing columns that have no word."""
         used = self.mask.any(dim=0).nonzero()[:, 0]
         length = int(used[-1]) + 1 if len(used) else 1
         return TextEmbeddings(self.words[:, :length], self.mask[:, :length], self.sentence)
 
     def followed_by(self, other: "TextEmbeddings") -> "TextEmbeddings":
-        """Both, one after the other, padded to the longer."""
+        """Both concatenated, padded to the longer one."""
         length = max(self.mask.shape[1], other.mask.shape[1])
         padded = [
             (
@@ -105,7 +105,7 @@ class TextEmbeddings:
 
 
 class VideoText(nn.Module):
-    """CLIP and what is built around it. Only what may learn is saved: see `adapter_state`."""
+    """CLIP with the modules around it. Only trainable tensors are saved: see `adapter_state`."""
 
     def __init__(self, clip: Clip, config: ModelConfig, seed: int):
         super().__init__()
@@ -196,7 +196,7 @@ class VideoText(nn.Module):
 
     @property
     def tasks(self) -> int:
-        """As how many tasks a caption can be routed; 0 where no module routes by what each task has of its own."""
+        """The number of tasks that a caption can be routed as. 0 if no module has parameters per task."""
         loras = self.task_loras()
         return len(loras[0].lora_As) if loras else len(self.task_prototypes)
 
@@ -216,7 +216,7 @@ class VideoText(nn.Module):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Inside the block this is the pretrained CLIP: adapters do nothing, tuned weights are what they were."""
+        """Inside the block this is the pretrained CLIP: adapters are off, and tuned weights are reset."""
         wrappers = self.wrappers()
         for module in wrappers:
             module.enabled = False
@@ -230,7 +230,7 @@ class VideoText(nn.Module):
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
-        """Inside the block nothing learns: what passes share is computed once."""
+        """For a block without training: values that passes share are computed once."""
         with ExitStack() as held:
             for mixture in self.mixtures():
                 held.enter_context(mixture.held())
@@ -239,13 +239,15 @@ class VideoText(nn.Module):
             yield
 
     def frozen_copy(self) -> "VideoText":
-        """The model as it is now, in eval mode and with the same backbone: what it says stays the same while this one
-        learns. Made inside `frozen`, it is the pretrained CLIP."""
+        """A copy of the current model in eval mode, with the same backbone. It does not change while this model trains.
+
+        Made inside `frozen`, it is the pretrained CLIP.
+        """
         shared = [*self.backbone_parameters(), self.routing.prototypes, self.frame_routing.prototypes]
         return copy.deepcopy(self, {id(tensor): tensor for tensor in shared}).eval().requires_grad_(False)
 
     def _swap_pretrained(self) -> None:
-        """Exchange CLIP's weights and the pretrained ones; nothing where all of them are frozen."""
+        """Exchange CLIP's weights and the pretrained ones. Does nothing if all are frozen."""
         for i, p in enumerate(self.clip.model.parameters() if self._pretrained else ()):
             p.data, self._pretrained[i] = self._pretrained[i].to(p.device), p.data
 
@@ -300,14 +302,14 @@ class VideoText(nn.Module):
         return self.map_text(TextEmbeddings(embeddings, mask, embeddings[rows, tokens.eot]))
 
     def map_text(self, frozen: TextEmbeddings) -> TextEmbeddings:
-        """The text map over zero-shot CLIP's embeddings; unchanged in a model without maps."""
+        """Apply the text map to zero-shot CLIP's embeddings. Without maps they do not change."""
         if self.text_map is None:
             return frozen
         words = frozen.mapped(self.text_map)
         return TextEmbeddings(words, frozen.mask, self.text_map(frozen.sentence))
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """Every tensor that is not the pretrained backbone's, by its name in this module."""
+        """All tensors that do not belong to the pretrained backbone, by name."""
         frozen = {id(parameter) for parameter in self.backbone_parameters()}
         state = {name: p.detach().cpu() for name, p in self.named_parameters() if id(p) not in frozen}
         return state | {name: buffer.cpu() for name, buffer in self.counters().items()}
@@ -327,7 +329,7 @@ class VideoText(nn.Module):
         return (p for p in self.parameters() if id(p) not in adapters)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Everything that may learn, by role; every such parameter is in exactly one group."""
+        """All trainable parameters by role. Each is in exactly one group."""
         fusions, mixtures, moes = self.fusions(), self.mixtures(), self.moes()
         own = [p for lora in self.task_loras() for p in (*lora.lora_As, *lora.lora_Bs)]
         maps = [module for module in (self.text_map, self.video_map) if module is not None]

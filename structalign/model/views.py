@@ -26,8 +26,8 @@ def normalised_view(
 ) -> Tensor:
     """[N, H, W, 3] stored frames -> [N, 3, size, size] normalised pixels: the centre view, or a seeded one.
 
-    statistics: mean and standard deviation [3, 1, 1], on the device that is to crop: bytes travel there. key: that of
-    `seeded_view`; none is the centre view.
+    statistics: mean and standard deviation [3, 1, 1], on the device that crops. key: as in `seeded_view`. Without a key
+    it is the centre view.
     """
     mean, std = statistics
     # in place, since fresh memory takes longer than the arithmetic

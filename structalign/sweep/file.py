@@ -103,7 +103,7 @@ def read_plan(path: Path) -> Plan:
 
 def _head(tree: Any, source: str) -> SweepFile:
     if not isinstance(tree, dict):
-        raise UserError(f"{source} holds no sweep: write `seeds`, `split` and `methods`.")
+        raise UserError(f"{source} has no sweep: write `seeds`, `split` and `methods`.")
     try:
         return SweepFile.model_validate(tree)
     except ValidationError as error:
@@ -132,7 +132,9 @@ def _settings(source: str, method: str, given: Any, shared: Mapping[str, Any]) -
     place = f"{source}: `methods.{method}`"
     grids = given if isinstance(given, list) else [{} if given is None else given]
     if not grids or not all(isinstance(grid, dict) for grid in grids):
-        raise UserError(f"{place} must hold keys of params.yaml, as `crp.weight: [1, 3]`, or a list of such mappings.")
+        raise UserError(
+            f"{place} must have keys of params.yaml, such as `crp.weight: [1, 3]`, or a list of such mappings."
+        )
     seen: dict[str, Mapping[str, Any]] = {}
     for own in (own for grid in grids for own in _combinations(grid, place)):
         values = {**shared, **_values(own, place)}

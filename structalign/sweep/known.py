@@ -1,4 +1,4 @@
-"""What a run is known by: what it was asked, the code that it runs, and what it reads."""
+"""The fingerprint of a run: its request, its code and its inputs."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ BY_NAME = ("structalign.search.signals.*", "structalign.learning.methods.{method
 
 
 def fingerprint(asked: Mapping[str, Any], data: str) -> str:
-    """SHA-256 of `asked`, of the code as it is on disk, and of `data_digest`."""
+    """SHA-256 of `asked`, of the code on disk, and of `data_digest`."""
     code = Code()
     names = [name.format(method="finetune" if asked["method"] == "joint" else asked["method"]) for name in BY_NAME]
     runs = code.digest(CODE, [module for name in names for module in code.matching(name)])
@@ -30,6 +30,8 @@ def data_digest(split: str) -> str:
         folders += [MANIFEST / task, *(kind / task / part for kind in (FEATURES, FRAMES) for part in ("train", split))]
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"{folder} does not exist: `structalign repro` makes what all runs share.")
+            raise UserError(
+                f"{folder} does not exist: run `structalign repro` first, since all runs share its features."
+            )
     files = sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
     return hashlib.sha256("\n".join(f"{file} {digest(file)}" for file in files).encode()).hexdigest()

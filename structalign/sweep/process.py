@@ -20,7 +20,7 @@ from structalign.sweep.run import run
 
 
 def main() -> None:
-    """Do the run and write its file, also that of one that fails by an error that a user can mend."""
+    """Do the run and write its file, also if the run fails with a `UserError`."""
     told = json.loads(sys.stdin.readline())
     Thread(target=end_with_input, daemon=True).start()
     asked = told["asked"]

@@ -74,7 +74,7 @@ def test_an_identity_head_maps_nothing() -> None:
 
 
 def test_an_identity_head_of_another_dimension_is_refused() -> None:
-    with pytest.raises(UserError, match=f"needs `etf.dim` = {DIM}, the backbone's, not {ETF_DIM}"):
+    with pytest.raises(UserError, match=f"needs `etf.dim` = {DIM} as in the backbone, not {ETF_DIM}"):
         with_etf(head="identity")
 
 

@@ -136,7 +136,7 @@ def test_captions_that_were_cut_are_counted_aloud(folder: Path, capsys: pytest.C
     tokens = tokeniser(["a", "a " * 500, "b " * 500])
     assert tokens.cut == 2
     tokeniser.warn_truncated(tokens, "features t01 train")
-    assert capsys.readouterr().out.startswith("features t01 train: 2 captions of more than the ")
+    assert capsys.readouterr().out.startswith("features t01 train: 2 captions with more than the ")
 
 
 @pytest.mark.parametrize("special", ["<|endoftext|>", "<|startoftext|>"])

@@ -215,7 +215,7 @@ def test_numbers_that_are_not_finite_are_refused(folder: Path, name: str, number
     key = next(key for key, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel())
     tensors[key].view(-1)[-1] = number
     save_file(tensors, folder / name)
-    with pytest.raises(UserError, match=f"{key} has numbers that are not finite"):
+    with pytest.raises(UserError, match=f"{key} has values that are not finite"):
         load_all(folder)
 
 

@@ -32,7 +32,7 @@ def test_a_switch_of_the_environment_is_one_or_zero(value: str, answer: bool, mo
 
 def test_another_word_for_a_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_RECOMPUTE", "yes")
-    with pytest.raises(UserError, match="STRUCTALIGN_RECOMPUTE=yes is neither 0 nor 1"):
+    with pytest.raises(UserError, match="STRUCTALIGN_RECOMPUTE=yes must be 0 or 1"):
         env_flag("STRUCTALIGN_RECOMPUTE")
 
 

@@ -140,7 +140,7 @@ def test_a_file_is_read_in_either_format(name: str, tmp_path: Path) -> None:
 
 def test_a_file_that_would_run_code_is_not_loaded(tmp_path: Path) -> None:
     torch.save({"model": nn.Linear(2, 2)}, tmp_path / "code.pth")
-    with pytest.raises(UserError, match=r"code\.pth can't be read as safetensors or as weights alone"):
+    with pytest.raises(UserError, match=r"code\.pth can't be read as safetensors or as torch weights"):
         read_released(tmp_path / "code.pth")
 
 
@@ -151,5 +151,5 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_numbers_beside_tensors_are_no_state_dict(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "numbers.pth")
-    with pytest.raises(UserError, match=r"numbers\.pth holds no state dict"):
+    with pytest.raises(UserError, match=r"numbers\.pth has no state dict"):
         read_released(tmp_path / "numbers.pth")

@@ -159,7 +159,7 @@ def test_a_single_caption_makes_a_sensible_page(
     page = (root / "reports/index.html").read_text()
     assert "<b>1</b> test caption ranks" in page
     assert "95 % interval" not in page
-    assert "1 test caption: one more found is 100.0 points" in capsys.readouterr().out
+    assert "1 test caption: one more caption found adds 100.0 points" in capsys.readouterr().out
 
 
 def test_head_and_tail_average_to_the_whole(finished: Path) -> None:

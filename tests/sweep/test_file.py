@@ -131,7 +131,7 @@ def test_a_fault_is_refused_in_one_sentence(methods: str, head: str, facts: list
 @pytest.mark.parametrize("text", ["", "[]", "seeds", "3"])
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
     Path("some.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=r"some\.yaml holds no sweep"):
+    with pytest.raises(UserError, match=r"some\.yaml has no sweep"):
         read_plan(Path("some.yaml"))
 
 

@@ -191,7 +191,7 @@ def _gradients(model: VideoText) -> dict[str, Tensor]:
 
 
 def _with_teacher(method: Method, model: ReferenceModel, training: Training) -> Method:
-    """The method with the teacher that is given in place of its own."""
+    """The method with the given teacher instead of its default."""
 
     def teach(task: TaskContext) -> Teacher:
         if training.teacher is None:
