@@ -1,7 +1,7 @@
-# Five targets, each one line, printed as it runs; the README gives the same lines of the first four without make.
+# Six targets, each one line, printed when it runs. docs/operations.md has the first four without make.
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: demo test check results torture
+.PHONY: demo test check results torture coverage
 
 demo: .venv/stamp
 	dvc pull data && structalign repro && dvc metrics show && structalign costs
@@ -19,6 +19,10 @@ results: .venv/stamp
 # Kills, full disks, damage: every trial must come back to the undisturbed bytes.
 torture: .venv/tests
 	python tests/torture.py
+
+# The share of lines that the quick tests run; exit 2 below the floor of pyproject.toml.
+coverage: .venv/tests
+	coverage run -m pytest -q -m 'not slow' && coverage report
 
 # The environment, and the same with what tests need: made when it is missing, mended when the constraints or the
 # dependencies are newer. Compiled on all cores, where pip takes one, and without other models and packages' own tests.

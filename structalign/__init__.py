@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-# Threads that spin while they wait make every other job on a shared machine crawl. OpenMP reads this when torch loads.
+# Waiting threads must not spin, which slows all other jobs on a shared machine. OpenMP reads this when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["__version__", "load", "open_index"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the model only when it is asked for: stages without a model start without torch."""
+    """Import the model only on first use, so that stages without a model start without torch."""
     if name == "load":
         from structalign.search.retriever import load
 

@@ -1,11 +1,11 @@
-"""The digest of a stage's code: of its module and of all modules of our own that this imports.
+"""The digest of a stage's code: its module and all project modules that it imports, directly or indirectly.
 
-Only the syntax tree counts, so comments, docstrings and layout do not. An imported module of our own counts by its
-digest, not by its name, so it may move. Python 3.11, 3.12 and 3.13 give the same digest.
+Only the syntax tree counts, so comments, docstrings and layout do not. An imported project module counts by its digest
+and not by its name, so it may move. Python 3.11, 3.12 and 3.13 give the same digest.
 
 Python runs the `__init__` of a package before its modules, so it counts. Its `__getattr__` counts only for a module
-that imports a name from the package. The `__init__` of `stages` does not count: it watches the process and changes no
-result. A template counts with the module beside it that names it.
+that imports a name from the package. The `__init__` of `stages` does not count, since it changes no result. A template
+counts with the module in its folder that names it.
 """
 
 import ast
@@ -18,7 +18,7 @@ from typing import Any
 from structalign.code_map import CodeMap, Import, running
 from structalign.errors import UserError
 
-# Modules that a stage imports by name: dotted names with places for the values of params.yaml, as
+# Modules that a stage imports by name: dotted names with placeholders for values of params.yaml, such as
 # `structalign.learning.methods.{method[name]}`; `package.*` is every module of a package.
 LOADED_BY_NAME: Mapping[str, Sequence[str]] = {
     "embed": ["structalign.search.signals.*"],
@@ -26,9 +26,9 @@ LOADED_BY_NAME: Mapping[str, Sequence[str]] = {
     "train": ["structalign.learning.methods.{method[name]}"],
 }
 
-# fields of syntax trees that have no effect, or follow from the rest of the tree
+# fields of syntax trees that have no effect, or that follow from the rest of the tree
 SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
-TEMPLATE = "." + "j2"  # in two pieces, else every template would count with this module, which stages import
+TEMPLATE = "." + "j2"  # in two pieces: else every template would count with this module, which stages import
 
 
 def stage_digest(code: "Code", stage: str, params: Mapping[str, Any]) -> str:
@@ -38,7 +38,7 @@ def stage_digest(code: "Code", stage: str, params: Mapping[str, Any]) -> str:
 
 
 class Code(CodeMap):
-    """The modules of our own packages with a digest each."""
+    """The modules of the project's packages, each with its digest."""
 
     def __init__(self, packages: Mapping[str, Path] | None = None) -> None:
         super().__init__(packages)
@@ -46,7 +46,10 @@ class Code(CodeMap):
         self._open: list[str] = []
 
     def digest(self, module: str, also: Iterable[str] = ()) -> str:
-        """SHA-256 of what a module and those of `also` run of our own code; `UserError` if it cannot be read."""
+        """SHA-256 of the project code that a module and those of `also` run.
+
+        Raises `UserError` if code cannot be read.
+        """
         roots = [self._digest(module), *sorted(self._digest(name) for name in also)]
         passed = {parent for name in self.closure(module, also) for parent in self.parents(name)}
         inits = {self._digest(parent, passing=True) for parent in passed} - {EMPTY}
@@ -57,7 +60,7 @@ class Code(CodeMap):
         if key not in self._digests:
             if module in self._open:
                 ring = " -> ".join([*self._open[self._open.index(module) :], module])
-                raise UserError(f"modules import each other ({ring}): move what both need into a third.")
+                raise UserError(f"modules import each other ({ring}): move the shared code to another module.")
             self._open.append(module)
             own = self.own(module, passing)
             digests = {one.module: self._digest(one.module) for one in own}
@@ -69,9 +72,9 @@ class Code(CodeMap):
 
 
 class _Text:
-    """A module's syntax tree as text without names of our own modules, which appear by their `digests`.
+    """A module's syntax tree as text. Project modules appear by their `digests` instead of their names.
 
-    `bound` has the digest of each module that a name of this one stands for.
+    `bound` has the digest of each module to which a name in this module refers.
     """
 
     def __init__(self, code: Code, module: str, digests: Mapping[str, str], bound: Mapping[str, str]) -> None:
@@ -86,7 +89,7 @@ class _Text:
         return " ".join([*self._parts, *_templates(file.parent, self._templates)])
 
     def block(self, statements: Iterable[ast.stmt]) -> None:
-        """Statements in order. Those of a run of imports that name our own modules stand by digest, not by place."""
+        """Statements in order. In a block of imports, those of project modules are sorted by digest."""
         others: list[str] = []
         own: list[str] = []
         self._parts.append("[")
@@ -118,7 +121,7 @@ class _Text:
         self._parts.append(f"({kind.__name__}")
         for field in node._fields:
             value = getattr(node, field, None)
-            if isinstance(node, ast.JoinedStr):  # Python 3.12.1 has empty pieces in it, 3.11 and 3.13 have none
+            if isinstance(node, ast.JoinedStr):  # Python 3.12.1 adds empty pieces, 3.11 and 3.13 do not
                 value = [piece for piece in node.values if getattr(piece, "value", None) != ""]
             if value is None or value == [] or field in SKIPPED:
                 continue
@@ -144,13 +147,13 @@ class _Text:
         self._parts.append("]")
 
     def _constant(self, value: object) -> None:
-        # not `repr`: which characters it escapes is the Python version's affair
+        # not `repr`: which characters it escapes depends on the Python version
         self._parts.append(f"{type(value).__name__} {value!a}")
         if isinstance(value, str) and TEMPLATE in value:
             self._templates.add(value)
 
     def _name(self, node: ast.AST) -> str:
-        """`a` or, if a dotted name is bound, `a.b.c`; an empty string for any other node."""
+        """`a`, or `a.b.c` if a dotted name is bound. An empty string for any other node."""
         if isinstance(node, ast.Name):
             return node.id
         if isinstance(node, ast.Attribute) and (before := self._name(node.value)):
@@ -159,7 +162,7 @@ class _Text:
 
 
 def _templates(folder: Path, names: Iterable[str]) -> list[str]:
-    """Name and content of the templates in `folder` that end in one of `names`, and of those that they name in turn."""
+    """Name and content of the templates in `folder` that end in one of `names`, and of templates that these name."""
     there = {file.relative_to(folder).as_posix(): file for file in folder.rglob(f"*{TEMPLATE}")} if names else {}
     found: dict[str, str] = {}
     waiting = list(names)

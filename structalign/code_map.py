@@ -1,4 +1,4 @@
-"""The modules of our own packages and what they import, read from their source without running it."""
+"""The modules of the project's packages and their imports, read from source without running it."""
 
 import ast
 import importlib.util
@@ -9,14 +9,14 @@ from pathlib import Path
 from structalign.errors import UserError
 
 PACKAGES = ("structalign", "stages")
-UNCOUNTED = "stages"  # its `__init__` watches over the process and changes no result
+UNCOUNTED = "stages"  # its `__init__` changes no result
 
 Import = ast.Import | ast.ImportFrom
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A name that an import statement binds: a module (`name` is None), or what a module calls `name`."""
+    """An imported name: a module (`name` is None), or the object `name` of a module."""
 
     module: str
     name: str | None
@@ -24,10 +24,10 @@ class Imported:
 
 
 class CodeMap:
-    """The modules of our own packages as they are on disk; each is read once in the life of a `CodeMap`."""
+    """The modules of the project's packages on disk. A `CodeMap` reads each module once."""
 
     def __init__(self, packages: Mapping[str, Path] | None = None) -> None:
-        """`packages` gives the folder of each package: by default those that Python would import."""
+        """`packages` gives the folder of each package. Default: those that Python would import."""
         self._packages = dict(_found(PACKAGES)) if packages is None else dict(packages)
         self._trees: dict[str, ast.Module] = {}
         self._imported: dict[tuple[str, bool], list[Imported]] = {}
@@ -42,14 +42,14 @@ class CodeMap:
         )
 
     def matching(self, name: str) -> list[str]:
-        """The module of that name, or of `package.*` all modules that the package holds itself."""
+        """The module of that name. For `package.*`, all modules directly in the package."""
         package, _, last = name.rpartition(".")
         if last != "*":
             return [name]
         return [module for module in self.modules() if module.rpartition(".")[0] == package]
 
     def file(self, module: str) -> Path | None:
-        """Where a module of our own is, or None if there is no such one."""
+        """The file of a project module, or None if there is no such module."""
         if module not in self._files:
             package, *parts = module.split(".")
             place = self._packages.get(package)
@@ -59,9 +59,9 @@ class CodeMap:
         return self._files[module]
 
     def imported(self, module: str) -> set[str]:
-        """Dotted names that a module imports anywhere, also inside functions; type-checking blocks excluded.
+        """Dotted names that a module imports, also inside functions, but not in type-checking blocks.
 
-        `from a.b import c` gives `a.b` and `a.b.c`, since c may be a module.
+        `from a.b import c` gives `a.b` and `a.b.c`, because c may be a module.
         """
         names: set[str] = set()
         for statement in self._imports(module, passing=False):
@@ -73,9 +73,9 @@ class CodeMap:
         return names
 
     def closure(self, module: str, also: Iterable[str] = ()) -> set[str]:
-        """A module, those of `also`, and every module of our own that they import, directly or not.
+        """A module, those of `also`, and every project module that they import, directly or indirectly.
 
-        Packages whose `__init__` is run on the way are among them.
+        This includes packages whose `__init__` Python runs.
         """
         found: set[tuple[str, bool]] = set()
         waiting = [(name, False) for name in (module, *also)]
@@ -89,24 +89,24 @@ class CodeMap:
         return {name for name, _ in found}
 
     def parents(self, module: str) -> list[str]:
-        """The packages of a module whose `__init__` Python runs before it, and that count."""
+        """The packages of a module whose `__init__` Python runs before it, if they count."""
         parts = module.split(".")
         above = [".".join(parts[:length]) for length in range(1, len(parts))]
         return [package for package in above if package != UNCOUNTED and self.file(package) is not None]
 
     def statements(self, module: str, passing: bool = False) -> Iterator[ast.stmt]:
-        """The statements that a module runs; `passing`: as a package on the way to another module."""
+        """The statements that a module runs. `passing`: it is imported only as the package of another module."""
         return running(self._tree(module).body, passing)
 
     def _tree(self, module: str) -> ast.Module:
         if module not in self._trees:
             file = self.file(module)
             if file is None:
-                raise UserError(f"{module} is no module of {' or '.join(self._packages)}: mend the name.")
+                raise UserError(f"{module} is no module of {' or '.join(self._packages)}: correct the name.")
             try:
                 self._trees[module] = ast.parse(file.read_bytes())
             except (SyntaxError, ValueError) as error:
-                raise UserError(f"{file} is not valid Python ({error}): mend it.") from None
+                raise UserError(f"{file} is not valid Python ({error}): correct it.") from None
         return self._trees[module]
 
     def _imports(self, module: str, passing: bool) -> Iterator[Import]:
@@ -122,7 +122,10 @@ class CodeMap:
                     waiting += running(below)
 
     def own(self, module: str, passing: bool) -> list[Imported]:
-        """What a module imports of our own; `passing`: as a package on the way to another module."""
+        """The project modules that a module imports.
+
+        `passing`: it is imported only as the package of another module.
+        """
         if (module, passing) not in self._imported:
             self._imported[module, passing] = [
                 one
@@ -133,7 +136,7 @@ class CodeMap:
         return self._imported[module, passing]
 
     def _base(self, module: str, statement: ast.ImportFrom) -> str:
-        """The module that `from ... import` names, relative ones resolved."""
+        """The module that `from ... import` names, with relative names resolved."""
         if not statement.level:
             return statement.module or ""
         file = self.file(module)
@@ -141,7 +144,7 @@ class CodeMap:
         return ".".join([*module.split(".")[: len(module.split(".")) - up], *filter(None, [statement.module])])
 
     def resolve(self, module: str, statement: Import) -> Iterator[Imported | str]:
-        """What a statement imports of our own; what it imports of others, as text."""
+        """The imports of a statement: project modules as `Imported`, other modules as text."""
         for alias in statement.names:
             if isinstance(statement, ast.Import):
                 own = self.file(alias.name) is not None
@@ -158,9 +161,9 @@ class CodeMap:
 
 
 def running(statements: Iterable[ast.stmt], passing: bool = False) -> Iterator[ast.stmt]:
-    """The statements that do something: no docstrings, no blocks for type checkers.
+    """The statements that have an effect, without docstrings and type-checking blocks.
 
-    `passing`: nor what a package defines for those who ask it for a name.
+    `passing`: also without what a package defines for imports of its names.
     """
     for statement in statements:
         if isinstance(statement, ast.If) and _type_checking(statement.test):

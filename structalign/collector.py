@@ -1,7 +1,7 @@
-"""Python's collector of cyclic garbage, kept off what an import makes.
+"""Pause Python's garbage collector during imports.
 
-A model's libraries are two million objects that live until the process ends. The collector would look at them again and
-again while they are made, and once more at exit: a third of the processor time of a start.
+A model's libraries make two million objects that live until the process ends. The collector would visit them repeatedly
+during imports and again at exit. This takes a third of the processor time of a start.
 """
 
 import gc
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Nothing is collected inside the block; afterwards the collector is as it was."""
+    """Turn the collector off inside the block, and restore its state afterwards."""
     enabled = gc.isenabled()
     gc.disable()
     try:

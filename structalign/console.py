@@ -1,4 +1,4 @@
-"""What a command shows: progress, and one clear sentence for an error."""
+"""The output of commands: progress bars, and one sentence for an error."""
 
 import gc
 import sys
@@ -22,7 +22,7 @@ LACK_OF_MEMORY = (
 
 
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with a progress bar on standard error: count, time and time left; none where that is no terminal."""
+    """Iterate with a progress bar on standard error: count, time and time left. Only on a terminal."""
     if not sys.stderr.isatty():
         yield from items
         return
@@ -36,31 +36,33 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
         TimeRemainingColumn,
     )
 
-    label_column = TextColumn("{task.description}", markup=False)  # a file's name may hold brackets
+    label_column = TextColumn("{task.description}", markup=False)  # a file name may have brackets
     columns = label_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items, total=total, description=label)
 
 
 def say(text: str, err: bool = False) -> None:
-    """Print lines; what a name in them would have the terminal do is shown in place of it."""
+    """Print lines. Control characters in names are shown as escapes and not executed."""
     typer.echo(visible(text, keep="\n"), err=err)
 
 
 def command(function: Callable[..., Any]) -> None:
-    """Run a stage's function as a Typer command, and note its cost; a `UserError` becomes one sentence and exit code
-    1."""
+    """Run a stage's function as a Typer command and record its cost. Errors are handled as in `run`."""
     from structalign.costs import measured
 
-    gc.enable()  # `stages` has paused it for the imports
+    gc.enable()  # `stages` paused it for the imports
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(measured()(function))
     run(app)
 
 
 def run(app: typer.Typer) -> None:
-    """Run a Typer app; a `UserError` becomes one sentence and exit code 1, and so does a lack of memory, and what a
-    file leads to that is not what DVC recorded. A module that an extra brings is named with it."""
+    """Run a Typer app. These errors become one sentence and exit code 1:
+
+    a `UserError`, a lack of memory, a missing module of an extra, and any error caused by a file that DVC did not
+    record.
+    """
     try:
         app()
     except UserError as error:
@@ -77,7 +79,7 @@ def run(app: typer.Typer) -> None:
             raise
         _end(damaged(changed, "it is not what DVC recorded"))
     finally:
-        gc.freeze()  # the process ends: Python would look for garbage among all that was imported
+        gc.freeze()  # the process ends: the collector need not visit all that was imported
 
 
 def _end(error: UserError) -> NoReturn:
@@ -86,6 +88,6 @@ def _end(error: UserError) -> NoReturn:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether Python, or torch on a CPU or a GPU, was refused memory."""
+    """Whether Python or torch ran out of memory, on a CPU or a GPU."""
     names = {type(error).__name__, *(kind.__name__ for kind in type(error).__mro__)}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

@@ -1,7 +1,7 @@
-"""What DVC's own files say of the project's: the hash of every file that DVC holds, and where its cache has it.
+"""Read from DVC's files the hash of every file that DVC stores, and its place in DVC's cache.
 
-DVC trusts a cached object that is write-protected, and a file whose time it knows: damage is found by reading, and
-mended by removing both copies first.
+DVC trusts a write-protected object in its cache, and a file whose time it knows. So damage is only found by reading
+the content. The remedy removes both copies first.
 """
 
 import configparser
@@ -18,12 +18,12 @@ from structalign.errors import UserError
 from structalign.strict_yaml import load_yaml
 
 HASHED = 2 * 2**30  # bytes
-FOLDER = ".dir"  # ends the hash of a folder: that of a JSON list of its files
+FOLDER = ".dir"  # suffix of a folder's hash, which is the hash of a JSON list of its files
 
 
 @dataclass(frozen=True)
 class Held:
-    """A file or folder that DVC holds: `made` by a stage, else brought by `dvc add`."""
+    """A file or folder that DVC stores. `made`: by a stage, else by `dvc add`."""
 
     path: Path
     hash: str
@@ -31,10 +31,10 @@ class Held:
 
 
 def way_back(file: Path) -> str:
-    """The command that brings a damaged file back, by what DVC's cache still holds of it."""
+    """The command that restores a damaged file, depending on what DVC's cache still has."""
     found = _find(file)
     if found is None:
-        return "take it anew from where it came from"
+        return "copy it again from its source"
     root, held, name = found
     inside = Path() if root == Path.cwd() else root
     lost, copy = [os.path.relpath(file.absolute(), root)], _object(root, name)
@@ -43,26 +43,29 @@ def way_back(file: Path) -> str:
     else:
         commands = ["dvc repro"] if held.made else [f"dvc pull {shlex.quote(str(held.path))}"]
         lost += [os.path.relpath(copy, root)] if copy is not None and copy.exists() else []
-        for brought in _damaged_sources(root, name) if held.made else ():  # it was copied from there
+        for brought in _damaged_sources(root, name) if held.made else ():  # it is a copy of these
             lost.append(str(brought))
             commands.insert(0, f"dvc pull {shlex.quote(str(brought.parts[0]))}")
     move = [f"cd {shlex.quote(str(inside))}"] if inside != Path() else []
     remove = f"rm -f {' '.join(map(shlex.quote, lost))}"
-    return f"`{' && '.join([*move, remove, *dict.fromkeys(commands)])}` brings it back"
+    return f"`{' && '.join([*move, remove, *dict.fromkeys(commands)])}` restores it"
 
 
 def files_of(held: Held, root: Path) -> dict[str, str]:
-    """The hash of each file of a folder that DVC holds, by its path below it; `UserError` if DVC has no list of it."""
+    """The hash of each file of a folder that DVC stores, by relative path.
+
+    Raises `UserError` if DVC has no list of it.
+    """
     listed = _object(root, held.hash)
     try:
         assert listed is not None
         return {str(row["relpath"]): str(row["md5"]) for row in json.loads(listed.read_bytes())}
     except (AssertionError, OSError, ValueError, TypeError, KeyError):
-        raise UserError(f"DVC has no list of the files of {held.path}: `dvc add {held.path}` makes one.") from None
+        raise UserError(f"DVC has no list of the files in {held.path}: run `dvc add {held.path}`.") from None
 
 
 def changed_outputs(root: Path = Path()) -> Iterator[Path]:
-    """The files of stages that are not what dvc.lock names, the small ones first, as far as hashing takes seconds."""
+    """The outputs of stages that differ from dvc.lock, smallest first, as far as hashing takes only seconds."""
     hashes: dict[Path, str] = {}
     for held in held_by(root / "dvc.lock", made=True):
         try:
@@ -81,7 +84,7 @@ def changed_outputs(root: Path = Path()) -> Iterator[Path]:
 
 
 def held_by(file: Path, made: bool = False) -> Iterator[Held]:
-    """What a data.dvc or dvc.lock holds; nothing where it can't be read."""
+    """The entries of a data.dvc or dvc.lock file. None if the file can't be read."""
     try:
         tree = load_yaml(file)
         stages: Any = tree["stages"].values() if made else [tree]
@@ -93,7 +96,7 @@ def held_by(file: Path, made: bool = False) -> Iterator[Held]:
 
 
 def _find(file: Path) -> tuple[Path, Held, str] | None:
-    """(root of the project, what of it holds `file`, the hash of the file), or None."""
+    """(root of the project, the entry with `file`, the hash of the file), or None."""
     place = file.absolute()
     root = next((folder for folder in place.parents if (folder / ".dvc").is_dir()), None)
     if root is None:
@@ -111,7 +114,7 @@ def _find(file: Path) -> tuple[Path, Held, str] | None:
 
 
 def _damaged_sources(root: Path, name: str) -> Iterator[Path]:
-    """Files brought by `dvc add` that had the same hash and have it no more: a link to the cache shares its damage."""
+    """Files of `dvc add` that had this hash, but have changed: a link to the cache shares its damage."""
     for file in root.glob("*.dvc"):
         for held in held_by(file):
             try:
@@ -125,7 +128,7 @@ def _damaged_sources(root: Path, name: str) -> Iterator[Path]:
 
 
 def _object(root: Path, name: str) -> Path | None:
-    """Where DVC's cache has what has a hash."""
+    """The object with this hash in DVC's cache."""
     return _cache(root) / "files" / "md5" / name[:2] / name[2:] if len(name) > 2 else None
 
 

@@ -1,5 +1,5 @@
-"""The one kind of error that a user can mend."""
+"""The error that a user can fix."""
 
 
 class UserError(Exception):
-    """Bad input: its text is one sentence that names the file, key or value and the way out."""
+    """Bad input. The text says what is wrong, names the file, key or value, and says what to do."""

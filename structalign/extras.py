@@ -1,4 +1,4 @@
-"""What an extra of the package brings: which one a command lacks."""
+"""Extras of the package: which one installs a missing module."""
 
 import importlib.util
 import re
@@ -9,30 +9,30 @@ from structalign.errors import UserError
 
 
 def require(module: str) -> None:
-    """`UserError` that names the extra, if a module that a command runs is not installed."""
+    """Raise a `UserError` that names the extra if a module is not installed."""
     if importlib.util.find_spec(module) is None:
-        raise lacking(module) or UserError(f"{module} is not installed: `pip install {module}`.")
+        raise lacking(module) or UserError(f"{module} is not installed: run `pip install {module}`.")
 
 
 def lacking(module: str) -> UserError | None:
-    """The sentence for a module that is not installed; None if no extra brings it.
+    """The error for a module that is not installed. None if no extra installs it.
 
     >>> print(lacking("dvc"))
-    dvc is not installed, which the extra `pipeline` brings: `pip install 'structalign[pipeline]'`.
+    dvc is not installed. The extra `pipeline` needs it: run `pip install 'structalign[pipeline]'`.
     """
     extra = next((extra for name, extra in brought() if name == module.partition(".")[0].lower()), None)
     if extra is None:
         return None
     return UserError(
-        f"{module} is not installed, which the extra `{extra}` brings: `pip install 'structalign[{extra}]'`."
+        f"{module} is not installed. The extra `{extra}` needs it: run `pip install 'structalign[{extra}]'`."
     )
 
 
 def brought() -> Iterator[tuple[str, str]]:
-    """(first part of a distribution's name, as modules of ours import it; the extra that brings it)."""
+    """Pairs (first part of a distribution's name, which is also the module's name; the extra that installs it)."""
     try:
         declared = requires("structalign") or []
-    except PackageNotFoundError:  # a copy of the code that was not installed
+    except PackageNotFoundError:  # the package is not installed, only copied
         declared = []
     for requirement in declared:
         extra = re.search(r"""extra == ["']([\w-]+)["']""", requirement)

@@ -1,7 +1,7 @@
-"""What a run of a stage is known by: its name, its inputs and its parameters.
+"""The fingerprint of a stage's run: a digest of its name, inputs and parameters.
 
-A stage that DVC is about to run has the fingerprint that DVC's lock file will then have of it. So what was noted under
-it (costs) is found for every revision, experiment and restored result.
+It is computed before the run, and again from DVC's lock file. So the costs recorded under it are found for every
+revision, experiment and restored result.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from typing import Any
 from structalign.errors import UserError
 from structalign.strict_yaml import load_texts, load_yaml
 
-LOCK, FOLDER = Path("dvc.lock"), ".dir"  # the hash of a folder ends so
+LOCK, FOLDER = Path("dvc.lock"), ".dir"  # suffix of a folder's hash
 
 
 def fingerprint_of_entry(name: str, entry: Mapping[str, Any], outputs: Mapping[str, str]) -> str:
-    """The fingerprint of the stage `name` by its entry in a lock file; `outputs`: those of dvc.lock."""
+    """The fingerprint of the stage `name` from its entry in a lock file. `outputs`: those of dvc.lock."""
     inputs = {dep["path"]: str(dep.get("md5")) for dep in entry.get("deps", [])}
     for path, md5 in inputs.items():
         if md5.endswith(FOLDER) and path not in outputs:
@@ -32,25 +32,25 @@ def fingerprint_of_entry(name: str, entry: Mapping[str, Any], outputs: Mapping[s
 def fingerprint_of_stage(target: str) -> str | None:
     """The fingerprint of DVC's `target` (`train@t02`), which is about to run in this folder.
 
-    Hashes of folders are taken from dvc.lock, which DVC writes after every stage. None for a target that dvc.yaml has
-    not, and for one whose folders are not all outputs.
+    Hashes of folders come from dvc.lock, which DVC writes after every stage. Returns None if dvc.yaml lacks the target,
+    or if one of its folders is no output.
     """
     name = target.rpartition(":")[2]
     stage = _described(*name.partition("@")[::2])
     if stage is None:
         return None
     inputs = _inputs(stage.get("deps", []))
-    params = load_yaml(Path("params.yaml"))  # by DVC's list of keys, and not to work with
+    params = load_yaml(Path("params.yaml"))  # only for the fingerprint, by DVC's list of keys
     values = {key: reduce(lambda tree, part: tree[part], key.split("."), params) for key in stage.get("params", [])}
     return None if inputs is None else _fingerprint(name, inputs, values)
 
 
 def _inputs(deps: Sequence[str]) -> dict[str, str] | None:
-    """The hash of each input; None if dvc.lock lacks one, as it does while another stage's DVC is writing it."""
+    """The hash of each input. None if dvc.lock lacks one, for example while another DVC process writes it."""
     while True:
         try:
             outputs = outputs_of(load_texts(LOCK) if LOCK.exists() else {})
-        except (UserError, AttributeError, LookupError, TypeError):  # cut off in the middle, or damaged
+        except (UserError, AttributeError, LookupError, TypeError):  # incomplete or damaged
             if not _just_written(LOCK):
                 raise
             outputs = {}
@@ -74,12 +74,12 @@ def outputs_of(lock: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _described(kind: str, task: str) -> Mapping[str, Any] | None:
-    """A stage of dvc.yaml, or of the file in a folder of its name; of `foreach` the one of the task."""
+    """A stage of dvc.yaml, or of a file in the folder of its name. For `foreach`, the entry of the task."""
     files = [file for file in (Path("dvc.yaml"), Path(kind, "dvc.yaml")) if file.is_file()]
     stage = next((found[kind] for file in files if kind in (found := load_yaml(file)["stages"])), None)
     if stage is None or "foreach" not in stage:
         return stage
-    row = load_yaml(Path("tasks.yaml"))["tasks"].get(task, {})  # of `joint@all` there is none
+    row = load_yaml(Path("tasks.yaml"))["tasks"].get(task, {})  # `joint@all` has none
     places = {"key": task, **{f"item.{name}": value for name, value in row.items()}}
     return {name: _filled(stage["do"].get(name, []), places) for name in ("deps", "params")}
 
@@ -89,7 +89,7 @@ def _filled(texts: Sequence[str], places: Mapping[str, Any]) -> list[str]:
 
 
 def _hash(path: Path, outputs: Mapping[str, str]) -> str | None:
-    """A file by its content, a folder by its hash as an output, or by those of the outputs in it."""
+    """The hash of a file's content. For a folder, its hash as an output, or the hashes of the outputs in it."""
     if path.is_file():
         return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     tracked = path.with_name(f"{path.name}.dvc")

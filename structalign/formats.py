@@ -1,6 +1,6 @@
-"""Format numbers of the files that outlive a version: a reader knows which version wrote what it reads.
+"""Format numbers of files that outlive a version, so that a reader knows which version wrote a file.
 
-A file without a number is of format 1, from before there were numbers. Torch-free, since `prepare` writes both kinds.
+A file without a number has format 1. This module does not import torch, since `prepare` uses it.
 """
 
 from collections.abc import Mapping
@@ -9,18 +9,20 @@ from typing import Any
 
 from structalign.errors import UserError
 
-CHECKPOINT_FORMAT = 2  # config.json of a checkpoint; `model.checkpoint` reads format 1, too
+CHECKPOINT_FORMAT = 2  # config.json of a checkpoint; `model.checkpoint` also reads format 1
 INDEX_FORMAT = 2  # work/index/<task>.json
 LIBRARY_FORMAT = 1  # manifest.json of an index that `structalign index` or `structalign add` writes
 
 
 def format_of(path: Path, values: Mapping[str, Any], newest: int) -> int:
-    """The format of a file at `path` that holds `values`; one above `newest`, or no number at all, is a `UserError`."""
+    """The format of a file with these `values`. Raises `UserError` if it is no number, or above `newest`."""
     found = values.get("format", 1)
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise UserError(f"{path}: `format` = {found!r} is no number from 1: `dvc checkout {path.parent}` restores it.")
+        raise UserError(
+            f"{path}: `format` = {found!r} must be a number from 1: restore the file with `dvc checkout {path.parent}`."
+        )
     if found > newest:
         raise UserError(
-            f"{path} has format {found}, and this version of structalign reads up to {newest}: update structalign."
+            f"{path} has format {found}, but this version of structalign reads up to {newest}: update structalign."
         )
     return found

@@ -1,10 +1,10 @@
-"""The hashes of a backbone's files as `prepare` gathered them: what a stage loads is what was copied."""
+"""Hashes of a backbone's files, which `prepare` writes and later stages verify."""
 
 from pathlib import Path
 
 from structalign.store import damaged, digest, read_json, reading, write_json
 
-HASHES = "gathered.json"  # beside the files: SHA-256 by name
+HASHES = "gathered.json"  # in the same folder: SHA-256 by file name
 
 
 def write_hashes(folder: Path) -> None:
@@ -14,7 +14,7 @@ def write_hashes(folder: Path) -> None:
 
 
 def verify_gathered(folder: Path) -> None:
-    """`UserError` if a file in `folder` is not what was gathered; a folder that was not gathered is left alone."""
+    """Raise a `UserError` if a file in `folder` has changed since `prepare` copied it. Other folders pass."""
     path = folder / HASHES
     if not path.exists():
         return
@@ -25,4 +25,4 @@ def verify_gathered(folder: Path) -> None:
     for name, expected in hashes.items():
         with reading(folder / name):
             if digest(folder / name) != expected:
-                raise damaged(folder / name, "it is not what `prepare` gathered")
+                raise damaged(folder / name, "it differs from what `prepare` copied")

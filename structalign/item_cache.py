@@ -1,6 +1,6 @@
-"""Items of a stage that was interrupted: a file each, made once, and made again where it is only half there.
+"""Cache the items of a stage in one file each, so that an interrupted run can resume. Damaged files are made again.
 
-`store.whole` writes a file whole or not at all as long as the machine runs. One that loses power may leave half.
+`store.whole` writes all or nothing as long as the machine runs. A power failure may still leave half a file.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from safetensors import SafetensorError
 
 from structalign.store import whole
 
-DAMAGE = (SafetensorError, TypeError, KeyError, ValueError)  # what reading raises of half a file, or of zeros in it
+DAMAGE = (SafetensorError, TypeError, KeyError, ValueError)  # raised when reading half a file, or one with zeros
 
 T = TypeVar("T")
 
 
 def load_or_make(file: Path, make: Callable[[], T], save: Callable[[T, Path], None], load: Callable[[Path], T]) -> T:
-    """The item that `file` holds, or that `make` gives, which `save` then writes there.
+    """Load the item from `file`. If that fails, make it with `make` and write it with `save`.
 
-    save and load: to and from a safetensors file, so that half a file is known as such.
+    `save` and `load` use a safetensors file, in which half a file is detected.
     """
     item = load_whole(file, load)
     if item is None:
@@ -30,7 +30,7 @@ def load_or_make(file: Path, make: Callable[[], T], save: Callable[[T, Path], No
 
 
 def load_whole(file: Path, load: Callable[[Path], T]) -> T | None:
-    """The item that `file` holds, or None where there is no file or half of one."""
+    """The item in `file`, or None if the file is missing or incomplete."""
     if not file.exists():
         return None
     try:

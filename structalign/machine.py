@@ -1,4 +1,4 @@
-"""What the machine gives this process, and what it is called."""
+"""The machine's resources and its description."""
 
 import os
 import platform
@@ -10,13 +10,13 @@ GIB = 2**30
 
 
 def cores() -> int:
-    """Cores that this process may use: fewer than the machine's where it is pinned to some."""
+    """The number of cores that this process may use, which pinning can limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def machine() -> str:
-    """The machine in words: its processor, cores and memory, and its GPUs where the driver names them."""
+    """A description of the machine: processor, cores, memory and the GPUs that the driver lists."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB if hasattr(os, "sysconf") else 0
     parts = [_processor(), f"{os.cpu_count()} cores", f"{memory:.0f} GiB"]
     gpus = [_field("Model", file) for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
@@ -28,6 +28,6 @@ def _processor() -> str:
 
 
 def _field(name: str, file: Path) -> str:
-    """The first value of `name : value` in a file of Linux's, or an empty string."""
+    """The first value of `name : value` in a Linux system file, or an empty string."""
     found = re.search(rf"^{name}\s*:\s*(.+)$", file.read_text(), re.M) if file.is_file() else None
     return found[1].strip() if found else ""

@@ -1,6 +1,6 @@
-"""How setuptools builds: the wheel with the files of a new project, the source distribution with all that git tracks.
+"""Build commands for setuptools: the wheel has the files of a new project, the sdist all files that git tracks.
 
-setuptools loads this file alone, before anything is installed.
+setuptools loads only this file, before anything is installed.
 """
 
 import os
@@ -16,7 +16,7 @@ TEMPLATES: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("templat
 
 
 class PackProject(build_py):  # type: ignore[misc]
-    """Adds project.zip to the package; an editable installation reads the clone itself."""
+    """Add project.zip to the package. An editable installation reads the clone instead."""
 
     def run(self) -> None:
         super().run()
@@ -25,7 +25,7 @@ class PackProject(build_py):  # type: ignore[misc]
 
 
 class PackSources(sdist):  # type: ignore[misc]
-    """Takes what git tracks: tests, stages and the sample, too; without git, everything that is there."""
+    """Include all files that git tracks, with tests, stages and the sample. Without git, include all files."""
 
     def make_distribution(self) -> None:
         listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=False)

@@ -1,15 +1,15 @@
-"""Where the pipeline keeps what: one folder or file a stage and task, relative to the project's root."""
+"""The pipeline's paths: one folder or file per stage and task, relative to the project's root."""
 
 from pathlib import Path
 
 DATA = Path("data")
-ADDED = Path("added")  # beside what DVC makes, never in it
+ADDED = Path("added")  # outside the folders that DVC makes
 CHECKPOINTS = Path("checkpoints")
 REPORTS = Path("reports")
 WORK = Path("work")
 
 PORT = 8000
-SEARCH_PAGE = f"http://127.0.0.1:{PORT}/"  # of `structalign serve`, where nothing else is said
+SEARCH_PAGE = f"http://127.0.0.1:{PORT}/"  # default address of `structalign serve`
 
 BACKBONE = WORK / "backbone"
 CODE = WORK / "code"

@@ -1,7 +1,7 @@
-"""What a CLIP folder says of its pixels: obeyed where the pipeline can, refused where it cannot.
+"""Read the image preprocessing of a CLIP folder, and refuse what the pipeline does not support.
 
-A frame is resized so that its short side is the model's, cropped in the centre and normalised: CLIP's own way, with
-any mean, standard deviation and scale. Torch-free, since `prepare` refuses what later stages could not obey.
+Like CLIP, the pipeline resizes a frame to the model's short side, crops the centre and normalises. Mean, standard
+deviation and scale are free. This module does not import torch, since `prepare` uses it.
 """
 
 import math
@@ -12,8 +12,8 @@ from typing import Any
 from structalign.errors import UserError
 from structalign.store import read_json
 
-ALONE, NESTED = "preprocessor_config.json", "processor_config.json"  # of transformers 4, and what 5 writes
-IMAGE_SIZE = 224  # CLIP's, where config.json has none
+ALONE, NESTED = "preprocessor_config.json", "processor_config.json"  # as transformers 4 and 5 write it
+IMAGE_SIZE = 224  # CLIP's default, if config.json has none
 BICUBIC = 3
 BYTE = 1 / 255
 
@@ -21,9 +21,9 @@ Numbers = tuple[float, float, float]
 
 
 def find_preprocessor(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The file that says how a CLIP's images are made, and what it says; None without one.
+    """The file with a CLIP's image preprocessing, and its values. None if there is no such file.
 
-    As in transformers, `image_processor` in processor_config.json comes before preprocessor_config.json.
+    As in transformers, `image_processor` in processor_config.json takes precedence over preprocessor_config.json.
     """
     for name in (NESTED, ALONE):
         path = folder / name
@@ -38,19 +38,19 @@ def find_preprocessor(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def read_statistics(folder: Path) -> tuple[Numbers, Numbers]:
-    """Mean and standard deviation for pixels in 0..1; `UserError` for a preprocessing that is not CLIP's."""
+    """Mean and standard deviation for pixels in 0..1. Raises `UserError` for a preprocessing that is not CLIP's."""
     found = find_preprocessor(folder)
     if found is None:
         raise UserError(f"{folder} has no {ALONE} and no {NESTED} with `image_processor`: copy it from the model.")
     path, values = found
     for key, must in _refused(values, image_size(read_json(folder / "config.json"))):
-        raise UserError(f"{path}: `{key}` = {values[key]!r} can't be obeyed: only {must} can. Choose another CLIP.")
+        raise UserError(f"{path}: `{key}` = {values[key]!r} is not supported, it must be {must}: choose another CLIP.")
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if values.get("do_normalize", True):
         mean, std = _three(values, "image_mean", path), _three(values, "image_std", path)
         if min(std) <= 0:
             raise UserError(f"{path}: `image_std` = {list(std)} must be above 0: copy the file from the model.")
-    # a model that reads other numbers than x / 255 has its statistics for those
+    # if a model does not read x / 255, its statistics are for its own scale
     scale = float(values.get("rescale_factor", BYTE)) / BYTE if values.get("do_rescale", True) else 1 / BYTE
     if abs(scale - 1) < 1e-9:
         return mean, std
@@ -63,14 +63,14 @@ def _divided(numbers: Numbers, by: float) -> Numbers:
 
 
 def image_size(config: Any) -> int:
-    """The side of the model's pictures in pixels, from what its config.json holds."""
+    """The side of the model's images in pixels, from its config.json."""
     vision = (config.get("vision_config_dict") or config.get("vision_config")) if isinstance(config, dict) else None
     size = vision.get("image_size", IMAGE_SIZE) if isinstance(vision, dict) else IMAGE_SIZE
     return size if isinstance(size, int) else IMAGE_SIZE
 
 
 def _refused(values: Mapping[str, Any], size: int) -> Iterator[tuple[str, str]]:
-    """(key, what it must be) of everything that another preprocessing than CLIP's would need."""
+    """(key, required value) for each setting that differs from CLIP's preprocessing."""
     for key in ("do_resize", "do_center_crop"):
         if not values.get(key, True):
             yield key, "true"
@@ -79,9 +79,9 @@ def _refused(values: Mapping[str, Any], size: int) -> Iterator[tuple[str, str]]:
     if values.get("resample", BICUBIC) != BICUBIC:
         yield "resample", f"{BICUBIC} (bicubic)"
     if values.get("size", size) not in (size, {"shortest_edge": size}):
-        yield "size", f'{{"shortest_edge": {size}}}, the size of the model\'s pictures,'
+        yield "size", f'{{"shortest_edge": {size}}}, the size of the model\'s images'
     if values.get("crop_size", size) not in (size, {"height": size, "width": size}):
-        yield "crop_size", f"{size}, the size of the model's pictures,"
+        yield "crop_size", f"{size}, the size of the model's images"
     factor = values.get("rescale_factor", BYTE)
     if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor < math.inf:
         yield "rescale_factor", "a number above 0"

@@ -1,7 +1,7 @@
-"""Presets: files of presets/ that hold only what differs from params.yaml, in its shape.
+"""Presets: files in presets/ with only the values that differ from params.yaml, in the same structure.
 
-A preset may say `presets: [paper]`, those that it stands on, and `tasks: 10`: how many tasks the categories of
-tasks.yaml are split into, in their order.
+`presets: [paper]` in a preset names presets that it extends. `tasks: 10` splits the categories of tasks.yaml into that
+number of tasks, in their order.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
@@ -22,9 +22,9 @@ Reader = Callable[[Path], Any]
 def read_layers(
     name: str, reader: Reader = load_yaml, above: tuple[str, ...] = ()
 ) -> Iterator[MutableMapping[str, Any]]:
-    """The differences of the presets that `name` stands on, in order, then its own; `reader` gives a file's tree."""
+    """The differences of the presets that `name` extends, in order, then its own. `reader` reads a file's tree."""
     if name in above:
-        raise UserError(f"{PRESETS / name}.yaml stands on itself ({' -> '.join([*above, name])}): mend its `presets`.")
+        raise UserError(f"{PRESETS / name}.yaml extends itself ({' -> '.join([*above, name])}): correct its `presets`.")
     differences = read_preset(name, reader)
     for base in differences.pop("presets", []):
         yield from read_layers(base, reader, (*above, name))
@@ -32,19 +32,19 @@ def read_layers(
 
 
 def read_preset(name: str, reader: Reader = load_yaml) -> MutableMapping[str, Any]:
-    """The differences that presets/<name>.yaml holds; a `UserError` if there are none, or a key is unknown."""
+    """The differences in presets/<name>.yaml. Raises `UserError` if there are none, or for an unknown key."""
     path = PRESETS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
-        raise UserError(f"{path} does not exist; there are the presets {known or '(none)'}.")
+        raise UserError(f"{path} does not exist: choose one of the presets {known or '(none)'}.")
     tree = reader(path)
     if not isinstance(tree, MutableMapping):
-        raise UserError(f"{path} holds no parameters: write those that differ from {PARAMS}, or delete the file.")
+        raise UserError(f"{path} has no parameters: write those that differ from {PARAMS}, or delete the file.")
     parameters = {key: value for key, value in tree.items() if key not in ("presets", "tasks")}
     refuse_unknown(parameters, str(path))
     if not isinstance(tree.get("presets", []), list):
-        raise UserError(f"{path}: `presets` = {tree['presets']} must be a list, as [paper]; mend the preset.")
+        raise UserError(f"{path}: `presets` = {tree['presets']} must be a list: write, for example, [paper].")
     tasks = tree.get("tasks", 1)
     if not isinstance(tasks, int) or isinstance(tasks, bool):
-        raise UserError(f"{path}: `tasks` = {written(tasks)} must be a whole number at least 1; mend the preset.")
+        raise UserError(f"{path}: `tasks` = {written(tasks)} must be a whole number at least 1: correct the preset.")
     return tree

@@ -1,7 +1,7 @@
-"""What an interrupted stage leaves for its next run: .scratch/<stage>-<task>/<digest>, ignored by git and by DVC.
+"""The progress of an interrupted stage, to resume it: .scratch/<stage>-<task>/<digest>, ignored by git and DVC.
 
-The digest covers the stage's values, its input files and its code, as `check` knows it: what was kept under other
-circumstances is never taken up, it is removed.
+The digest covers the stage's values, input files and code (from `check`). Progress with another digest is removed and
+never used.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from structalign.code_digest import Code, stage_digest
 from structalign.store import digest
 
 SCRATCH = Path(".scratch")
-READ_IN_FULL = 2**20  # bytes; a larger file is known by its size and time, as hashing it all would take seconds
+READ_IN_FULL = 2**20  # bytes; larger files are identified by size and time, since hashing them would take seconds
 
 
 @contextmanager
@@ -28,10 +28,11 @@ def scratch(
     inputs: Sequence[Path] = (),
     named: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Path]:
-    """A folder that outlives the process: kept if the block fails or is killed, removed when it succeeds.
+    """A folder that is kept if the block fails or is killed, and removed when it succeeds.
 
-    `values` enter by their `repr`, `inputs` (files and folders) by what they hold. `named`: the keys of params.yaml by
-    which the stage loads code, as a tree. A stage and task has one such folder; one of other circumstances is removed.
+    Its digest covers the `repr` of `values` and the content of `inputs` (files and folders). `named`: the keys of
+    params.yaml by which the stage loads code, as a tree. A stage and task has one folder. One with another digest is
+    removed.
     """
     place = SCRATCH / f"{stage}-{task}"
     mine = place / _digest(stage, values, inputs, named)
@@ -42,7 +43,7 @@ def scratch(
     try:
         yield mine
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from what was done.", file=sys.stderr)
+        print("interrupted: run the same command again to resume.", file=sys.stderr)
         raise
     shutil.rmtree(place)
 

@@ -1,4 +1,4 @@
-"""Rows and tensors on disk: JSON, JSON lines and safetensors, written whole or not at all."""
+"""Rows and tensors on disk: JSON, JSON lines and safetensors, written completely or not at all."""
 
 import errno
 import hashlib
@@ -13,15 +13,15 @@ from typing import Any
 from structalign.dvc_files import way_back
 from structalign.errors import UserError
 
-SAID = 200  # characters of a reason
+SAID = 200  # characters of an error message that are quoted
 DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path` (file or folder, not yet made) that replaces it on success.
+    """Yield a temporary path next to `path` (file or folder, not yet made) that replaces it on success.
 
-    On any error the temporary is removed and `path` is as it was. A full or read-only disk is a `UserError`.
+    On any error the temporary is removed and `path` stays unchanged. A full or read-only disk is a `UserError`.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -32,15 +32,17 @@ def whole(path: Path) -> Iterator[Path]:
             _remove(path)
         temporary.replace(path)
     except BaseException as error:
-        with suppress(OSError):  # a disk that refuses to write may refuse to remove
+        with suppress(OSError):  # a disk that refuses to write may also refuse to remove
             _remove(temporary)
         if reason := _refusal(error):
-            raise UserError(f"{path} could not be written: {reason}.") from error
+            raise UserError(
+                f"{path} could not be written ({reason}): make space or correct the permissions, then run again."
+            ) from error
         raise
 
 
 def _refusal(error: BaseException) -> str | None:
-    """Why the disk took no bytes, or None for any other error. Safetensors wraps the system's error in its own."""
+    """Why the disk refused to write, or None for any other error. Safetensors wraps the system's error."""
     if isinstance(error, OSError) and error.errno in DISK_REFUSES:
         return error.strerror
     if type(error).__name__ == "SafetensorError":
@@ -50,7 +52,7 @@ def _refusal(error: BaseException) -> str | None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """As `whole`, with the temporary folder already made."""
+    """Like `whole`, with the temporary folder already made."""
     with whole(path) as temporary:
         temporary.mkdir(parents=True)
         yield temporary
@@ -64,7 +66,7 @@ def _remove(path: Path) -> None:
 
 
 def json_text(value: Any) -> str:
-    """JSON with sorted keys and a final newline: equal values are equal text; NaN is refused."""
+    """JSON with sorted keys and a final newline, so that equal values give equal text. NaN is refused."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -75,32 +77,34 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or damaged one is a `UserError` that says how to bring it."""
+    """Read a JSON file. Raises a `UserError` with the remedy if it is missing or damaged."""
     with reading(path):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What reading a file raises as a `UserError` with the way back: it is missing, damaged or of another form."""
+    """Turn errors of reading a file into a `UserError` with the remedy: the file is missing, damaged or malformed."""
     try:
         yield
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: `dvc repro` makes it, `dvc checkout` restores it.") from None
+        raise UserError(
+            f"{path} does not exist: make it with `dvc repro`, or restore it with `dvc checkout`."
+        ) from None
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror or error}): make it a readable file.") from None
+        raise UserError(f"{path} can't be read ({error.strerror or error}): replace it by a readable file.") from None
     except KeyError as error:
         raise damaged(path, f"it lacks {error}") from None
     except (ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(path, str(error)) from None
     except Exception as error:
-        if type(error).__name__ != "SafetensorError":  # which only those import that read tensors
+        if type(error).__name__ != "SafetensorError":  # compared by name, since not every reader imports safetensors
             raise
         raise damaged(path, str(error)) from None
 
 
 def read_rows(path: Path, name: str, *fields: str) -> list[dict[str, Any]]:
-    """The list of rows called `name` in a JSON file, each of which has `fields`."""
+    """The list called `name` in a JSON file. Each row must have `fields`."""
     with reading(path):
         rows = [{**row} for row in read_json(path)[name]]
         for row in rows:
@@ -110,9 +114,9 @@ def read_rows(path: Path, name: str, *fields: str) -> list[dict[str, Any]]:
 
 
 def damaged(path: Path, reason: str) -> UserError:
-    """The error for a file that holds something else than was written."""
+    """The error for a file whose content is not what was written."""
     said = " ".join(reason.split())[:SAID]
-    return UserError(f"{path} is damaged ({said or 'it is not what was written'}): {way_back(path)}.")
+    return UserError(f"{path} is damaged ({said or 'its content has changed'}): {way_back(path)}.")
 
 
 def digest(path: Path) -> str:

@@ -1,8 +1,8 @@
-"""YAML 1.2 as DVC reads it, strictly: one reader and one writer for every YAML file of a project.
+"""Strict YAML 1.2, as DVC reads it: one reader and one writer for all YAML files of a project.
 
-DVC reads YAML 1.2 through ruamel.yaml; PyYAML follows YAML 1.1, where `010` is 8 and `no` is false. A file that
-`parse_yaml` accepts gives the tree that DVC reads. What the two versions, or two readers, would read differently is
-refused with the way to write it.
+DVC reads YAML 1.2 through ruamel.yaml. PyYAML follows YAML 1.1, where `010` is 8 and `no` is false. `parse_yaml` only
+accepts files that give the tree that DVC reads. It refuses anything that two versions or two readers would read
+differently, and says how to write it.
 """
 
 import json
@@ -17,8 +17,8 @@ import yaml
 from structalign.errors import UserError
 from structalign.text import visible
 
-DEPTH = 32  # DVC's reader is recursive: some hundred levels exhaust its stack
-COPIES = 100_000  # values that aliases may stand for: some lines of nested ones would fill the memory
+DEPTH = 32  # DVC's reader is recursive: some hundred levels overflow its stack
+COPIES = 100_000  # values that aliases may expand to: a few lines of nested aliases would fill the memory
 DIGITS = 300  # more than any value here needs; Python refuses integers of 4,300
 
 CONSTANTS = {"": None, "~": None} | {
@@ -30,60 +30,63 @@ INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+][0-9]+)?)")
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
-# What is no number, truth value or null by the rules above, but is one for YAML 1.1 or for DVC's reader.
+# Texts that are no number, truth value or null by the rules above, but are for YAML 1.1 or for DVC's reader.
 AMBIGUOUS = [
     (re.compile(r"(?i)y|n|yes|no|on|off|true|false|null"), "is a truth value or null for some readers of YAML"),
-    (re.compile(r"[-+]?0[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?"), "has a leading zero, which some readers take for octal"),
-    (re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?"), "is a number to the base of 60 for some readers of YAML"),
+    (
+        re.compile(r"[-+]?0[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?"),
+        "has a leading zero, which makes it octal for some readers of YAML",
+    ),
+    (re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?"), "is a base-60 number for some readers of YAML"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(([Tt]|[ \t]+)[0-9].*)?"), "is a date for some readers of YAML"),
     (re.compile(r"(?i)[-+]?0(b[01_]+|o[0-7_]+|x[0-9a-f_]+)"), "is a number for some readers of YAML"),
     (
         re.compile(r"(?i)[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)(e[-+]?[0-9]+)?|[-+][0-9_]+"),
         "is a number for some readers of YAML",
     ),
-    (re.compile(r"=|<<"), "has a meaning of its own in YAML 1.1"),
+    (re.compile(r"=|<<"), "has a special meaning in YAML 1.1"),
 ]
 
-# Characters that one reader or the other refuses or takes for the end of a line.
+# Characters that one of the readers refuses, or takes for the end of a line.
 UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-# Where the scanners of PyYAML and ruamel.yaml part: `[a:]`, and a block that begins with a line of blanks.
+# Texts that PyYAML and ruamel.yaml scan differently: `[a:]`, and a block that begins with a line of spaces.
 BLOCK = ("|", ">")
 TIGHT_COLON = re.compile(r"\s*:\S")
 BLANK_LINE_FIRST = re.compile(r"[|>].*\n\n*[ \t]+\n")
 
 
 def load_yaml(path: Path) -> Any:
-    """Read a YAML file; one that is missing or that `parse_yaml` refuses is a `UserError` that names it."""
+    """Read a YAML file. Raises a `UserError` that names the file if it is missing or `parse_yaml` refuses it."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise UserError(f"{path} is not a file: remove it, or `git checkout {path}`.")
+        if path.exists() and not path.is_file():  # reading a pipe would block
+            raise UserError(f"{path} is not a file: remove it, or restore it with `git checkout {path}`.")
         content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist: run from the project's root, or make one with `structalign new DIR`."
+            f"{path} does not exist: run this in a project's folder, or make a project with `structalign new DIR`."
         ) from None
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): make it readable.") from None
+        raise UserError(f"{path} can't be read ({error.strerror}): correct its permissions.") from None
     return parse_yaml(content, str(path))
 
 
 def load_texts(path: Path) -> Any:
-    """The tree of a file that DVC wrote, every value as text: it may hold what `parse_yaml` wants in quotes."""
+    """The tree of a file that DVC wrote, with every value as text. It may have values that `parse_yaml` refuses."""
     try:
         return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     except yaml.YAMLError:
-        raise UserError(f"{path} is damaged: `git checkout {path}` puts the file back.") from None
+        raise UserError(f"{path} is damaged: restore it with `git checkout {path}`.") from None
 
 
 def parse_yaml(content: bytes | str, source: str) -> Any:
-    """The tree of one YAML document, of dicts with texts as keys, lists and values; None if the document is empty.
+    """The tree of one YAML document: dicts with text keys, lists and values. None if the document is empty.
 
-    Raises `UserError` with `source`, the line, the key and the way out for everything that is not read alike by DVC.
+    Raises a `UserError` with `source`, line, key and remedy for everything that DVC would read differently.
     """
     text = _decoded(content, source) if isinstance(content, bytes) else content
-    text = text.replace("\r\n", "\n").replace("\r", "\n")  # as a file opened as text
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # like a file opened in text mode
     if bad := UNPRINTABLE.search(text):
         code, line = f"U+{ord(bad[0]):04X}", text.count("\n", 0, bad.start()) + 1
         if bad[0] == "\ufeff" and not bad.start():
@@ -95,9 +98,9 @@ def parse_yaml(content: bytes | str, source: str) -> Any:
         return reader.document()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{source} is not valid YAML (line {line}: {error.problem}): mend that line.") from None
+        raise UserError(f"{source} is not valid YAML (line {line}: {error.problem}): correct that line.") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape beyond Unicode is a ValueError
-        raise UserError(f"{source} is not valid YAML (after line {reader.line}: {error}): mend it.") from None
+        raise UserError(f"{source} is not valid YAML (after line {reader.line}: {error}): correct it.") from None
 
 
 def _decoded(content: bytes, source: str) -> str:
@@ -109,19 +112,19 @@ def _decoded(content: bytes, source: str) -> str:
 
 
 def dump_yaml(tree: Any) -> str:
-    """A tree as YAML that `parse_yaml` and DVC read back as it is, its innermost collections in one line each."""
+    """A tree as YAML that `parse_yaml` and DVC read back unchanged. Innermost collections take one line each."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=10_000)
 
 
 def needs_quotes(text: str) -> bool:
-    """Whether a plain `text` would not be read as that text, by us or by another reader."""
+    """Whether our reader or another one would not read a plain `text` as that text."""
     if text in CONSTANTS or any(form.fullmatch(text) for form in (INTEGER, FLOAT, NOT_FINITE)):
         return True
     return any(form.fullmatch(text) for form, _ in AMBIGUOUS) or not text.isprintable()
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts what `needs_quotes` in double quotes, writes no alias, and leaves the rest to PyYAML."""
+    """Put texts that `needs_quotes` in double quotes and write no alias. PyYAML does the rest."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -135,13 +138,13 @@ _Dumper.add_representer(str, _represent_text)
 
 
 class _Reader:
-    """One document, built from PyYAML's events, which still tell a plain `no` from a quoted one."""
+    """One document, built from PyYAML's events, which distinguish a plain `no` from a quoted one."""
 
     def __init__(self, text: str, source: str) -> None:
         self.text, self.source = text, source
         self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
-        self.line, self.end, self.gap = 1, 0, ""  # of the last event; the text between it and the one before
-        self.begun: set[str] = set()  # names of anchors; `anchors` has those whose value is whole
+        self.line, self.end, self.gap = 1, 0, ""  # of the last event, with the text between it and the previous one
+        self.begun: set[str] = set()  # names of anchors; `anchors` has those whose value is complete
         self.anchors: dict[str, Any] = {}
         self.copies = 0
 
@@ -173,16 +176,16 @@ class _Reader:
 
     def value(self, event: Any, path: tuple[str, ...]) -> Any:
         if len(path) > DEPTH:
-            self.refuse(f"`{path[0]}` is nested deeper than {DEPTH} levels: write it flatter")
+            self.refuse(f"`{path[0]}` is nested deeper than {DEPTH} levels: use fewer levels")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.anchors:
                 alias = f"{_named(path)} = *{event.anchor}"
-                self.refuse(f"{alias} repeats no value that ends before it: write the value out")
+                self.refuse(f"{alias} repeats no earlier value: write the value out")
             return self.copy(self.anchors[event.anchor], path)
         if event.tag is not None:
-            self.refuse(f"{_named(path)} has the tag {event.tag}: remove it; quotes make a text")
+            self.refuse(f"{_named(path)} has the tag {event.tag}: remove the tag, and use quotes for a text")
         if event.anchor in self.begun:
-            self.refuse(f"{_named(path)} has the anchor &{event.anchor}, which is taken: name it otherwise")
+            self.refuse(f"{_named(path)} has the anchor &{event.anchor}, which is used already: rename it")
         if event.anchor:
             self.begun.add(event.anchor)
         if isinstance(event, yaml.ScalarEvent):
@@ -196,10 +199,10 @@ class _Reader:
         return tree
 
     def copy(self, tree: Any, path: tuple[str, ...]) -> Any:
-        """What an alias stands for, as a tree of its own."""
+        """A copy of the value of an alias."""
         self.copies += 1
         if len(path) > DEPTH or self.copies > COPIES:
-            self.refuse(f"{_named(path)} repeats too much by its aliases (`*`): write the values out")
+            self.refuse(f"{_named(path)} expands to too many values by its aliases (`*`): write the values out")
         if isinstance(tree, dict):
             return {key: self.copy(value, (*path, key)) for key, value in tree.items()}
         if isinstance(tree, list):
@@ -219,19 +222,19 @@ class _Reader:
             key = self.key(event, path)
             here = _named((*path, key))
             if key in tree:
-                self.refuse(f"{here} is here twice, first in line {lines[key]}: remove one")
+                self.refuse(f"{here} is there twice, first in line {lines[key]}: remove one")
             if in_braces and TIGHT_COLON.match(self.text, event.end_mark.index):
-                self.refuse(f"{here} has no blank after its colon: write `: `")
+                self.refuse(f"{here} has no space after its colon: write `: `")
             lines[key] = self.line
             event = self.next()
             if isinstance(event, yaml.ScalarEvent) and "#" in self.gap:
-                self.refuse(f"a comment stands between {here} and its value: write the value first")
+                self.refuse(f"there is a comment between {here} and its value: write the value first")
             tree[key] = self.value(event, (*path, key))
         return tree
 
     def key(self, event: Any, path: tuple[str, ...]) -> str:
         if not isinstance(event, yaml.ScalarEvent) or event.style in BLOCK:
-            self.refuse(f"a key below {_named(path)} is not a text of one line: write it as one")
+            self.refuse(f"a key below {_named(path)} is not a one-line text: write it as one")
         if event.implicit[0] and event.value == "<<":
             self.refuse(f"{_named(path)} has the merge key `<<`: write the merged keys out")
         plain = event.implicit[0] and event.value not in ("y", "n")  # `y` is a key of plots in dvc.yaml
@@ -248,8 +251,8 @@ class _Reader:
         text: str = event.value
         self.refuse_half_characters(text, path)
         if event.style in BLOCK and BLANK_LINE_FIRST.match(self.text, event.start_mark.index):
-            self.refuse(f"{_named(path)} begins with a line of blanks: remove them")
-        if not event.implicit[0]:  # in quotes, or a block
+            self.refuse(f"{_named(path)} begins with a line of spaces: remove them")
+        if not event.implicit[0]:  # quoted, or a block
             return text
         if text in CONSTANTS:
             return CONSTANTS[text]
@@ -286,7 +289,7 @@ def _quoted(text: str) -> str:
 
 
 def _way(text: str) -> str:
-    """The way to write the value that an ambiguous text may have been meant for, before "or"."""
+    """How to write the value that an ambiguous text may mean, followed by "or"."""
     if text.lower() in ("y", "yes", "on", "true"):
         return "true, or "
     if text.lower() in ("n", "no", "off", "false"):

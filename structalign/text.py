@@ -1,15 +1,15 @@
-"""Counts, durations and sizes as a person says them, and names as a terminal may show them."""
+"""Format counts, durations and sizes for a person, and names safely for a terminal."""
 
 import re
 from collections.abc import Sequence
 
-# what a terminal would obey in place of showing it: control characters, turns of the writing direction, line ends
-# beyond the usual one; and half characters, which it can't be given
+# Characters that a terminal would act on: control characters, changes of the writing direction, unusual line ends.
+# Also half characters, which cannot be printed.
 UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plural(number: int, noun: str, plural: str = "") -> str:
-    """A number and its noun, in the singular for one; `plural` where it is not noun + s.
+    """A number and its noun, which is singular for one. `plural`: the plural, if it is not noun + s.
 
     >>> plural(1, "task"), plural(1200, "video"), plural(0, "category", "categories")
     ('1 task', '1,200 videos', '0 categories')
@@ -18,7 +18,7 @@ def plural(number: int, noun: str, plural: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them.
+    """Seconds, formatted for a person.
 
     >>> duration(4.21), duration(75.0), duration(7260)
     ('4.2 s', '1 min 15 s', '2 h 1 min')
@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float | None) -> str:
-    """Bytes as a person says them.
+    """Bytes, formatted for a person.
 
     >>> size(512), size(2048), size(3_500_000)
     ('512 B', '2.0 kB', '3.5 MB')
@@ -45,7 +45,7 @@ def size(count: float | None) -> str:
 
 
 def some(items: Sequence[object], shown: int = 5, separator: str = ", ") -> str:
-    """The first items, and how many more there are.
+    """The first items, and the number of further items.
 
     >>> some([1, 2]), some(range(1, 1008))
     ('1, 2', '1, 2, 3, 4, 5 and 1,002 more')
@@ -55,7 +55,7 @@ def some(items: Sequence[object], shown: int = 5, separator: str = ", ") -> str:
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""The text with an escape for every character that a terminal would obey, but for those to `keep`.
+    r"""The text with escapes for all characters that a terminal would act on, except those to `keep`.
 
     >>> visible("a\x1b[31mb\n")
     'a\\x1b[31mb\\n'
@@ -68,7 +68,7 @@ def _escape(character: str) -> str:
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """A text of someone else's, cut for a sentence.
+    """An external text, shortened for a message.
 
     >>> shortened("a" * 100, 4)
     'aaaa...'

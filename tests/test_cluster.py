@@ -109,12 +109,12 @@ def test_an_address_without_a_scheduler_is_a_sentence(monkeypatch: pytest.Monkey
 def test_a_worker_with_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _there(tmp_path, code(), str, 1) == "1"
-    with pytest.raises(UserError, match="runs other code: update structalign and restart it"):
+    with pytest.raises(UserError, match="runs other code: update structalign there and restart the worker"):
         _there(tmp_path, "another", str, 1)
 
 
 def test_a_worker_that_does_not_see_the_project_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no folder .*: all machines must see it there"):
+    with pytest.raises(UserError, match=r"has no folder .*: make it available there"):
         _there(tmp_path / "elsewhere", code(), str, 1)
 
 

@@ -146,7 +146,7 @@ def test_costs_that_cannot_be_written_are_said_and_stop_nothing(
     COSTS.touch()
     with measured():
         pass
-    assert "was not noted" in capsys.readouterr().err
+    assert "was not recorded" in capsys.readouterr().err
 
 
 def test_an_experiments_fingerprint_is_that_of_its_entry() -> None:

@@ -86,4 +86,4 @@ def test_the_command_works_from_another_folder(project: Project, monkeypatch: py
 
 
 def test_a_file_of_no_project_has_no_command(tmp_path: Path) -> None:
-    assert way_back(tmp_path / "a") == "take it anew from where it came from"
+    assert way_back(tmp_path / "a") == "copy it again from its source"

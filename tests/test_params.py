@@ -87,10 +87,10 @@ def test_explaining_a_key_that_is_not_there_names_the_nearest(
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("crp.wieght", 1, "`crp.wieght` is not a parameter; the nearest is `crp.weight`"),
-        ("crpp.weight", 1, "`crpp.weight` is not a parameter; the nearest is `crp.weight`"),
-        ("optim.latter.lr", 1e-3, "`optim.latter.lr` is not a parameter; the nearest is `optim.later.lr`"),
-        ("sed", 1, "`sed` is not a parameter; the nearest is `seed`"),
+        ("crp.wieght", 1, "`crp.wieght` is not a parameter: rename it (the nearest is `crp.weight`)"),
+        ("crpp.weight", 1, "`crpp.weight` is not a parameter: rename it (the nearest is `crp.weight`)"),
+        ("optim.latter.lr", 1e-3, "`optim.latter.lr` is not a parameter: rename it (the nearest is `optim.later.lr`)"),
+        ("sed", 1, "`sed` is not a parameter: rename it (the nearest is `seed`)"),
         ("etf.dim", -3, "`etf.dim` = -3 must be a whole number at least 1 and at most 8192"),
         ("etf.dim", 2.5, "`etf.dim` = 2.5 must be a whole number at least 1"),
         ("crp.weight", float("nan"), "`crp.weight` = NaN must be a finite number at least 0"),
@@ -108,8 +108,8 @@ def test_explaining_a_key_that_is_not_there_names_the_nearest(
         ("method.name", "vr_lwff", "; the nearest is `vr_lwf`."),
         ("backbone.precision", "fp31", "; the nearest is `fp32`."),
         ("features.flip", "maybe", "`features.flip` = maybe must be true or false"),
-        ("crp", 3, "`crp` = 3 must hold the keys crp.weight, crp.temperature, crp.teacher"),
-        ("crp", None, "`crp` = null must hold the keys"),
+        ("crp", 3, "`crp` = 3 must have the keys crp.weight, crp.temperature, crp.teacher"),
+        ("crp", None, "`crp` = null must have the keys"),
         ("etf.capacity", 1, "must be a whole number at least 2 and at most 100000 or auto"),
         ("etf.capacity", None, "`etf.capacity` = null must be a whole number at least 2 and at most 100000 or auto"),
         (
@@ -189,7 +189,7 @@ def test_a_missing_key_is_refused(key: str) -> None:
 
 @pytest.mark.parametrize("tree", [None, [], 3])
 def test_a_file_without_parameters_is_refused(tree: Any) -> None:
-    with pytest.raises(UserError, match="holds no parameters"):
+    with pytest.raises(UserError, match="has no parameters"):
         validate(tree)
 
 
@@ -257,7 +257,7 @@ def test_a_stage_refuses_a_missing_section_in_the_words_of_the_check(tmp_path: P
     file, tree = tmp_path / "params.yaml", parse_yaml(TEXT, "params.yaml")
     tree["expected"] = tree.pop("reference")
     file.write_text(dump_yaml(tree), encoding="utf-8")
-    with pytest.raises(UserError, match=r"params\.yaml: `expected.zero_shot` is now `reference.zero_shot`; .* migrate"):
+    with pytest.raises(UserError, match=r"params\.yaml: `expected.zero_shot` is now `reference.zero_shot`\. .*migrate"):
         read("reference", Reference, file)
 
 
@@ -290,7 +290,7 @@ def test_a_key_of_an_older_version_is_refused_with_the_newer_one(key: str, value
     ],
 )
 def test_a_key_under_both_names_is_refused_with_the_one_to_remove(old: str, value: Any, both: tuple[str, str]) -> None:
-    with pytest.raises(UserError, match=f"both `{both[0]}` and `{both[1]}`, .* remove `{both[0]}`") as refusal:
+    with pytest.raises(UserError, match=f"both `{both[0]}` and .*`{both[1]}`: remove `{both[0]}`") as refusal:
         validate(edited(old, value))
     assert "migrate" not in str(refusal.value)  # it would ask for the same
 
@@ -310,7 +310,7 @@ def test_a_key_that_older_versions_lacked_is_asked_for_with_the_way_to_add_it(ke
     del tree[section][name]
     if not tree[section]:
         del tree[section]
-    with pytest.raises(UserError, match=f"lacks `{key}` .*`structalign migrate` adds it"):
+    with pytest.raises(UserError, match=f"lacks `{key}` .*`structalign migrate`, which adds it"):
         validate(tree)
 
 

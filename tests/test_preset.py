@@ -99,7 +99,7 @@ def test_a_preset_that_stands_on_no_list_is_refused(project: Path) -> None:
 def test_presets_that_stand_on_each_other_are_refused(project: Path) -> None:
     Path("presets/one.yaml").write_text("presets: [two]\n", encoding="utf-8")
     Path("presets/two.yaml").write_text("presets: [one]\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"stands on itself .one -> two -> one"):
+    with pytest.raises(UserError, match=r"extends itself .one -> two -> one"):
         preset(["one"])
 
 
@@ -164,7 +164,7 @@ def test_an_unknown_key_in_a_preset_is_refused(project: Path) -> None:
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "- crp\n", "crp\n"])
 def test_a_preset_without_parameters_is_refused(project: Path, text: str) -> None:
     Path("presets/mine.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=r"presets/mine.yaml holds no parameters: write those that differ"):
+    with pytest.raises(UserError, match=r"presets/mine.yaml has no parameters: write those that differ"):
         preset(["mine"])
 
 
@@ -182,7 +182,7 @@ def test_a_number_of_tasks_that_is_none_is_refused(project: Path, tasks: str) ->
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are(project: Path) -> None:
-    with pytest.raises(UserError, match="there are the presets actnet, actnet-10"):
+    with pytest.raises(UserError, match="choose one of the presets actnet, actnet-10"):
         preset(["msrvt"])
     assert _changed() == ""
 

@@ -332,8 +332,8 @@ def test_joint_is_trained_once_for_all_methods(project: Project) -> None:
     ("override", "said"),
     [
         ("crp.wieght=1", "crp.wieght"),
-        ("+crp.wieght=1", "the nearest is `crp.weight`: rename or remove it"),
-        ("+crpp.weight=1", "the nearest is `crp.weight`: rename or remove it"),
+        ("+crp.wieght=1", "rename it (the nearest is `crp.weight`), or remove it"),
+        ("+crpp.weight=1", "rename it (the nearest is `crp.weight`), or remove it"),
         ("etf.dim=-3", "`etf.dim` = -3 must be a whole number at least 1"),
         ("crp.weight=nan", "`crp.weight` = NaN must be a finite number"),
     ],

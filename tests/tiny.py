@@ -31,7 +31,7 @@ from structalign.model.sources import make_source
 from structalign.model.video_text import ModelConfig, VideoText
 from structalign.params.adapters import Adapters
 from structalign.params.backbone import Backbone
-from structalign.params.losses import Contrastive, Crp, Etf, LossSection, Pseudo
+from structalign.params.losses import Contrastive, Crp, Etf, LossSection, Pseudo, RandomNegatives
 from structalign.params.optim import Phase, Shared
 
 LAYERS, WIDTH, DIM, IMAGE, PATCHES, FRAMES, ETF_DIM = 3, 32, 24, 32, 4, 3, 20
@@ -114,6 +114,7 @@ LOSSES = (
     Etf(dim=ETF_DIM, capacity=6, weight=0.1, vertices="exact", head="shared", seed=0),
     Crp(weight=10, temperature=2, teacher="previous"),
     Pseudo(weight=0.5, covariance="radius", mask_same_category=False),
+    RandomNegatives(weight=1),
 )
 
 

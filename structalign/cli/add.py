@@ -14,15 +14,15 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def add(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Videos, or folders of videos; they stay as they are.")
+        list[Path] | None, typer.Argument(help="Videos, or folders of videos. Your files are not changed.")
     ] = None,
-    category: Annotated[str | None, typer.Option(help="What they are said to be.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Encode anew what was added before a training anew.")] = False,
-    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
+    category: Annotated[str | None, typer.Option(help="The category of these videos.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Encode added videos again, after a new training.")] = False,
+    project: Annotated[Path, typer.Option(help="The project's folder. Default: the current folder.")] = Path(),
 ) -> None:
-    """Encode videos by the newest checkpoint and keep them beside the project's clips; evaluation never sees them."""
+    """Encode videos with the newest checkpoint, so that search finds them. Evaluation never uses them."""
     if again == bool(paths):
-        raise UserError("name videos to add, or give --again alone.")
+        raise UserError("no videos are named: name videos to add, or pass --again without a path.")
     if category is not None and not category.strip():
         raise UserError("--category is empty: name a category, or leave it out.")
     from structalign.library.added import add as add_videos

@@ -1,4 +1,4 @@
-"""`structalign`: the root of the commands. A command's module is imported only when its name is given."""
+"""`structalign`: the root of the commands. A command's module is imported only when the command runs."""
 
 from importlib import import_module
 from keyword import iskeyword
@@ -10,35 +10,35 @@ from typer.core import TyperGroup
 import structalign
 from structalign.console import run, say
 
-# name -> what `structalign --help` says of it; the module of that name beside this one holds `app` (`import`: import_)
+# name -> its line in `structalign --help`. The module of that name in this folder holds `app` (`import`: import_).
 COMMANDS = {
-    "new": "Write a project that runs with this library.",
-    "init": "Point the project at a folder of your own videos.",
-    "import": "Point the project at MSR-VTT or ActivityNet.",
-    "task": "Append a task.",
+    "new": "Make a new project, ready for `dvc repro`.",
+    "init": "Set the project up for a folder of your own videos.",
+    "import": "Set the project up for MSR-VTT or ActivityNet.",
+    "task": "Append a task with new categories.",
     "data": "Check the data before a run.",
-    "repro": "Run what changed, as `dvc repro` does, two stages at a time.",
-    "sweep": "Run many settings, and put them in tables.",
-    "doctor": "Find what is wrong with the project, and mend it.",
+    "repro": "Run what changed, like `dvc repro`, but two stages at a time.",
+    "sweep": "Run many settings and put them in tables.",
+    "doctor": "Find problems of a project, and fix them.",
     "index": "Make folders of videos searchable, without a project.",
     "search": "Find videos by a sentence.",
-    "serve": "Search and watch in a browser.",
-    "add": "Make more videos of a project searchable, without training.",
-    "remove": "Hide what was added.",
-    "list": "List what was added.",
-    "compact": "Erase the vectors of what was removed.",
-    "compare": "Put experiments side by side.",
+    "serve": "Search and watch videos in a browser.",
+    "add": "Make more videos searchable in a project, without training.",
+    "remove": "Hide added videos from search.",
+    "list": "List the added videos.",
+    "compact": "Erase the vectors of removed videos.",
+    "compare": "Compare experiments side by side.",
     "costs": "Show what each stage cost on this machine.",
     "params": "Explain every parameter.",
-    "preset": "Overlay presets on params.yaml.",
-    "migrate": "Rewrite the files of an older version.",
-    "import-released": "Make a checkpoint of the authors' released file.",
-    "export-released": "Write a checkpoint as the authors' released file.",
+    "preset": "Write presets into params.yaml.",
+    "migrate": "Update the files of an older version.",
+    "import-released": "Convert the authors' released file to a checkpoint.",
+    "export-released": "Convert a checkpoint to the authors' format.",
 }
 
 
 class Lazy(TyperGroup):
-    """A group that knows its commands by name and loads one when it is asked for."""
+    """A group that knows the names of its commands and loads a command when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -56,7 +56,7 @@ app = typer.Typer(cls=Lazy, no_args_is_help=True, add_completion=False, pretty_e
 
 
 def _version(asked: bool) -> None:
-    """Print the version and end, if that was asked for."""
+    """Print the version and exit, if --version was given."""
     if asked:
         say(f"structalign {structalign.__version__}")
         raise typer.Exit

@@ -1,4 +1,4 @@
-"""`structalign compact`: erase the vectors of what was removed or is gone."""
+"""`structalign compact`: erase the vectors of removed and missing videos."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def compact(
     index: Annotated[Path | None, typer.Option(help="An index that `structalign index` made.")] = None,
-    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
+    project: Annotated[Path, typer.Option(help="The project's folder. Default: the current folder.")] = Path(),
 ) -> None:
-    """Erase the vectors of removed and vanished videos, and put small files together."""
+    """Erase the vectors of removed and missing videos, and merge small index files."""
     from structalign.library.compacting import compact as erase
     from structalign.library.store import exists, read, writing
     from structalign.paths import ADDED

@@ -1,4 +1,4 @@
-"""`structalign compare`: experiments side by side."""
+"""`structalign compare`: compare experiments side by side."""
 
 from typing import Annotated
 
@@ -15,17 +15,17 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="[REV]...",
-            help="Branches, commits, experiments; default: HEAD, its experiments and the workspace.",
+            help="Branches, commits or experiments. Default: HEAD, its experiments and the workspace.",
         ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Group that differences are taken to; default: finetune, else the first.")
+        str | None, typer.Option(help="The group to compare with. Default: finetune, else the first group.")
     ] = None,
-    md: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV with plain numbers.")] = False,
-    html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
+    md: Annotated[bool, typer.Option("--md", help="Print a Markdown table.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV with unformatted numbers.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Print an HTML page.")] = False,
 ) -> None:
-    """Put experiments side by side: mean ± std over seeds, paired differences, cost."""
+    """Compare experiments: mean ± std over seeds, paired differences and cost."""
     from structalign.report import compare_tables
     from structalign.report.compare import choose_baseline, group_runs
     from structalign.report.revisions import read_runs
@@ -33,7 +33,7 @@ def compare(
     from structalign.report.text_table import markdown, rich_table
 
     if md + csv + html > 1:
-        raise UserError("--md, --csv and --html exclude each other: choose one.")
+        raise UserError("more than one of --md, --csv and --html was given: choose one.")
     runs, unread = read_runs(revisions or [])
     groups, doubled = group_runs(runs)
     chosen = choose_baseline(groups, baseline)

@@ -13,10 +13,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def costs(
     revision: Annotated[
-        str, typer.Argument(metavar="[REV]", help="Branch, commit or experiment; default: the workspace.")
+        str, typer.Argument(metavar="[REV]", help="Branch, commit or experiment. Default: the workspace.")
     ] = "workspace",
 ) -> None:
-    """Show time, memory and bytes written, stage by stage."""
+    """Show the time, memory and bytes written of each stage."""
     from structalign.report.costs import costs_table
     from structalign.report.revisions import open_revision
     from structalign.report.terminal import terminal
@@ -25,5 +25,5 @@ def costs(
     found = open_revision(revision)
     lock = found.recorded_by_dvc("dvc.lock")
     if not lock:
-        raise UserError(f"{revision} has no dvc.lock: `dvc repro` makes it.")
+        raise UserError(f"{revision} has no dvc.lock: run `dvc repro`, which writes it.")
     terminal().print(rich_table(costs_table(lock, list(found.tasks()), f"Costs on this machine ({machine()})")))

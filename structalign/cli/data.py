@@ -1,4 +1,4 @@
-"""`structalign data check`: what is in data/, and whether a run would stop on it."""
+"""`structalign data check`: count what is in data/, and find what would stop a run."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from structalign.params.reading import read
 from structalign.paths import DATA
 from structalign.text import visible
 
-ALIKE = 10  # sentences of a kind that are shown
+ALIKE = 10  # sentences of one kind that are printed
 NAMES = re.compile(r"'[^']*'|`[^`]*`|\"[^\"]*\"|rows? [\d, and,more]+|row \d+: [^:]*|\d+")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -28,10 +28,10 @@ def data() -> None:
 
 @app.command()
 def check(
-    folder: Path = typer.Argument(DATA, help="Another folder, before `structalign init` takes it: as one task."),
-    backbone: str = typer.Option("", help="The CLIP that `structalign init` is to take; its own if not given."),
+    folder: Path = typer.Argument(DATA, help="The folder to check. Another folder than data/ counts as one task."),
+    backbone: str = typer.Option("", help="The CLIP that you will pass to `structalign init`. Default: the folder's."),
 ) -> None:
-    """Count and decode everything the captions table names; exit 1 if something would stop a run."""
+    """Count and decode all videos in the captions table. Exit with 1 if something would stop a run."""
     tasks = read_tasks() if folder == DATA else one_task(folder)
     clip = backbone or clip_of(folder)
     found = inspect(tasks, read("data", DataParams), clip, folder, read("frames.per_video", int))
@@ -43,21 +43,21 @@ def check(
 
 
 def clip_of(folder: Path) -> str | None:
-    """The CLIP that a run would read the folder with; None where only `structalign init` will choose one."""
-    name, own = read("backbone.name", str), folder / "clip"  # what init takes along, and data/clip then is
+    """The CLIP that a run would use for this folder. None if `structalign init` has yet to choose one."""
+    name, own = read("backbone.name", str), folder / "clip"  # init copies clip/ to data/clip
     if name != "data/clip":
         return name
     return str(own) if own.is_dir() or folder == DATA else None
 
 
 def one_task(folder: Path) -> dict[str, Task]:
-    """All categories of a folder's table, as one task."""
+    """One task with all categories of a folder's table."""
     names = categories(read_table(folder)[0])
     return split_categories(names, 1) if names else {}
 
 
 def listed(sentences: list[str]) -> list[str]:
-    """The sentences, and of those that differ in names and numbers alone the first few."""
+    """The sentences, but only the first few of those that differ only in names and numbers."""
     kinds: dict[str, list[str]] = {}
     for sentence in sentences:
         kinds.setdefault(NAMES.sub("", sentence), []).append(sentence)
@@ -70,7 +70,7 @@ def listed(sentences: list[str]) -> list[str]:
 
 
 def show(found: Findings, tasks: list[str]) -> None:
-    """Print the counts by task and split, then what is wrong, then what is worth a look."""
+    """Print the counts by task and split, then the problems, then the notes."""
     from rich.table import Table
 
     from structalign.report.terminal import terminal

@@ -1,6 +1,6 @@
-"""`structalign doctor`: what is wrong with a project, and with `--fix` its remedies.
+"""`structalign doctor`: find problems of a project, and fix them with `--fix`.
 
-The questions are asked in an order: each may rely on what those before have found whole, or mended.
+The order of the checks matters. Each may rely on what earlier checks found intact, or fixed.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,13 +39,13 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Carry each remedy out, after a question.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix each problem, after asking.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --fix: do not ask.")] = False,
 ) -> None:
-    """Find what is wrong with the project, and say what mends it; exit 1 if something is left."""
+    """Find problems of the project and print the remedy of each. Exit with 1 if a problem is left."""
     if not (Path("dvc.yaml").is_file() and Path(".dvc").is_dir()):
-        way = "run `structalign doctor` where dvc.yaml and .dvc are, or make one with `structalign new DIR`"
-        raise UserError(f"this folder is no project: {way}.")
+        way = "run `structalign doctor` in a project's folder, or make a project with `structalign new DIR`"
+        raise UserError(f"this folder is no project, since dvc.yaml or .dvc is missing: {way}.")
     if reason := refusal(Path.cwd()):
         raise UserError(reason)
     left, mended = 0, 0
@@ -60,20 +60,20 @@ def doctor(
 
 
 def mend(finding: Finding, yes: bool) -> bool:
-    """Carry a remedy out if that is wanted and can be done; whether it was."""
-    if finding.mend is None or not (yes or typer.confirm("Carry this out?")):
+    """Apply a remedy if it exists and the user agrees. Return whether it was applied."""
+    if finding.mend is None or not (yes or typer.confirm("Do this now?")):
         return False
     try:
         finding.mend()
     except (UserError, OSError) as error:
-        say(f"not mended: {error}")
+        say(f"not fixed: {error}")
         return False
     say("mended.")
     return True
 
 
 def summary(left: int, mended: int, fix: bool) -> str:
-    """The last line."""
+    """The last line of the output."""
     if not left:
-        return "Nothing is wrong." if not mended else f"{mended} mended: `dvc repro` goes on."
-    return f"{left} left." if fix else f"{left} found: `structalign doctor --fix` asks before each remedy."
+        return "No problems found." if not mended else f"{mended} fixed. Run `dvc repro` next."
+    return f"{left} left." if fix else f"{left} found. `structalign doctor --fix` asks before each remedy."

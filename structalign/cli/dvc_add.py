@@ -1,4 +1,4 @@
-"""`dvc add data` for the commands that fill data/: all or nothing, and DVC's own reason where it refuses."""
+"""`dvc add data` for the commands that fill data/: all or nothing, and DVC's reason if it refuses."""
 
 import shutil
 import subprocess
@@ -17,13 +17,13 @@ from structalign.params.reading import PARAMS
 from structalign.paths import DATA
 
 DATA_DVC = Path("data.dvc")
-ASIDE = Path(".data.before")  # data/, while a command makes another
+ASIDE = Path(".data.before")  # the old data/, while a command makes the new one
 FILES = (TASKS, PARAMS, DATA_DVC, Path(".gitignore"))
 
 
 @contextmanager
 def all_or_nothing(replaces_data: bool) -> Iterator[None]:
-    """Where the block fails, put the project's files back as they were, and data/ if the block is to replace it."""
+    """If the block fails, restore the project's files. Restore data/ too, if the block replaces it."""
     before = {file: file.read_bytes() if file.is_file() else None for file in FILES}
     if replaces_data and DATA.exists():
         DATA.rename(ASIDE)
@@ -43,7 +43,7 @@ def all_or_nothing(replaces_data: bool) -> Iterator[None]:
 
 
 def _bring_back() -> None:
-    """Rename what was set aside back to data/, or remove it where there is a newer one: DVC holds it."""
+    """Rename the old data/ back. If there is a newer data/, remove the old one, which DVC's cache holds."""
     if DATA.exists():
         shutil.rmtree(ASIDE, ignore_errors=True)
     elif ASIDE.exists():
@@ -51,19 +51,19 @@ def _bring_back() -> None:
 
 
 def refuse_without_dvc() -> None:
-    """`UserError` in DVC's words if it doesn't work here, before anything is copied."""
-    _bring_back()  # a command may have been killed between its two renames
+    """Raise a `UserError` with DVC's reason if DVC doesn't work here, before anything is copied."""
+    _bring_back()  # an earlier command may have been killed between its two renames
     run_dvc("status", "--json", str(DATA_DVC)) if DATA_DVC.is_file() else run_dvc("root")
 
 
 def refuse_changed_data() -> None:
-    """`UserError` if data/ holds something that DVC could not bring back."""
+    """Raise a `UserError` if data/ has content that DVC cannot restore."""
     if DATA.exists() and (not DATA_DVC.is_file() or run_dvc("status", "--json", str(DATA_DVC)).strip() != "{}"):
-        raise UserError(f"{DATA}/ has changes that DVC doesn't keep: `dvc add data` keeps them, then run again.")
+        raise UserError(f"{DATA}/ has changes that DVC has not stored: run `dvc add data`, then run this again.")
 
 
 def add_data(rows: Iterable[CaptionRow]) -> None:
-    """`dvc add data`; `UserError` if it fails, or DVC then lacks a file that the table names."""
+    """Run `dvc add data`. Raise a `UserError` if it fails, or if it skips a file of the captions table."""
     for problem in bad_links(DATA):
         raise UserError(f"{problem}.")
     run_dvc("add", str(DATA))
@@ -71,13 +71,11 @@ def add_data(rows: Iterable[CaptionRow]) -> None:
     for name in dict.fromkeys(row.video for row in rows):
         if f"videos/{name}" not in held and why_absent(DATA / "videos", name) is None:
             file = DATA / "videos" / name
-            raise UserError(
-                f"DVC left {file} out, so that no clone would have it: mend .dvcignore, or rename the file."
-            )
+            raise UserError(f"DVC ignores {file}, so no clone would have it: change .dvcignore, or rename the file.")
 
 
 def run_dvc(*arguments: str) -> str:
-    """What a command of DVC's prints; `UserError` with its reason if it fails."""
+    """Run a DVC command and return its output. Raise a `UserError` with DVC's reason if it fails."""
     require("dvc")
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

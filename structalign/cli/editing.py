@@ -1,6 +1,6 @@
-"""Editing YAML files in place with ruamel.yaml: comments and the writing of untouched values stay.
+"""Edit YAML files in place with ruamel.yaml: comments and the layout of unchanged values stay.
 
-What is edited has been read by `load_yaml` first: ruamel.yaml alone takes more than our reader does.
+Read a file with `load_yaml` before you edit it: ruamel.yaml accepts more than our reader does.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from structalign.strict_yaml import load_yaml, needs_quotes
 
 
 class _Representer(RoundTripRepresenter):
-    """Quotes a text that our reader would refuse without quotes, such as `no`."""
+    """Put quotes around a text that our reader refuses without them, such as `no`."""
 
     def represent_str(self, text: str) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if needs_quotes(text) else None)
@@ -32,12 +32,12 @@ def _yaml() -> YAML:
 
 
 def load_with_comments(path: Path) -> Any:
-    """The tree of a YAML file, to be changed and given to `dump_with_comments`."""
+    """The tree of a YAML file. Change it, then pass it to `dump_with_comments`."""
     load_yaml(path)
     return _yaml().load(path.read_text(encoding="utf-8"))
 
 
 def dump_with_comments(tree: Any, path: Path) -> None:
-    """Write a tree of `load_with_comments` back, whole."""
+    """Write a tree of `load_with_comments` back, completely or not at all."""
     with whole(path) as temporary:
         _yaml().dump(tree, temporary)

@@ -1,4 +1,4 @@
-"""`structalign export-released CHECKPOINT FILE`: a checkpoint in the names of the authors' released code."""
+"""`structalign export-released CHECKPOINT FILE`: write a checkpoint with the parameter names of the released code."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +16,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def export_released(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
-    file: Annotated[Path, typer.Argument(help="The file to write; .safetensors, else torch.save's.")],
-    backbone: Annotated[str, typer.Option(help="Its CLIP; the one that the checkpoint names if not given.")] = "",
+    file: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or else torch.save's format.")],
+    backbone: Annotated[str, typer.Option(help="Its CLIP. Default: the one that the checkpoint names.")] = "",
 ) -> None:
-    """Write one state dict of everything: CLIP, adapters, heads."""
+    """Write one state dict with CLIP, adapters and heads."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -31,7 +31,7 @@ def export_released(
     config = read_config(checkpoint)
     model = build_model(load_clip(resolve(backbone or config.backbone)), config, checkpoint)
     if model is None:
-        raise UserError(f"{checkpoint} holds no adapters: it is zero-shot CLIP, which needs no export.")
+        raise UserError(f"{checkpoint} has no adapters, since it is zero-shot CLIP: use CLIP itself.")
     kept = load_file(checkpoint / KEPT) if (checkpoint / KEPT).exists() else {}
     state = {name: tensor.contiguous() for name, tensor in to_released(model, kept).items()}
     with whole(file) as part:

@@ -1,7 +1,7 @@
-"""`structalign import msrvtt | activitynet`: from a benchmark's own files to a project that `dvc repro` can run.
+"""`structalign import msrvtt | activitynet`: set a project up from a benchmark's files.
 
-Videos are copied, as `init` does. With --link they are hard-linked instead; `dvc add` then copies them into its
-cache and links data/ to that, so that one's own files stay as they are and one copy is saved.
+Videos are copied, as in `init`. With --link they are hard-linked instead, which saves one copy: `dvc add` then copies
+them into its cache and links data/ to that copy. The user's files never change.
 """
 
 import os
@@ -24,18 +24,22 @@ from structalign.presets import PRESETS
 from structalign.store import whole_folder
 from structalign.text import plural
 
-SHOWN = 10  # videos with an odd segment that are named
+SHOWN = 10  # videos with an odd segment that are listed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-Splits = Annotated[Path, typer.Option(help="The setting's CTVR split file, a pickle.")]
-Videos = Annotated[Path, typer.Option(help="A folder with the videos, called id + ending; folders below count.")]
-Link = Annotated[bool, typer.Option("--link", help="Hard links in place of copies: half the room.")]
+Splits = Annotated[Path, typer.Option(help="The CTVR split file of this setting (a pickle file).")]
+Videos = Annotated[
+    Path, typer.Option(help="The folder of the videos. A file is named by its video's id. Subfolders are searched.")
+]
+Link = Annotated[
+    bool, typer.Option("--link", help="Make hard links instead of copies, which takes half the disk space.")
+]
 
 
 @app.callback()
 def import_() -> None:
-    """Point the project at MSR-VTT or ActivityNet: data/, tasks.yaml, `dvc add`."""
+    """Set the project up for MSR-VTT or ActivityNet: fill data/, write tasks.yaml and run `dvc add`."""
 
 
 @app.command()
@@ -43,7 +47,7 @@ def msrvtt(
     splits: Splits,
     videos: Videos,
     annotations: Annotated[Path, typer.Option(help="train_val_videodatainfo.json.")],
-    test_captions: Annotated[Path, typer.Option(help="MSRVTT_CL_validation.csv: one caption a test video.")],
+    test_captions: Annotated[Path, typer.Option(help="MSRVTT_CL_validation.csv: one caption per test video.")],
     link: Link = False,
 ) -> None:
     """MSRVTT-10 and -20: 320 training videos, 2,990 test videos."""
@@ -63,9 +67,9 @@ def activitynet(
 
 
 def adopt(benchmark: Benchmark, preset: str | None, link: bool) -> None:
-    """Make data/ and tasks.yaml of a benchmark; say what came out, what is missing, and the published setting.
+    """Make data/ and tasks.yaml of a benchmark. Print counts, missing videos and the next commands.
 
-    preset: of its setting, with or without its number of tasks; None where nothing is published.
+    preset: the preset of this setting, with or without its number of tasks. None if no result is published.
     """
     refuse_without_dvc()
     refuse_uncommitted_tasks()
@@ -86,12 +90,12 @@ def adopt(benchmark: Benchmark, preset: str | None, link: bool) -> None:
         setting = f"{preset}-{len(benchmark.tasks)}"
         name = setting if (PRESETS / f"{setting}.yaml").is_file() else preset
         steps.insert(0, f"structalign preset {name}")
-    say("\n  ".join(["next", *steps]))
+    say("\n  ".join(["Next:", *steps]))
     say_way_back()
 
 
 def summary(benchmark: Benchmark) -> str:
-    """Counts, as the table names them, then by task what isn't there."""
+    """The counts of the captions table, then the missing videos by task."""
     trained, tested = (len(benchmark.names(split)) for split in ("train", "test"))
     counts = (
         plural(trained, "training video"),
@@ -107,15 +111,17 @@ def summary(benchmark: Benchmark) -> str:
     lost = benchmark.missing()
     if lost:
         by_task = ", ".join(f"{task} {number}" for task, number in lost.items())
-        text += f"\nmissing videos: {sum(lost.values()):,} ({by_task}); numbers of a run will be marked partial"
+        text += f"\nmissing videos: {sum(lost.values()):,} ({by_task}). The results will be marked partial."
     return text
 
 
 def hard_link(files: dict[Path, Path]) -> None:
-    """Link files, target -> source; `UserError` where the file system can't."""
+    """Hard-link files (target -> source). Raise a `UserError` if the file system can't."""
     for target, source in files.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source.resolve(), target)
         except OSError as error:
-            raise UserError(f"{source} can't be linked into {DATA}/ ({error.strerror}): leave --link out.") from None
+            raise UserError(
+                f"{source} can't be hard-linked into {DATA}/ ({error.strerror}): leave --link out."
+            ) from None

@@ -1,4 +1,4 @@
-"""`structalign import-released FILE`: a checkpoint folder from a file of the authors' released code."""
+"""`structalign import-released FILE`: convert a file of the authors' released code to a checkpoint folder."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ from structalign.data.pretrained import resolve
 from structalign.data.tasks import TASKS, category_ids, read_tasks
 from structalign.text import plural
 
-KEPT = "released.safetensors"  # in the checkpoint: what the model has no place for
+KEPT = "released.safetensors"  # a file of the checkpoint, with the tensors that the model does not use
 
 app = typer.Typer(add_completion=False)
 
@@ -25,20 +25,20 @@ class Words(StrEnum):
 
 @app.command()
 def import_released(
-    file: Annotated[Path, typer.Argument(help="A released state dict, .safetensors or torch.save's.")],
+    file: Annotated[Path, typer.Argument(help="A released state dict: a .safetensors file, or one of torch.save.")],
     backbone: Annotated[str, typer.Option(help="The CLIP it was trained on: a folder, or a name on the hub.")],
-    out: Annotated[Path, typer.Option(help="The checkpoint folder to write, as checkpoints/t10.")],
-    frames: Annotated[int, typer.Option(help="Frames a video: 12 (MSRVTT), 24 (ActivityNet).")] = 12,
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to write, for example checkpoints/t10.")],
+    frames: Annotated[int, typer.Option(help="Frames per video: 12 (MSRVTT) or 24 (ActivityNet).")] = 12,
     vision_frozen: Annotated[int, typer.Option(help="Vision layers without fusion: 2, or 0 (ActivityNet).")] = 2,
-    alpha: Annotated[float, typer.Option(help="LoRA scale a.")] = 256,
-    words: Annotated[Words, typer.Option(help="Which tokens are words.")] = Words.with_padding,
+    alpha: Annotated[float, typer.Option(help="The scale alpha of LoRA.")] = 256,
+    words: Annotated[Words, typer.Option(help="Which tokens count as words.")] = Words.with_padding,
     tasks: Annotated[
-        int | None, typer.Option(help="Tasks it has learned; all its task prototypes if not given.")
+        int | None, typer.Option(help="Tasks that the model has learned. Default: one per task prototype.")
     ] = None,
 ) -> None:
-    """Make a checkpoint that searches, embeds and is evaluated; the options say what a released file does not.
+    """Make a checkpoint for search, encoding and evaluation.
 
-    Task names and categories come from tasks.yaml where there is one.
+    The options give what the released file does not contain. If tasks.yaml exists, it names the tasks and categories.
     """
     from safetensors.torch import save_file
 

@@ -1,4 +1,4 @@
-"""`structalign index DIR --backbone NAME`: make raw folders of videos searchable, and keep them so."""
+"""`structalign index DIR --backbone NAME`: make folders of videos searchable, without a project."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,31 +16,34 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def index(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of videos; their files stay as they are.")],
-    backbone: Annotated[str, typer.Option(help="A CLIP: its folder, or its name on the hub.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of videos. Your files are not changed.")],
+    backbone: Annotated[str, typer.Option(help="A CLIP: its folder, or its name on the Hugging Face hub.")],
     place: Annotated[
-        Path | None, typer.Option("--index", help="Where the index lies; your data folder if not given.")
+        Path | None, typer.Option("--index", help="The index's folder. Default: in your user data folder.")
     ] = None,
 ) -> None:
-    """Index the videos of folders; again: only what is new or changed. It can be searched while it fills."""
+    """Index the videos of folders. Run it again to index only new and changed files.
+
+    You can search the index while it fills.
+    """
     from structalign.library.folder_index import FolderIndex, begin, refresh
 
     path = begin(folders, backbone, place)
     say(f"index: {path}")
-    say(f'search it, also while it fills: structalign search --index {quoted(path)} "a sentence"')
+    say(f'search it, even while it fills: structalign search --index {quoted(path)} "a sentence"')
     summary = refresh(FolderIndex(path), folders)
     report(summary, FolderIndex(path).snapshot.catalogue.skipped)
 
 
 def quoted(path: Path) -> str:
-    """The path as a shell takes it."""
+    """The path, quoted for a shell."""
     from shlex import quote
 
     return quote(str(path))
 
 
 def report(summary: "Summary", skipped: dict[str, int]) -> None:
-    """Say what was done, and name what was not."""
+    """Print what was done, and list the files that were not indexed."""
     from structalign.report.terminal import terminal
 
     out = terminal()
@@ -59,5 +62,5 @@ def report(summary: "Summary", skipped: dict[str, int]) -> None:
         hours = summary.seconds / 3600
         out.print(
             f"{hours:.2f} hours of video in {plural(summary.segments, 'segment')}: decoding took "
-            f"{summary.decoding:.1f} s, encoding {summary.encoding:.1f} s (of all threads)."
+            f"{summary.decoding:.1f} s, encoding {summary.encoding:.1f} s (summed over threads)."
         )

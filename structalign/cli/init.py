@@ -1,7 +1,7 @@
-"""`structalign init DIR --tasks N`: from a folder of own videos to a project that `dvc repro` can run.
+"""`structalign init DIR --tasks N`: set a project up for a folder of your own videos.
 
-The folder is copied, not linked: DVC takes over what lies in data/ (into its cache, read-only), and one's own
-files must stay as they are. Only what the captions table names is copied.
+The files are copied, not linked: DVC moves what is in data/ to its cache and makes it read-only, and the user's files
+must not change. Only files that the captions table names are copied.
 """
 
 import shutil
@@ -30,8 +30,8 @@ from structalign.store import whole_folder
 from structalign.strict_yaml import load_yaml, parse_yaml
 from structalign.text import plural
 
-# `dvc add` keeps what was edited in data/ since, else the last command stops half-way where something would be lost;
-# `dvc pull`, since a clone may never have had what was committed
+# `dvc add` stores later edits in data/. Without it the last command would stop, since it would lose them.
+# `dvc pull` is needed because a clone may never have had the committed data.
 BACK = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc pull data"
 
 app = typer.Typer(add_completion=False)
@@ -40,19 +40,24 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def init(
     folder: Path = typer.Argument(help="A folder with captions.csv and videos/ (docs/data.md)."),
-    tasks: int = typer.Option(help="Into how many tasks its categories are split, in the table's order."),
-    backbone: str = typer.Option("", help="A CLIP's name on the hub, or its folder; as it is if not given."),
+    tasks: int = typer.Option(help="The number of tasks. Categories are split into tasks in the table's order."),
+    backbone: str = typer.Option(
+        "", help="A CLIP: its name on the Hugging Face hub, or its folder. Default: unchanged."
+    ),
 ) -> None:
-    """Point the project at a folder of your own videos: data/, tasks.yaml, backbone.name, sizes, `dvc add`."""
+    """Set the project up for a folder of your own videos.
+
+    This fills data/, writes tasks.yaml, sets the backbone and its sizes in params.yaml, and runs `dvc add`.
+    """
     rows = read_captions(folder)
     split = split_categories(categories(rows), tasks)
     rows = read_captions(folder, split)
     name = backbone or read("backbone.name", str)
-    brought = name == "data/clip"  # the folder's own clip/, not the one that lies in data/ now
+    brought = name == "data/clip"  # the clip/ of the new folder, not the one in data/ now
     if brought and not (folder / "clip").is_dir():
         raise UserError(
-            f"backbone.name = {name} goes when {folder} becomes data/: "
-            "name a CLIP, as `--backbone openai/clip-vit-base-patch32`."
+            f"backbone.name = {name} is removed when {folder} becomes data/: "
+            "name another CLIP, for example `--backbone openai/clip-vit-base-patch32`."
         )
     clip = str(folder / "clip") if brought else name
     refuse_sample_clip(clip, rows)
@@ -72,37 +77,39 @@ def init(
         add_data(rows)
     counts = plural(len({row.id for row in rows}), "video"), plural(len(rows), "caption"), plural(len(split), "task")
     if fitting:
-        say(f"{PARAMS} had sizes and rates for smaller pictures than {name} reads:")
+        say(f"{PARAMS}: these values now fit {name}, which reads larger images:")
         say("\n".join(f"  {key}: {written(before[key])} -> {written(value)}" for key, value in leaves(fitting)))
-    say(f"{', '.join(counts)}: next")
+    say(f"{', '.join(counts)}. Next:")
     say("  structalign data check\n  dvc repro")
     say_way_back()
 
 
 def sizes_and_rates(clip: str) -> Mapping[str, Any]:
-    """What params.yaml needs for a CLIP that reads larger pictures than its frames: the preset of a real CLIP, with
-    this one's size; nothing where the frames do."""
+    """The changes to params.yaml for a CLIP that reads larger images than `frames.size`.
+
+    They are the preset of a real CLIP, with this CLIP's image size. Nothing changes if the frames are large enough.
+    """
     side = picture_side(clip, fetch=True)
     if (side or IMAGE_SIZE) <= read("frames.size", int):
         return {}
     if side is None:
-        say(f"the configuration of {clip} can't be reached: frames get {IMAGE_SIZE} pixels, as most CLIPs read.")
+        say(f"the configuration of {clip} can't be read: frames.size is set to {IMAGE_SIZE}, which fits most CLIPs.")
     return {**preset_of_a_clip(), "frames": {"size": side or IMAGE_SIZE}}
 
 
 def preset_of_a_clip() -> Mapping[str, Any]:
-    """The sizes and rates of presets/clip.yaml; none in a project of before that has no such file."""
+    """The values of presets/clip.yaml. Nothing in an older project without this file."""
     return read_preset("clip") if (PRESETS / "clip.yaml").is_file() else {}
 
 
 def say_way_back() -> None:
-    """Print how to go back to the last commit, if there is one."""
+    """Print the command that restores the last commit, if there is one."""
     if committed_bytes(PARAMS) is not None:
-        say(f"and back to what was committed:\n  {BACK}")
+        say(f"To undo this and restore the last commit:\n  {BACK}")
 
 
 def bring(folder: Path, rows: list[CaptionRow]) -> None:
-    """Copy what the table names into data/, whole; a video that isn't there is left to `data.on_broken`."""
+    """Copy the files of the captions table into data/, all or none. `data.on_broken` rules on missing videos."""
     files = [
         Path("captions.csv"),
         *(Path("videos", name) for name in dict.fromkeys(row.video for row in rows)),
@@ -111,68 +118,70 @@ def bring(folder: Path, rows: list[CaptionRow]) -> None:
     reasons = {file: why_absent(folder, file.as_posix()) for file in files}
     for file, reason in reasons.items():
         if reason and file.parts[0] != "videos":
-            raise UserError(f"{folder / file}: {reason}: put the file itself there.")
+            raise UserError(f"{folder / file}: {reason}: replace it by the file itself.")
     there = [file for file, reason in reasons.items() if reason is None]
     with whole_folder(DATA) as part:
         copy({part / file: folder / file for file in there})
     if len(there) < len(files):
         lost = plural(len(files) - len(there), "video")
-        say(f"the table names {lost} that cannot be read: `structalign data check` lists them.")
+        say(f"{lost} of the captions table can't be read: `structalign data check` lists them.")
 
 
 def copy(files: Mapping[Path, Path]) -> None:
-    """Copy files, target -> source; `UserError` if there is too little room."""
+    """Copy files (target -> source). Raise a `UserError` if the disk has too little space."""
     size, free = sum(file.stat().st_size for file in files.values()), shutil.disk_usage(".").free
     if size > free:
-        raise UserError(f"the videos have {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free here: make room.")
+        raise UserError(f"the videos need {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free here: make space.")
     for target, source in track(files.items(), "copying", len(files)):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
 
 
 def refuse_uncommitted_tasks() -> None:
-    """`UserError` if tasks.yaml has rows that are not committed, and that dealing the table's categories in data/ into
-    as many tasks would not give: someone's choice of order or size, or an appended task."""
+    """Raise a `UserError` if tasks.yaml has uncommitted rows that a person made.
+
+    Rows that equal an automatic split of the table's categories can be made again, so they may be overwritten.
+    """
     if committed_bytes(TASKS) in (None, TASKS.read_bytes()):
         return
     try:
         rows = read_tasks()
         if rows == split_categories(categories(read_captions()), len(rows)):
             return
-    except UserError:  # rows or a table that can't be read were not made by a command
+    except UserError:  # no command writes rows or a table that can't be read
         pass
     raise UserError(
-        f"{TASKS} has rows that are not committed, which would be overwritten: commit them, or drop them with "
+        f"{TASKS} has uncommitted rows, which would be overwritten: commit them, or drop them with "
         f"`git checkout HEAD -- {TASKS}`."
     )
 
 
 def refuse_turned() -> None:
-    """`UserError` if params.yaml has numbers that are not committed: the new project would start from them unawares."""
+    """Raise a `UserError` if params.yaml has uncommitted values, which the new project would take over unnoticed."""
     content = committed_bytes(PARAMS)
     if content is None:
         return
     try:
         committed = dict(leaves(parse_yaml(content, f"HEAD:{PARAMS}") or {}))
     except UserError as error:
-        raise UserError(f"{str(error)[:-1]} and commit {PARAMS}: the last commit is read, too.") from None
+        raise UserError(f"{str(error)[:-1]} and commit {PARAMS}. The last commit is read as well.") from None
     mine = dict(leaves(preset_of_a_clip()))
     turned = [
         f"{key} {written(committed.get(key))} -> {written(value)}"
         for key, value in leaves(load_yaml(PARAMS))
         if value != committed.get(key)
-        and key not in ("backbone.name", "frames.size", "reference.zero_shot", "reference.categories")  # init's own
+        and key not in ("backbone.name", "frames.size", "reference.zero_shot", "reference.categories")  # set by init
         and mine.get(key) != value
     ]
     if turned:
         raise UserError(
-            f"{PARAMS} has values that are not committed ({', '.join(turned)}): commit them to start from them, "
+            f"{PARAMS} has uncommitted values ({', '.join(turned)}): commit them to keep them, "
             f"or drop them with `git checkout {PARAMS}`."
         )
 
 
 def set_params(values: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write values into sections of params.yaml; its comments stay."""
+    """Write values into sections of params.yaml. Comments stay."""
     params = load_with_comments(PARAMS)
     before = dict(leaves(params))
     overlay(params, values)

@@ -1,4 +1,4 @@
-"""`structalign list`: what was added to a project."""
+"""`structalign list`: the videos that were added to a project."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command("list")
 def list_added(
-    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
+    project: Annotated[Path, typer.Option(help="The project's folder. Default: the current folder.")] = Path(),
 ) -> None:
-    """List what was added: file, category, seconds, the task whose model encoded it."""
+    """List the added videos: file, category, seconds, and the task whose model encoded them."""
     from structalign.library.added import listing
 
     rows = Table(box=None, pad_edge=False)

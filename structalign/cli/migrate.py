@@ -1,6 +1,6 @@
-"""`structalign migrate`: rewrite params.yaml, tasks.yaml and presets of an older version.
+"""`structalign migrate`: update params.yaml, tasks.yaml and presets of an older version.
 
-Files are edited where their keys stand, so that comments and layout stay. Either all of them are written, or none.
+Keys are edited in place, so comments and layout stay. Either all files are written, or none.
 """
 
 from collections.abc import Mapping
@@ -24,17 +24,18 @@ from structalign.presets import PRESETS, read_preset
 from structalign.store import whole
 from structalign.strict_yaml import load_yaml, parse_yaml
 
-NEXT = """next
+NEXT = """Next:
   git commit -am 'Migrate to this version'
   dvc repro
-Every stage runs once: each depends on a digest of its code now. Until then, checkpoints of before can be read."""
+Every stage runs once, because each stage now depends on a digest of its code.
+You can read the old checkpoints until then."""
 
 app = typer.Typer(add_completion=False)
 
 
 @dataclass
 class Migration:
-    """A file of an older version, its text in this one, and what was changed in it."""
+    """A file of an older version, its new text and the list of changes."""
 
     path: Path
     text: str
@@ -43,15 +44,15 @@ class Migration:
 
 @app.command()
 def migrate(
-    diff: Annotated[bool, typer.Option("--diff", help="Show what would change, and change nothing.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show the changes without making them.")] = False,
 ) -> None:
-    """Rewrite params.yaml, tasks.yaml and presets of an older version; comments stay."""
+    """Update params.yaml, tasks.yaml and presets of an older version. Comments stay."""
     files = [migrated_params(), migrated_tasks(), *map(migrated_preset, sorted(PRESETS.glob("*.yaml")))]
     changed = [file for file in files if file.changes]
     for file in changed:
         say("\n".join(f"{file.path}: {change}" for change in file.changes))
     if not changed:
-        say(f"{PARAMS}, {TASKS} and {PRESETS}/ are of this version: nothing to do.")
+        say(f"{PARAMS}, {TASKS} and {PRESETS}/ already fit this version: nothing to do.")
     if diff or not changed:
         return
     for file in changed:
@@ -63,17 +64,17 @@ def migrate(
 
 
 def migrated_params() -> Migration:
-    """params.yaml under the keys of this version, with the effect that it had."""
+    """params.yaml with the keys of this version and its old effect."""
     tree, file = _read(PARAMS)
     if isinstance(tree, Mapping):
         before = dict(leaves(tree))
         prior, now = before.get("ranking.task_prior"), former.task_prior_now(before)
         if isinstance(prior, int | float) and now != prior:
             file.text = replace_value(file.text, "ranking.task_prior", written(now))
-            file.changes.append(f"ranking.task_prior: {written(prior)} -> {now}, the effect that it had")
+            file.changes.append(f"ranking.task_prior: {written(prior)} -> {now}, which has the same effect")
         elif prior and former.GONE.keys() & before.keys():
             file.changes.append(
-                f"ranking.task_prior stays {written(prior)}, which acts on every method now; the default is 0"
+                f"ranking.task_prior stays {written(prior)}. It now acts on every method, and its default is 0."
             )
         _take_new_names(file)
         _add_new_keys(file)
@@ -82,7 +83,7 @@ def migrated_params() -> Migration:
 
 
 def migrated_tasks() -> Migration:
-    """tasks.yaml without the columns that nothing reads any more."""
+    """tasks.yaml without the columns that are no longer used."""
     tasks, (_, file) = read_tasks(), _read(TASKS)
     for column in FORMER_COLUMNS:
         keys = [key for key in (f"tasks.{task}.{column}" for task in tasks) if has(file.text, key)]
@@ -94,25 +95,25 @@ def migrated_tasks() -> Migration:
 
 
 def migrated_preset(path: Path) -> Migration:
-    """A preset under the keys of this version; one that is wrong in any other way is left to `structalign preset`."""
+    """A preset with the keys of this version. `structalign preset` reports all other faults of a preset."""
     tree, file = _read(path)
     if isinstance(tree, Mapping):
         _take_new_names(file)
     if file.changes:
         new = parse_yaml(file.text, str(path))
         if not new:
-            raise UserError(f"{path} holds nothing but {', '.join(former.GONE)}, which is gone: delete the file.")
-        read_preset(path.stem, lambda _: new)  # refuses a key that params.yaml has not
+            raise UserError(f"{path} only sets {', '.join(former.GONE)}, which no longer exists: delete the file.")
+        read_preset(path.stem, lambda _: new)  # refuses a key that params.yaml lacks
     return file
 
 
 def _read(path: Path) -> tuple[Any, Migration]:
-    """The tree of a YAML file, and its text with the ends of its lines."""
+    """The tree of a YAML file, and its text with the original line ends."""
     return load_yaml(path), Migration(path, path.read_bytes().decode())
 
 
 def _add_new_keys(file: Migration) -> None:
-    """Add the keys that older versions lacked, each behind the one that it follows, a section behind a section."""
+    """Add the keys that older versions lacked, each after the key or section that it follows."""
     known = keys()
     for key, value in defaults().items():
         parts, before = key.split("."), list(known)[list(known).index(key) - 1].split(".")

@@ -1,7 +1,7 @@
-"""`structalign new DIR`: a project that runs with the installed library.
+"""`structalign new DIR`: make a project that runs with the installed library.
 
-Its files are the repository's own. One line differs: the stage `check` cannot depend on a folder structalign/ that is
-not there, so it always runs, which takes a second.
+Its files are those of the repository. One line differs: stage `check` cannot depend on the folder structalign/, which
+a project lacks. So it always runs, which takes a second.
 """
 
 import difflib
@@ -23,7 +23,7 @@ from structalign.templates import templates
 
 LIBRARY = "      - structalign\n"  # of check's `deps` in dvc.yaml
 ALWAYS = "    always_changed: true  # the library is installed, not a folder here\n"
-OWN = ("params.yaml", "tasks.yaml", ".dvc/config")  # a person edits these: `structalign migrate` renews them
+OWN = ("params.yaml", "tasks.yaml", ".dvc/config")  # the user edits these; `structalign migrate` updates them
 CONFIG = Path(".dvc/config")
 SAMPLE = "sample-remote"
 
@@ -32,13 +32,11 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def new(
-    folder: Annotated[Path, typer.Argument(help="The project's folder; one that is new or empty.")] = Path(),
-    update: Annotated[bool, typer.Option("--update", help="Show what this version would write otherwise.")] = False,
-    sample_from: Annotated[
-        Path | None, typer.Option(help="A clone of the repository, whose sample the project gets.")
-    ] = None,
+    folder: Annotated[Path, typer.Argument(help="The project's folder, which must be new or empty.")] = Path(),
+    update: Annotated[bool, typer.Option("--update", help="Show as a diff how this version's files differ.")] = False,
+    sample_from: Annotated[Path | None, typer.Option(help="A clone of the repository, to use its sample data.")] = None,
 ) -> None:
-    """Write a project: dvc.yaml, params.yaml, tasks.yaml, stages, presets; git and DVC are initialised."""
+    """Make a project: dvc.yaml, params.yaml, tasks.yaml, stages and presets, with git and DVC initialised."""
     if update:
         say(difference(folder) or "nothing differs")
         return
@@ -54,17 +52,17 @@ def new(
         shutil.copyfile(sample_from / "data.dvc", folder / "data.dvc")
         run_dvc("--cd", str(folder), "pull", "-q", "data")
     run_git(folder, "add", ".")
-    say(f"{folder}: a project. Next:\n  cd {folder}\n  git commit -m 'Begin'")
+    say(f"{folder} is a project now. Next:\n  cd {folder}\n  git commit -m 'Begin'")
     own = "structalign init ~/my-videos --tasks 5 --backbone openai/clip-vit-base-patch32"
     say("  dvc repro" if sample_from is not None else f"  {own}\n  dvc repro")
 
 
 def project_files(remote: Path | None = None) -> dict[str, bytes]:
-    """The files of a project by name; `remote` has the sample's data."""
+    """The files of a project by name. `remote` is the folder of the sample's data."""
     files = templates()
     pipeline = files["dvc.yaml"].decode()
     if pipeline.count(LIBRARY) != 1:
-        raise UserError("the library's own dvc.yaml has no dependency on structalign: install it anew.")
+        raise UserError("the library's dvc.yaml has no dependency on structalign: install structalign again.")
     deps = "    deps:\n"
     begin = pipeline.index(LIBRARY)
     place = pipeline.rindex(deps, 0, begin)
@@ -73,7 +71,7 @@ def project_files(remote: Path | None = None) -> dict[str, bytes]:
 
 
 def config(text: str, remote: Path | None) -> str:
-    """The repository's .dvc/config with the sample's remote where it is here, or without one."""
+    """The repository's .dvc/config, with the sample's remote at its place here, or without it."""
     parser = ConfigParser()
     parser.read_string(text)
     section = "'remote \"sample\"'"
@@ -88,7 +86,7 @@ def config(text: str, remote: Path | None) -> str:
 
 
 def sample_of(clone: Path) -> Path:
-    """The folder of the sample's data in a clone; `UserError` if there is none."""
+    """The folder of the sample's data in a clone. Raise a `UserError` if there is none."""
     for name in ("data.dvc", SAMPLE):
         if not (clone / name).exists():
             raise UserError(f"{clone} has no {name}: --sample-from takes a clone of structalign's repository.")
@@ -96,7 +94,7 @@ def sample_of(clone: Path) -> Path:
 
 
 def difference(folder: Path) -> str:
-    """A patch from a project's files to those of this version, for `git apply`; a person's own files are left out."""
+    """A patch for `git apply` from a project's files to this version's, without the files that the user edits."""
     if not (folder / "dvc.yaml").is_file():
         raise UserError(f"{folder} is no project: it has no dvc.yaml.")
     lines: list[str] = []
@@ -112,23 +110,23 @@ def difference(folder: Path) -> str:
 
 
 def refuse_taken(folder: Path) -> None:
-    """`UserError` if something is there that would be overwritten or mixed in."""
+    """Raise a `UserError` if the folder has files that would be overwritten or mixed in."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is not empty: name a new folder, as `structalign new my-project`.")
+        raise UserError(f"{folder} is not empty: name a new folder, for example `structalign new my-project`.")
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole, with its folder."""
+    """Write a file completely or not at all. Make its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as temporary:
         temporary.write_bytes(content)
 
 
 def run_git(folder: Path, *arguments: str) -> None:
-    """Run git in a folder; `UserError` with its reason if it fails."""
+    """Run git in a folder. Raise a `UserError` with git's reason if it fails."""
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise UserError("git is not installed: a project is kept in git; install it and run again.") from None
+        raise UserError("git is not installed, but a project needs it: install git and run again.") from None
     if done.returncode:
         raise UserError(f"`git {' '.join(arguments)}` failed in {folder}: {done.stderr.strip().rstrip('.')}.")

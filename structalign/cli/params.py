@@ -1,4 +1,4 @@
-"""`structalign params`: every key's value, meaning, paper's value and the first stage that it re-runs."""
+"""`structalign params`: each key with its value, its meaning, the paper's value and the first stage it re-runs."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def params(
-    prefix: Annotated[str, typer.Argument(help="Only keys that begin so, as `crp`.")] = "",
+    prefix: Annotated[str, typer.Argument(help="Only keys that begin with this, for example `crp`.")] = "",
 ) -> None:
-    """Explain every key of params.yaml."""
+    """Explain every parameter in params.yaml."""
     from rich.table import Table
 
     from structalign.report.terminal import terminal
@@ -44,7 +44,7 @@ def params(
 
 
 def first_stage(key: str, pipeline: Mapping[str, Any], tasks: Mapping[str, Task]) -> str:
-    """The first stage of dvc.yaml that a key's change re-runs: "train", "train (task 2 on)" or "none"."""
+    """The first stage that a change of this key re-runs: "train", "train (task 2 on)" or "none"."""
     for name, stage in pipeline["stages"].items():
         listed = zip(params_of(stage, tasks), losses_of(stage, tasks), strict=True)
         acting = [_acts(key, params | losses) for params, losses in listed]
@@ -54,7 +54,7 @@ def first_stage(key: str, pipeline: Mapping[str, Any], tasks: Mapping[str, Task]
 
 
 def params_of(stage: Mapping[str, Any], tasks: Mapping[str, Task]) -> Iterator[set[str]]:
-    """The parameters that a stage of dvc.yaml declares, once for every task if it is one of `foreach`."""
+    """The parameters that a stage of dvc.yaml declares, once per task for a `foreach` stage."""
     rows = [task.model_dump() for task in tasks.values()] if "foreach" in stage else [{}]
     for row in rows:
         listed = set(stage.get("do", stage).get("params", []))
@@ -64,7 +64,7 @@ def params_of(stage: Mapping[str, Any], tasks: Mapping[str, Task]) -> Iterator[s
 
 
 def losses_of(stage: Mapping[str, Any], tasks: Mapping[str, Task]) -> Iterator[set[str]]:
-    """The loss sections that a stage of dvc.yaml depends on through `check`'s files, as `params_of`."""
+    """The loss sections that a stage depends on through the files of `check`. Same form as `params_of`."""
     files = [str(LOSSES / f"{task}.json") for task in tasks]
     for task in tasks if "foreach" in stage else [""]:
         deps = {dep.replace("${key}", task) for dep in stage.get("do", stage).get("deps", [])}

@@ -1,4 +1,4 @@
-"""`structalign preset NAME...`: overlay differences on params.yaml, and split the categories into other tasks."""
+"""`structalign preset NAME...`: write presets into params.yaml, and split the categories into their tasks."""
 
 import subprocess
 from pathlib import Path
@@ -20,10 +20,10 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def preset(
-    names: Annotated[list[str], typer.Argument(help="Files of presets/ without .yaml; a later one wins.")],
-    diff: Annotated[bool, typer.Option("--diff", help="Show what would change, and change nothing.")] = False,
+    names: Annotated[list[str], typer.Argument(help="Names of files in presets/, without .yaml. Later presets win.")],
+    diff: Annotated[bool, typer.Option("--diff", help="Show the changes without making them.")] = False,
 ) -> None:
-    """Overlay presets on params.yaml; comments stay, uncommitted edits are never overwritten."""
+    """Write presets into params.yaml. Comments stay, and uncommitted edits are never overwritten."""
     params, tasks = load_with_comments(PARAMS), read_tasks()
     validate(params)
     before, tasks_before = dict(leaves(params)), tasks
@@ -32,7 +32,7 @@ def preset(
         if "tasks" in differences:
             tasks = split_categories(categories, differences.pop("tasks"))
         overlay(params, differences)
-    way_out = "for videos of your own take a preset that leaves it, as `msrvtt` does"
+    way_out = "for your own videos choose a preset without a number of tasks, for example `msrvtt`"
     refuse_too_many(validate(params), len(categories), f"preset {' '.join(names)}", way_out)
 
     changes = [f"{key}: {written(before[key])} -> {written(new)}" for key, new in leaves(params) if new != before[key]]
@@ -49,7 +49,7 @@ def preset(
 
 
 def refuse_uncommitted(path: Path) -> None:
-    """Raise a `UserError` if git sees edits in a file that is about to be written."""
+    """Raise a `UserError` if a file that is about to be written has uncommitted edits."""
     command = ["git", "status", "--porcelain", "--", str(path)]
     status = subprocess.run(command, capture_output=True, text=True, check=False)
     if status.returncode or status.stdout:

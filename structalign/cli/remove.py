@@ -1,4 +1,4 @@
-"""`structalign remove PATHS`: hide what was added to a project."""
+"""`structalign remove PATHS`: hide videos that were added to a project."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +13,14 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def remove(
-    names: Annotated[list[str], typer.Argument(help="Files or folders that were added, or ids of hits.")],
-    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
+    names: Annotated[list[str], typer.Argument(help="Added files or folders, or ids of search results.")],
+    project: Annotated[Path, typer.Option(help="The project's folder. Default: the current folder.")] = Path(),
 ) -> None:
-    """Hide what was added, at once; the files stay, and `structalign compact` erases their vectors."""
+    """Hide added videos from search. The files stay. `structalign compact` erases their vectors."""
     from structalign.library.added import remove as hide
 
     refuse_no_project(project)
     hidden = hide(project, names)
     for path in hidden:
         terminal().print(f"hidden: {path}")
-    terminal().print("`structalign compact` erases the vectors; the files stay where they are.")
+    terminal().print("The files stay. `structalign compact` erases their vectors.")

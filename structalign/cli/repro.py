@@ -1,7 +1,7 @@
-"""`structalign repro`: `dvc repro`, with stages side by side that do not wait for each other.
+"""`structalign repro`: `dvc repro` with independent stages in parallel.
 
-DVC runs one stage at a time, but lets several of its processes share a project. So this asks DVC which stages there are
-and which changed, and has DVC reproduce each by itself as soon as those that it needs are done.
+DVC runs one stage at a time, but several DVC processes may share a project. So this asks DVC for the stages and for
+those that changed. It starts DVC for each of them as soon as the stages that it needs are done.
 """
 
 import json
@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Done:
-    """How DVC ended with a stage."""
+    """The result of DVC's run of one stage."""
 
     stage: str
     seconds: float
@@ -39,12 +39,12 @@ class Done:
 
 @app.command()
 def repro(
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages at a time.")] = 2,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages to run in parallel.")] = 2,
 ) -> None:
-    """Do what `dvc repro` does, with JOBS stages at a time where they do not wait for each other."""
+    """Do what `dvc repro` does, with up to JOBS independent stages in parallel."""
     graph = stages()
     stale = changed(graph)
-    first = {stage for stage in stale if not graph[stage]}  # `check`: only what it writes tells what else has changed
+    first = {stage for stage in stale if not graph[stage]}  # `check`: its outputs decide what else changed
     show(in_any_order(graph, first, jobs))
     left = affected(graph, changed(graph) if first else stale)
     show(in_any_order(graph, left, jobs), len(left))
@@ -53,7 +53,7 @@ def repro(
 
 
 def show(ends: Iterator[Done], total: int = 0) -> None:
-    """Print a line for each stage, and what it said; `UserError` for one that failed, once all others have ended."""
+    """Print a line and the output of each stage. Raise a `UserError` for a failed one, after all others have ended."""
     failed = None
     for number, done in enumerate(ends, start=1):
         say(f"{f'[{number}/{total}] ' if total else ''}{done.stage} {done.seconds:.1f} s")
@@ -63,11 +63,11 @@ def show(ends: Iterator[Done], total: int = 0) -> None:
             say(done.said)
         failed = failed or (done.stage if done.failed else None)
     if failed:
-        raise UserError(f"the stage {failed} failed, as said above: `structalign repro` goes on from there.")
+        raise UserError(f"stage {failed} failed, see above: fix it, then `structalign repro` continues from there.")
 
 
 def stages() -> Graph:
-    """The stages that `dvc repro` covers: those of dvc.yaml and what they need."""
+    """The stages that `dvc repro` covers: those of dvc.yaml and the stages they need."""
     dot = run_dvc("dag", "--dot")
     needs: dict[str, set[str]] = {name: set() for name in NODE.findall(dot) if "/" not in name}
     for before, after in EDGE.findall(dot):
@@ -77,12 +77,12 @@ def stages() -> Graph:
 
 
 def changed(graph: Graph) -> set[str]:
-    """The stages whose inputs, outputs or command are not those of dvc.lock."""
+    """The stages whose inputs, outputs or command differ from dvc.lock."""
     return set(json.loads(run_dvc("status", "--json"))) & set(graph)
 
 
 def affected(graph: Graph, stages: set[str]) -> set[str]:
-    """The stages and all that need them, directly or not."""
+    """The stages and all stages that depend on them, directly or indirectly."""
     found = set(stages)
     while more := {stage for stage, needs in graph.items() if needs & found} - found:
         found |= more
@@ -90,7 +90,7 @@ def affected(graph: Graph, stages: set[str]) -> set[str]:
 
 
 def lengths(graph: Graph) -> dict[str, int]:
-    """How many stages the longest way from a stage to one that nothing needs has."""
+    """For each stage, the length of the longest chain of stages that depend on it."""
     found = dict.fromkeys(graph, 1)
     for _ in graph:
         for stage, needs in graph.items():
@@ -100,7 +100,7 @@ def lengths(graph: Graph) -> dict[str, int]:
 
 
 def in_any_order(graph: Graph, left: set[str], jobs: int) -> Iterator[Done]:
-    """Reproduce the stages, those that most others wait for first; after one that fails none begins."""
+    """Reproduce the stages, those with the longest chain first. After a failure no further stage starts."""
     longest = lengths(graph)
     order = sorted(left, key=lambda stage: (-longest[stage], stage))
     begun: set[str] = set()
@@ -123,12 +123,12 @@ def in_any_order(graph: Graph, left: set[str], jobs: int) -> Iterator[Done]:
 
 
 def reproduce(stage: str) -> Done:
-    """Have DVC reproduce a stage by itself."""
+    """Let DVC reproduce a single stage."""
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", stage]
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     seconds, complained = time.monotonic() - start, done.stderr.strip("\n")
-    if done.returncode and not complained:  # DVC itself refused, and quiet it gives no reason
+    if done.returncode and not complained:  # DVC itself refused; with --quiet it gives no reason
         try:
             run_dvc("repro", "--single-item", stage)
         except UserError as error:

@@ -1,4 +1,4 @@
-"""`structalign search "a sentence"`: the stored videos that fit it best."""
+"""`structalign search "a sentence"`: find the videos that match a sentence best."""
 
 import json
 from collections.abc import Sequence
@@ -26,28 +26,31 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def search(
-    sentences: Annotated[list[str] | None, typer.Argument(help="What the videos show, a sentence each.")] = None,
+    sentences: Annotated[list[str] | None, typer.Argument(help="Sentences that say what the videos show.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many videos to list.")] = 5,
-    like: Annotated[Path | None, typer.Option(help="Find what looks like this video, instead of sentences.")] = None,
+    like: Annotated[Path | None, typer.Option(help="Find videos similar to this video, instead of a sentence.")] = None,
     category: Annotated[str | None, typer.Option(help="Only videos of this category.")] = None,
     task: Annotated[str | None, typer.Option(help="Only videos of this task.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Only videos below this folder.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show which word met which frame.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every number.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Only videos in this folder.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the best frame for each word.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON with all scores.")] = False,
     index: Annotated[Path | None, typer.Option(help="An index that `structalign index` made.")] = None,
-    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
-    checkpoint: Annotated[Path | None, typer.Option(help="Search as after the task of this checkpoint.")] = None,
-    after: Annotated[str | None, typer.Option(help="Search as after this task; the last one if not given.")] = None,
+    project: Annotated[Path, typer.Option(help="The project's folder. Default: the current folder.")] = Path(),
+    checkpoint: Annotated[Path | None, typer.Option(help="Use the model and gallery of this checkpoint.")] = None,
+    after: Annotated[
+        str | None, typer.Option(help="Use the model and gallery of this task. Default: the last.")
+    ] = None,
     split: Annotated[
-        Literal["train", "val", "test"] | None, typer.Option(help="Clips of this split alone; test: as evaluated.")
+        Literal["train", "val", "test"] | None,
+        typer.Option(help="Only clips of this split. The evaluation uses `test`."),
     ] = None,
 ) -> None:
-    """Find videos by sentences, or by a video, in a project or in an index of folders."""
+    """Find videos by a sentence or by a similar video, in a project or in an index."""
     asked = [sentence.strip() for sentence in sentences or []]
     if (like is None) == (not asked):
-        raise UserError("give a sentence, or a video with --like: one of the two.")
+        raise UserError("pass either a sentence, or a video with --like.")
     if like is None and not all(asked):
-        raise UserError("the sentence is empty: say in words what the video shows.")
+        raise UserError("the sentence is empty: describe what the video shows.")
     opened = _open(index, project, checkpoint, after, split)
     if like is not None:
         found = {str(like): opened.like(like, top, category, task)}
@@ -60,7 +63,7 @@ def search(
     for sentence in asked if index is None else ():
         if unknown := unknown_words(opened.path / BACKBONE, sentence):
             say(
-                f"note: the sample's tiny CLIP does not know {', '.join(unknown)}: it ranks by the other words.",
+                f"note: the sample's tiny CLIP does not know {', '.join(unknown)}. It ranks by the other words.",
                 err=True,
             )
 
@@ -74,19 +77,19 @@ def _open(
 
     if index is not None:
         if checkpoint is not None or project != Path():
-            raise UserError("--index needs neither --project nor --checkpoint: an index knows what it was made by.")
+            raise UserError(
+                "--index excludes --project and --checkpoint: leave them out, since an index names its model."
+            )
         return open_index(index, after, split)
     if checkpoint is not None:
         if after is not None:
-            raise UserError("--checkpoint and --after say the same: give one of them.")
+            raise UserError("--checkpoint and --after both choose a task: pass only one of them.")
         real = checkpoint.resolve()
         project, after = (project if project != Path() else real.parent.parent), real.name
         if not (project / "checkpoints" / after).exists() or (project / "checkpoints" / after).resolve() != real:
-            raise UserError(
-                f"{checkpoint} is no checkpoint of a project's tasks: name checkpoints/t01 or a later one of a project."
-            )
+            raise UserError(f"{checkpoint} is no checkpoint of a project: name one such as checkpoints/t01.")
     if index is None and project == Path():
-        read_chain(project, after)  # says what is missing before anything is loaded
+        read_chain(project, after)  # reports what is missing before anything is loaded
     return open_index(project, after, split)
 
 
@@ -107,9 +110,7 @@ def _print(found: dict[str, list["Hit"]], opened: "VideoIndex", explain: bool) -
                 words = opened.explain(query, hit.moments[0].id)
                 out.print(f"{hit.file}: " + ", ".join(f"{word} at {at:.1f} s ({cos:.2f})" for word, at, cos in words))
         if hits and all(hit.weak for hit in hits):
-            out.print(
-                "weak: the sentence is unlike all that this collection was trained on; what it says may be in no video."
-            )
+            out.print("weak: the sentence is unlike all training captions, so perhaps no video shows this.")
     if not len(opened):
         out.print("the index has no videos yet.")
     if opened.note:
@@ -117,7 +118,7 @@ def _print(found: dict[str, list["Hit"]], opened: "VideoIndex", explain: bool) -
 
 
 def table(hits: Sequence["Hit"]) -> Table:
-    """The hits in their order."""
+    """The hits as a table, best first."""
     rows = Table(box=None, pad_edge=False)
     has_category = any(hit.category is not None for hit in hits)
     for column in ("rank", "score", "match", "file", *(["category"] * has_category), "time"):

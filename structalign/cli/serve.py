@@ -1,4 +1,4 @@
-"""`structalign serve`: find and watch the videos in a browser."""
+"""`structalign serve`: search and watch videos in a browser."""
 
 import signal
 import subprocess
@@ -22,31 +22,35 @@ app = typer.Typer(add_completion=False)
 def serve(
     index: Annotated[Path | None, typer.Option(help="An index that `structalign index` made.")] = None,
     videos: Annotated[
-        list[Path] | None, typer.Option(help="A folder of videos: index it, and search it while it fills.")
+        list[Path] | None, typer.Option(help="A folder of videos to index. You can search while the index fills.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="With --videos: a CLIP, its folder or name on the hub.")] = None,
-    project: Annotated[Path, typer.Option(help="A project's folder; this one if not given.")] = Path(),
-    after: Annotated[str | None, typer.Option(help="Search as after this task; the last one if not given.")] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on; another than this machine's needs a token.")] = (
+    backbone: Annotated[str | None, typer.Option(help="With --videos: a CLIP, by folder or hub name.")] = None,
+    project: Annotated[Path, typer.Option(help="The project's folder. Default: the current folder.")] = Path(),
+    after: Annotated[
+        str | None, typer.Option(help="Use the model and gallery of this task. Default: the last.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on. Others than this machine's need a token.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port. 0 chooses a free one.")] = PORT,
     allow_name: Annotated[
-        list[str] | None, typer.Option(help="A name that requests may be made to, as of a proxy before it.")
+        list[str] | None, typer.Option(help="A further host name that requests may use, for example a proxy's.")
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(envvar="STRUCTALIGN_TOKEN", help="What a client must show; `ps` shows an option, no variable."),
+        typer.Option(
+            envvar="STRUCTALIGN_TOKEN", help="The token that clients must send. `ps` shows it if it is an option."
+        ),
     ] = None,
-    cache_size: Annotated[float, typer.Option(min=0.01, help="GiB of posters and playable copies to keep.")] = 2.0,
+    cache_size: Annotated[float, typer.Option(min=0.01, help="GiB of posters and playable copies to cache.")] = 2.0,
 ) -> None:
-    """Search and watch in a browser: one page and an HTTP API. It reads only, and stops by Ctrl-C."""
+    """Search and watch videos in a browser: a page and an HTTP API. It is read-only. Ctrl-C stops it."""
     if videos and (index is not None or project != Path()):
-        raise UserError("--videos makes an index of its own: leave --index and --project out.")
+        raise UserError("--videos makes a new index: leave --index and --project out.")
     if index is not None and project != Path():
-        raise UserError("--index needs no --project: an index knows what it was made by.")
+        raise UserError("--index excludes --project: leave it out, since an index names its model.")
     if bool(videos) != (backbone is not None):
-        raise UserError("--videos and --backbone go together: a CLIP reads the videos of the folders.")
+        raise UserError("--videos and --backbone need each other, since a CLIP encodes the videos: pass both.")
     try:
         with paused():
             from structalign.serve.server import check
@@ -72,11 +76,11 @@ def serve(
     def ready(address: str) -> None:
         say(f"open {address} in a browser; Ctrl-C stops.")
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that child processes are ended
     try:
         cache = user_cache_path("structalign") / "media"
         run(opened(path, after), cache, round(cache_size * GIB), host, port, allow_name or (), token, ready)
     finally:
         if indexing is not None:
-            indexing.send_signal(signal.SIGINT)  # it ends what it has started
+            indexing.send_signal(signal.SIGINT)  # it ends its own child processes
             indexing.wait()

@@ -1,6 +1,6 @@
-"""Edit the text of a YAML file where a key stands: every other character stays, comments and layout included.
+"""Edit the text of a YAML file at a key. All other characters stay, with comments and layout.
 
-Keys are dotted (`tasks.t01.crp`). The text has been accepted by `parse_yaml`.
+Keys are dotted (`tasks.t01.crp`). `parse_yaml` must have accepted the text.
 """
 
 import re
@@ -17,7 +17,7 @@ def has(text: str, key: str) -> bool:
 
 
 def rename(text: str, key: str, name: str) -> str:
-    """The text with the last part of a key called `name`; a comment behind its value stays in its column."""
+    """The text with the last part of a key renamed to `name`. A comment after its value keeps its column."""
     mapping, index = _path(text, key)[-1]
     old, value = mapping.value[index]
     begin, end = old.start_mark.index, old.end_mark.index
@@ -29,13 +29,13 @@ def rename(text: str, key: str, name: str) -> str:
 
 
 def replace_value(text: str, key: str, value: str) -> str:
-    """The text with another single value at a key; a ValueError if it has no single one."""
+    """The text with another scalar value at a key. Raise a ValueError if the key has no scalar value."""
     old = _single(text, key)
     return text[: old.start_mark.index] + value + text[old.end_mark.index :]
 
 
 def insert_after(text: str, key: str, name: str, value: str, comment: str) -> str:
-    """The text with an entry behind that of a key; in braces without the comment.
+    """The text with a new entry after that of a key. Within braces the comment is left out.
 
     A dotted `name` is a section with one entry."""
     mapping, index = _path(text, key)[-1]
@@ -52,9 +52,9 @@ def insert_after(text: str, key: str, name: str, value: str, comment: str) -> st
 
 
 def remove(text: str, key: str) -> str:
-    """The text without a key, its value and the comment behind it; a mapping that would be empty goes with it.
+    """The text without a key, its value and its comment. A mapping that becomes empty is removed too.
 
-    A value that is not a single one is a ValueError."""
+    A value that is not a scalar is a ValueError."""
     path, end = _path(text, key), _single(text, key).end_mark.index
     while len(path) > 1 and len(path[-1][0].value) == 1:
         path.pop()
@@ -77,7 +77,7 @@ def _line_begin(text: str, place: int) -> int:
 
 
 def _end(value: yaml.Node) -> int:
-    """Where a value ends, without the blank lines and comments that follow it."""
+    """The end of a value, before the blank lines and comments that follow it."""
     while isinstance(value, yaml.CollectionNode) and not value.flow_style and value.value:
         last = value.value[-1]
         value = last[1] if isinstance(last, tuple) else last
@@ -86,7 +86,7 @@ def _end(value: yaml.Node) -> int:
 
 
 def _path(text: str, key: str) -> list[tuple[yaml.MappingNode, int]]:
-    """Each mapping on the way to a key, and the place of the entry in it; empty where there is no such key."""
+    """Each mapping on the path to a key, with the position of its entry. Empty if the key does not exist."""
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     path = []
     for part in key.split("."):
@@ -99,7 +99,7 @@ def _path(text: str, key: str) -> list[tuple[yaml.MappingNode, int]]:
 
 
 def _single(text: str, key: str) -> yaml.ScalarNode:
-    """The node of a key's value, which must be a single one."""
+    """The node of a key's value, which must be a scalar."""
     mapping, index = _path(text, key)[-1]
     value = mapping.value[index][1]
     if not isinstance(value, yaml.ScalarNode) or value.style in ("|", ">"):

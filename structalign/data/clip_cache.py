@@ -1,4 +1,4 @@
-"""One decoded clip in a file of its own: what the frames stage keeps of a run that was interrupted."""
+"""Decoded clips of an interrupted run of the frames stage, one file each."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from structalign.data.video import DecodedClip
 
 
 def place(folder: Path, video: Video) -> Path:
-    """The clip's file, named by what it shows: the video's content and the stretch, and its split."""
+    """The clip's file, named by the video's content, the stretch and the split."""
     name = hashlib.sha256(repr((video.sha256, video.start, video.end, video.split)).encode()).hexdigest()
     return folder / f"{name}.safetensors"
 
@@ -25,7 +25,7 @@ def write_decoded(clip: DecodedClip, file: Path) -> None:
 
 
 def read_decoded(file: Path) -> DecodedClip:
-    """The clip that `write_decoded` wrote, to the bit."""
+    """Read the clip that `write_decoded` wrote. It is bit-identical."""
     with safe_open(file, framework="numpy") as stored:
         times = json.loads(stored.metadata()["times"])
         return DecodedClip(frames=stored.get_tensor("frames"), thumbnails=stored.get_tensor("thumbnails"), **times)

@@ -12,22 +12,22 @@ FrameArray = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def write_split(folder: Path, items: Iterable[tuple[VideoRow, FrameArray]]) -> None:
-    """Write (row, frames uint8 [N, H, W, 3]) pairs in order, whole or not at all.
+    """Write (row, frames uint8 [N, H, W, 3]) pairs in order, completely or not at all.
 
-    A row says which clip it is: id, category, file, start and duration (seconds), times (N seconds).
+    A row describes the clip: id, category, file, start and duration (seconds), times (N seconds).
     """
     write_shards(folder, items)
 
 
 class FrameSplit:
-    """Reads a split that `write_split` wrote."""
+    """Reads a split written by `write_split`."""
 
     def __init__(self, folder: Path) -> None:
         self._shards = Shards(folder)
 
     @property
     def rows(self) -> list[VideoRow]:
-        """One row a clip, in the order of `frames`."""
+        """One row per clip, in the order of `frames`."""
         return self._shards.rows
 
     def __len__(self) -> int:

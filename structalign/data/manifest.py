@@ -1,4 +1,4 @@
-"""What prepare tells later stages of a task's videos: work/manifest/<task>/videos.json."""
+"""The manifest of a task's videos, which prepare writes for later stages: work/manifest/<task>/videos.json."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,7 +12,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Video(Section):
-    """One clip: `file` relative to videos/, its sha256, and the stretch in seconds (None: its own)."""
+    """One clip: `file` relative to videos/, its sha256, and the stretch in seconds (None: the file's start or end)."""
 
     id: str
     file: str

@@ -1,7 +1,7 @@
-"""Deal the captions table to the tasks: clips with a hash each, captions, and all queries seen by then.
+"""Divide the captions table among the tasks: clips with their hashes, captions, and all queries up to each task.
 
-Nothing here decodes: a broken video is met in the frames stage. A missing one is met here, and one that
-training and evaluation share under two names, by the hash of its content.
+Nothing is decoded here, so the frames stage finds broken videos. This module finds missing videos. By content hash it
+also finds a video that training and evaluation share under two names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,11 +18,11 @@ from structalign.errors import UserError
 from structalign.store import digest, write_json
 
 Json = dict[str, Any]
-MEANT = f"{MISSING}, and there is "  # the file that was probably meant
+MEANT = f"{MISSING}, and there is "  # followed by the file that was probably meant
 
 
 def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """By its name in the table, SHA-256 of every file that is there, and why each of the others is not."""
+    """By name in the table: SHA-256 of each existing file, and the reason for each missing one."""
     reasons = {name: why_absent(videos, name) for name in dict.fromkeys(row.video for row in rows)}
     missing = [name for name, reason in reasons.items() if reason == MISSING]
     if missing:
@@ -34,7 +34,7 @@ def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], di
 
 
 def same_content(rows: list[CaptionRow], hashes: dict[str, str]) -> list[list[CaptionRow]]:
-    """Files of equal content under different names: for each content the first row of each of its clips."""
+    """Groups of files with equal content and different names, as the first row of each of their clips."""
     groups: dict[str, dict[str, CaptionRow]] = {}
     for row in rows:
         if row.video in hashes:
@@ -43,17 +43,17 @@ def same_content(rows: list[CaptionRow], hashes: dict[str, str]) -> list[list[Ca
 
 
 def shared_with_training(groups: Iterable[list[CaptionRow]]) -> list[tuple[CaptionRow, CaptionRow]]:
-    """(training row, validation or test row) of every content of which both show the same seconds."""
+    """(training row, validation or test row) for every content of which both show the same seconds."""
     pairs = (pair for group in groups for pair in overlaps(group, lambda row: row.split == "train"))
     return [pair if pair[0].split == "train" else pair[::-1] for pair in pairs]
 
 
 def refuse_shared(groups: Iterable[list[CaptionRow]]) -> None:
-    """`UserError` if training shares a video with validation or test: its results would be worthless."""
+    """Raise a `UserError` if training shares a video with validation or test, which makes results worthless."""
     for trained, other in shared_with_training(groups):
         raise UserError(
             f"captions.csv: {other.video} (row {other.number}, {other.split}) has the same content as "
-            f"{trained.video} (row {trained.number}, train): take one of them out."
+            f"{trained.video} (row {trained.number}, train): remove one of them."
         )
 
 
@@ -65,7 +65,7 @@ def write_manifest(
     duplicates: list[list[CaptionRow]],
     absent: Mapping[str, str],
 ) -> None:
-    """Write a manifest: one folder a task, and report.json, with the files that are `absent`, and why."""
+    """Write a manifest: one folder per task, and report.json with the `absent` files and the reasons."""
     ids = category_ids(tasks)
     task_of_category = {category: key for key, task in tasks.items() for category in task.categories}
     here = [row for row in rows if row.video in hashes]

@@ -1,4 +1,4 @@
-"""Names that are the same to a reader and not to the file system: other case, other composition, another folder."""
+"""File names that look the same to a reader, but differ in case, in composed letters or in the folder."""
 
 import os
 import unicodedata
@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 
 
 def folded(name: str) -> str:
-    """A name without what the eye or another file system takes for the same: case, and composed letters (NFC, NFD)."""
+    """A name in lower case and with composed letters, to compare names that look the same (NFC and NFD)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def spellings(names: Iterable[str]) -> list[list[str]]:
-    """The names that differ only so, together."""
+    """Groups of names that differ only in case or composition."""
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         groups.setdefault(folded(name), []).append(name)
@@ -20,7 +20,7 @@ def spellings(names: Iterable[str]) -> list[list[str]]:
 
 
 def files_below(folder: Path) -> set[str]:
-    """The files in a folder and in those below it, as paths relative to it; hidden ones do not count."""
+    """The files in a folder and its subfolders, as relative paths, without hidden ones."""
     found: set[str] = set()
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -29,7 +29,7 @@ def files_below(folder: Path) -> set[str]:
 
 
 class Files:
-    """The files below a folder, found by names that are written a little differently."""
+    """The files in a folder, found also by slightly different names."""
 
     def __init__(self, folder: Path):
         self._by_name: dict[str, str] = {}
@@ -41,7 +41,10 @@ class Files:
                 self._by_last.setdefault(folded(file), []).append(name)
 
     def meant(self, name: str) -> str | None:
-        """The file that a missing name may mean: but for case or composition, else the only one of its last part."""
+        """The file that a missing name probably means.
+
+        It differs only in case or composition. Otherwise it is the only file with this last part.
+        """
         found = self._by_name.get(folded(name))
         alike = self._by_last.get(folded(PurePosixPath(name).name), [])
         return found or (alike[0] if len(alike) == 1 else None)

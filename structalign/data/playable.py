@@ -1,7 +1,7 @@
-"""What a browser shows of a video file: a frame, a stretch while it is made, or a whole copy.
+"""Make what a browser shows of a video file: a frame, a streamed stretch, or a whole copy.
 
-These are for the eye: a seek trusts the file's own index here, as players do, so a long file answers at once. What is
-learned or compared comes from `video`, which trusts nothing.
+These are only for viewing. Seeks trust the file's index, as players do, so that long files answer quickly. Training and
+ranking use `video`, which trusts no index.
 """
 
 import os
@@ -19,19 +19,19 @@ from structalign.machine import cores
 
 __all__ = ["POSTER", "copy", "still", "stretch"]
 
-POSTER = 480  # pixels of its longer side
-HIGHEST = 720  # pixels of what is played
+POSTER = 480  # pixels of the longer side
+HIGHEST = 720  # height of a played video in pixels
 PATIENCE = 20.0  # seconds for a frame
 STRETCH = 120.0  # seconds for half a minute of video
 COPY = 1800.0  # seconds for a whole copy
-IDLY, GENTLY = 15, 5  # niceness of what nobody waits for, and of small things, beside what someone wants to see
+IDLY, GENTLY = 15, 5  # niceness of work that nobody waits for, and of small requests
 LARGEST = 4 * 2**30  # bytes of a copy
 
 Wanted = Callable[[], bool]
 
 
 def still(path: Path, at: float, wanted: Wanted = lambda: True) -> bytes:
-    """JPEG of the frame that is shown at a time, seconds; of the first one where none is. Raises BrokenVideo."""
+    """JPEG of the frame shown at `at` seconds, or of the first frame if there is none. Raises BrokenVideo."""
     with opened(path) as file:
         header = Source(path, file, None, PATIENCE).header
         for moment in (at, 0.0):
@@ -41,7 +41,7 @@ def still(path: Path, at: float, wanted: Wanted = lambda: True) -> bytes:
             _run(line, file, PATIENCE, wanted, {reader: (writer, taken.extend)}, niceness=GENTLY)
             if taken:
                 return bytes(taken)
-    raise BrokenVideo("no frame of it can be shown")
+    raise BrokenVideo("it has no frame that can be shown")
 
 
 def stretch(
@@ -53,7 +53,7 @@ def stretch(
     sound: bool = True,
     wanted: Wanted = lambda: True,
 ) -> None:
-    """Hand a stretch of the file to `take` as MP4, piece by piece while it is made. Raises BrokenVideo."""
+    """Pass a stretch of the file to `take` as MP4, piece by piece as it is made. Raises BrokenVideo."""
     with opened(path) as file:
         header = Source(path, file, None, STRETCH).header
         reader, writer = os.pipe()
@@ -71,10 +71,10 @@ def stretch(
 
 
 def copy(path: Path, out: int, playing: str, wanted: Wanted = lambda: True) -> None:
-    """Write the whole file to the descriptor `out` as an MP4 that can be seeked. Raises BrokenVideo."""
+    """Write the whole file to the descriptor `out` as a seekable MP4. Raises BrokenVideo."""
     with opened(path) as file:
         header = Source(path, file, None, COPY).header
-        pictures = playing == "transcode" or header.codec == "vp8"  # which no MP4 holds
+        pictures = playing == "transcode" or header.codec == "vp8"  # MP4 does not support VP8
         line = command.copied(file, header, HIGHEST, out, pictures)
         _run(line, file, COPY, wanted, {}, [out], IDLY)
     if not os.fstat(out).st_size:
@@ -98,6 +98,6 @@ def _run(
     )
     command.refuse_unfit(ended.log)
     if ended.late:
-        raise BrokenVideo("it takes too long to decode" if wanted() else "nobody waits for it any more")
+        raise BrokenVideo("it takes too long to decode" if wanted() else "the request was cancelled")
     if keep and ended.status:
         raise BrokenVideo("it cannot be decoded to its end")

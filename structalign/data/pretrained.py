@@ -1,4 +1,4 @@
-"""The zero-shot CLIP's files, from a folder here or the Hugging Face hub, gathered once for all later stages."""
+"""The files of zero-shot CLIP, from a local folder or the Hugging Face hub, copied once for all later stages."""
 
 import re
 import shutil
@@ -13,24 +13,27 @@ from structalign.paths import BACKBONE
 from structalign.preprocessing import find_preprocessor, image_size, read_statistics
 from structalign.store import read_json, reading, whole_folder
 
-SAMPLE = "structalign_sample"  # in config.json of the sample's CLIP: every word of the captions that it is made for
-PATIENCE = 5  # seconds to wait for a configuration that the command can do without
+SAMPLE = "structalign_sample"  # key in config.json of the sample's CLIP, with all words of its captions
+PATIENCE = 5  # seconds to wait for a configuration that is optional
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
-WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))  # the first kind that a model has
+WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))  # the first kind that exists is used
 
 
 def resolve(name: str) -> Path:
-    """The folder of the CLIP called `name`: itself, or the hub's snapshot; `UserError` if there is none."""
+    """The folder of the CLIP called `name`: a local folder, or the hub's snapshot.
+
+    Raises `UserError` if there is none.
+    """
     source = local(name) or _download(name)
     lacking = list(_lacking(source))
     if lacking:
-        raise UserError(f"backbone.name = {name} lacks {', '.join(lacking)}: name a HuggingFace CLIP that has them.")
-    read_statistics(source)  # refuses a preprocessing that later stages can't obey
+        raise UserError(f"backbone.name = {name} lacks {', '.join(lacking)}: name a complete Hugging Face CLIP.")
+    read_statistics(source)  # refuses a preprocessing that later stages do not support
     return source
 
 
 def _lacking(folder: Path) -> Iterator[str]:
-    """What later stages would miss in a CLIP's folder."""
+    """The parts that later stages need and a CLIP's folder lacks."""
     names = {path.name for path in folder.iterdir() if path.is_file()}
     config = read_json(folder / "config.json") if "config.json" in names else None
     if not isinstance(config, dict) or config.get("model_type") != "clip":
@@ -46,7 +49,7 @@ def _lacking(folder: Path) -> Iterator[str]:
 
 
 def gather(name: str, destination: Path = BACKBONE) -> None:
-    """Copy what later stages need of the CLIP called `name` to `destination`, whole or not at all."""
+    """Copy the files of the CLIP called `name` that later stages need to `destination`, all or none."""
     source = resolve(name)
     names = [path.name for path in sorted(source.iterdir()) if path.is_file()]
     wanted = _wanted(names)
@@ -58,28 +61,28 @@ def gather(name: str, destination: Path = BACKBONE) -> None:
 
 
 def _wanted(names: list[str]) -> list[str]:
-    """Configuration, tokenizer and weights among a folder's file names."""
+    """The file names of configuration, tokenizer and weights."""
     return [name for name in names if any(Path(name).match(pattern) for pattern in SMALL)] + _weights(set(names))
 
 
 def local(name: str) -> Path | None:
-    """The folder that `backbone.name` means, or None if it is a model's name on the hub."""
+    """The local folder that `backbone.name` means, or None if it is a model on the hub."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     if folder.is_absolute() or name.startswith((".", "~", "data/")) or name.count("/") > 1:
         raise UserError(
-            f"backbone.name = {name}: there is no such folder; `dvc pull data` brings the sample's CLIP, "
-            "for own videos `structalign init DIR --backbone openai/clip-vit-base-patch32` takes a real one."
+            f"backbone.name = {name}: no such folder: run `dvc pull data` for the sample's CLIP. For your own "
+            "videos, choose a real CLIP with `structalign init DIR --backbone openai/clip-vit-base-patch32`."
         )
     return None
 
 
 def refuse_sample_clip(name: str, rows: list[CaptionRow]) -> None:
-    """`UserError` if `name` is the sample's CLIP and a caption has a word that the sample's captions don't use.
+    """Raise a `UserError` if `name` is the sample's CLIP and a caption has a word that the sample's captions don't use.
 
-    Words, since a category of one's own may well be called `music` too. Both corpora that sample/ makes pass,
-    and any part of them.
+    Words are compared, since a user's category may have the same name as the sample's. Both corpora that sample/ makes
+    pass, and any part of them.
     """
     folder = local(name)
     words = vocabulary(folder) if folder is not None else None
@@ -89,15 +92,15 @@ def refuse_sample_clip(name: str, rows: list[CaptionRow]) -> None:
         strange = [word for word in row.caption.lower().split() if word not in words]
         if strange:
             raise UserError(
-                f"backbone.name = {name} is the sample's tiny CLIP, made for the sample's captions alone, and "
+                f"backbone.name = {name} is the sample's tiny CLIP, which only knows the sample's words, but "
                 f"captions.csv has `{strange[0]}` (row {row.number}): "
-                "use the sample's words, or a real CLIP (`structalign init DIR --tasks N --backbone "
-                "openai/clip-vit-base-patch32`; where tasks.yaml is made, set backbone.name in params.yaml)."
+                "choose a real CLIP with `structalign init DIR --tasks N --backbone "
+                "openai/clip-vit-base-patch32`, or set backbone.name in params.yaml if tasks.yaml is ready."
             )
 
 
 def vocabulary(folder: Path) -> frozenset[str] | None:
-    """Every word that the sample's CLIP in `folder` has seen; None of another CLIP, of which nobody can tell."""
+    """All words that the sample's CLIP in `folder` knows. None for another CLIP, whose words are unknown."""
     path = folder / "config.json"
     if not path.is_file():
         return None
@@ -107,16 +110,16 @@ def vocabulary(folder: Path) -> frozenset[str] | None:
 
 
 def unknown_words(folder: Path, sentence: str) -> list[str]:
-    """The words of a sentence that the sample's CLIP in `folder` has not seen; none of another CLIP."""
+    """The words of a sentence that the sample's CLIP in `folder` does not know. Empty for another CLIP."""
     words = vocabulary(folder)
     said = re.findall(r"\w+(?:['-]\w+)*", sentence.lower())
     return [word for word in dict.fromkeys(said) if words is not None and word not in words]
 
 
 def picture_side(name: str, fetch: bool = False) -> int | None:
-    """The side in pixels of what the CLIP called `name` reads; None where its configuration is not here.
+    """The image size in pixels of the CLIP called `name`. None if its configuration is not available.
 
-    fetch: then the hub is asked for it, a few kilobytes.
+    fetch: download the configuration from the hub if needed, a few kilobytes.
     """
     folder = local(name)
     if folder is None:
@@ -127,15 +130,17 @@ def picture_side(name: str, fetch: bool = False) -> int | None:
 
 
 def too_small(size: int, name: str) -> str | None:
-    """What is wrong with frames of `size` pixels for the CLIP called `name`; None where they do, or nobody can tell."""
+    """The problem if frames of `size` pixels are too small for the CLIP called `name`. None if not, or if unknown."""
     side = picture_side(name)
     if side is None or size >= side:
         return None
-    return f"frames.size = {size} is less than the {side} pixels that {name} reads: set `frames.size: {side}`"
+    return (
+        f"frames.size = {size} is smaller than the images of {side} pixels that {name} reads: set `frames.size: {side}`"
+    )
 
 
 def _hub_config(name: str, fetch: bool) -> Any:
-    """What a hub's model has in config.json, from the hub's cache or, to `fetch` it, asked for once; else None."""
+    """The config.json of a model on the hub, from the local cache or with `fetch` from the hub, or None."""
     import huggingface_hub as hub
     from huggingface_hub.utils._headers import build_hf_headers
     from huggingface_hub.utils._http import get_session
@@ -149,14 +154,14 @@ def _hub_config(name: str, fetch: bool) -> Any:
         url, headers = hub.hf_hub_url(name, "config.json"), build_hf_headers()
         answer = get_session().get(url, headers=headers, timeout=PATIENCE, follow_redirects=True)
         return answer.raise_for_status().json()
-    except Exception:  # the hub's client lets its transport's own errors through, of many kinds
+    except Exception:  # the hub's client passes on many kinds of network errors
         return None
 
 
 def _weights(names: Collection[str]) -> list[str]:
-    """The weight files that transformers would load of a folder with `names`, in its order; a folder may hold others.
+    """The weight files that transformers would load from a folder with `names`. A folder may have others.
 
-    Of weights in parts all are named, whether or not they are there.
+    All parts of sharded weights are named, whether or not they exist.
     """
     for stem, ending in WEIGHTS:
         if f"{stem}{ending}" in names:
@@ -170,7 +175,7 @@ def _weights(names: Collection[str]) -> list[str]:
 
 
 def _download(name: str) -> Path:
-    """The hub's snapshot in its own cache, which serves the next run and one without a network."""
+    """The hub's snapshot in the hub's cache, which later runs use without a network."""
     import huggingface_hub as hub
     from huggingface_hub import errors
 
@@ -180,10 +185,10 @@ def _download(name: str) -> Path:
         }
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise UserError(
-            f"backbone.name = {name} is neither a folder here nor a model on the hub "
-            "(or it is private: `hf auth login`): mend params.yaml."
+            f"backbone.name = {name} is neither a folder here nor a public model on the hub: "
+            "correct params.yaml, or run `hf auth login` for a private model."
         ) from None
-    except Exception as error:  # the hub's client lets its transport's own errors through, of many kinds
+    except Exception as error:  # the hub's client passes on many kinds of network errors
         return _cached(name, error)
     wanted = [file for file in files if "/" not in file and any(Path(file).match(pattern) for pattern in SMALL)]
     wanted += _weights({file for file in files if "/" not in file})
@@ -191,7 +196,7 @@ def _download(name: str) -> Path:
     try:
         return Path(hub.snapshot_download(name, allow_patterns=wanted))
     except Exception as error:
-        raise UserError(f"backbone.name = {name}: the download broke off ({_line(error)}): run again.") from None
+        raise UserError(f"backbone.name = {name}: the download was interrupted ({_line(error)}): run again.") from None
 
 
 def _cached(name: str, error: Exception) -> Path:
@@ -201,8 +206,8 @@ def _cached(name: str, error: Exception) -> Path:
         return Path(hub.snapshot_download(name, local_files_only=True))
     except Exception:
         raise UserError(
-            f"backbone.name = {name}: the hub can't be reached ({_line(error)}) and there is no copy here: "
-            "connect once, or name a folder."
+            f"backbone.name = {name}: the hub can't be reached ({_line(error)}) and there is no local copy: "
+            "connect to the network once, or name a folder."
         ) from None
 
 
@@ -216,5 +221,5 @@ def _refuse_too_little_disk(size: int, destination: Path, name: str) -> None:
     free = shutil.disk_usage(place).free
     if size > free:
         raise UserError(
-            f"backbone.name = {name} needs {size / 1e9:.1f} GB, {place} has {free / 1e9:.1f} GB: make room."
+            f"backbone.name = {name} needs {size / 1e9:.1f} GB, but {place} has only {free / 1e9:.1f} GB: make space."
         )

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def write_shards(folder: Path, items: Iterable[tuple[VideoRow, Array]]) -> None:
-    """Write (row, uint8 array) pairs as they come, holding one shard; whole or not at all."""
+    """Write (row, uint8 array) pairs, with one shard in memory at a time. Writes all or nothing."""
     rows: list[VideoRow] = []
     shard: dict[str, Array] = {}
     with whole_folder(folder) as part:
@@ -37,7 +37,7 @@ def _shard(folder: Path, position: int) -> Path:
 
 
 class Shards:
-    """Reads what `write_shards` wrote: `rows`, and the array at a position."""
+    """Reads the output of `write_shards`: `rows`, and the array at a position."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,12 +51,12 @@ class Shards:
         return len(self.rows)
 
     def array(self, position: int) -> Array:
-        """The array of the row at `position`, without reading the index; IndexError where there is none."""
+        """The array of the row at `position`, without reading the index. Raises IndexError if there is none."""
         file = _shard(self.folder, position)
         if position < 0 or not file.exists():
             raise IndexError(f"{self.folder} has no video at {position}")
         with reading(file), safe_open(file, framework="numpy") as tensors:
-            there = str(position) in tensors.keys()  # noqa: SIM118 - it is no dict
+            there = str(position) in tensors.keys()  # noqa: SIM118 - not a dict
             array: Array = tensors.get_tensor(str(position)) if there else np.empty(0, np.uint8)
         if not there:
             raise IndexError(f"{self.folder} has no video at {position}")

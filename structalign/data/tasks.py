@@ -1,8 +1,7 @@
-"""tasks.yaml: which categories arrive in which task, one row a task, append-only.
+"""tasks.yaml: the categories of each task, one row per task, append-only.
 
-DVC makes one lane of stages from each row, so a row also says what DVC cannot compute itself: the task before
-(`prev`), and which optimizer section acts (`phase`).
-A category's global id, its ETF vertex and its prototype follow the order of this file (method.md §1).
+DVC makes stages from each row. So a row also has what DVC cannot compute: the previous task (`prev`), and the optimizer
+section to use (`phase`). The order of this file gives a category's global id, ETF vertex and prototype.
 """
 
 from pathlib import Path
@@ -17,8 +16,8 @@ from structalign.strict_yaml import dump_yaml, load_yaml
 from structalign.text import plural
 
 TASKS = Path("tasks.yaml")
-FORMER_COLUMNS = ("crp", "pseudo")  # the sections of those losses in a row; `contrastive` in the first
-HEADER = "# One row a task, in the order they arrive; append only: `structalign task add NAME...`.\n"
+FORMER_COLUMNS = ("crp", "pseudo")  # former columns: the loss sections of a task, `contrastive` in the first row
+HEADER = "# One row per task, in order. Only append rows: `structalign task add NAME...`.\n"
 
 
 class Task(Section):
@@ -30,21 +29,21 @@ class Task(Section):
 
     @classmethod
     def numbered(cls, number: int, categories: list[str]) -> "Task":
-        """The row of task `number`, counted from 1, with its plumbing filled in."""
+        """The row of task `number`, counted from 1, with `prev` and `phase`."""
         return cls(prev=key(number - 1), phase="first" if number == 1 else "later", categories=categories)
 
 
 def key(number: int) -> str:
-    """The key of task `number`, counted from 1: t01, t02, ..."""
+    """The key of task `number`, counted from 1: t01, t02, and so on."""
     return f"t{number:02d}"
 
 
 def split_categories(categories: list[str], count: int) -> dict[str, Task]:
-    """Deal categories to `count` tasks in their order, as evenly as possible, the larger tasks first."""
+    """Split categories in their order into `count` tasks, as evenly as possible, the larger tasks first."""
     if not 1 <= count <= len(categories):
         held = plural(len(categories), "category", "categories")
         allowed = f"1 to {len(categories)}" if len(categories) > 1 else "1"
-        raise UserError(f"{held} can't make {plural(count, 'task')}: choose {allowed}.")
+        raise UserError(f"{held} can't be split into {plural(count, 'task')}: choose {allowed}.")
     small, larger = divmod(len(categories), count)
     tasks, begin = {}, 0
     for number in range(1, count + 1):
@@ -55,9 +54,9 @@ def split_categories(categories: list[str], count: int) -> dict[str, Task]:
 
 
 def read_tasks(path: Path = TASKS) -> dict[str, Task]:
-    """Read tasks.yaml; a broken chain, a repeated category or an unknown key is a `UserError`.
+    """Read tasks.yaml. Raises `UserError` for a broken chain, a repeated category or an unknown key.
 
-    Columns that an older version wrote are ignored, if they hold what it wrote.
+    Columns of an older version are ignored, if their values are unchanged.
     """
     rows = _read_rows(path)
     try:
@@ -69,7 +68,7 @@ def read_tasks(path: Path = TASKS) -> dict[str, Task]:
 
 
 def _complaint(error: ValidationError) -> str:
-    """The first one, as a sentence that names the full key."""
+    """The first error as a sentence with the full key."""
     first = error.errors()[0]
     key = ".".join(map(str, ("tasks", *first["loc"])))
     return f"`{key}` = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
@@ -78,19 +77,19 @@ def _complaint(error: ValidationError) -> str:
 def _read_rows(path: Path) -> Any:
     value = load_yaml(path)
     if not isinstance(value, dict) or list(value) != ["tasks"] or not value["tasks"]:
-        raise UserError(f"{path} needs the one key `tasks` with a row a task: `structalign init` writes it.")
+        raise UserError(f"{path} must have the single key `tasks` with one row per task: `structalign init` writes it.")
     return value["tasks"]
 
 
 def refuse_no_project(folder: Path) -> None:
-    """`UserError` if a folder has no tasks.yaml, and so is no project."""
+    """Raise a `UserError` if a folder has no tasks.yaml, so that it is no project."""
     if not (folder / TASKS).is_file():
-        way = "name a project's folder, or make one with `structalign new DIR`"
+        way = "name a project's folder, or make a project with `structalign new DIR`"
         raise UserError(f"{folder / TASKS} does not exist: {way}.")
 
 
 def has_former_columns(path: Path = TASKS) -> bool:
-    """Whether a valid tasks.yaml has columns of an older version."""
+    """Whether tasks.yaml is valid and has columns of an older version."""
     return any(column in row for row in _read_rows(path).values() for column in FORMER_COLUMNS)
 
 
@@ -101,38 +100,38 @@ def _without_former_columns(rows: Any, path: Path) -> Any:
         for column in FORMER_COLUMNS:
             wrote = "contrastive" if number == 1 else column
             if row.get(column, wrote) != wrote:
-                raise UserError(f"{path}: `tasks.{name}.{column}` = {row[column]!r}, it must be {wrote!r} or absent.")
+                raise UserError(f"{path}: `tasks.{name}.{column}` = {row[column]!r} must be {wrote!r}, or left out.")
     return {name: {k: v for k, v in row.items() if k not in FORMER_COLUMNS} for name, row in rows.items()}
 
 
 def _verify(tasks: dict[str, Task], path: Path) -> None:
-    """Refuse rows that `Task.numbered` would not have written, and categories that arrive twice."""
+    """Refuse rows that `Task.numbered` would not have written, and repeated categories."""
     owner: dict[str, str] = {}
     for number, (name, task) in enumerate(tasks.items(), start=1):
         if name != key(number):
-            raise UserError(f"{path}: row {number} is called `{name}`, it must be `{key(number)}`.")
+            raise UserError(f"{path}: row {number} is named `{name}`: rename it to `{key(number)}`.")
         right = Task.numbered(number, task.categories)
         for field in ("prev", "phase"):
             if getattr(task, field) != getattr(right, field):
                 is_, must = getattr(task, field), getattr(right, field)
-                raise UserError(f"{path}: `tasks.{name}.{field}` = {is_!r}, it must be {must!r}.")
+                raise UserError(f"{path}: `tasks.{name}.{field}` = {is_!r} must be {must!r}.")
         for category in task.categories:
             if not category.strip() or category != category.strip() or "${" in category:
-                raise UserError(f"{path}: `{name}` has the category {category!r}: remove the blanks or `${{`.")
+                raise UserError(f"{path}: `{name}` has the category {category!r}: remove spaces around it, and `${{`.")
             if category in owner:
                 where = f"{owner[category]} and {name}"
-                raise UserError(f"{path}: category `{category}` is in {where}: a category arrives once.")
+                raise UserError(f"{path}: category `{category}` is in {where}: remove it from one of them.")
             owner[category] = name
 
 
 def write_tasks(tasks: dict[str, Task], path: Path = TASKS) -> None:
-    """Write tasks.yaml whole."""
+    """Write tasks.yaml, completely or not at all."""
     rows = {"tasks": {name: task.model_dump() for name, task in tasks.items()}}
     with whole(path) as temporary:
         temporary.write_text(HEADER + dump_yaml(rows), encoding="utf-8")
 
 
 def category_ids(tasks: dict[str, Task]) -> dict[str, int]:
-    """Every category's global id: its place in the order of the file, from 0."""
+    """Each category's global id: its position in the file, from 0."""
     names = [category for task in tasks.values() for category in task.categories]
     return {name: number for number, name in enumerate(names)}

@@ -15,7 +15,7 @@ from structalign.text import plural
 
 
 def encode(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> list[bytes]:
-    """JPEG bytes of each of the frames uint8 [N, h, w, 3]."""
+    """JPEG bytes of each frame of uint8 [N, h, w, 3]."""
     return [_jpeg(frame) for frame in frames]
 
 
@@ -26,7 +26,7 @@ def _jpeg(frame: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
 
 
 def write_thumbs(folder: Path, items: Iterable[tuple[str, list[bytes]]]) -> None:
-    """Write (clip id, JPEG bytes a frame) pairs; a clip's pictures stand behind each other in one array."""
+    """Write (clip id, JPEG bytes per frame) pairs. A clip's pictures are concatenated in one array."""
     write_shards(
         folder,
         (
@@ -40,7 +40,7 @@ def write_thumbs(folder: Path, items: Iterable[tuple[str, list[bytes]]]) -> None
 
 
 class Thumbs:
-    """Reads what `write_thumbs` wrote."""
+    """Reads the output of `write_thumbs`."""
 
     def __init__(self, folder: Path) -> None:
         self._shards = Shards(folder)
@@ -53,12 +53,17 @@ class Thumbs:
         return video in self._position
 
     def jpeg(self, video: str, frame: int) -> bytes:
-        """JPEG bytes of a clip's sampled frame, from 0; `UserError` for a clip or frame that isn't there."""
+        """JPEG bytes of a clip's sampled frame, counted from 0.
+
+        Raises `UserError` if the clip or frame does not exist.
+        """
         if video not in self:
-            raise UserError(f"{self._shards.folder} has no thumbnail of {video}: `dvc repro` makes them.")
+            raise UserError(f"{self._shards.folder} has no thumbnail of {video}: run `dvc repro`.")
         position = self._position[video]
         lengths: list[int] = self._shards.rows[position]["lengths"]
         if not 0 <= frame < len(lengths):
-            raise UserError(f"{video} has {plural(len(lengths), 'sampled frame')}, none at {frame}.")
+            raise UserError(
+                f"{video} has {plural(len(lengths), 'sampled frame')}, counted from 0, but no frame {frame}."
+            )
         begin = sum(lengths[:frame])
         return self._shards.array(position)[begin : begin + lengths[frame]].tobytes()

@@ -1,9 +1,9 @@
-"""The one door for video files: frames really decoded and chosen by presentation time, upright, in usual colours.
+"""The only module that reads video files: decoded frames, chosen by presentation time, upright, in standard colours.
 
-A header's frame rate, count and duration may lie, so none is believed: every frame up to the end is decoded, and the
-timestamps that the decoder reports decide which one is on screen at a moment. A declared length only tells beforehand
-which pictures to keep, so that one pass is enough where it is true. Times are fractions, so that a moment that falls
-exactly between two frames is always given to the later one.
+A header's frame rate, count and duration may be wrong, so they are not trusted. All frames up to the end are decoded,
+and the decoder's timestamps decide which frame is on screen at a moment. A declared length only predicts which pictures
+to keep. If it is right, one pass is enough. Times are fractions: a moment exactly between two frames always belongs to
+the later one.
 """
 
 from bisect import bisect_right
@@ -42,20 +42,20 @@ __all__ = [
 ]
 
 THUMB = 96  # short side of a thumbnail, pixels
-SLENDER = 64  # times that a picture may be as long as it is wide
-SAME_ASPECT = 0.02  # share by which the aspect may differ between frames: another resolution rounds it differently
+SLENDER = 64  # the largest ratio of a picture's long side to its short side
+SAME_ASPECT = 0.02  # relative tolerance of the aspect between frames, since each resolution rounds it differently
 
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """N frames of one video or of a stretch of it, in order of presentation.
+    """N frames of a video or of a stretch of it, in order of presentation.
 
-    frames: uint8 [N, H, W, 3], RGB, upright, square pixels, the short side as asked.
-    times: N seconds from the start of the file: when each frame appears.
-    start, duration: seconds; the stretch that the frames stand for.
-    thumbnails: uint8 [N, h, w, 3], short side 96, or empty if not asked for.
-    damage: what shows that the file is damaged, or None.
-    playing: how a browser gets to see it.
+    frames: uint8 [N, H, W, 3], RGB, upright, square pixels, with the requested short side.
+    times: N seconds from the start of the file at which the frames appear.
+    start, duration: the stretch that the frames represent, in seconds.
+    thumbnails: uint8 [N, h, w, 3], short side 96, or empty if not requested.
+    damage: the signs that the file is damaged, or None.
+    playing: how the file is sent to a browser.
     """
 
     frames: np.ndarray[Any, np.dtype[np.uint8]]
@@ -69,7 +69,7 @@ class DecodedClip:
 
 @dataclass(frozen=True)
 class Measured:
-    """What decoding without pictures tells of a clip: seconds, and what shows that the file is damaged, or None."""
+    """A clip's length in seconds, and the signs that its file is damaged, or None. Decoded without pictures."""
 
     duration: float
     damage: str | None
@@ -84,19 +84,19 @@ def decode(
     timeout: float = 60,
     thumbnails: bool = False,
 ) -> DecodedClip:
-    """`count` frames of the video from `start` to `end` (seconds; None: its own), short side `size` pixels.
+    """`count` frames of the video from `start` to `end` (seconds, None: the file's), short side `size` pixels.
 
-    Frame i is the one shown at start + (i+½)/count · duration, repeated where a video has fewer. The video is
-    decoded from its beginning, since seeking trusts the file's index. An image is a video of one frame.
-    Raises BrokenVideo, with a reason, for a file without a decodable frame in the stretch, one that cannot be shown
-    as it is meant, or one that takes longer than `timeout` seconds, for each minute of a longer one.
+    Frame i is the one shown at start + (i+½)/count · duration. Frames repeat if a video has fewer. The video is decoded
+    from its beginning, since seeking trusts the file's index. An image is a video of one frame.
+    Raises BrokenVideo with a reason if the stretch has no decodable frame, or if the file cannot be shown correctly. It
+    also raises if decoding takes longer than `timeout` seconds per minute of video (at least one minute).
     """
     sizes = [size, THUMB] if thumbnails else [size]
     with opened(path) as file:
         source = Source(path, file, end, timeout)
         seen = source.glance(sizes) or source.read(sizes, _guess(source.header, sizes, count, start, end))
         stretch = _stretch(seen, start, end, count)
-        if (pictures := seen.pictures(stretch.indexes)) is None:  # what the header declares was not true
+        if (pictures := seen.pictures(stretch.indexes)) is None:  # the header was wrong
             again = source.read(sizes, exactly(seen.numbers(stretch.indexes)), limit=float("inf"))
             if not np.array_equal(again.ticks, seen.ticks) or (pictures := again.pictures(stretch.indexes)) is None:
                 raise BrokenVideo("it decodes differently each time")
@@ -115,7 +115,7 @@ def decode(
 def measure(
     path: Path, count: int = 1, start: float | None = None, end: float | None = None, timeout: float = 60
 ) -> Measured:
-    """How long a video or a stretch of it really lasts, by decoding; raises BrokenVideo as `decode` would."""
+    """The true length of a video or of a stretch of it, by decoding. Raises BrokenVideo like `decode`."""
     with opened(path) as file:
         source = Source(path, file, end, timeout)
         seen = source.glance([]) or source.read([], None)
@@ -125,10 +125,10 @@ def measure(
 
 @dataclass(frozen=True)
 class Watched:
-    """What a pass over a whole file tells beside its pictures.
+    """The result of a pass over a whole file, without its pictures.
 
-    times: when each picture that was handed on appears, seconds; start, end: of the file's frames, seconds.
-    still: whether it is no video but a picture; playing: how a browser gets to see it; damage: or None.
+    times: the times of the pictures in seconds. start, end: of the file's frames, in seconds. still: whether the file
+    is a picture and no video. playing: how the file is sent to a browser. damage: signs of damage, or None.
     """
 
     times: list[float]
@@ -140,10 +140,10 @@ class Watched:
 
 
 def watch(path: Path, size: int, take: Callable[[Image], object], at_least: int = 8, timeout: float = 60) -> Watched:
-    """Hand on a picture [H, W, 3] a second of a whole file to `take`, in order, short side `size` pixels.
+    """Pass one picture [H, W, 3] per second of a whole file to `take`, in order, short side `size` pixels.
 
-    A file of up to `at_least` seconds gives that many pictures, those of `decode`. A longer one is never held: the
-    decoder waits while `take` works, which is no part of `timeout`. Raises BrokenVideo as `decode`.
+    A file of up to `at_least` seconds gives that many pictures, those of `decode`. A longer file is streamed: the
+    decoder waits while `take` works, which does not count towards `timeout`. Raises BrokenVideo like `decode`.
     """
     with opened(path) as file:
         source = Source(path, file, None, timeout)
@@ -163,7 +163,7 @@ def watch(path: Path, size: int, take: Callable[[Image], object], at_least: int 
 
 
 def _short(source: Source, size: int, count: int) -> tuple[Seen, list[int], list[Image]] | None:
-    """The pass, frames and pictures of a file that lasts up to `count` seconds; None for a longer one."""
+    """The pass, frames and pictures of a file of up to `count` seconds. None for a longer file."""
     seen = source.glance([size])
     if seen is None:
         length = source.header.length
@@ -181,12 +181,12 @@ def _short(source: Source, size: int, count: int) -> tuple[Seen, list[int], list
 
 
 def clip_length(path: Path, start: float | None = None, end: float | None = None, timeout: float = 60) -> float:
-    """Seconds that a video or a stretch of it really lasts, by decoding; raises BrokenVideo as `decode`."""
+    """The true length in seconds of a video or of a stretch of it, by decoding. Raises BrokenVideo like `decode`."""
     return measure(path, 1, start, end, timeout).duration
 
 
 def choose(begins: Sequence[Fraction], start: Fraction, end: Fraction, count: int) -> list[int]:
-    """Which frame is shown at start + (i+½)/count · (end−start), i < count; `begins` sorted, seconds.
+    """The indexes of the frames shown at start + (i+½)/count · (end−start), i < count. `begins`: sorted seconds.
 
     >>> choose([Fraction(0), Fraction(1), Fraction(5)], Fraction(0), Fraction(6), 3)
     [1, 1, 2]
@@ -200,7 +200,7 @@ def _moments(start: Fraction, end: Fraction, count: int) -> list[Fraction]:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """From `first` to `last`, seconds, and which frames stand for it."""
+    """A stretch from `first` to `last` in seconds, and the frames that represent it."""
 
     first: Fraction
     last: Fraction
@@ -208,7 +208,7 @@ class _Stretch:
 
 
 def _stretch(seen: Seen, start: float | None, end: float | None, count: int) -> _Stretch:
-    """The asked stretch cut to the decoded one; BrokenVideo where its frames cannot all be shown alike."""
+    """The requested stretch within the decoded one. Raises BrokenVideo if its frames differ in shape."""
     begin, finish = seen.begins[0], seen.end
     first = begin if start is None else max(begin, Fraction(str(start)))  # 1.4 as written, not as a binary float
     last = finish if end is None else min(finish, Fraction(str(end)))
@@ -216,21 +216,21 @@ def _stretch(seen: Seen, start: float | None, end: float | None, count: int) -> 
         since = f"{start or 0:g}"
         asked = f"{since} s to its end" if end is None else f"{since} to {end:g} s"
         raise BrokenVideo(
-            f"nothing is shown from {asked}: its frames last from {float(begin):.3f} to {float(finish):.3f} s"
+            f"it shows nothing from {asked}: its frames last from {float(begin):.3f} to {float(finish):.3f} s"
         )
     indexes = choose(seen.begins, first, last, count)
-    aspects = seen.aspects[[0, *indexes]]  # ffmpeg squashes all to the first's
+    aspects = seen.aspects[[0, *indexes]]  # ffmpeg scales all frames to the first one's shape
     if aspects.max() - aspects.min() > max(1, SAME_ASPECT * aspects.max()):
-        raise BrokenVideo("its picture changes its shape in the middle")
+        raise BrokenVideo("its aspect ratio changes within the clip")
     if not 1000 / SLENDER <= aspects[0] <= 1000 * SLENDER:
-        raise BrokenVideo(f"its picture is more than {SLENDER} times as long as wide")
+        raise BrokenVideo(f"one side of its picture is more than {SLENDER} times the other")
     return _Stretch(first, last, indexes)
 
 
 def _guess(
     header: Header, sizes: Sequence[int], count: int, start: float | None, end: float | None
 ) -> Selection | None:
-    """Which pictures are likely to be needed, by what the header declares; None: all."""
+    """The pictures that are probably needed, by the header. None: all."""
     wide, high = header.size or (2.0, 1.0)
     slender = max(wide, high) / min(wide, high)
     if slender > SLENDER:

@@ -1,4 +1,4 @@
-"""What killed experiments leave: tasks that the queue calls running, their folders, git references."""
+"""Leftovers of killed experiments: queued tasks that seem to run, their folders, and git references."""
 
 import re
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from structalign.doctor.finding import Finding, dvc, git, removal
 
 EXPERIMENTS = Path(".dvc/tmp/exps")
 REFERENCES = "refs/exps/exec"
-LEFT_BY_A_KILL = f"{REFERENCES}/EXEC_BASELINE"  # EXEC_HEAD stays after every experiment
+LEFT_BY_A_KILL = f"{REFERENCES}/EXEC_BASELINE"  # EXEC_HEAD is left after every experiment
 
 
 def experiments() -> Iterator[Finding]:
-    """Leftovers of `dvc exp run` and of the queue. Nobody works here when this is asked."""
+    """Leftovers of `dvc exp run` and of the queue. No other process works in the project during this check."""
     if (EXPERIMENTS / "celery").is_dir():
         for task in re.findall(r"^([0-9a-f]{7})\s.*\bRunning\s*$", dvc("queue", "status"), re.MULTILINE):
             fault = f"the queue waits for experiment {task}, whose process has ended"
             yield Finding(fault, f"`dvc queue kill {task}`", partial(_kill, task))
     for folder in sorted(EXPERIMENTS.glob("tmp*")):
-        yield removal(folder, f"{folder} is the folder of an experiment that has ended")
+        yield removal(folder, f"{folder} is left over from an experiment that has ended")
     if git("rev-parse", "--verify", "--quiet", LEFT_BY_A_KILL).returncode == 0:
         fault = "an experiment in the workspace was killed, and params.yaml may hold its values"
-        yield Finding(fault, "`git diff HEAD params.yaml` shows them, and DVC's references of it can go", _forget)
+        yield Finding(fault, "look at `git diff HEAD params.yaml`, and remove DVC's references to it", _forget)
 
 
 def _kill(task: str) -> None:

@@ -1,4 +1,4 @@
-"""What can be wrong with a project, and what mends it."""
+"""A problem of a project and its remedy."""
 
 import shutil
 import subprocess
@@ -14,8 +14,10 @@ from structalign.extras import require
 
 @dataclass(frozen=True)
 class Finding:
-    """fault: what is wrong, as a sentence without its full stop; remedy: the command or advice that mends it;
-    mend: carries the remedy out, or None where a person must choose."""
+    """fault: the problem, as a sentence without its full stop. remedy: the command or advice that fixes it.
+
+    mend: applies the remedy. None if a person must choose.
+    """
 
     fault: str
     remedy: str
@@ -31,7 +33,7 @@ def removal(path: Path, fault: str) -> Finding:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder or a link; one that is gone already is well."""
+    """Remove a file, folder or link, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -39,17 +41,17 @@ def remove(path: Path) -> None:
 
 
 def git(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    """Run git here."""
+    """Run git in the current folder."""
     return subprocess.run(["git", *arguments], capture_output=True, check=False)
 
 
 def dvc(*arguments: str) -> str:
-    """Run DVC here; what it printed. `UserError` with its reason if it fails."""
+    """Run DVC in the current folder and return its output. Raises `UserError` with DVC's reason if it fails."""
     require("dvc")
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         reason = next((line for line in lines if line.startswith("ERROR: ")), "no reason given").removeprefix("ERROR: ")
-        raise UserError(f"`dvc {' '.join(arguments)}` failed ({reason}): mend that and run it again.")
+        raise UserError(f"`dvc {' '.join(arguments)}` failed ({reason}): fix that and run it again.")
     return done.stdout

@@ -1,4 +1,4 @@
-"""Results: half-written files of ours, damaged objects in DVC's cache, outputs that are not what dvc.lock says."""
+"""Results: half-written files, damaged objects in DVC's cache, and outputs that differ from dvc.lock."""
 
 import re
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ WRITTEN = (WORK, CHECKPOINTS, REPORTS, Path("joint"), Path("presets"))
 
 
 def half_written() -> Iterator[Finding]:
-    """What `store.whole` leaves of a process that was killed: `.NAME.part`."""
+    """The files that `store.whole` leaves if a process is killed: `.NAME.part`."""
     found = [*Path().glob(".*.part"), *(path for folder in WRITTEN for path in folder.rglob(".*.part"))]
     for path in sorted(found):
-        if path.exists():  # one in another goes with it
+        if path.exists():  # one inside another was removed with it
             yield removal(path, f"{path} is half written")
 
 
@@ -28,24 +28,24 @@ def of_former_tasks() -> Iterator[Finding]:
     """Outputs of tasks that tasks.yaml no longer has."""
     try:
         found = leftovers(read_tasks())
-    except UserError:  # `settings` says what is wrong with the tasks
+    except UserError:  # `settings` reports faults of the tasks
         return
     for path in found:
-        yield removal(path, f"{path} is of a task that {TASKS} no longer has, and would still be loaded")
+        yield removal(path, f"{path} belongs to a task that {TASKS} no longer has, but would still be loaded")
 
 
 def objects() -> Path:
-    """The folder of DVC's cache that holds the objects: the first two digits of an MD5, then the rest."""
+    """The folder of objects in DVC's cache. A path has the first two digits of an MD5, then the rest."""
     return Path(dvc("cache", "dir").strip().splitlines()[-1]) / "files/md5"
 
 
 def object_of(cache: Path, md5: str) -> Path:
-    """Where the cache holds what a hash names."""
+    """The path of the object with this hash in the cache."""
     return cache / md5[:2] / md5[2:]
 
 
 def damaged_objects() -> Iterator[Finding]:
-    """Objects in DVC's cache that are not what their name says: DVC would check them out unseen."""
+    """Objects in DVC's cache whose content does not match their name. DVC would check them out unnoticed."""
     folder = objects()
     found = [path for path in sorted(folder.glob("??/*")) if re.fullmatch(r"[0-9a-f]{30}(\.dir)?", path.name)]
     for path in track(found, "hashing DVC's cache", len(found)):
@@ -54,15 +54,15 @@ def damaged_objects() -> Iterator[Finding]:
 
 
 def _short(path: Path) -> Path:
-    """A path from here if it is below."""
+    """The relative path, if it is in the current folder."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def changed_outputs() -> Iterator[Finding]:
-    """Outputs that are not what dvc.lock says: damaged, edited, or made by a stage that was run by hand."""
+    """Outputs that differ from dvc.lock: damaged, edited, or made by a stage that was run by hand."""
     found = [out for out in outputs() if out.md5 and Path(out.path).exists()]
     for out in track(found, "hashing results", len(found)):
         path = Path(out.path)
         if path_hash(path) != out.md5:
-            fault = f"{path} is not what dvc.lock says: damaged, edited, or made without DVC"
+            fault = f"{path} differs from dvc.lock: it was damaged, edited, or made without DVC"
             yield removal(path, fault)

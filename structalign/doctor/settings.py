@@ -1,4 +1,4 @@
-"""The files that a person edits, as `check` would refuse them, and DVC's own answer."""
+"""The files that the user edits, checked as in stage `check`, and DVC's own status."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from structalign.strict_yaml import load_yaml
 
 
 def settings() -> Iterator[Finding]:
-    """params.yaml and tasks.yaml that `check` refuses."""
+    """Faults of params.yaml and tasks.yaml that stage `check` would refuse."""
     for read in (lambda: validate(load_yaml(PARAMS)), read_tasks):
         try:
             read()
@@ -24,11 +24,11 @@ def settings() -> Iterator[Finding]:
 
 
 def state() -> Iterator[Finding]:
-    """DVC's memory of hashes, a few SQLite files outside the project."""
+    """DVC's database of hashes, a few SQLite files outside the project."""
     place = next(line for line in dvc("doctor").splitlines() if line.startswith("Repo.site_cache_dir: "))
     for path in sorted(Path(place.partition(": ")[2]).rglob("cache.db")):
         if not _is_sound(path):
-            yield removal(path.parent, f"{path} is damaged, and DVC remembers hashes there")
+            yield removal(path.parent, f"{path}, where DVC remembers hashes, is damaged")
 
 
 def _is_sound(path: Path) -> bool:
@@ -40,9 +40,9 @@ def _is_sound(path: Path) -> bool:
 
 
 def answer() -> Iterator[Finding]:
-    """What DVC itself says where it can't read the project."""
+    """DVC's own error, if it can't read the project."""
     try:
         dvc("status", "--quiet", "data.dvc")
     except UserError as error:
-        if "no reason given" not in str(error):  # it may have found a change, which is no fault
+        if "no reason given" not in str(error):  # DVC may have found a change, which is no fault
             yield Finding("DVC can't read the project", str(error).removesuffix("."))

@@ -1,4 +1,4 @@
-"""dvc.lock and .dvc files: what DVC has recorded, and whether it can read that."""
+"""dvc.lock and .dvc files: what DVC has recorded, and whether DVC can read it."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +19,7 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
 
 
 class Entry(BaseModel):
-    """A path with the hash of what it held; a folder's ends in `.dir`."""
+    """A path and the hash of its content. The hash of a folder ends in `.dir`."""
 
     path: str
     md5: Hash | None = None
@@ -49,7 +49,7 @@ class DataFile(BaseModel):
 
 
 def parse(path: Path, content: bytes) -> Lock | DataFile:
-    """What a file of DVC's holds; `ValueError` if DVC would refuse it."""
+    """The content of a DVC file. Raises `ValueError` if DVC would refuse it."""
     try:
         tree = YAML(typ="safe").load(content.decode())
     except (YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -57,11 +57,11 @@ def parse(path: Path, content: bytes) -> Lock | DataFile:
     try:
         return (DataFile if path.suffix == ".dvc" else Lock).model_validate(tree)
     except ValidationError as error:
-        raise ValueError(f"{path} has not the form of DVC's files") from error
+        raise ValueError(f"{path} does not have the structure of DVC's files") from error
 
 
 def read(path: Path) -> Lock | DataFile | None:
-    """What a file of DVC's holds; None if there is no such file, or none that can be read."""
+    """The content of a DVC file. None if it is missing or can't be read."""
     try:
         return parse(path, path.read_bytes())
     except (OSError, ValueError):
@@ -69,7 +69,7 @@ def read(path: Path) -> Lock | DataFile | None:
 
 
 def outputs() -> Iterator[Entry]:
-    """The outputs of all stages that ran, paths from the project's root."""
+    """The outputs of all stages that ran, with paths relative to the project's root."""
     for path in LOCKS:
         lock = read(path)
         for stage in lock.stages.values() if isinstance(lock, Lock) else ():
@@ -78,22 +78,22 @@ def outputs() -> Iterator[Entry]:
 
 
 def tracked_data() -> str | None:
-    """The hash of data/ in data.dvc; None if there is none."""
+    """The hash of data/ in data.dvc, or None."""
     file = read(DATA_FILE)
     return file.outs[0].md5 if isinstance(file, DataFile) else None
 
 
 def unreadable() -> Iterator[Finding]:
-    """Files of DVC's that are cut, empty, in conflict or otherwise not what DVC takes."""
+    """DVC files that DVC can't read: truncated, empty, with merge conflicts or otherwise damaged."""
     for path in (*LOCKS, DATA_FILE):
         if not path.exists() or read(path) is not None:
             continue
-        fault = f"{path} can't be read, and DVC refuses to run"
+        fault = f"{path} can't be read, so DVC refuses to run"
         committed = git("show", f"HEAD:./{path}")
         if committed.returncode == 0 and _is_sound(path, committed.stdout):
             yield Finding(fault, f"`git checkout HEAD -- {path}`", partial(_write, path, committed.stdout))
         elif path != DATA_FILE:
-            yield Finding(fault, f"`rm {path}`, after which DVC finds the results again", partial(remove, path))
+            yield Finding(fault, f"`rm {path}`, then DVC finds the results again", partial(remove, path))
         elif Path("data").is_dir():
             yield Finding(fault, f"`rm {path} && dvc add data`", _add_data)
         else:

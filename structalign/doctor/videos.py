@@ -1,4 +1,4 @@
-"""data/: what data.dvc names is there, and DVC's cache holds it."""
+"""data/: check that the files of data.dvc exist here and in DVC's cache."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from structalign.text import plural
 
 
 def data() -> Iterator[Finding]:
-    """data/ that is missing, lacks files that its table names, differs from data.dvc, or is kept nowhere else."""
+    """Faults of data/: missing files, differences from data.dvc, and files without a copy in DVC's cache."""
     wanted = tracked_data()
     if wanted is None:
         if not DATA_FILE.exists() and DATA.is_dir():
@@ -37,7 +37,7 @@ def data() -> Iterator[Finding]:
     if not listing.exists():
         fault = f"DVC's cache lacks the list of {DATA}/, which differs from {DATA_FILE}"
         yield Finding(fault, "`dvc fetch data`", partial(_fetch, listing))
-    if listing.exists():  # it may have been fetched by now
+    if listing.exists():  # the previous remedy may have fetched it
         recorded = {row["relpath"]: row["md5"] for row in json.loads(listing.read_bytes())}
         yield from _differences(here, recorded, cache)
 
@@ -47,20 +47,23 @@ def _differences(here: dict[str, str], recorded: dict[str, str], cache: Path) ->
     if lost:
         more = f" and {plural(len(lost) - 1, 'more file')}" * (len(lost) > 1)
         fault = f"{DATA / min(lost)}{more} of {DATA_FILE} is missing"
-        yield Finding(fault, "bring it back from DVC's cache or its remote", partial(_bring, lost, cache))
+        yield Finding(fault, "restore it from DVC's cache or its remote", partial(_bring, lost, cache))
     for name in sorted(set(here) & set(recorded)):
         if here[name] != recorded[name]:
             path = DATA / name
-            keep, drop = f"`touch {path} && dvc add data` keeps it", f"`rm {path} && dvc checkout data` drops it"
-            yield Finding(f"{path} is not the file that {DATA_FILE} names, edited or damaged", f"{keep}, {drop}")
+            keep, drop = (
+                f"keep it with `touch {path} && dvc add data`",
+                f"drop it with `rm {path} && dvc checkout data`",
+            )
+            yield Finding(f"{path} differs from {DATA_FILE}: it was edited or damaged", f"{keep}, or {drop}")
 
 
 def _named(recorded: dict[str, str]) -> set[str]:
-    """What a run needs: the table, what it names, and a CLIP in data/. A video outside the table may be taken away."""
+    """The files that a run needs: the table, its videos, and a CLIP in data/. Other videos may be removed."""
     needed = {name for name in recorded if name == "captions.csv" or name.startswith("clip/")}
     try:
         rows = read_table(DATA)[0]
-    except UserError:  # it is missing itself, say
+    except UserError:  # for example, the table itself is missing
         return set(recorded)
     return needed | {f"videos/{row.video}" for row in rows}
 
@@ -79,7 +82,7 @@ def _add() -> None:
 
 
 def _pull() -> None:
-    """From the cache where it is there: a project may have no remote."""
+    """Restore from the cache if possible, since a project may have no remote."""
     try:
         dvc("checkout", "--quiet", DATA_FILE.as_posix())
     except UserError:
@@ -88,9 +91,9 @@ def _pull() -> None:
 
 def _fetch(listing: Path) -> None:
     dvc("fetch", "--quiet", DATA_FILE.as_posix())
-    if not listing.exists():  # DVC does not mind
+    if not listing.exists():  # DVC reports no error for this
         raise UserError(
-            f"no remote has it: put the videos into {DATA}/ again, where they differ, and `dvc add {DATA}`."
+            f"no remote has it: put the videos into {DATA}/ again where they differ, and run `dvc add {DATA}`."
         )
 
 

@@ -1,6 +1,6 @@
-"""Metrics over time: what was learned, and what was lost again. Plain Python over the numbers of every task.
+"""Metrics over time: learning and forgetting.
 
-An accuracy matrix is a mapping `acc[t][i]`, in order of time: R@1 (percent) of task i's queries after task t.
+An accuracy matrix is a mapping `acc[t][i]` in order of time: R@1 (percent) of task i's queries after task t.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ Accuracy = Mapping[str, Mapping[str, float]]
 def backward_forgetting(acc: Accuracy, categories: Mapping[str, int], after: str) -> float:
     """BWF_t = Σ_{i<t} c_i (Acc(i,i) − Acc(i,t)) / Σ_{i<t} c_i, c_i = categories of task i.
 
-    Positive is forgetting. After the first task nothing can be forgotten yet: 0. A task without
-    queries of its own (an empty validation split, say) has no say.
+    Positive values are forgetting. After the first task it is 0. Tasks without queries, for example with an empty
+    validation split, do not count.
 
     >>> acc = {"t01": {"t01": 50.0}, "t02": {"t01": 40.0, "t02": 60.0}}
     >>> backward_forgetting(acc, {"t01": 4, "t02": 4}, after="t02")
@@ -30,8 +30,8 @@ def backward_forgetting(acc: Accuracy, categories: Mapping[str, int], after: str
 def over_time(evaluations: Sequence[Mapping[str, Any]], categories: Mapping[str, int]) -> dict[str, Any]:
     """Turn the evaluations after t01, t02, … into matrices over time, per split and system.
 
-    Result `[split][system]`, systems `method` and `zero_shot`: `t2v` and `v2t` (metrics over all seen, per time),
-    `t2v_interval` (95 % of R@1, per time), `t2v_per_task`, `v2t_per_task`, `acc_seen`, `acc_task` (`[t][i]`),
+    Result `[split][system]`, systems `method` and `zero_shot`: `t2v` and `v2t` (metrics over all seen videos, per
+    time), `t2v_interval` (95 % of R@1, per time), `t2v_per_task`, `v2t_per_task`, `acc_seen`, `acc_task` (`[t][i]`),
     `bwf_seen`, `bwf_task` (per time).
     """
     table: dict[str, Any] = {}
@@ -51,9 +51,9 @@ def over_time(evaluations: Sequence[Mapping[str, Any]], categories: Mapping[str,
 
 
 def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
-    """The few numbers of reports/metrics.json: test split, text to video, all seen, after the last task.
+    """The numbers of reports/metrics.json: test split, text to video, all seen videos, after the last task.
 
-    A split without queries has no metrics: null.
+    Metrics of a split without queries are null.
     """
     test, zero_shot, val = table["test"]["method"], table["test"]["zero_shot"], table["val"]["method"]
     last = list(test["t2v"])[-1]
@@ -73,10 +73,10 @@ def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def head_and_tail(per_category: Mapping[str, Mapping[str, float]], shots: Mapping[int, int]) -> dict[str, float]:
-    """R@1 (percent) over the queries of head and of tail categories; empty where all have as many training videos.
+    """R@1 (percent) of the queries of head and of tail categories. Empty if all categories have equally many videos.
 
-    `per_category`: `queries` and `R@1` by category id; `shots`: training videos of each category. Head: more videos
-    than the geometric mean of the most and the fewest.
+    `per_category`: `queries` and `R@1` by category id. `shots`: training videos of each category. Head categories have
+    more videos than the geometric mean of the largest and the smallest number.
 
     >>> rows = {"0": {"queries": 2, "R@1": 50.0}, "1": {"queries": 4, "R@1": 25.0}, "2": {"queries": 4, "R@1": 0.0}}
     >>> head_and_tail(rows, {0: 100, 1: 10, 2: 4})

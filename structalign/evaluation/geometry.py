@@ -1,7 +1,7 @@
-"""Geometry of the categories: neural collapse, angles, modality gap and drift. NumPy alone, pure functions.
+"""Geometry of the categories: neural collapse, angles, modality gap and drift. Pure functions with NumPy only.
 
-Letters: n samples, C categories, d ETF space, D embedding. Every mean over categories counts each once, whatever its
-number of samples. docs/protocol.md has the formulas and their sources.
+Letters: n samples, C categories, d ETF space, D embedding. In a mean over categories, each counts once, regardless of
+its number of samples. docs/protocol.md has the formulas and their sources.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ Ints = NDArray[np.int64]
 
 TINY = 1e-9  # a centred prototype shorter than this has no direction
 QUANTILES = (0, 25, 50, 75, 100)
-DEGREES = ("angles", "text_drift", "misalignment")  # what `geometry_over_time` gives in degrees
+DEGREES = ("angles", "text_drift", "misalignment")  # the outputs of `geometry_over_time` in degrees
 
 
 def prototypes(samples: NDArray[np.floating], category: Ints, categories: Ints) -> Floats:
-    """[C, D] mean of the samples [n, D] of each of `categories`; each must have one.
+    """[C, D] mean of the samples [n, D] of each of `categories`. Each must have a sample.
 
     >>> prototypes(np.array([[0.0, 2.0], [0.0, 4.0], [1.0, 0.0]]), np.array([7, 7, 3]), np.array([3, 7])).tolist()
     [[1.0, 0.0], [0.0, 3.0]]
@@ -28,7 +28,7 @@ def prototypes(samples: NDArray[np.floating], category: Ints, categories: Ints) 
 
 
 def centred(means: Floats) -> Floats:
-    """Prototypes [C, D] minus their mean over the categories given: those seen so far."""
+    """Prototypes [C, D] minus their mean over the given categories, which are those seen so far."""
     moved: Floats = means - means.mean(axis=0)
     return moved
 
@@ -36,9 +36,9 @@ def centred(means: Floats) -> Floats:
 def neural_collapse(
     samples: NDArray[np.floating], category: Ints, vertices: NDArray[np.floating]
 ) -> dict[str, float] | None:
-    """NC1 to NC4 of samples [n, d] against the vertices [C, d] of the categories 0..C-1; all are 0 at collapse.
+    """NC1 to NC4 of samples [n, d] and the vertices [C, d] of the categories 0..C-1. All are 0 at collapse.
 
-    None where they are not defined: fewer than two categories, or prototypes in one point.
+    None if they are undefined: fewer than two categories, or all prototypes in one point.
     """
     count = len(vertices)
     if count < 2:
@@ -47,7 +47,7 @@ def neural_collapse(
     means = prototypes(points, category, np.arange(count))
     out, target = centred(means), centred(simplex)
     norms = np.linalg.norm(out, axis=1)
-    if norms.min() < TINY:  # no direction, no angle
+    if norms.min() < TINY:  # then there is no direction
         return None
     cosines = pairs(out @ out.T / np.outer(norms, norms))
     nearest = np.linalg.norm(points[:, None] - means[None], axis=2).argmin(axis=1)
@@ -61,7 +61,7 @@ def neural_collapse(
 
 
 def _within_over_between(points: Floats, category: Ints, means: Floats) -> float:
-    """tr(S_W S_B^+) / C, S_W the mean of the categories' covariances, S_B the covariance of their means."""
+    """tr(S_W S_B^+) / C, where S_W is the mean of the categories' covariances and S_B the covariance of their means."""
     count, out = len(means), centred(means)
     deviation = points - means[category]
     share = 1 / (count * np.bincount(category, minlength=count)[category])
@@ -71,13 +71,13 @@ def _within_over_between(points: Floats, category: Ints, means: Floats) -> float
 
 
 def pairs(matrix: Floats) -> Floats:
-    """The entries above the diagonal of a [C, C] matrix: each pair once."""
+    """The entries above the diagonal of a [C, C] matrix, so that each pair is there once."""
     upper: Floats = matrix[np.triu_indices(len(matrix), k=1)]
     return upper
 
 
 def angle(a: Floats, b: Floats) -> Floats:
-    """Degrees between rows of equal number, [C, D] and [C, D] -> [C].
+    """The angle in degrees between corresponding rows, [C, D] and [C, D] -> [C].
 
     >>> angle(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 2.0], [-3.0, 0.0]])).tolist()
     [90.0, 180.0]
@@ -88,10 +88,10 @@ def angle(a: Floats, b: Floats) -> Floats:
 
 
 def angle_spectra(text: Floats, video: Floats) -> dict[str, Any] | None:
-    """Quantiles (0, 25, 50, 75, 100 %) of the angles, degrees, between prototypes [C, D] centred in each modality.
+    """Quantiles (0, 25, 50, 75, 100 %) of the angles in degrees between prototypes [C, D], centred in each modality.
 
-    `text`, `video`: pairs of categories within a modality; `own`: text and video of one category; `other`: of two.
-    `simplex` is the one angle that all pairs of a simplex of C have. None for fewer than two categories.
+    `text`, `video`: pairs of categories within a modality. `own`: text and video of one category. `other`: of two
+    categories. `simplex`: the angle of all pairs in a simplex of C. None for fewer than two categories.
     """
     count = len(text)
     if count < 2:
@@ -109,7 +109,7 @@ def angle_spectra(text: Floats, video: Floats) -> dict[str, Any] | None:
 
 
 def modality_gap(text: Floats, video: Floats) -> float:
-    """Length of the difference of the two modalities' mean prototypes, each a mean of unit vectors: 0 to 2.
+    """The distance of the two modalities' mean prototypes, each a mean of unit vectors: 0 to 2.
 
     >>> modality_gap(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])) == 2**0.5
     True
@@ -118,15 +118,15 @@ def modality_gap(text: Floats, video: Floats) -> float:
 
 
 def text_drift(then: Floats, now: Floats) -> float:
-    """Mean angle, degrees, between a task's text prototypes [C, D] when it was learned and now."""
+    """Mean angle in degrees between a task's text prototypes [C, D] after learning it and now."""
     return float(angle(then, now).mean())
 
 
 def misalignment(then: Floats, now: Floats, video: Floats) -> float:
-    """Degrees by which a task's text prototypes have turned away from its stored videos' since it was learned.
+    """The angle in degrees by which a task's text prototypes drifted away from its stored videos since it was learned.
 
-    All are prototypes [C, D]. Stored videos never move, so this is the part of the text's drift that videos do not
-    share. Below zero the text has come nearer.
+    All are prototypes [C, D]. Stored videos never change, so the text alone moved. Negative: text and videos got
+    closer.
     """
     return float((angle(now, video) - angle(then, video)).mean())
 
@@ -136,8 +136,8 @@ def geometry_over_time(
 ) -> dict[str, Any]:
     """One split's geometry: `collapse`, `angles` and `gap` by time t, `text_drift` and `misalignment` by [t][i].
 
-    `stored[t]`: arrays `category` [C], `text` and `video` [C, D] after task t; a time without queries is left out.
-    `task_of` names the task that brought a category.
+    `stored[t]`: arrays `category` [C], `text` and `video` [C, D] after task t. Times without queries are left out.
+    `task_of`: the task of each category.
     """
     found: dict[str, Any] = {
         "collapse": {after: collapse[after] for after in stored},
@@ -159,9 +159,9 @@ def geometry_over_time(
 
 
 def rounded(found: Mapping[str, Any]) -> dict[str, Any]:
-    """`geometry_over_time` in the digits that mean something: degrees to a tenth, the rest to three significant ones.
+    """`geometry_over_time`, rounded: degrees to a tenth, other values to three significant digits.
 
-    Another processor rounds otherwise, which moves the digits after these.
+    Further digits differ between processors.
     """
     return {
         name: _each(value, (lambda x: round(x, 1)) if name in DEGREES else lambda x: float(f"{x:.3g}"))
@@ -170,7 +170,7 @@ def rounded(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _each(value: Any, change: Callable[[float], float]) -> Any:
-    """`change` of every number in a tree of dicts and lists."""
+    """Apply `change` to all numbers in a tree of dicts and lists."""
     if isinstance(value, Mapping):
         return {name: _each(part, change) for name, part in value.items()}
     if isinstance(value, list):
@@ -179,7 +179,7 @@ def _each(value: Any, change: Callable[[float], float]) -> Any:
 
 
 def _rows_of(stored: Mapping[str, Any], categories: Sequence[int]) -> Floats | None:
-    """The text prototypes of `categories` among those stored; None where one is missing."""
+    """The stored text prototypes of `categories`. None if one is missing."""
     place = {int(c): row for row, c in enumerate(stored["category"])}
     if any(int(c) not in place for c in categories):
         return None

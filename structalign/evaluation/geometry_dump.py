@@ -1,4 +1,4 @@
-"""What embed leaves of a split for the report's geometry: category prototypes, and how far they have collapsed.
+"""The geometry of a split, which stage `embed` stores for the report: category prototypes and their collapse.
 
 Letters: Q queries, V videos, N frames, L words, C categories, D embedding, d ETF space.
 """
@@ -19,7 +19,7 @@ from structalign.search.similarity import video_vectors
 
 
 def write_prototypes(path: Path, text: Tensor, text_category: Tensor, video: Tensor, video_category: Tensor) -> None:
-    """Store mean vectors `text` and `video` [C, D] and the ids `category` [C] of all categories that have both."""
+    """Store mean vectors `text` and `video` [C, D] and the ids `category` [C] of all categories with both."""
     ids = torch.tensor(sorted(set(text_category.tolist()) & set(video_category.tolist())))
     categories = ids.numpy()
     save_file(
@@ -36,7 +36,7 @@ def write_prototypes(path: Path, text: Tensor, text_category: Tensor, video: Ten
 def collapse(
     vectors: Tensor, category: Tensor, head: Callable[[Tensor], Tensor], vertices: Tensor
 ) -> dict[str, float] | None:
-    """NC1 to NC4 of vectors [n, D], mapped by the ETF head to unit vectors of R^d, against vertices [capacity, d]."""
+    """NC1 to NC4 of vectors [n, D] and vertices [capacity, d]. The ETF head maps the vectors to unit vectors of R^d."""
     seen, local = torch.unique(category, return_inverse=True)
     mapped = F.normalize(head(vectors), dim=-1).cpu()
     return neural_collapse(mapped.numpy(), local.numpy(), vertices[seen].numpy())
@@ -51,9 +51,9 @@ def dump_geometry(
     model: VideoText | None,
     vertices: Tensor | None,
 ) -> dict[str, Any]:
-    """Store the split's category prototypes, and return how far captions and videos have collapsed, as far as known.
+    """Store the split's category prototypes, and return the collapse of captions and videos, if it is defined.
 
-    captions: [Q, D], each encoded as the task that brought its video; videos are those stored.
+    captions: [Q, D], each encoded as its video's task. Videos are the stored ones.
     """
     videos = torch.cat([video_vectors(part.frames) for part in galleries])
     category = torch.tensor(caption_category)

@@ -1,8 +1,8 @@
-"""Retrieval metrics of ranks. NumPy alone, so that evaluation starts without torch.
+"""Retrieval metrics from ranks. Only NumPy, so that evaluation starts without torch.
 
-`evaluate` and `report` alone import this: a new metric measures kept scores anew and neither trains nor embeds.
+Only `evaluate` and `report` import this. So a new metric re-runs neither training nor embedding.
 
-Q queries are rows, V videos are columns; `ground_truth[q]` is the column of the video that query q describes.
+Q queries are rows, V videos are columns. `ground_truth[q]` is the column of the video of query q.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ def mean_rank(ranks: Ints) -> float:
     return float(ranks.mean())
 
 
-# Every metric of a list of ranks [Q], by the name that metrics.json, tables and page give it.
+# Every metric of a list of ranks [Q], by its name in metrics.json, tables and page.
 METRICS: dict[str, Callable[[Ints], float]] = {
     "R@1": recall(1),
     "R@5": recall(5),
@@ -42,7 +42,7 @@ METRICS: dict[str, Callable[[Ints], float]] = {
 
 
 def summarise(ranks: Ints) -> dict[str, float]:
-    """All of `METRICS`; an empty list of ranks has none.
+    """All of `METRICS`. Empty for an empty list of ranks.
 
     >>> summarise(np.array([1, 2, 7, 30]))
     {'R@1': 25.0, 'R@5': 50.0, 'R@10': 75.0, 'MedR': 4.5, 'MeanR': 10.0}
@@ -51,9 +51,9 @@ def summarise(ranks: Ints) -> dict[str, float]:
 
 
 def recall_interval(ranks: Ints, ground_truth: Ints, draws: int = 1000) -> tuple[float, float] | None:
-    """The 95 % interval of R@1, percent, by a bootstrap over videos; None without ranks, or of one video alone.
+    """The 95 % interval of R@1 in percent, by a bootstrap over videos. None without ranks, or for a single video.
 
-    All captions of a video are drawn together, since they are no independent trials. The draws are the same each time.
+    All captions of a video are drawn together, since they are not independent. The draws are always the same.
 
     >>> recall_interval(np.array([1, 1, 2, 2]), np.array([0, 0, 1, 1]))
     (0.0, 100.0)
@@ -65,7 +65,7 @@ def recall_interval(ranks: Ints, ground_truth: Ints, draws: int = 1000) -> tuple
     found = np.bincount(of_query, weights=ranks <= 1)
     source = np.random.default_rng(seed_of("bootstrap", "videos"))
     share = np.full(len(videos), 1 / len(videos))
-    # one draw at a time: all together would take gigabytes for a large gallery
+    # one draw at a time, since all together would take gigabytes for a large gallery
     drawn = (source.multinomial(len(videos), share) for _ in range(draws))
     recalls = [100 * float(times @ found) / int(times @ captions) for times in drawn]
     low, high = np.percentile(recalls, [2.5, 97.5]).tolist()
@@ -73,7 +73,7 @@ def recall_interval(ranks: Ints, ground_truth: Ints, draws: int = 1000) -> tuple
 
 
 def recall_per_category(ranks: Ints, category: Ints) -> dict[str, dict[str, float]]:
-    """Number of queries, and R@1 in percent, of every category that has queries.
+    """The number of queries, and R@1 in percent, of each category with queries.
 
     >>> recall_per_category(np.array([1, 3, 1]), np.array([0, 0, 4]))
     {'0': {'queries': 2, 'R@1': 50.0}, '4': {'queries': 1, 'R@1': 100.0}}
@@ -92,10 +92,10 @@ def measure(
     video_tasks: Sequence[str],
     tasks: Sequence[str],
 ) -> dict[str, dict[str, object]]:
-    """Every metric of one system of a split after the last of `tasks`, from what `ranks.rank` found, in both galleries.
+    """All metrics of one system and split after the last of `tasks`, from the result of `ranks.rank`.
 
-    In gallery `seen` all videos are candidates, in gallery `task` those of the query's task alone. Tasks without
-    queries have no entry. All recalls are percent.
+    In gallery `seen` all videos are candidates, in gallery `task` only those of the query's task. Tasks without queries
+    have no entry. All recalls are in percent.
     """
     task_of_video = np.array(video_tasks)
     of_query, of_asked = task_of_video[ground_truth], task_of_video[np.unique(ground_truth)]

@@ -1,4 +1,4 @@
-"""Queries to show: those a method won over zero-shot CLIP, and those it lost."""
+"""Example queries: those that the method wins over zero-shot CLIP, and those with the worst ranks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,11 +16,10 @@ def examples(
     videos: Sequence[dict[str, Any]],
     count: int = 6,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Up to `count` queries each, with the first five videos found and the frame that matched best.
+    """Up to `count` queries of each kind, with the first five videos and their best matching frames.
 
-    `won` are ranked first where zero-shot CLIP ranked them worst; `lost` are those ranked worst; one query
-    a video. `found` is what `ranks.rank` found. Equal ranks keep the order of the queries, so that two runs show the
-    same page.
+    `won`: ranked first, with the worst ranks by zero-shot CLIP. `lost`: the worst ranks. There is one query per video.
+    `found` is the result of `ranks.rank`. Equal ranks keep the order of the queries, so that two runs give equal pages.
     """
     ranks, zero_shot_ranks = found["method_text"], found["zero_shot_text"]
 

@@ -1,10 +1,10 @@
-"""Ranks of a split from its score matrices, a block of queries at a time: all that evaluate measures and shows.
+"""Ranks of a split from its score matrices, a block of queries at a time.
 
-The same code ranks matrices that were kept and, while they are made, those that are too large to keep. A query's row is
-always whole, so that its z-scores, and with them all numbers, do not depend on the blocks. NumPy alone.
+The same code ranks stored matrices, and matrices that are too large to store while they are computed. A block has
+complete rows, so z-scores and all other numbers do not depend on the blocks. Only NumPy.
 
-Q queries are rows, V videos are columns, W videos have a query; `ground_truth[q]` is the column of the video that query
-q describes.
+Q queries are rows, V videos are columns, W videos have a query. `ground_truth[q]` is the column of the video of query
+q.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,16 +25,16 @@ Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
 SYSTEMS = ("method", "zero_shot")
-TOP = 5  # videos shown of a query
-AT_ONCE = 1 << 22  # scores whose rows are dealt to the tasks at a time
-IN_CACHE = 1 << 16  # scores fused and ranked at a time: their 512 KiB of float64 stay in a core's cache
-IN_MEMORY = 1 << 27  # scores of videos that have a query, 1 GiB; more of them go through a temporary file
+TOP = 5  # videos shown per query
+AT_ONCE = 1 << 22  # scores to divide among the tasks at a time
+IN_CACHE = 1 << 16  # scores to fuse and rank at a time: their 512 KiB of float64 fit into a core's cache
+IN_MEMORY = 1 << 27  # scores of videos with a query, 1 GiB; larger matrices use a temporary file
 
 
 def text_to_video_ranks(scores: NDArray[np.floating], ground_truth: Ints, first: int = 0) -> Ints:
-    """Rank [Q] of each query's own video; a tie counts against us, so a collapsed model comes last.
+    """Rank [Q] of each query's video. A tie counts as an error, so a collapsed model ranks last.
 
-    `first` is the number of the first row, where the rows are some of all queries.
+    `first` is the number of the first row, if the rows are a part of all queries.
 
     >>> scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])
     >>> text_to_video_ranks(scores, ground_truth=np.array([2, 0])).tolist()
@@ -45,15 +45,15 @@ def text_to_video_ranks(scores: NDArray[np.floating], ground_truth: Ints, first:
         some, own_columns = scores[rows], ground_truth[rows]
         _refuse_nan(some, first + rows.start)
         own = some[np.arange(len(own_columns)), own_columns]
-        # The own video ties with itself: its own count is the 1 of "1 + negatives at least as good".
+        # The query's video ties with itself, which gives the 1 of "1 + negatives at least as good".
         ranks[rows] = _count(some >= own[:, None], axis=1)
     return ranks
 
 
 def video_to_text_ranks(scores: NDArray[np.floating], ground_truth: Ints) -> tuple[Ints, Ints]:
-    """Columns of the videos that have a caption, and the rank of each one's best own caption.
+    """The columns of videos with a caption, and the rank of each video's best own caption.
 
-    The video's other captions are no negatives; a tie with a foreign caption counts against us.
+    The video's other captions are no negatives. A tie with another video's caption counts as an error.
 
     >>> scores = np.array([[0.9, 0.8], [0.1, 0.2], [0.5, 0.7]])
     >>> videos, ranks = video_to_text_ranks(scores, ground_truth=np.array([0, 0, 1]))
@@ -76,14 +76,14 @@ def rank(
 ) -> dict[str, Array]:
     """Rank all queries from consecutive blocks of rows [R, V].
 
-    A block holds, as `search.scoring` names them, the matrices of the signals of each system of SYSTEMS, shared ones,
-    and `best_frame`. A system of which a block has no similarity is left out.
+    A block has the matrices of the signals of each system of SYSTEMS, shared matrices, and `best_frame`, with the names
+    of `search.scoring`. A system without similarities in the blocks is left out.
 
-    Of each system: `<system>_text` [Q], the rank of the query's own video among all; `<system>_task` [Q], the same with
-    ranks and z-scores among the videos of its task alone; `<system>_video` [W], the rank of a video's best own caption.
-    Of the method: `top`, `top_score`, `top_frame` [Q, 5], the columns found first with fused score and matching frame,
-    and `own_score`, `own_frame` [Q] of the query's own video. `zero_shot_sentence` [Q] is the rank by zero-shot CLIP's
-    sentence similarity alone, as published. video_tasks: [V] the task of each video. Beside a block it holds the fused
+    Results per system: `<system>_text` [Q], the rank of the query's video among all. `<system>_task` [Q], the same with
+    ranks and z-scores among the videos of its task. `<system>_video` [W], the rank of a video's best own caption.
+    Results of the method: `top`, `top_score`, `top_frame` [Q, 5], the first columns with their fused score and best
+    frame, and `own_score`, `own_frame` [Q] of the query's video. `zero_shot_sentence` [Q] is the rank by zero-shot
+    CLIP's sentence similarity, as published. video_tasks: [V] the task of each video. Memory: one block, and the fused
     scores of all queries and the W videos.
     """
     task_of_video, weights = np.array(video_tasks), ranking.weights()
@@ -121,7 +121,7 @@ def rank(
 
 
 def _parts(shape: tuple[int, ...], scores: int) -> Iterator[slice]:
-    """Consecutive rows of a matrix of that shape, about as many as have `scores` scores."""
+    """Slices of consecutive rows of a matrix of this shape, with about `scores` scores each."""
     count, width = shape
     step = max(1, scores // max(1, width))
     for start in range(0, count, step):
@@ -129,28 +129,28 @@ def _parts(shape: tuple[int, ...], scores: int) -> Iterator[slice]:
 
 
 def _fused(signals: Mapping[str, Array], weights: Mapping[str, float]) -> Iterator[tuple[slice, Floats]]:
-    """The fused scores of a few rows at a time, which a core's cache holds until all is made of them."""
+    """The fused scores of a few rows at a time, so that they stay in a core's cache while they are used."""
     for rows in _parts(next(iter(signals.values())).shape, IN_CACHE):
         yield rows, fuse({name: matrix[rows] for name, matrix in signals.items()}, weights)
 
 
 def _taken(scores: Array, columns: Ints) -> Array:
-    """These columns (sorted, each once) of the scores."""
+    """The given columns (sorted and unique) of the scores."""
     return scores if len(columns) == scores.shape[1] else scores[:, columns]
 
 
 def _count(found: NDArray[np.bool_], axis: int) -> Ints:
-    """How many are true along an axis."""
+    """The number of true values along an axis."""
     counts: Ints = found.view(np.uint8).sum(axis=axis, dtype=np.int32).astype(np.int64)
     return counts
 
 
 def _refuse_nan(scores: NDArray[np.floating], first: int = 0) -> None:
-    if not np.isnan(scores.min(initial=np.inf)):  # which is no number if one of them is none
+    if not np.isnan(scores.min(initial=np.inf)):  # NaN if any score is NaN
         return
     query, video = np.argwhere(np.isnan(scores))[0]
     raise UserError(
-        f"the score of query {first + query} and video {video} is not a number: the model has diverged; "
+        f"the score of query {first + query} and video {video} is not a number, since the model has diverged: "
         "lower its learning rates (`optim.first.lr`, `optim.later.lr`) and train again."
     )
 
@@ -160,7 +160,7 @@ def _add(found: dict[str, list[Array]], name: str, values: Array) -> None:
 
 
 def _room(queries: int, videos: int) -> Floats:
-    """[queries, videos] float64, in memory or in a temporary file that goes with it."""
+    """[queries, videos] float64, in memory or in a temporary file."""
     if queries * videos <= IN_MEMORY:
         return np.empty((queries, videos))
     with TemporaryFile() as file:
@@ -170,7 +170,7 @@ def _room(queries: int, videos: int) -> Floats:
 def _ranks_in_task(
     signals: Mapping[str, Array], weights: Mapping[str, float], ground_truth: Ints, task_of_video: Array
 ) -> Ints:
-    """[R] rank of each query's own video among the videos of its task."""
+    """[R] rank of each query's video among the videos of its task."""
     ranks = np.zeros(len(ground_truth), dtype=np.int64)
     for task in np.unique(task_of_video[ground_truth]):
         rows, columns = np.flatnonzero(task_of_video[ground_truth] == task), np.flatnonzero(task_of_video == task)
@@ -182,14 +182,14 @@ def _ranks_in_task(
 
 
 def _shown(fused: Floats, best_frame: Array, ground_truth: Ints) -> dict[str, Array]:
-    """The first videos of each row, equal ones in the order of columns, and the query's own."""
+    """The first videos of each row (ties in the order of columns), and the query's video."""
     rows = np.arange(len(fused))
     left, top = fused.copy(), np.empty((len(fused), min(TOP, fused.shape[1])), dtype=np.int64)
     for place in range(top.shape[1]):
-        top[:, place] = left.argmax(axis=1)  # of equal ones the first
+        top[:, place] = left.argmax(axis=1)  # the first of equal scores
         left[rows, top[:, place]] = -np.inf
     top_score = fused[rows[:, None], top]
-    if np.isneginf(top_score).any():  # -inf, once the rest is taken, is taken again
+    if np.isneginf(top_score).any():  # once only -inf is left, a column would be taken twice
         top = np.argsort(-fused, axis=1, kind="stable")[:, :TOP]
         top_score = fused[rows[:, None], top]
     return {
@@ -202,19 +202,19 @@ def _shown(fused: Floats, best_frame: Array, ground_truth: Ints) -> dict[str, Ar
 
 
 def write_ranks(file: Path, ranks: dict[str, Array], ranking: Ranking) -> None:
-    """Store what `rank` found with the `ranking` that it holds for."""
+    """Store the result of `rank` with its `ranking`."""
     settings = {name: repr(value) for name, value in ranking}
     save_file({name: np.ascontiguousarray(values) for name, values in ranks.items()}, file, settings)
 
 
 def read_ranks(file: Path, ranking: Ranking) -> dict[str, Array]:
-    """What `write_ranks` stored; `UserError` if it holds for another `ranking`."""
+    """Read what `write_ranks` stored. Raises `UserError` if it is for another `ranking`."""
     with safe_open(file, framework="numpy") as stored:
         settings = stored.metadata()
         for name, value in ranking:
             if (held := settings.get(name, "none")) != repr(value):
                 raise UserError(
-                    f"{file} holds ranks for `ranking.{name}` = {held}, the scores were too large to keep: "
-                    f"`dvc repro -f -s embed@{file.parent.name}` ranks them for {value}."
+                    f"{file} has ranks for `ranking.{name}` = {held}, since the scores were too large to store: "
+                    f"run `dvc repro -f -s embed@{file.parent.name}` to rank for {value}."
                 )
         return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict

@@ -1,4 +1,4 @@
-"""The scores of a split on disk: the matrices, or, where they are too large, the ranks that they give.
+"""The scores of a split on disk: the matrices, or their ranks if the matrices are too large.
 
 Letters: Q queries, R captions of a block, V videos, D embedding.
 """
@@ -24,15 +24,15 @@ SCORES_MIB = 1024
 
 
 def bytes_a_pair() -> int:
-    """What a query and a video take: a float32 score for each signal and system, and a frame's number."""
+    """The bytes per query and video: a float32 score for each signal and system, and a frame's number."""
     return 4 * sum(1 if signal.shared else len(SYSTEMS) for signal in signals().values()) + 1
 
 
 def queries_at_once(queries: int, videos: int) -> int:
-    """How many queries' scores are held: all, if they fit into STRUCTALIGN_SCORES_MIB, else a multiple of QUERIES."""
+    """The number of queries whose scores fit into STRUCTALIGN_SCORES_MIB: all, or a multiple of QUERIES."""
     limit = os.environ.get("STRUCTALIGN_SCORES_MIB") or str(SCORES_MIB)
     if not limit.isdecimal() or int(limit) < 1:
-        raise UserError(f"STRUCTALIGN_SCORES_MIB={limit} is no number of MiB: set it to 1 or more, or unset it.")
+        raise UserError(f"STRUCTALIGN_SCORES_MIB={limit} is no number of MiB: set it to at least 1, or unset it.")
     fitting = int(limit) * 2**20 // (bytes_a_pair() * max(1, videos))
     return queries if fitting >= queries else max(1, fitting // QUERIES) * QUERIES
 
@@ -45,11 +45,10 @@ def keep_scores(
     video_tasks: Sequence[str],
     ranking: Ranking | None,
 ) -> Tensor:
-    """Store what `search.scoring.score_in_blocks` yields and return the captions' vectors [Q, D].
+    """Store the results of `search.scoring.score_in_blocks` and return the captions' vectors [Q, D].
 
-    The matrices of one block are kept as they are, in <split>.safetensors; with `ranking`, only what
-    `rank` finds in all blocks, in <split>.ranks.safetensors. ground_truth: [Q] the column of each query's
-    video.
+    A single block's matrices are stored unchanged in <split>.safetensors. With `ranking`, only the result of `rank` for
+    all blocks is stored, in <split>.ranks.safetensors. ground_truth: [Q] the column of each query's video.
     """
     captions: list[Tensor] = []
 

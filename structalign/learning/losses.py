@@ -90,6 +90,12 @@ def caption_to_video(logits: Tensor, video: Tensor) -> Tensor:
     return F.cross_entropy(logits.masked_fill(negatives, -torch.inf), target)
 
 
+def among_negatives(logits: Tensor, negatives: Tensor) -> Tensor:
+    """CE of the logit [B] of each pair among it and the logits [B, M] of its negatives."""
+    target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+    return F.cross_entropy(torch.cat([logits[:, None], negatives], dim=1), target)
+
+
 PSEUDO_SCALE = 99.48431564193378  # e^4.60, CLIP's temperature, without the batch size
 
 

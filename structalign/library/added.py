@@ -1,4 +1,4 @@
-"""What is added to a project: kept in `added/`, beside what DVC makes and never seen by evaluation."""
+"""Videos added to a project: stored in `added/`, outside DVC's outputs. Evaluation never uses them."""
 
 import os
 from collections import Counter
@@ -22,14 +22,14 @@ ABOUT = {"kind": "added"}
 
 
 def encoding_of(chain: Chain) -> Encoding:
-    """That of the newest checkpoint."""
+    """The encoding of the newest checkpoint."""
     return Encoding(chain.fingerprints()[-1], len(chain.tasks))
 
 
 def add(chain: Chain, sampler: Sampler, paths: Sequence[str | Path], category: str | None = None) -> Summary:
-    """Encode files, or the videos of folders, by the newest checkpoint, and keep them beside the project's clips.
+    """Encode files, or the videos of folders, with the newest checkpoint, and add them to the project.
 
-    Raises `UserError` where a path does not exist. A content that is there already is named, not encoded.
+    Content that is already there is reported and not encoded. Raises `UserError` if a path does not exist.
     """
     there: dict[str, os.stat_result] = {}
     for path in map(Path, paths):
@@ -43,7 +43,7 @@ def add(chain: Chain, sampler: Sampler, paths: Sequence[str | Path], category: s
         if clip is None:
             files.append((name, stat))
         else:
-            duplicates.append((name, f"{clip} of the table"))
+            duplicates.append((name, f"{clip} of captions.csv"))
     with writing(chain.project / ADDED, ABOUT, shelter=True) as writer:
         stale = stale_contents(chain, *open_all(writer.path))
         summary = take_in(writer, files, sampler, encoding_of(chain), Label(category), stale)
@@ -52,7 +52,7 @@ def add(chain: Chain, sampler: Sampler, paths: Sequence[str | Path], category: s
 
 
 def add_again(chain: Chain, sampler: Sampler) -> Summary:
-    """Encode by the newest checkpoint what an encoder stored that is not of the chain any more; hide what is gone."""
+    """Encode again what a replaced checkpoint encoded, with the newest checkpoint. Hide missing files."""
     total = Summary()
     with writing(chain.project / ADDED, ABOUT, shelter=True) as writer:
         stale = stale_contents(chain, *open_all(writer.path))
@@ -83,7 +83,7 @@ def add_again(chain: Chain, sampler: Sampler) -> Summary:
 
 
 def stale_contents(chain: Chain, snapshot: Snapshot, shards: Sequence[Shard]) -> set[str]:
-    """The contents whose encoder is not of the chain any more."""
+    """The contents whose encoder is no longer a checkpoint of the chain."""
     fingerprints = chain.fingerprints()
     stale: set[str] = set()
     for shard, rows in zip(shards, current_rows(shards, snapshot.catalogue.contents), strict=True):
@@ -94,12 +94,12 @@ def stale_contents(chain: Chain, snapshot: Snapshot, shards: Sequence[Shard]) ->
 
 
 def remove(project: Path, names: Sequence[str]) -> list[str]:
-    """Hide files that were added, by path or by the id of a hit, at once; returns their paths. No file is touched.
+    """Hide added files, by path or by the id of a hit. Returns their paths. The files stay.
 
-    Raises `UserError` for one that was not added, and then hides none.
+    Raises `UserError` if a file was not added. Then nothing is hidden.
     """
     if not exists(project / ADDED):
-        raise UserError(f"{project / ADDED} has no videos: `structalign add PATHS` adds some.")
+        raise UserError(f"{project / ADDED} has no videos: add some with `structalign add PATHS`.")
     with writing(project / ADDED, ABOUT) as writer:
         catalogue, hidden = deepcopy(writer.snapshot.catalogue), list[str]()
         for name in names:
@@ -111,8 +111,8 @@ def remove(project: Path, names: Sequence[str]) -> list[str]:
                 found = [path for path in catalogue.files if Path(real) in Path(path).parents]
             if not found:
                 raise UserError(
-                    f"{name} was not added: `structalign list` names what was; a clip of the project goes with its "
-                    "rows of captions.csv."
+                    f"{name} was not added: see `structalign list`. To remove a clip of the project, remove its "
+                    "rows from captions.csv."
                 )
             hidden += found
             for path in found:
@@ -122,13 +122,13 @@ def remove(project: Path, names: Sequence[str]) -> list[str]:
 
 
 def _is_id(name: str, content: str) -> bool:
-    """Whether `name` is the id of a segment of the content, or its part before the number."""
+    """Whether `name` is the id of a segment of this content, or the part of the id before the number."""
     return len(name) >= 16 and content.startswith(name.partition("-")[0])
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A file that was added; task: the number of the task whose encoder stored it."""
+    """An added file. task: the number of the task whose encoder stored it."""
 
     file: str
     category: str | None
@@ -138,7 +138,7 @@ class Listed:
 
 
 def listing(project: Path) -> list[Listed]:
-    """What was added and can be found, by path."""
+    """The added files that can be found, by path."""
     if not exists(project / ADDED):
         return []
     snapshot, shards = open_all(project / ADDED)
@@ -154,7 +154,7 @@ def listing(project: Path) -> list[Listed]:
 
 
 def sampler_of(chain: Chain) -> Sampler:
-    """What describes a file as the newest checkpoint stores it."""
+    """The sampler that encodes files with the newest checkpoint."""
     retriever = load(chain.checkpoint)
     return Sampler(retriever.encoder, retriever.pixels, None)
 

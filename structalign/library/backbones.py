@@ -1,4 +1,4 @@
-"""The CLIP that an index is made by: its folder, and the hash by which it is known again."""
+"""The CLIP of an index: its folder, and the hash that identifies it."""
 
 import hashlib
 from pathlib import Path
@@ -11,9 +11,9 @@ USED = (".json", ".txt", ".model", ".safetensors", ".bin")
 
 
 def backbone_of(name: str) -> Path:
-    """The folder of the CLIP called `name`; `UserError` if there is none."""
+    """The folder of the CLIP called `name`. Raises `UserError` if there is none."""
     if not Path(name).expanduser().is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
-        raise UserError(f"--backbone {name}: there is no such folder; name a CLIP's folder, or a model on the hub.")
+        raise UserError(f"--backbone {name}: there is no such folder: name a CLIP's folder, or a model on the hub.")
     return resolve(name).resolve()
 
 

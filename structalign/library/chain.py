@@ -1,4 +1,4 @@
-"""The tasks that a project has learned: their checkpoints, one after the other, and who encoded what."""
+"""The chain of a project's learned tasks: their checkpoints, and which checkpoint encoded which videos."""
 
 from dataclasses import dataclass
 from itertools import takewhile
@@ -15,7 +15,7 @@ from structalign.store import read_json
 
 @dataclass(frozen=True)
 class Chain:
-    """A project's learned tasks, up to the one that is asked for. names: of the categories, by number."""
+    """A project's learned tasks, up to the requested one. names: category names by number."""
 
     project: Path
     tasks: list[str]
@@ -23,12 +23,12 @@ class Chain:
 
     @property
     def checkpoint(self) -> Path:
-        """The newest."""
+        """The newest checkpoint."""
         return self.project / CHECKPOINTS / self.tasks[-1]
 
     @property
     def index(self) -> Path:
-        """That of the galleries up to the newest task."""
+        """The index of the galleries up to the newest task."""
         return self.project / index_of(self.tasks[-1])
 
     def fingerprints(self) -> list[str]:
@@ -37,33 +37,36 @@ class Chain:
 
 
 def read_chain(project: Path, after: str | None = None) -> Chain:
-    """The chain of a project's folder, up to the task `after`. Raises `UserError` where nothing is learned, or the
-    stored videos are not of that model."""
+    """The chain of a project, up to the task `after`.
+
+    Raises `UserError` if no task is learned, or if another model encoded the stored videos.
+    """
     tasks = read_tasks(project / TASKS)
     last = last_learned(tasks, after, project)
     until = list(tasks)[: list(tasks).index(last) + 1]
     chain = Chain(project, until, {number: name for name, number in category_ids(tasks).items()})
     if newest_encoder(chain.index) != fingerprint(chain.checkpoint):
-        raise UserError(
-            f"{chain.index} holds videos that another model than {chain.checkpoint} encoded: run `dvc repro`."
-        )
+        raise UserError(f"{chain.index} has videos that were not encoded by {chain.checkpoint}: run `dvc repro`.")
     return chain
 
 
 def other_backbone(chain: Chain) -> str | None:
-    """What to know where params.yaml names another backbone than the chain learned with; None where it does not."""
+    """A note if params.yaml names another backbone than the chain's, or None."""
     try:
         named = read("backbone.name", str, chain.project / PARAMS)
         learned = read_config(chain.checkpoint).backbone
-    except UserError:  # who needs one of them says what is wrong with it
+    except UserError:  # other code reports what is wrong with these files
         return None
     if named == learned:
         return None
-    return f"{chain.checkpoint} was learned with {learned}, and {PARAMS} now names {named}: `dvc repro` learns with it."
+    return f"{chain.checkpoint} was trained with {learned}, but {PARAMS} now names {named}: run `dvc repro` to use it."
 
 
 def last_learned(tasks: dict[str, Task], after: str | None = None, project: Path = Path()) -> str:
-    """The last task that is learned, or `after` if that is; `UserError` if what lies here is of another tasks.yaml."""
+    """The last learned task, or `after` if it is learned.
+
+    Raises `UserError` if the checkpoints fit another tasks.yaml.
+    """
     if after and after not in tasks:
         raise UserError(f"{TASKS} has no task {after}: choose one of {', '.join(tasks)}.")
     there = [key for key in tasks if config_of(key, project).exists() and (project / index_of(key)).exists()]
@@ -72,17 +75,17 @@ def last_learned(tasks: dict[str, Task], after: str | None = None, project: Path
         return after or learned[-1]
     there = [key for key in there if after in (None, key)]
     if there:
-        raise UserError(f"what is here of {', '.join(there)} was learned with another {TASKS}: run `dvc repro`.")
+        raise UserError(f"the checkpoints of {', '.join(there)} were trained with another {TASKS}: run `dvc repro`.")
     raise UserError(f"{after or 'no task'} is {'not ' if after else ''}learned yet: run `dvc repro`.")
 
 
 def is_of(key: str, tasks: dict[str, Task], project: Path = Path()) -> bool:
-    """Whether a task's checkpoint learned exactly what `tasks` say up to it, so that its numbers are their names."""
+    """Whether a checkpoint learned exactly the tasks up to `key`, so that its category numbers match their names."""
     config = read_json(config_of(key, project))
     until = dict(list(tasks.items())[: list(tasks).index(key) + 1])
     return bool(config.get("tasks") == list(until) and config.get("categories") == category_ids(until))
 
 
 def config_of(key: str, project: Path = Path()) -> Path:
-    """Where a task's checkpoint says what it learned."""
+    """The config file of a task's checkpoint."""
     return project / CHECKPOINTS / key / "config.json"

@@ -1,4 +1,4 @@
-"""Erase what is not found any more, and put many small shards into few."""
+"""Erase vectors that are no longer found, and merge small shards."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,12 +9,12 @@ import numpy as np
 
 from structalign.library.store import Shard, ShardEntry, Writer, current_rows, open_shard
 
-Part = tuple[Shard, list[int]]  # rows of a shard that are kept
-ROWS = 20_000  # segments of a shard, at most
+Part = tuple[Shard, list[int]]  # a shard and its rows to keep
+ROWS = 20_000  # the largest number of segments in a shard
 
 
 def compact(writer: Writer) -> int:
-    """Write anew what some path has, and erase all else; returns the bytes that this gave back."""
+    """Rewrite the vectors of existing paths and erase all others. Returns the number of freed bytes."""
     snapshot = writer.snapshot
     before = bytes_of(writer.path)
     kept = set(snapshot.catalogue.places())
@@ -34,7 +34,7 @@ def _encoding(part: Part) -> tuple[int, str]:
 
 
 def _groups(parts: Sequence[Part]) -> list[list[Part]]:
-    """Neighbours that together have no more than ROWS rows, or one that has more."""
+    """Groups of neighbours with at most ROWS rows together, or a single part with more."""
     groups: list[list[Part]] = []
     for part in parts:
         if groups and sum(len(rows) for _, rows in [*groups[-1], part]) <= ROWS:
@@ -45,7 +45,7 @@ def _groups(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _merge(writer: Writer, parts: Sequence[Part]) -> ShardEntry:
-    """One shard of the rows of several."""
+    """Merge the rows of several shards into one."""
     longest = max(shard.frames.shape[1] for shard, _ in parts)
     encoding = parts[0][0].entry.encoding
     return writer.shard(
@@ -62,5 +62,5 @@ def _padded(frames: np.ndarray, longest: int) -> np.ndarray:
 
 
 def bytes_of(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """The total bytes of all files in a folder and its subfolders."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

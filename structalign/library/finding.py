@@ -1,4 +1,4 @@
-"""Which files of a folder are videos: by what they hold, not by their names."""
+"""Find the videos in a folder, by content and not by name."""
 
 import mimetypes
 import os
@@ -11,11 +11,11 @@ from structalign.data.collection import why_absent
 from structalign.errors import UserError
 
 HIDDEN = "hidden"
-OUTSIDE = "links that lead out of the folder"
+OUTSIDE = "links to places outside the folder"
 UNREADABLE = "folders that cannot be read"
 OTHER = "no videos"
 
-# The first bytes of what is certainly no video, so that no decoder is started for it
+# The first bytes of files that are certainly no video, to save starting a decoder
 OTHERS = (
     b"\x89PNG\r\n", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*",  # pictures
     b"fLaC", b"ID3",  # sounds
@@ -29,14 +29,14 @@ HEAD = 512  # bytes
 
 @dataclass
 class Found:
-    """videos: the candidates by their real path; skipped: how many were passed over, by reason."""
+    """videos: the candidates by real path. skipped: the number of skipped files by reason."""
 
     videos: dict[str, os.stat_result] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
 
 
 def find(roots: Sequence[Path]) -> Found:
-    """Every file below the `roots` that may be a video, hidden ones and links out of its root left out and counted."""
+    """All files below the `roots` that may be videos. Hidden files and links out of a root are skipped and counted."""
     found = Found()
     for root in roots:
         for path in _walk(root, found.skipped):
@@ -52,20 +52,20 @@ def find(roots: Sequence[Path]) -> Found:
 
 
 def real_folders(folders: Sequence[Path]) -> list[Path]:
-    """The folders' real paths, sorted, those inside of another left out; what is no folder is a `UserError`."""
+    """The folders' real paths, sorted, without folders inside another one. Raises `UserError` if one is no folder."""
     real: set[Path] = set()
     for folder in folders:
         if not folder.is_dir():
             what = "is no folder" if folder.exists() else "does not exist"
-            raise UserError(f"{folder} {what}: name a folder that holds videos.")
+            raise UserError(f"{folder} {what}: name a folder with videos.")
         if not os.access(folder, os.R_OK | os.X_OK):
-            raise UserError(f"{folder} cannot be read: mend its permissions.")
+            raise UserError(f"{folder} cannot be read: correct its permissions.")
         real.add(folder.resolve())
     return sorted(path for path in real if not any(other in path.parents for other in real))
 
 
 def _walk(root: Path, skipped: Counter[str]) -> Iterator[Path]:
-    """The regular files and the good links below `root`, in the order of their names."""
+    """The regular files and valid links below `root`, in order of their names."""
 
     def refused(error: OSError) -> None:
         skipped[UNREADABLE] += 1
@@ -75,7 +75,7 @@ def _walk(root: Path, skipped: Counter[str]) -> Iterator[Path]:
         for name in [name for name in below if name.startswith(".")]:
             below.remove(name)
             skipped[HIDDEN] += 1
-        for name in [name for name in below if (here / name).is_symlink()]:  # os.walk follows none
+        for name in [name for name in below if (here / name).is_symlink()]:  # os.walk follows no links
             if not _inside(here / name, root):
                 skipped[OUTSIDE] += 1
         below.sort()
@@ -97,8 +97,7 @@ def _inside(link: Path, root: Path) -> bool:
 
 
 def _may_be_video(path: Path) -> bool:
-    """Whether a decoder must be asked: what is empty, a text or of a known other kind is no video, unless its name
-    says so."""
+    """Whether a file needs decoding. Empty files, texts and other known formats are no videos, unless so named."""
     if named_as_video(path):
         return True
     try:
@@ -108,10 +107,10 @@ def _may_be_video(path: Path) -> bool:
         return False
     if not head or head.startswith(OTHERS):
         return False
-    return any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)  # a text has no such byte
+    return any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)  # no text has such a byte
 
 
 def named_as_video(path: Path) -> bool:
-    """Whether the name says that it is a video: then one that cannot be decoded is broken."""
+    """Whether the file's name is a video's. If such a file cannot be decoded, it counts as broken."""
     kind = mimetypes.guess_type(path.name)[0] or ""
     return kind.startswith("video/") or path.suffix.lower() in {".mkv", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".vob"}

@@ -1,4 +1,4 @@
-"""An index of raw folders: nothing but videos and a CLIP, no project, no table, no training."""
+"""An index of folders of videos, made with a CLIP, without a project, a table or training."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -36,11 +36,11 @@ from structalign.search.encoder import Encoder
 from structalign.search.similarity_heads import HEADS
 
 KIND = "folders"
-RECENT = 256  # sentences whose encoding is kept
+RECENT = 256  # sentences whose encoding is cached
 
 
 class FolderIndex(VideoIndex):
-    """An index of raw folders, ranked by zero-shot CLIP's sentence."""
+    """An index of folders of videos, ranked by zero-shot CLIP's sentence similarity."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -51,13 +51,12 @@ class FolderIndex(VideoIndex):
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The CLIP that made the index; loaded when it is first needed."""
+        """The CLIP that made the index, loaded on first use."""
         backbone = self.snapshot.about["backbone"]
         folder = Path(backbone["folder"])
         if not folder.is_dir() or backbone_hash(folder) != backbone["hash"]:
             raise UserError(
-                f"{folder} is not the CLIP any more that made {self.path}: bring {backbone['name']} back, or index "
-                "again."
+                f"{folder} is no longer the CLIP that made {self.path}: restore {backbone['name']}, or index again."
             )
         device = prepare_device()
         return Encoder(load_clip(folder, device), None, HEADS["mean"], device)
@@ -68,7 +67,7 @@ class FolderIndex(VideoIndex):
 
     @cached_property
     def sampler(self) -> Sampler:
-        """What describes a file as the index has them."""
+        """The sampler that encodes files for this index."""
         folder = Path(self.snapshot.about["backbone"]["folder"])
         return Sampler(self.encoder, pixel_statistics(folder))
 
@@ -106,7 +105,7 @@ class FolderIndex(VideoIndex):
         return str(path.resolve())
 
     def shown(self, file: str) -> str:
-        """Below its folder, whose name comes first where there are several."""
+        """The path relative to its folder. With several folders, the folder's name comes first."""
         folders = [Path(folder) for folder in self.snapshot.about["folders"]]
         for folder in folders:
             if folder in Path(file).parents:
@@ -126,7 +125,7 @@ class FolderIndex(VideoIndex):
         return index
 
     def add(self, paths: Sequence[str | Path]) -> Summary:
-        """Take files, or the videos of folders, into the index on disk, and look again at what it has."""
+        """Add files, or the videos of folders, to the index on disk, and update what it has."""
         return refresh(self, [Path(path) for path in paths])
 
     @property
@@ -137,13 +136,13 @@ class FolderIndex(VideoIndex):
         return generation_of(self.path) != self.snapshot.generation
 
     def compact(self) -> int:
-        """Erase the vectors of files that are gone; returns the bytes that this gave back."""
+        """Erase the vectors of missing files. Returns the number of freed bytes."""
         with writing(self.path, self.snapshot.about) as writer:
             return compact(writer)
 
 
 def _entries(snapshot: Snapshot, shards: Sequence[Shard]) -> tuple[Entries, list[tuple[Shard, int]]]:
-    """What can be found, and where each segment's vectors are: its shard, and the row in it."""
+    """The entries that can be found, and the shard and row of each entry's vectors."""
     places = {content: sorted(paths) for content, paths in snapshot.catalogue.places().items()}
     rows, where, means = list[Entry](), list[tuple[Shard, int]](), list[Floats]()
     for shard, here in zip(shards, current_rows(shards, places), strict=True):
@@ -161,7 +160,7 @@ def _entries(snapshot: Snapshot, shards: Sequence[Shard]) -> tuple[Entries, list
 
 
 def refresh(index: FolderIndex, more: Sequence[Path] = ()) -> Summary:
-    """Bring the index on disk up to date with its folders and `more` of them."""
+    """Update the index on disk for its folders and for `more` folders."""
     about = dict(index.snapshot.about)
     with writing(index.path, about) as writer:
         about = dict(writer.snapshot.about)
@@ -174,8 +173,10 @@ def refresh(index: FolderIndex, more: Sequence[Path] = ()) -> Summary:
 
 
 def begin(folders: Sequence[Path], backbone: str, place: Path | None = None) -> Path:
-    """The index of the folders by a CLIP, at `place` or in the user's data folder; made, still empty, where there is
-    none. Raises `UserError` for what is no folder, a CLIP that cannot be found, or an index that another CLIP made."""
+    """Open the index of the folders and this CLIP at `place` or in the user's data folder, or make an empty one.
+
+    Raises `UserError` for a path that is no folder, a CLIP that cannot be found, or an index of another CLIP.
+    """
     real = real_folders(folders)
     clip = backbone_of(backbone)
     hashed = backbone_hash(clip)
@@ -188,14 +189,14 @@ def begin(folders: Sequence[Path], backbone: str, place: Path | None = None) -> 
         "sampling": SAMPLING,
     }
     if path.exists() and not exists(path) and any(path.iterdir()):
-        raise UserError(f"{path} holds other files: name an empty folder, or one that is not there yet.")
+        raise UserError(f"{path} has other files: name an empty or a new folder.")
     with writing(path, about) as writer:
         made = writer.snapshot.about
         if made.get("kind") != KIND:
-            raise UserError(f"{path} is not an index of folders: name another place with --index.")
+            raise UserError(f"{path} is not an index of folders: choose another place with --index.")
         if made["backbone"]["hash"] != hashed or made["sampling"] != SAMPLING:
             raise UserError(
-                f"{path} was made by {made['backbone']['name']}, not by this {backbone}: name another place with "
+                f"{path} was made with {made['backbone']['name']}, not with this {backbone}: choose another place with "
                 "--index."
             )
         if made["backbone"] != about["backbone"]:  # the same CLIP in another folder

@@ -1,11 +1,11 @@
-"""What a search finds."""
+"""Search results."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A segment of a file. start, end, at: seconds; `at` is when the best matching frame appears. score: as a hit's."""
+    """A segment of a file. start, end, at: seconds. `at` is the time of the best matching frame. score: as in `Hit`."""
 
     id: str
     start: float
@@ -16,12 +16,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Hit:
-    """A file, or a clip of one, that a sentence or a video finds; `moments` are its best stretches, the best first.
+    """A file or clip found by a sentence or a video. `moments` are its best stretches, best first.
 
-    score: what ranks, as in evaluation. above: standard deviations of `score` above the average of the whole
-    collection. similarity: an absolute measure, a cosine in [-1, 1]. weak: whether the sentence is unlike all training
-    captions, so that it may be in no video; None without captions, and for what was added. playing: `direct`, `remux`
-    or `transcode`.
+    score: the ranking score, as in evaluation. above: `score` in standard deviations above the collection's mean.
+    similarity: an absolute measure, a cosine in [-1, 1]. weak: whether the sentence is unlike all training captions, so
+    that perhaps no video shows it. None without captions, and for added videos. playing: `direct`, `remux` or
+    `transcode`.
     """
 
     id: str
@@ -40,10 +40,10 @@ class Hit:
 
     @property
     def start(self) -> float:
-        """When the best moment begins, seconds."""
+        """Start of the best moment in seconds."""
         return self.moments[0].start
 
     @property
     def end(self) -> float:
-        """When the best moment ends, seconds."""
+        """End of the best moment in seconds."""
         return self.moments[0].end

@@ -1,4 +1,4 @@
-"""Bring an index up to date with files: only what is new or changed is encoded, and each commit can be searched."""
+"""Update an index: only new and changed files are encoded. Each commit can be searched."""
 
 import os
 import time
@@ -20,19 +20,19 @@ from structalign.machine import cores
 from structalign.search.similarity import video_vectors
 from structalign.store import digest
 
-FIRST, LAST = 2.0, 60.0  # seconds between two commits: soon at first, so that a search finds something
-TELL = 0.5  # seconds between two words of how far it has come
-PICTURE = "it is a picture, no video"
-CHANGING = "it changed while it was read: index again when it is complete"
-UNKNOWN = -1  # size of a file that is to be read again, whatever it is then
+FIRST, LAST = 2.0, 60.0  # seconds between two commits; the first ones are early, so that a search soon finds something
+TELL = 0.5  # seconds between two progress updates
+PICTURE = "it is a picture and no video"
+CHANGING = "it changed while being read: index again when it is complete"
+UNKNOWN = -1  # size that marks a file to be read again
 
 
 @dataclass
 class Summary:
-    """What an update did: paths that were encoded, moved, unchanged or gone, and why others could not be encoded.
+    """The result of an update: encoded, moved, unchanged and missing paths, and broken ones with the reason.
 
-    duplicates: (path, another of the same content). seconds: of video that was encoded; decoding, encoding: that it
-    took, over all threads.
+    duplicates: (path, another path with the same content). seconds: length of the encoded video. decoding, encoding:
+    seconds that these took, summed over threads.
     """
 
     encoded: list[str] = field(default_factory=list)
@@ -49,16 +49,16 @@ class Summary:
 
 @dataclass(frozen=True)
 class Label:
-    """What is said of files that are added: their category and its task."""
+    """The category of added files, and its task."""
 
     category: str | None = None
     task: str | None = None
 
 
 def update(writer: Writer, found: Found, sampler: Sampler, encoding: Encoding) -> Summary:
-    """Make the index that of the files `found`: all others are hidden.
+    """Update the index to the files `found`, and hide all others.
 
-    Vectors of a content that has moved, or comes back, are kept.
+    Vectors of moved and returning content are kept.
     """
     catalogue, summary = deepcopy(writer.snapshot.catalogue), Summary()
     gone = {path: file.content for path, file in catalogue.files.items() if path not in found.videos}
@@ -86,7 +86,7 @@ def add(
     label: Label,
     anew: Collection[str] = (),
 ) -> Summary:
-    """Take the files into the index, beside what it has; those of the contents `anew` are encoded again."""
+    """Add the files to the index. Files with the contents `anew` are encoded again."""
     catalogue, summary = deepcopy(writer.snapshot.catalogue), Summary()
 
     def known(path: str, about: os.stat_result) -> bool:
@@ -102,7 +102,7 @@ def add(
 
 
 def listed(path: str, why: Broken) -> bool:
-    """Whether a file that could not be encoded is a broken video, and not something else."""
+    """Whether a file that could not be encoded is a broken video and not another kind of file."""
     return named_as_video(Path(path)) and why.reason != PICTURE
 
 
@@ -113,7 +113,7 @@ def _as_before(catalogue: Catalogue, path: str, about: os.stat_result) -> bool:
 
 @dataclass(frozen=True)
 class _Read:
-    """A file that was read: its state when reading began, its hash, and what it shows; None where that is known."""
+    """A file that was read: its state at the start, its hash, and its encoding, or None if the content is known."""
 
     path: str
     about: os.stat_result
@@ -123,8 +123,10 @@ class _Read:
 
 @dataclass
 class _Intake:
-    """Reads files, and commits what they hold every now and then; `left`: contents that have just lost a path; `anew`:
-    contents that are encoded though they are known."""
+    """Reads files and commits at intervals.
+
+    `left`: contents that lost a path. `anew`: known contents to encode again.
+    """
 
     writer: Writer
     catalogue: Catalogue
@@ -145,7 +147,7 @@ class _Intake:
         def look(file: tuple[str, os.stat_result]) -> _Read | tuple[str, Broken]:
             return _look(*file, self.sampler, known)
 
-        smallest_first = sorted(files, key=lambda file: file[1].st_size)  # so that something is found soon
+        smallest_first = sorted(files, key=lambda file: file[1].st_size)  # so that a search soon finds something
         pause, due = FIRST, time.monotonic() + FIRST
         told = 0.0
         reads = in_order(look, smallest_first, cores(), stop_all, here=True)
@@ -161,7 +163,7 @@ class _Intake:
         self._commit()
 
     def _note(self, read: "_Read | tuple[str, Broken]") -> None:
-        """Take a file into the catalogue, and what was encoded of it into the batch."""
+        """Add a file to the catalogue, and its encoding to the batch."""
         if isinstance(read, tuple):
             path, broken = read
             self.catalogue.files.pop(path, None)
@@ -199,7 +201,7 @@ class _Intake:
 
 
 def _look(path: str, about: os.stat_result, sampler: Sampler, known: set[str]) -> "_Read | tuple[str, Broken]":
-    """Hash the file and, where its content is new, describe it; or why it cannot be."""
+    """Hash the file, and encode it if its content is new. Or return why this is impossible."""
     file, described = Path(path), None
     try:
         content = digest(file)
@@ -218,7 +220,7 @@ def _look(path: str, about: os.stat_result, sampler: Sampler, known: set[str]) -
 
 
 def _shard(writer: Writer, batch: Iterable[tuple[str, Described]], encoding: Encoding) -> ShardEntry:
-    """Write the vectors of what was described. Frames are padded by the last one to the longest segment's."""
+    """Write the vectors of encoded files. Shorter segments repeat their last frame."""
     rows, frames, means, zero_shot = list[Row](), list[Tensor](), list[Tensor](), list[Tensor]()
     for content, described in batch:
         for number, segment in enumerate(described.segments):

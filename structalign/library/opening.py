@@ -11,20 +11,22 @@ from structalign.library.video_index import VideoIndex
 
 
 def open_index(path: str | Path, after: str | None = None, split: str | None = None) -> VideoIndex:
-    """Open the index in the folder `path`: of raw folders, as `structalign index` prints it, or a project.
+    """Open the folder `path`, which is an index of `structalign index`, or a project.
 
-    after: a project as it was after this task. split: train, val or test clips of a project alone; `test` is
-    evaluation's gallery. Every file of the index is checked against its hash. Raises `UserError` where there is no
-    index, a damaged one, or one that has no tasks or splits.
+    after: search a project as after this task. split: only search train, val or test clips of a project. `test` is the
+    gallery of the evaluation. All files of the index are verified by hash. Raises `UserError` if there is no index, if
+    it is damaged, or if it has no tasks or splits.
     """
     folder = Path(path)
     if exists(folder):
         if after is not None or split is not None:
-            raise UserError(f"{path} is an index of folders: it has no tasks and no splits.")
+            raise UserError(
+                f"{path} is an index of folders, which has no tasks and no splits: leave --after and --split out."
+            )
         return FolderIndex(folder)
     if (folder / TASKS).exists():
         return ProjectIndex(folder, after, split)
     raise UserError(
-        f"{path} is neither an index nor a project: `structalign index DIR --backbone NAME` makes an index and prints "
-        "its place."
+        f"{path} is neither an index nor a project: make an index with `structalign index DIR --backbone NAME`, which "
+        "prints its path."
     )

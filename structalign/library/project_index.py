@@ -1,6 +1,6 @@
-"""The collection of a project: every readable clip of its table, and what was added since.
+"""The collection of a project: all readable clips of its table, and the added videos.
 
-Each video is searched by queries encoded as the task whose encoder stored it.
+A video is compared with queries that are encoded as the task whose encoder stored it.
 Letters: V clips and segments, M stored vectors of one, L words, D embedding.
 """
 
@@ -46,20 +46,20 @@ from structalign.search.similarity_heads import SimilarityHead
 from structalign.store import digest, read_json
 
 EXAMPLES = 6
-RECENT = 64  # sentences whose encodings are kept
-_TILE = torch.zeros(QUERIES, dtype=torch.int64)  # the one sentence as often as evaluation compares at a time
+RECENT = 64  # sentences whose encodings are cached
+_TILE = torch.zeros(QUERIES, dtype=torch.int64)  # one sentence, repeated as often as evaluation compares at a time
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Videos that one encoder stored; number: its task, from 1."""
+    """Videos stored by one encoder. number: its task, from 1."""
 
     gallery: Gallery
     entries: list[Entry]
     vectors: Tensor | None = None
 
     def prepared(self, head: SimilarityHead) -> "_Part":
-        """The same for one query after the other (`search.signal.prepared`)."""
+        """The same, prepared for single queries (`search.signal.prepared`)."""
         if self.vectors is not None:
             return self
         videos, vectors = prepared(self.gallery.frames, head)
@@ -67,11 +67,11 @@ class _Part:
 
 
 class ProjectIndex(VideoIndex):
-    """What a project has stored, up to the task `after`; `split` alone, and nothing added, if it is given."""
+    """The stored videos of a project, up to the task `after`. With `split`, only its clips and no added videos."""
 
     def __init__(self, project: Path, after: str | None = None, split: str | None = None, chain: Chain | None = None):
         self.path, self.after, self.split = project, after, split
-        self._stamps = _stamps(project)  # before anything is read: what changes meanwhile is newer
+        self._stamps = _stamps(project)  # before reading, so that a later change counts as newer
         self.chain = read_chain(project, after) if chain is None else chain
         self._index = Index(self.chain.index, project)
         notes = [note] if (note := other_backbone(self.chain)) else []
@@ -105,7 +105,7 @@ class ProjectIndex(VideoIndex):
 
     @cached_property
     def retriever(self) -> Retriever:
-        """The newest checkpoint; loaded when it is first needed."""
+        """The newest checkpoint, loaded on first use."""
         return load(self.chain.checkpoint)
 
     @property
@@ -114,11 +114,11 @@ class ProjectIndex(VideoIndex):
 
     @cached_property
     def sampler(self) -> Sampler:
-        """What describes a file as the newest task's encoder stores it."""
+        """The sampler that encodes files with the newest checkpoint."""
         return Sampler(self.retriever.encoder, self.retriever.pixels)
 
     def _own(self) -> list[_Part]:
-        """The clips of the table. Training clips lie apart, where a `dvc repro` has stored them."""
+        """The clips of the table. Training clips are stored separately by `dvc repro`."""
         parts = []
         known = clip_hashes(self.chain)
         for number, task in enumerate(self.chain.tasks, start=1):
@@ -128,12 +128,10 @@ class ProjectIndex(VideoIndex):
                 continue
             about = read_json(folder / "index.json")
             if about["encoder"] != self._index.entries[number - 1].get("encoder"):
-                raise UserError(
-                    f"{folder} holds clips that another model than that of {task} encoded: run `dvc repro`."
-                )
+                raise UserError(f"{folder} has clips that were not encoded by the model of {task}: run `dvc repro`.")
             for name, expected in about["files"].items():
                 if not (folder / name).exists() or digest(folder / name) != expected:
-                    raise UserError(f"{folder / name} is missing or damaged: `dvc checkout {folder}` brings it back.")
+                    raise UserError(f"{folder / name} is missing or damaged: restore it with `dvc checkout {folder}`.")
             self._captions.append(load_file(folder / "captions.safetensors"))
             if self.split in (None, "train") and (gallery := read_gallery(folder, "train", task, number)):
                 parts.append(self._part(gallery, "train", known))
@@ -164,17 +162,17 @@ class ProjectIndex(VideoIndex):
         return _Part(gallery, entries)
 
     def _added(self, snapshot: Snapshot, shards: Sequence[Shard]) -> list[_Part]:
-        """What was added, by encoders of this chain; `UserError` where one of them is not of it any more."""
+        """The added videos. Raises `UserError` if an encoder is no longer a checkpoint of this chain."""
         places = {content: sorted(paths) for content, paths in snapshot.catalogue.places().items()}
         if stale_contents(self.chain, snapshot, shards) & places.keys():
             raise UserError(
-                f"{snapshot.path} holds videos whose encoder was trained anew since: `structalign add --again` encodes "
-                "them by the model of now."
+                f"{snapshot.path} has videos of a model that was trained again: `structalign add --again` encodes "
+                "them with the current model."
             )
         return [
             self._added_part(shard, here, places, snapshot.catalogue, shard.entry.encoding.task)
             for shard, here in zip(shards, current_rows(shards, places), strict=True)
-            if here and shard.entry.encoding.task <= len(self.chain.tasks)  # later ones: after the task asked for
+            if here and shard.entry.encoding.task <= len(self.chain.tasks)  # later tasks come after the requested one
         ]
 
     def _added_part(
@@ -194,7 +192,7 @@ class ProjectIndex(VideoIndex):
         return _Part(gallery, entries)
 
     def _texts(self, sentence: str) -> tuple[dict[int, TextEmbeddings], TextEmbeddings | None]:
-        """The sentence as each task reads it, and by zero-shot CLIP where that is asked for."""
+        """The sentence encoded as each task, and by zero-shot CLIP if needed."""
         self.read([sentence])
         self._encoded.move_to_end(sentence)
         return self._encoded[sentence]
@@ -203,14 +201,16 @@ class ProjectIndex(VideoIndex):
     def read(self, sentences: Sequence[str]) -> None:
         fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._encoded]
         model = self.retriever.encoder.model
-        alone = model is not None and model.config.words == "with_padding"  # there the longest one counts
+        alone = (
+            model is not None and model.config.words == "with_padding"
+        )  # then a batch's longest sentence changes the others
         for part in [[sentence] for sentence in fresh] if alone else [fresh] * bool(fresh):
             self._read(part)
         while len(self._encoded) > RECENT:
             self._encoded.popitem(last=False)
 
     def _read(self, sentences: list[str]) -> None:
-        """Encode sentences together, each cut to its own length, as if it were the only one."""
+        """Encode sentences together. Each is cut to its length, so that its encoding does not depend on the others."""
         encoder, tokens = self.retriever.encoder, self.retriever.tokeniser(sentences)
         numbers = sorted({part.gallery.encoded_as for part in self._parts})
         plain = encoder.zero_shot(tokens) if encoder.model is None or self._needs_zero_shot else None
@@ -230,7 +230,7 @@ class ProjectIndex(VideoIndex):
         return self.weights["task_prior"] > 0 or self._familiar is not None
 
     def _weak(self, sentence: str) -> Weak:
-        """By what the sentence is like: captions say nothing of what was added."""
+        """Whether matches are weak, from the sentence's familiarity. Captions tell nothing about added videos."""
         _, plain = self._texts(sentence)
         if self._familiar is None or plain is None:
             return super()._weak(sentence)
@@ -239,7 +239,7 @@ class ProjectIndex(VideoIndex):
 
     @torch.inference_mode()
     def _matrices(self, sentence: str) -> Matrices:
-        """Every signal's row [1, V], and each video's best frame."""
+        """Each signal's row [1, V], and each video's best frame."""
         texts, plain = self._texts(sentence)
         encoder = self.retriever.encoder
         states = self._index.states if self.weights["task_prior"] > 0 else {}
@@ -248,7 +248,7 @@ class ProjectIndex(VideoIndex):
         for part in self._parts:
             gallery = part.gallery
             text, zero_shot = texts[gallery.encoded_as], plain or texts[gallery.encoded_as]
-            if self.split is not None:  # a product's last bits depend on how many rows it has
+            if self.split is not None:  # the last bits of a matrix product depend on its number of rows
                 text, zero_shot = text[_TILE], zero_shot[_TILE]
             comparison = Comparison(
                 text, zero_shot, gallery.frames, encoder.head, encoder.model, gallery.number, part.vectors
@@ -282,18 +282,18 @@ class ProjectIndex(VideoIndex):
         return scores, np.mean(similar, axis=0), span
 
     def _name(self, path: Path) -> str:
-        """A clip's file is named as in the table, a file that was added by its real path."""
+        """A clip's name in the table, or the real path of an added file."""
         real, videos = path.resolve(), (self.path / DATA / "videos").resolve()
         if real.is_relative_to(videos):
             return str(real.relative_to(videos))
         return str(path) if not path.exists() and not path.is_absolute() else str(real)
 
     def shown(self, file: str) -> str:
-        """As in the table; of a file that was added, its name."""
+        """The name in the table, or the file name of an added file."""
         return Path(file).name if Path(file).is_absolute() else file
 
     def _readable(self, file: str) -> Path | None:
-        """A clip's file in the collection; one that was added where it was then, if no link stands there now."""
+        """The path of a clip or of an added file. None if a link has replaced the added file."""
         path = Path(file)
         if path.is_absolute():
             return path if path.resolve() == path and path.is_file() else None
@@ -307,7 +307,7 @@ class ProjectIndex(VideoIndex):
         return index
 
     def examples(self) -> list[str]:
-        """Captions of the table, evenly spread."""
+        """Evenly spread captions of the table."""
         try:
             with (self.path / DATA / "captions.csv").open(encoding="utf-8-sig", newline="") as stream:
                 texts = list(dict.fromkeys(filter(None, (row.get("caption") for row in csv.DictReader(stream)))))
@@ -320,21 +320,21 @@ class ProjectIndex(VideoIndex):
         return self.path / ADDED
 
     def newer(self) -> bool:
-        """Also whether `dvc repro` has changed what the index is made of."""
+        """Whether the index on disk is newer, also because of `dvc repro`."""
         added = self.path / ADDED
         now = generation_of(added) if exists(added) else None
         return now != (self.added.generation if self.added else None) or _stamps(self.path) != self._stamps
 
     def add(self, paths: Sequence[str | Path], category: str | None = None) -> Summary:
-        """Encode files, or the videos of folders, by the newest checkpoint, and keep them beside the project's clips.
+        """Encode files, or the videos of folders, with the newest checkpoint, and add them to the project.
 
-        Raises `UserError` where a path does not exist. A content that is there already is named, not encoded.
+        Content that is already there is reported and not encoded. Raises `UserError` if a path does not exist.
         """
         return add(self.chain, self.sampler, paths, category)
 
 
 def _by_task(parts: Sequence[_Part]) -> list[_Part]:
-    """One part a task: a query is compared with each part for itself, which costs more than the videos of a small one.
+    """Merge the parts of each task, since comparing many small parts is slow.
 
     The last bits of a score depend on how many videos are compared at once, so `split` keeps evaluation's parts.
     """
@@ -356,7 +356,7 @@ def _by_task(parts: Sequence[_Part]) -> list[_Part]:
 
 
 def _stamps(project: Path) -> list[tuple[str, int, int]]:
-    """What tells, without reading them, whether the files that a project's index is made of were written again."""
+    """Sizes and times of the files of a project's index, to detect changes without reading them."""
     files = [project / TASKS, project / PARAMS, *(project / INDEXES).glob("*.json")]
     files += [*(project / CHECKPOINTS).glob("*/config.json"), *(project / COLLECTION).glob("*/index.json")]
     stamps = []

@@ -1,4 +1,4 @@
-"""Stored segments in the order of their scores, grouped by file, the best moments first.
+"""Rank stored segments by score, grouped by file, with the best moments first.
 
 Letters: V segments, D embedding.
 """
@@ -16,13 +16,13 @@ from structalign.library.hits import Hit, Moment
 Floats = NDArray[np.floating]
 Span = Callable[[int], tuple[float, float, float]]
 Weak = Callable[[int], bool | None]
-SAME_SCORE, SAME_SIGHT = 0.02, 0.9  # of cosines: neighbours that show the same thing are one moment
-MOMENTS = 5  # of a file, at most
+SAME_SCORE, SAME_SIGHT = 0.02, 0.9  # cosines: similar neighbours are one moment
+MOMENTS = 5  # at most, per file
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored segment, or a clip of a project. group: what results are grouped by; times: of its frames, seconds."""
+    """A stored segment, or a clip of a project. group: the key for grouping results. times: of its frames, seconds."""
 
     id: str
     group: str
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which candidates are asked for; None: all. They change no score."""
+    """Restrictions on the candidates. None means all. Filters change no score."""
 
     category: str | None = None
     task: str | None = None
@@ -61,7 +61,7 @@ def _below(file: str, folder: str) -> bool:
 
 @dataclass
 class Entries:
-    """All that can be found, in a fixed order; means: [V, D] unit vectors by zero-shot CLIP."""
+    """All entries that can be found, in a fixed order. means: [V, D] unit vectors by zero-shot CLIP."""
 
     rows: list[Entry]
     means: Floats
@@ -72,18 +72,18 @@ class Entries:
 
     @cached_property
     def groups(self) -> dict[str, list[int]]:
-        """The places of each group, by start."""
+        """The positions of each group, sorted by start."""
         found: dict[str, list[int]] = {}
         for place in sorted(range(len(self.rows)), key=lambda place: self.rows[place].start):
             found.setdefault(self.rows[place].group, []).append(place)
         return found
 
     def place(self, id: str) -> int | None:
-        """Where the entry of this id is."""
+        """The position of the entry with this id."""
         return self._places.get(id)
 
     def of_file(self, file: str) -> list[int]:
-        """The places of a file, by start."""
+        """The positions of a file's entries, sorted by start."""
         return [place for places in self.groups.values() for place in places if self._is(place, file)]
 
     def _is(self, place: int, file: str) -> bool:
@@ -102,10 +102,10 @@ def hits(
     weak: Weak = lambda place: None,
     without: str | None = None,
 ) -> list[Hit]:
-    """The groups from `offset` on, `top` of them, by their best segment.
+    """`top` groups from `offset` on, ranked by their best segment.
 
-    scores: [V], what ranks; similarity: [V], absolute; span: where the segment at a place begins and ends, and when its
-    best frame appears. weak: whether the match at a place is. without: a group that is left out.
+    scores: [V] ranking scores. similarity: [V], absolute. span: start, end and time of the best frame of the segment at
+    a position. weak: whether the match at a position is weak. without: a group to leave out.
     """
     plain = filters == Filters()
     admitted = None if plain else np.array([filters.admits(entry) for entry in entries.rows], dtype=bool)
@@ -161,7 +161,7 @@ def _hit(
 
 
 def _runs(places: Sequence[int], scores: Floats, similarity: Floats, means: Floats) -> list[list[int]]:
-    """The best stretches of a file, each with the neighbours that show the same and fit as well."""
+    """The best stretches of a file. Each includes neighbours that look the same and match as well."""
     free, runs = set(range(len(places))), list[list[int]]()
     for best in sorted(range(len(places)), key=lambda i: -scores[places[i]]):
         if len(runs) == MOMENTS:

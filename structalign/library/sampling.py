@@ -1,4 +1,4 @@
-"""A file as segments: one pass of decoding at a frame a second, each frame encoded as it comes.
+"""Encode a file as segments: one decoding pass at one frame per second, where frames are encoded as they arrive.
 
 Letters: F frames of a file, N frames of a segment, S pixels of a side, D embedding.
 """
@@ -22,15 +22,17 @@ from structalign.library.segments import Segment, cut
 from structalign.model.views import normalised_view
 from structalign.search.encoder import Encoder
 
-AT_ONCE = 8  # frames that are encoded in one pass
-SHORT_FRAMES = 8  # of a file that lasts no longer than as many seconds
+AT_ONCE = 8  # frames encoded in one pass
+SHORT_FRAMES = 8  # frames of a file that lasts at most this many seconds
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Described:
-    """A file: what the pass told, its segments, and of each the unit vectors of its frames [N, D], by the encoder and
-    by zero-shot CLIP. encoding, decoding: seconds that each took."""
+    """An encoded file: the result of the pass, its segments, and the unit vectors of their frames.
+
+    The vectors [N, D] are from the encoder and from zero-shot CLIP. encoding, decoding: seconds that these took.
+    """
 
     watched: Watched
     segments: list[Segment]
@@ -41,8 +43,7 @@ class Described:
 
 
 class Sampler:
-    """Encodes files by `encoder`; scratch: a folder for the frames of a file while it is read,
-    the machine's own if None."""
+    """Encodes files with `encoder`. scratch: a folder for temporary frames. None: the system's temporary folder."""
 
     def __init__(
         self, encoder: Encoder, pixels: tuple[Tensor, Tensor], scratch: Path | None = None, timeout: float = 60.0
@@ -50,12 +51,12 @@ class Sampler:
         self.encoder, self.scratch, self.timeout = encoder, scratch, timeout
         mean, std = pixels
         self.pixels = mean.to(encoder.device), std.to(encoder.device)
-        # adapters are switched off and on in between, which other threads would see
+        # adapters are switched off and on meanwhile, which other threads would see
         self._turn = Lock() if encoder.model is not None else nullcontext()
 
     @torch.inference_mode()
     def describe(self, path: Path) -> Described:
-        """The segments of a file. Raises BrokenVideo as `watch`."""
+        """The segments of a file. Raises BrokenVideo like `watch`."""
         begin, encoding = time.perf_counter(), 0.0
         waiting, done, shape = list[Image](), list[Tensor](), list[int]()
         with TemporaryFile(dir=self.scratch) if self.encoder.model is not None else nullcontext() as spool:
@@ -102,7 +103,7 @@ class Sampler:
             return encoder.clip.vision_suffix(encoder.clip.vision_prefix(pixels, 0), 0).cpu()
 
     def _own(self, pictures: "_Spool", segment: Segment) -> Tensor:
-        """What the method stores of a segment's frames, of which it gets as many as it learned with."""
+        """The vectors that the method stores for a segment. It gets as many frames as in training."""
         model = self.encoder.model
         assert model is not None
         count, there = model.config.frames, segment.frames
@@ -114,7 +115,7 @@ class Sampler:
 
 
 class _Spool:
-    """Pictures of one shape on disk, since an hour of them would not fit into memory."""
+    """Pictures of one shape on disk, since an hour of video would not fit into memory."""
 
     def __init__(self, file: IO[bytes], shape: tuple[int, ...]):
         file.flush()

@@ -1,4 +1,4 @@
-"""Where a file is cut: a segment is the stretch of a video that is found as one.
+"""Cut a file into segments. A segment is a stretch of a video that search finds as a unit.
 
 Letters: F frames of a file, D embedding.
 """
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-SAME_SHOT = 0.7  # cosine of two frames a second apart, below which the shot has changed
+SAME_SHOT = 0.7  # a lower cosine of two frames one second apart means a change of shot
 LONGEST, SHORTEST = 20.0, 2.0  # seconds
-FRAMES = 12  # of a segment, at most
+FRAMES = 12  # at most, per segment
 
 
 @dataclass(frozen=True)
 class Segment:
-    """start, end: seconds; frames: which of the file's sampled frames stand for it, in order."""
+    """start, end: seconds. frames: the sampled frames that represent the segment, in order."""
 
     start: float
     end: float
@@ -24,10 +24,10 @@ class Segment:
 
 
 def cut(embeddings: Tensor, times: Sequence[float], end: float) -> list[Segment]:
-    """The segments of a file from its frames [F, D], when they appear, and when the last one vanishes, seconds.
+    """The segments of a file, from its frames [F, D], their times, and the end of the last frame in seconds.
 
-    Cut where the shot changes, and where a segment has lasted LONGEST; what is left shorter than SHORTEST belongs to
-    the segment before it, or, at the beginning, to the one behind.
+    A cut is at a change of shot, and where a segment has lasted LONGEST. A segment shorter than SHORTEST is merged with
+    the previous one, or with the next one at the beginning.
     """
     unit = F.normalize(embeddings.float(), dim=-1)
     same = (unit[1:] * unit[:-1]).sum(dim=1).tolist()
@@ -35,7 +35,7 @@ def cut(embeddings: Tensor, times: Sequence[float], end: float) -> list[Segment]
     for frame, likeness in enumerate(same, start=1):
         since = times[frame] - times[begins[-1]]
         if likeness < SAME_SHOT and since < SHORTEST and len(begins) > 1 and times[frame] - times[begins[-2]] < LONGEST:
-            begins[-1] = frame  # the short one falls to the segment before it, which would grow for ever in a flicker
+            begins[-1] = frame  # a short segment joins the one before it, which would grow without limit in flicker
         elif (likeness < SAME_SHOT and since >= SHORTEST) or since >= LONGEST:
             begins.append(frame)
     if len(begins) > 1 and end - times[begins[-1]] < SHORTEST:
@@ -50,7 +50,7 @@ def cut(embeddings: Tensor, times: Sequence[float], end: float) -> list[Segment]
 
 
 def _few(first: int, last: int) -> list[int]:
-    """The frames from `first` up to `last`, or FRAMES of them, evenly spread."""
+    """The frames from `first` to `last`, or FRAMES evenly spread ones."""
     count = last - first
     if count <= FRAMES:
         return list(range(first, last))

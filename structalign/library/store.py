@@ -1,13 +1,13 @@
-"""An index on disk, that survives adding, removing and being killed at any moment.
+"""An index on disk. It stays consistent if a process adds, removes or is killed at any moment.
 
     manifest.json         format, generation, what the index is of, its catalogue and shards with their hashes
-    catalogue-<n>.json    files by path, and what is known of each content; replaced with every generation
+    catalogue-<n>.json    files by path, and the contents; replaced with every generation
     shards/<name>/        vectors, written once: rows.json, frames.npy [V, N, D] float16, means.npy [V, D] float32 unit
-                          vectors, and where an encoder of tasks made them, zero_shot.npy [V, D]
-    writer.lock           held by the one process that writes; writer.json names it
+    vectors, and zero_shot.npy [V, D] if a trained model made them
+    writer.lock           held by the only process that writes; writer.json names it
 
-Only the manifest is replaced, by rename: until then what is written belongs to nobody, and the next writer removes it.
-A *segment* is a stretch of a video, a row; a *shard* is a folder of vectors.
+Only the manifest is replaced, by rename. Files of an unfinished generation are removed by the next writer.
+A *segment* is a stretch of a video, and a row. A *shard* is a folder of vectors.
 Letters: V segments of a shard, N frames, D embedding.
 """
 
@@ -38,7 +38,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class File:
-    """A file by its real path: what it holds (SHA-256), and by what its change is told."""
+    """A file by its real path: its content (SHA-256), and the size and time that reveal a change."""
 
     content: str
     size: int
@@ -47,7 +47,7 @@ class File:
 
 @dataclass(frozen=True)
 class Broken:
-    """Why a file is not in the index, and by what its change is told."""
+    """Why a file is not in the index, and the size and time that reveal a change."""
 
     reason: str
     size: int
@@ -56,7 +56,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Content:
-    """What is known of a content: seconds, how a browser plays it, and where it was added with one, its category."""
+    """A content: its seconds, how a browser plays it, and its category, if it was added with one."""
 
     duration: float
     playing: str
@@ -67,7 +67,7 @@ class Content:
 
 @dataclass
 class Catalogue:
-    """files: by path; contents: by hash; broken: by path; skipped: how many files were passed over, by reason."""
+    """files: by path. contents: by hash. broken: by path. skipped: the number of skipped files by reason."""
 
     files: dict[str, File] = field(default_factory=dict)
     contents: dict[str, Content] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Catalogue:
     skipped: dict[str, int] = field(default_factory=dict)
 
     def places(self) -> dict[str, list[str]]:
-        """The paths of each content that is to be found."""
+        """The paths of each content that can be found."""
         found: dict[str, list[str]] = {}
         for path, file in self.files.items():
             if file.content in self.contents:
@@ -85,7 +85,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Who made a shard's vectors: the fingerprint of its checkpoint or backbone, and its task (from 1; 0: none)."""
+    """The encoder of a shard: the fingerprint of its checkpoint or backbone, and its task (from 1, 0: none)."""
 
     fingerprint: str
     task: int = 0
@@ -93,7 +93,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Row:
-    """A segment: `content` of its file, seconds, and when its frames appear, seconds."""
+    """A segment: the `content` of its file, start and end, and the times of its frames, in seconds."""
 
     id: str
     content: str
@@ -104,7 +104,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard as the manifest names it: hashes by file name."""
+    """A shard's entry in the manifest: hashes by file name."""
 
     name: str
     rows: int
@@ -114,7 +114,7 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that is open. frames: [V, N, D] in a memory map; means, zero_shot: [V, D] unit vectors."""
+    """An open shard. frames: memory-mapped [V, N, D]. means, zero_shot: [V, D] unit vectors."""
 
     entry: ShardEntry
     rows: list[Row]
@@ -125,7 +125,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An index as it is at one generation: `about` says what it is of."""
+    """An index at one generation. `about` describes what the index is of."""
 
     path: Path
     generation: int
@@ -136,7 +136,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Progress:
-    """How many files a process that writes has read, of how many; 0 of 0 before it knows."""
+    """The number of files that a writing process has read, and the total. 0 of 0 until the total is known."""
 
     done: int
     total: int
@@ -148,7 +148,7 @@ def exists(path: Path) -> bool:
 
 
 def generation_of(path: Path) -> int:
-    """The generation that a reader would open now."""
+    """The current generation for readers."""
     generation = _manifest(path).get("generation")
     if not isinstance(generation, int):
         raise _damaged(path, f"{MANIFEST} has no generation")
@@ -156,7 +156,7 @@ def generation_of(path: Path) -> int:
 
 
 def read(path: Path) -> Snapshot:
-    """The index at `path`; one that is none, damaged, or of a newer format is a `UserError`."""
+    """The index at `path`. Raises `UserError` if there is none, or if it is damaged or of a newer format."""
     values = _manifest(path)
     try:
         catalogue = _checked(path / values["catalogue"]["file"], values["catalogue"]["sha256"])
@@ -168,7 +168,7 @@ def read(path: Path) -> Snapshot:
             [ShardEntry(**{**entry, "encoding": Encoding(**entry["encoding"])}) for entry in values["shards"]],
         )
     except FileNotFoundError as error:
-        if generation_of(path) != values["generation"]:  # a writer was faster
+        if generation_of(path) != values["generation"]:  # a writer has replaced it meanwhile
             return read(path)
         raise _damaged(path, f"{Path(error.filename).name} is missing") from None
     except (KeyError, TypeError, ValueError) as error:
@@ -176,18 +176,18 @@ def read(path: Path) -> Snapshot:
 
 
 def open_all(path: Path) -> tuple[Snapshot, list[Shard]]:
-    """The index at `path` and its shards, each file checked against its hash."""
+    """The index at `path` and its shards. All files are verified by hash."""
     snapshot = read(path)
     try:
         return snapshot, [open_shard(path, entry) for entry in snapshot.shards]
     except UserError:
-        if generation_of(path) != snapshot.generation:  # a writer has put shards together meanwhile
+        if generation_of(path) != snapshot.generation:  # a writer has merged shards meanwhile
             return open_all(path)
         raise
 
 
 def open_shard(path: Path, entry: ShardEntry, verify: bool = True) -> Shard:
-    """A shard of the index at `path`, each of its files checked against its hash if `verify`."""
+    """A shard of the index at `path`. With `verify`, all its files are verified by hash."""
     folder = path / SHARDS / entry.name
     for name, expected in entry.files.items():
         file = folder / name
@@ -206,7 +206,7 @@ def open_shard(path: Path, entry: ShardEntry, verify: bool = True) -> Shard:
 
 
 def current_rows(shards: Sequence[Shard], contents: Container[str]) -> list[list[int]]:
-    """Of each shard the rows of these contents that count: a later shard replaces what an earlier one has of one."""
+    """For each shard, the current rows of these contents. A later shard replaces an earlier one's rows of a content."""
     newest = {row.content: number for number, shard in enumerate(shards) for row in shard.rows}
     return [
         [i for i, row in enumerate(shard.rows) if row.content in contents and newest[row.content] == number]
@@ -218,10 +218,10 @@ def _manifest(path: Path) -> Json:
     try:
         values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(values, dict):
-            raise ValueError("it holds no object")
+            raise ValueError("it is no JSON object")
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"{path} is no index: `structalign index DIR --backbone NAME` makes one and prints its place."
+            f"{path} is no index: make one with `structalign index DIR --backbone NAME`, which prints its path."
         ) from None
     except ValueError as error:
         raise _damaged(path, f"{MANIFEST}: {error}") from None
@@ -250,7 +250,7 @@ def _catalogue(values: Json) -> Catalogue:
 
 
 class Writer:
-    """The one process that changes an index. Each `commit` is a new generation; before it, nothing has happened."""
+    """The only process that changes an index. Each `commit` makes a new generation. Nothing changes before it."""
 
     def __init__(self, snapshot: Snapshot):
         self.snapshot = snapshot
@@ -267,7 +267,7 @@ class Writer:
         means: NDArray[np.floating],
         zero_shot: NDArray[np.floating] | None = None,
     ) -> ShardEntry:
-        """Write a shard that no generation names yet. frames: [V, N, D]; means, zero_shot: [V, D]; unit vectors."""
+        """Write a shard that no generation has yet. frames [V, N, D], means and zero_shot [V, D] are unit vectors."""
         number = 1 + max((int(entry.name) for entry in self.snapshot.shards), default=0)
         while (folder := self.path / SHARDS / f"{number:06d}").exists():
             number += 1
@@ -281,7 +281,7 @@ class Writer:
         return ShardEntry(folder.name, len(rows), files, encoding)
 
     def commit(self, catalogue: Catalogue, shards: Sequence[ShardEntry], about: Json | None = None) -> None:
-        """Make the next generation of this catalogue and these shards."""
+        """Make the next generation from this catalogue and these shards."""
         old, number = self.snapshot, self.snapshot.generation + 1
         file = self.path / f"catalogue-{number}.json"
         _write(file, asdict(catalogue))
@@ -297,14 +297,16 @@ class Writer:
         self.sweep(keep=number - 1)
 
     def tell(self, done: int, total: int) -> None:
-        """Say to readers how many files are read, of how many."""
+        """Tell readers how many files are read, and the total."""
         with suppress(OSError, ValueError, TypeError):
             values = json.loads((self.path / WRITER).read_text(encoding="utf-8"))
             _write(self.path / WRITER, {**values, "done": done, "total": total})
 
     def sweep(self, keep: int | None = None) -> None:
-        """Remove what no generation names; the catalogue of `keep` stays a while, for a reader that is about to open
-        it."""
+        """Remove files that no generation uses.
+
+        The catalogue of `keep` stays, since a reader may be about to open it.
+        """
         number = self.snapshot.generation
         named = {entry.name for entry in self.snapshot.shards}
         for file in self.path.glob("catalogue-*.json"):
@@ -320,19 +322,19 @@ class Writer:
 
 @contextmanager
 def writing(path: Path, about: Mapping[str, Any], shelter: bool = False) -> Iterator[Writer]:
-    """Hold the lock of the index at `path`, which is made if it is none, `about` what is given.
+    """Hold the lock of the index at `path`. If there is no index, make one with `about`.
 
-    A second writer is a `UserError` that says who holds the lock. A process that dies gives it back. shelter: keep the
-    folder out of git.
+    Raises a `UserError` that names the holder if another process writes. The lock ends with its process. shelter: make
+    git ignore the folder.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
-        raise UserError(f"{path} is being written by {_holder(path)}: wait until it ends, or end it.") from None
+        raise UserError(f"{path} is being written by {_holder(path)}: wait until it ends, or stop it.") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): name another place with --index.") from None
+        raise UserError(f"{path} cannot be written ({error.strerror}): choose another place with --index.") from None
     try:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         _write(path / WRITER, {"process": os.getpid(), "machine": socket.gethostname(), "since": now})
@@ -352,11 +354,11 @@ def writing(path: Path, about: Mapping[str, Any], shelter: bool = False) -> Iter
 
 
 def progress(path: Path) -> Progress | None:
-    """That of the process on this machine which writes the index at `path`; None where none does."""
+    """The progress of the process on this machine that writes the index at `path`, or None."""
     try:
         holder = json.loads((path / WRITER).read_text(encoding="utf-8"))
         if holder["machine"] == socket.gethostname():
-            os.kill(int(holder["process"]), 0)  # one that was killed leaves its file
+            os.kill(int(holder["process"]), 0)  # a killed process leaves its file
         return Progress(int(holder.get("done", 0)), int(holder.get("total", 0)))
     except PermissionError:
         return Progress(0, 0)
@@ -373,6 +375,6 @@ def _holder(path: Path) -> str:
 
 
 def _write(path: Path, value: Any) -> None:
-    """JSON in ASCII, whole or not at all: a file's name may hold bytes that no text has."""
+    """Write JSON in ASCII, completely or not at all. File names may have bytes that are no valid text."""
     with whole(path) as temporary:
         temporary.write_text(json.dumps(value, separators=(",", ":")) + "\n", encoding="ascii")

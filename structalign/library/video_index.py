@@ -1,4 +1,4 @@
-"""`structalign.open_index(path)`: what the command and a server ask, of raw folders or of a project.
+"""`structalign.open_index(path)`: the interface of search, for an index of folders or a project.
 
 Letters: V segments, N frames of a segment, D embedding.
 """
@@ -25,23 +25,23 @@ from structalign.search.similarity import cosines, video_vectors
 
 
 class UnknownId(UserError):
-    """The index has no video of this id, or its file is not there any more."""
+    """The index has no video with this id, or its file is missing."""
 
 
 class VideoIndex(ABC):
-    """Stored videos that sentences and videos find. It is as it was when it was opened: see `newer`."""
+    """Stored videos to search by sentences and videos. It shows the state when it was opened: see `newer`."""
 
     path: Path
     entries: Entries
     generation: int
-    note: str | None = None  # what a person should know of what cannot be found
+    note: str | None = None  # a message for the user about videos that cannot be found
 
     def __len__(self) -> int:
         return len(self.entries.rows)
 
     @property
     def files(self) -> int:
-        """How many files, or clips of a project, can be found."""
+        """The number of files, or clips of a project, that can be found."""
         return len(self.entries.groups)
 
     def search(
@@ -53,13 +53,13 @@ class VideoIndex(ABC):
         folder: str | Path | None = None,
         offset: int = 0,
     ) -> list[Hit]:
-        """The files that fit a sentence, the best first; from the best but `offset` on.
+        """The files that match a sentence, best first, without the first `offset`.
 
-        category, task, folder: which are asked for; the scores stay those among all. Raises `UserError` for an empty
-        sentence, or where the index has no such category, task or folder.
+        category, task, folder: only these files. Their scores do not change. Raises `UserError` for an empty sentence,
+        or if the index has no such category, task or folder.
         """
         if not isinstance(text, str) or not text.strip():
-            raise UserError("the sentence is empty: say in words what the video shows.")
+            raise UserError("the sentence is empty: describe what the video shows.")
         filters = self._filters(category, task, folder)
         if not len(self):
             return []
@@ -70,13 +70,16 @@ class VideoIndex(ABC):
     def similar(
         self, id: str, top: int = 10, category: str | None = None, task: str | None = None, offset: int = 0
     ) -> list[Hit]:
-        """The files that look like the one of this id (a hit's, or a moment's), itself left out, by the cosine of
-        zero-shot CLIP's mean frames, whatever their tasks. Raises `UserError` where there is no such id."""
+        """The files most similar to the file of this id (of a hit or a moment), without the file itself.
+
+        They are ranked by the cosine of zero-shot CLIP's mean frames, across tasks. Raises `UserError` for an unknown
+        id.
+        """
         place = self._place(id)
         return self._like(self.entries.means[place], self.entries.rows[place].group, top, category, task, offset)
 
     def like(self, video: str | Path, top: int = 10, category: str | None = None, task: str | None = None) -> list[Hit]:
-        """As `similar`, of a video file that the index need not have."""
+        """Like `similar`, for any video file."""
         places = self.entries.of_file(self._name(Path(video)))
         if places:
             group = self.entries.rows[places[0]].group
@@ -92,15 +95,19 @@ class VideoIndex(ABC):
 
     @torch.inference_mode()
     def explain(self, text: str, id: str) -> list[tuple[str, float, float]]:
-        """Of each word of a sentence: the word, when the frame of this segment appears that it fits best, seconds, and
-        their cosine. Raises `UserError` where there is no such id."""
+        """For each word of a sentence: the word, the seconds of its best frame in this segment, and their cosine.
+
+        Raises `UserError` for an unknown id.
+        """
         at, words = self.word_frames(text, id)
         return [(word, at[int(np.argmax(found))], max(found)) for word, found in words]
 
     @torch.inference_mode()
     def word_frames(self, text: str, id: str) -> tuple[list[float], list[tuple[str, list[float]]]]:
-        """When the stored frames of this segment appear, seconds, and of each word of a sentence its cosine with each
-        of them. Raises `UnknownId` where there is no such id."""
+        """The times in seconds of this segment's stored frames, and each word's cosine with each of them.
+
+        Raises `UnknownId` for an unknown id.
+        """
         place, sentence = self._place(id), " ".join(text.split())
         embeddings, frames = self._explained(sentence, place)
         found = cosines(embeddings.words, embeddings.mask, frames[None])[0, :, 0]
@@ -113,47 +120,49 @@ class VideoIndex(ABC):
         ]
 
     def entry(self, id: str) -> Entry:
-        """The segment of this id. Raises `UnknownId` where there is none."""
+        """The segment with this id. Raises `UnknownId` if there is none."""
         return self.entries.rows[self._place(id)]
 
     def _place(self, id: str) -> int:
         if (place := self.entries.place(id)) is None:
-            raise UnknownId(f"the index has no segment {id}: take an id of a search on it as it is now.")
+            raise UnknownId(f"the index has no segment {id}: use an id from a new search.")
         return place
 
     def path_of(self, id: str) -> Path:
-        """The video file of a segment, which may be read: no link leads out of where the index found it. Raises
-        `UnknownId` where there is no such id, or no such file any more."""
+        """The video file of a segment. A link that leaves the index's folders is refused.
+
+        Raises `UnknownId` for an unknown id or a missing file.
+        """
         entry = self.entry(id)
         path = next(filter(None, map(self._readable, (entry.file, *entry.also))), None)
         if path is None:
-            raise UnknownId(f"the file of {id} is not there any more: index again, or search again.")
+            raise UnknownId(f"the file of {id} is missing: index again, or search again.")
         return path
 
     @abstractmethod
     def _readable(self, file: str) -> Path | None:
-        """Where a file of this index is, if it may be read."""
+        """The path of a file of this index, if it may be read."""
 
     @abstractmethod
     def read(self, sentences: Sequence[str]) -> None:
-        """Encode sentences together, so that a search for one of them need not: a sentence's numbers are the same."""
+        """Encode sentences together, to speed up later searches for them. Their encodings are the same."""
 
     @abstractmethod
     def shown(self, file: str) -> str:
-        """What a file is called for a person: no place on this machine."""
+        """The name of a file for a person, without its place on this machine."""
 
     @abstractmethod
     def reopened(self) -> "VideoIndex":
-        """The index as it is on disk now, by the model that is loaded where that is the same."""
+        """The current index on disk. It reuses the loaded model if that is still right."""
 
     @abstractmethod
     def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
-        """The sentence as it is read for the segment at a place [1, L, D], and the segment's frames [N, D]."""
+        """The sentence [1, L, D], encoded for the segment at a position, and the segment's frames [N, D]."""
 
     @property
     @abstractmethod
     def tokeniser(self) -> Tokeniser:
-        """That of the CLIP."""
+        """The tokeniser of the CLIP."""
 
     def _like(
         self,
@@ -169,7 +178,7 @@ class VideoIndex(ABC):
         return hits(self.entries, cosines, cosines, self._whole, filters, top, offset, without=group)
 
     def _filters(self, category: str | None, task: str | None, folder: str | Path | None) -> Filters:
-        """`UserError` where nothing can be found by one of them."""
+        """The filters. Raises `UserError` if one matches no video."""
         rows = self.entries.rows
         for name, value, known in (
             ("category", category, {entry.category for entry in rows}),
@@ -180,11 +189,11 @@ class VideoIndex(ABC):
                 raise UserError(f"no stored video has the {name} {value!r}: {_choices(there)}.")
         filters = Filters(category, task, None if folder is None else self._name(Path(folder)))
         if folder is not None and not any(Filters(folder=filters.folder).admits(entry) for entry in rows):
-            raise UserError(f"no stored video lies in {folder}: name a folder above one.")
+            raise UserError(f"no stored video is in {folder}: name a folder with stored videos.")
         return filters
 
     def _weak(self, sentence: str) -> Weak:
-        """Whether a match is weak, by its place; None where nothing tells, as without captions."""
+        """Whether a match is weak, by its position. None if unknown, for example without captions."""
         return lambda place: None
 
     def _whole(self, place: int) -> tuple[float, float, float]:
@@ -193,37 +202,37 @@ class VideoIndex(ABC):
 
     @abstractmethod
     def _name(self, path: Path) -> str:
-        """What a file is called in this index."""
+        """The name of a file in this index."""
 
     @abstractmethod
     def _scores(self, sentence: str) -> tuple[Floats, Floats, Span]:
-        """Of every segment what ranks it [V] and its absolute similarity [V], and of one its span (`ranking.hits`)."""
+        """Ranking scores [V] and absolute similarities [V] of all segments, and their spans (`ranking.hits`)."""
 
     @property
     @abstractmethod
     def sampler(self) -> Sampler:
-        """What describes a file."""
+        """The sampler that encodes files."""
 
     @abstractmethod
     def add(self, paths: Sequence[str | Path]) -> Summary:
-        """Take files, or the videos of folders, into the index on disk; this one stays as it is."""
+        """Add files, or the videos of folders, to the index on disk. This opened index does not change."""
 
     def examples(self) -> list[str]:
-        """A few sentences to begin with."""
+        """A few example sentences."""
         return ["a person speaks", "a dog runs", "a street at night", "someone cooks"]
 
     @property
     @abstractmethod
     def written(self) -> Path:
-        """The folder that is written when something is indexed."""
+        """The folder that indexing writes to."""
 
     def progress(self) -> Progress | None:
-        """How far a process has come that indexes now; None where none does."""
+        """The progress of a process that is indexing, or None."""
         return progress(self.written)
 
     @abstractmethod
     def newer(self) -> bool:
-        """Whether the index on disk is of another generation than this."""
+        """Whether the index on disk has another generation."""
 
 
 def _mean(vectors: Floats) -> Floats:
@@ -232,6 +241,6 @@ def _mean(vectors: Floats) -> Floats:
 
 def _choices(there: Sequence[str]) -> str:
     if not there:
-        return "the index has none"
+        return "the index has none, so leave it out"
     more = f" and {len(there) - 10} more" if len(there) > 10 else ""
-    return f"there are {', '.join(there[:10])}{more}"
+    return f"choose one of {', '.join(there[:10])}{more}"

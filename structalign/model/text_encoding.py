@@ -48,7 +48,7 @@ def encode_as_tasks(
                 for task in tasks
             ]  # fmt: skip
         pairs = tokens[torch.arange(count).repeat(len(tasks))]
-        one_caption = -(-len(model.task_prototypes) // ROWS)  # as all tasks fills a pass
+        one_caption = -(-model.tasks // ROWS)  # as all tasks fills a pass
         rows = ROWS * max(1, one_caption)
         found = _by_length(pairs, encode, torch.tensor(tasks).repeat_interleave(count), device, rows)
     return [found[start : start + count] for start in range(0, len(tasks) * count, count)]

@@ -1,7 +1,7 @@
 """Video-text model: CLIP, the modules that a method builds around it, and an ETF head (method, section 2).
 
-Modules: `fusion` in the vision tower, `lora` in the text tower (the method's own), `moe` beside the MLPs of both,
-`tower` (all of CLIP's weights learn), `pooling` (text-conditioned), `maps` (over frozen embeddings).
+Modules: `fusion` in the vision tower, `lora` in the text tower (the paper's), `task_lora` in its place, `moe` beside
+the MLPs of both, `tower` (all of CLIP's weights learn), `pooling` (text-conditioned), `maps` (over frozen embeddings).
 
 Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a caption, W width, D embedding.
 """
@@ -30,8 +30,10 @@ from structalign.model.device import autocast, send
 from structalign.model.moe import MoeMlp
 from structalign.model.pooling import TextPool
 from structalign.model.residual import ResidualMap
+from structalign.model.task_lora import TaskLora
 
-Wrapper = FrameFusionAttention | Experts | ResidualMap
+Wrapper = FrameFusionAttention | Experts | TaskLora | ResidualMap
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class VideoText(nn.Module):
             self._build_fusion()
         if "lora" in config.modules:
             self._build_lora(seed)
+        if "task_lora" in config.modules:
+            self._build_task_lora()
         if "moe" in config.modules:
             self._build_moe(clip.vision_layers, self.frame_routing, config.vision_frozen, seed, "vision")
             self._build_moe(clip.text_layers, self.routing, 0, seed, "text")
@@ -137,11 +141,19 @@ class VideoText(nn.Module):
         config = self.config
         for index, layer in enumerate(self.clip.text_layers):
             attention = cast(nn.Module, layer.self_attn)
-            for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            for name in PROJECTIONS:
                 linear = cast(nn.Linear, getattr(attention, name))
                 mixture = LoraMixture(linear, self.routing, config.rank, config.alpha, config.experts, config.dropout)
                 mixture.initialise(seed, "lora", index, name)
                 setattr(attention, name, mixture)
+
+    def _build_task_lora(self) -> None:
+        config = self.config
+        for layer in self.clip.text_layers:
+            attention = cast(nn.Module, layer.self_attn)
+            for name in PROJECTIONS:
+                linear = cast(nn.Linear, getattr(attention, name))
+                setattr(attention, name, TaskLora(linear, self.routing, config.rank, config.alpha, config.dropout))
 
     def _build_moe(self, layers: nn.ModuleList, routing: Routing, first: int, seed: int, tower: str) -> None:
         config = self.config
@@ -161,6 +173,10 @@ class VideoText(nn.Module):
         """The LoRA mixtures of the text layers."""
         return [module for module in self._wrappers if isinstance(module, LoraMixture)]
 
+    def task_loras(self) -> list[TaskLora]:
+        """The adapters of which each task has its own, of the text layers."""
+        return [module for module in self._wrappers if isinstance(module, TaskLora)]
+
     def moes(self) -> list[MoeMlp]:
         """The mixtures of experts of the layers that have one."""
         return [module for module in self._wrappers if isinstance(module, MoeMlp)]
@@ -176,14 +192,22 @@ class VideoText(nn.Module):
     @property
     def routed(self) -> bool:
         """Whether a caption's embedding depends on the task that it is encoded for."""
-        return bool(self.experts())
+        return bool(self.experts() or self.task_loras())
+
+    @property
+    def tasks(self) -> int:
+        """As how many tasks a caption can be routed; 0 where no module routes by what each task has of its own."""
+        loras = self.task_loras()
+        return len(loras[0].lora_As) if loras else len(self.task_prototypes)
 
     def add_task(self, *key: str | int) -> None:
-        """Make what the next task routes by, seeded by `key`: a prototype, or a router in every layer."""
+        """Make what the next task routes by, seeded by `key`: a prototype, or a router or an adapter in every layer."""
         if self.mixtures():
             self.add_task_prototype(*key)
         for number, moe in enumerate(self.moes()):
             moe.add_router(*key, "router", number)
+        for number, lora in enumerate(self.task_loras()):
+            lora.add_task(*key, "lora", number)
 
     def add_task_prototype(self, *key: str | int) -> None:
         """Append the routing vector u_p of the next task, std W^-1/2, seeded by `key`."""
@@ -210,6 +234,8 @@ class VideoText(nn.Module):
         with ExitStack() as held:
             for mixture in self.mixtures():
                 held.enter_context(mixture.held())
+            for lora in self.task_loras():
+                held.enter_context(lora.held())
             yield
 
     def frozen_copy(self) -> "VideoText":
@@ -303,6 +329,7 @@ class VideoText(nn.Module):
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Everything that may learn, by role; every such parameter is in exactly one group."""
         fusions, mixtures, moes = self.fusions(), self.mixtures(), self.moes()
+        own = [p for lora in self.task_loras() for p in (*lora.lora_As, *lora.lora_Bs)]
         maps = [module for module in (self.text_map, self.video_map) if module is not None]
         projections = [
             p for m in fusions for name, p in m.named_parameters() if not name.startswith(("attention.", "alpha"))
@@ -310,7 +337,7 @@ class VideoText(nn.Module):
         return {
             "fusion": projections,
             "alpha": [m.alpha for m in fusions],
-            "lora": [p for m in mixtures for p in (m.lora_A, *m.lora_Bs)],
+            "lora": [p for m in mixtures for p in (m.lora_A, *m.lora_Bs)] + own,
             "router": [p for m in mixtures for p in (m.router, m.w_noise)],
             "task_prototypes": list(self.task_prototypes),
             "experts": [p for m in moes for p in (*m.lora_As, *m.lora_Bs)],
@@ -323,13 +350,16 @@ class VideoText(nn.Module):
 
     def learning(self, task: int) -> dict[str, list[nn.Parameter]]:
         """`groups` without what stands still in `task` (from 1): in task 1 the mixture is its first expert; later, of
-        routers and prototypes only this task's learn, and no frozen expert; a random head never."""
+        routers, prototypes and adapters that each task has only this task's learn, and no frozen expert; a random head
+        never."""
         groups, moes = self.groups(), self.moes()
         if self.head.kind == "frozen_random":
             groups["head"] = []
         if task == 1:
             groups["lora"] = [p for m in self.mixtures() for p in (m.lora_A, m.lora_Bs[0])]
             groups["router"], groups["task_prototypes"] = [], []
+        if loras := self.task_loras():
+            groups["lora"] = [p for lora in loras for p in lora.adapter(task)]
         groups["task_prototypes"] = groups["task_prototypes"][task - 1 : task]
         groups["experts"] = [p for m in moes for p in m.learning_experts()]
         groups["routers"] = [p for m in moes for p in (m.routers[task - 1], m.w_noises[task - 1])]

@@ -1,4 +1,4 @@
-"""`backbone`: the pretrained CLIP that a model is built around."""
+"""`backbone`: the pretrained CLIP of the model."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ class Backbone(Section):
         json_schema_extra={"paper": "2 (MSRVTT), 0 (ActivityNet)"},
     )
     precision: Literal["bf16", "tf32", "fp32"] = Field(
-        description="arithmetic of training and cached states (tf32: fp32, on a GPU with TF32 products); galleries and "
+        description="precision of training and of cached states (tf32: fp32 with TF32 products on GPUs); galleries and "
         "queries are always fp32",
         json_schema_extra={"paper": "fp32"},
     )

@@ -1,4 +1,4 @@
-"""`data`: how broken, damaged and slow videos are met."""
+"""`data`: what happens with broken, damaged and slow videos."""
 
 from typing import Literal
 
@@ -8,13 +8,11 @@ from structalign.params.section import Section
 
 
 class DataParams(Section):
-    on_broken: Literal["skip", "stop"] = Field(
-        description="a video that cannot be decoded is quarantined, or stops the run"
-    )
+    on_broken: Literal["skip", "stop"] = Field(description="skip a video that cannot be decoded, or stop the run")
     on_damaged: Literal["use", "skip", "stop"] = Field(
         default="use",
-        description="a video that decodes with errors is used with a note, or quarantined, or stops the run",
+        description="use a video that decodes with errors and note it, skip it, or stop the run",
     )
     timeout: float = Field(
-        gt=0, le=86400, description="seconds a video may take to decode, for each minute of a longer one"
+        gt=0, le=86400, description="seconds allowed to decode a video, per minute of its length if longer"
     )

@@ -1,12 +1,12 @@
-"""What params.yaml was in older versions: for the refusal, `structalign migrate` and `structalign compare`.
+"""Keys of params.yaml in older versions, for error messages, `structalign migrate` and `structalign compare`.
 
-What they lacked is told by the schema (`schema.defaults`).
+`schema.defaults` has the keys that older versions lacked.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-RENAMED = {  # a key or a section -> its name now, in the same place
+RENAMED = {  # key or section -> its new name in the same place
     "contrastive.prior": "contrastive.logit_adjustment",
     "etf.frame": "etf.vertices",
     "expected": "reference",
@@ -15,7 +15,7 @@ GONE = {"method.task_prior": "`ranking.task_prior` acts on every method"}
 
 
 def name_now(key: str) -> str:
-    """A dotted key under its name in this version."""
+    """The name of a dotted key in this version."""
     for old, new in RENAMED.items():
         if f"{key}.".startswith(f"{old}."):
             return new + key[len(old) :]
@@ -23,7 +23,7 @@ def name_now(key: str) -> str:
 
 
 def both(key: str, present: Iterable[str]) -> tuple[str, str] | None:
-    """(former, present name) that `key` of a former name belongs to, if the file's keys have both."""
+    """(old name, new name) of a key, if the file has both."""
     for old, new in RENAMED.items():
         if f"{key}.".startswith(f"{old}.") and any(f"{other}.".startswith(f"{new}.") for other in present):
             return old, new
@@ -31,21 +31,23 @@ def both(key: str, present: Iterable[str]) -> tuple[str, str] | None:
 
 
 def explain(key: str) -> str | None:
-    """What became of a dotted key of an older version; None for every other."""
+    """What happened to a dotted key of an older version. None for other keys."""
     if key in GONE:
-        return f"`{key}` is gone: {GONE[key]}"
+        return f"`{key}` no longer exists: {GONE[key]}"
     return f"`{key}` is now `{name_now(key)}`" if name_now(key) != key else None
 
 
 def task_prior_now(params: Mapping[str, Any]) -> Any:
-    """`ranking.task_prior` with the effect that the flat `params` of an older version had: `method.task_prior` gave it
-    to some methods, and never to one that trains nothing."""
+    """`ranking.task_prior` with the same effect as the flat `params` of an older version.
+
+    There, `method.task_prior` applied it only to some methods, and never to zero-shot CLIP.
+    """
     scope, method = params.get("method.task_prior"), params.get("method.name")
     acted = method in ("structalign", "head_only") or (scope == "all" and method not in ("zero_shot", "joint"))
     return params.get("ranking.task_prior") if scope is None or acted else 0
 
 
 def as_of_now(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat parameters of any version under the names of this one, with the same effect."""
+    """Flat parameters of any version with the names of this version and the same effect."""
     renamed = {name_now(key): value for key, value in params.items() if key not in GONE}
     return renamed | {"ranking.task_prior": task_prior_now(params)} if "ranking.task_prior" in params else renamed

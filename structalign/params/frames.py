@@ -1,4 +1,4 @@
-"""`frames`: which frames of a video are kept, and how large."""
+"""`frames`: the number and size of the frames of a video."""
 
 from pydantic import Field
 

@@ -115,6 +115,18 @@ class Pseudo(WeightedLoss):
     )
 
 
+class RandomNegatives(WeightedLoss):
+    """`random_negatives`: random captions are no descriptions of a video, in `task_lora`."""
+
+    weight: float = Field(
+        default=1,
+        ge=0,
+        le=100_000,
+        description="weight of L_neg in `task_lora`; 0 is off",
+        json_schema_extra={"paper": "not in the paper"},
+    )
+
+
 class Losses(Section):
     """Every loss section by its name in params.yaml."""
 
@@ -122,6 +134,7 @@ class Losses(Section):
     etf: Etf
     crp: Crp
     pseudo: Pseudo
+    random_negatives: RandomNegatives = RandomNegatives()
 
 
 def sections() -> dict[str, type[LossSection]]:

@@ -1,4 +1,4 @@
-"""`method`: which method is trained; the registry of all there are, each a file of `learning.methods`."""
+"""`method`: the method to train, and the registry of methods, each a file of `learning.methods`."""
 
 from typing import Annotated
 
@@ -8,9 +8,9 @@ from structalign.params.section import Section
 
 METHODS = {
     "structalign": "the paper's method: fusion, LoRA mixture, L_con, L_CRP, L_ETF and L_pseudo",
-    "finetune": "its model trained with L_con alone",
-    "zero_shot": "zero-shot CLIP, nothing trained",
-    "head_only": "its losses on one linear map a modality over frozen towers",
+    "finetune": "structalign's model trained only with L_con",
+    "zero_shot": "zero-shot CLIP, without training",
+    "head_only": "structalign's losses on one linear map per modality over frozen towers",
     "clip4clip": "all of CLIP fine-tuned, mean-pooled frames",
     "lwf": "clip4clip with distillation from the previous model",
     "vr_lwf": "clip4clip with distillation on captions of random tokens",
@@ -20,13 +20,14 @@ METHODS = {
     "stablefusion": "structalign's model with a loss against stored past videos",
     "replay": "finetune with a few remembered pairs of past tasks",
     "structalign_released": "structalign as the authors' released code computes it",
+    "task_lora": "a LoRA a task, and random captions for what it does not know; ours, not the paper's",
 }
 
 
 def registered(name: str) -> str:
-    """`name`, which must be a registered method."""
+    """Return `name` if it is a registered method."""
     if name not in METHODS:
-        raise ValueError(f"there are the methods {', '.join(METHODS)}")
+        raise ValueError(f"the methods are {', '.join(METHODS)}")
     return name
 
 

@@ -10,11 +10,11 @@ from structalign.params.section import Section
 class Shared(Section):
     batch: int = Field(ge=2, le=65536, description="pairs in a batch", json_schema_extra={"paper": "32"})
     epoch: Literal["videos", "captions"] = Field(
-        description="an epoch visits every video once, or every caption once",
+        description="whether an epoch visits every video once, or every caption once",
         json_schema_extra={"paper": "captions"},
     )
     sampling: Literal["uniform", "balanced"] = Field(
-        description="pairs as they come, or every category of the task equally often",
+        description="random pairs, or every category of the task equally often",
         json_schema_extra={"paper": "uniform"},
     )
     weight_decay: float = Field(
@@ -27,12 +27,12 @@ class Phase(Section):
     """Task 1 (`optim.first`) or every later task (`optim.later`)."""
 
     epochs: int = Field(
-        ge=1, le=100_000, description="epochs of a task; the last one is kept", json_schema_extra={"paper": "20"}
+        ge=1, le=100_000, description="epochs per task; the last epoch is used", json_schema_extra={"paper": "20"}
     )
     lr: float = Field(
         ge=0,
         le=100,
-        description="learning rate of fusion, LoRA and router, and of what other methods add",
+        description="learning rate of fusion, LoRA, routers and the adapters of other methods",
         json_schema_extra={"paper": "2e-5 first, 3e-6 later (MSRVTT)"},
     )
     alpha_lr: float = Field(
@@ -53,6 +53,6 @@ class Phase(Section):
     warmup: float = Field(
         ge=0,
         lt=1,
-        description="share of the steps with a rising rate",
+        description="share of the steps for warm-up",
         json_schema_extra={"paper": "0.1 first, 0 later"},
     )

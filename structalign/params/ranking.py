@@ -6,9 +6,9 @@ from structalign.params.section import Section
 
 
 class Ranking(Section):
-    """Two similarities share `beta`; every further key is the weight of the signal of that name (`search.signals`).
+    """`beta` weights the two similarities. Each further key is the weight of that signal (`search.signals`).
 
-    To add one: a key with the default 0 (`section.Section`).
+    To add a signal, add a key with default 0 (`section.Section`).
     """
 
     beta: float = Field(

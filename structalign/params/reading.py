@@ -1,7 +1,7 @@
-"""A stage reads its sections of params.yaml, and no other.
+"""Read sections of params.yaml for a stage.
 
-One section is one model is one unit of invalidation: a stage reads only what dvc.yaml declares for it, and an unknown
-key is an error, never ignored.
+A stage reads only the sections that dvc.yaml declares for it, so that DVC re-runs it for no other. An unknown key is an
+error.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ M = TypeVar("M")
 
 
 def read(key: str, kind: type[M], path: Path = PARAMS) -> M:
-    """The section or value at a dotted `key` of params.yaml as a `kind` (`read("optim.first", Phase)`)."""
+    """The section or value at a dotted `key` of params.yaml, typed as `kind`: `read("optim.first", Phase)`."""
     tree = value = load_yaml(path)
     for part in key.split("."):
         value = value.get(part, {}) if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""`reference`: what zero-shot CLIP scores on a benchmark where it was published; trains nothing, chooses nothing."""
+"""`reference`: the published score of zero-shot CLIP on a benchmark, only used for a sanity check."""
 
 from typing import Annotated, Literal
 
@@ -9,10 +9,10 @@ from structalign.params.section import Section
 
 class Reference(Section):
     zero_shot: Annotated[float, Field(ge=0, le=100)] | Literal["none"] = Field(
-        description="published R@1 of zero-shot CLIP by the sentence alone, percent",
+        description="published R@1 (percent) of zero-shot CLIP by sentence similarity",
         json_schema_extra={"paper": "22.14 (MSRVTT), 14.89 (ActivityNet)"},
     )
     categories: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["none"] = Field(
-        description="how many categories it was published for; evaluate compares once so many are asked for",
+        description="number of categories of the published score; evaluate compares at this number",
         json_schema_extra={"paper": "20 (MSRVTT), 200 (ActivityNet)"},
     )

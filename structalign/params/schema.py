@@ -1,6 +1,6 @@
-"""Every section of params.yaml in one model, for the check, `structalign params` and `structalign preset`.
+"""All sections of params.yaml in one model, for `check`, `structalign params` and `structalign preset`.
 
-A stage imports its own sections and never this module: else a new section would re-run every stage.
+Stages import only their sections and never this module. Otherwise a new section would re-run every stage.
 """
 
 from collections.abc import Mapping, MutableMapping
@@ -29,7 +29,7 @@ class Optim(Section):
 
 
 class _Before(Section):
-    """What stands before the losses."""
+    """The sections before the losses."""
 
     seed: int = Field(ge=0, description="seed of everything random in training")
     method: MethodName
@@ -41,7 +41,7 @@ class _Before(Section):
 
 
 class _After(Section):
-    """What stands after the losses."""
+    """The sections after the losses."""
 
     optim: Optim
     ranking: Ranking
@@ -49,11 +49,11 @@ class _After(Section):
 
 
 class Params(_After, Losses, _Before):
-    """The whole of params.yaml, in the file's order: pydantic takes the fields of the last base first."""
+    """All of params.yaml in the file's order. pydantic puts the fields of the last base class first."""
 
 
 def overlay(tree: MutableMapping[str, Any], differences: Mapping[str, Any]) -> None:
-    """Write the leaves of `differences` over those of `tree`, in place."""
+    """Replace leaves of `tree` by those of `differences`, in place."""
     for key, value in differences.items():
         if isinstance(value, Mapping):
             overlay(tree[key], value)
@@ -67,22 +67,22 @@ def keys() -> dict[str, Key]:
 
 
 def defaults() -> dict[str, Any]:
-    """The keys that older versions lacked, each with the value with which they worked: the default of its field."""
+    """The keys that older versions lacked, each with its default, which has the effect of the older version."""
     return {key: about.default for key, about in keys().items() if about.default is not None}
 
 
 def refuse_unknown(tree: Mapping[Any, Any], source: str) -> None:
-    """Raise a `UserError` if the tree holds a key that params.yaml has not: it names the nearest, or the newer one."""
+    """Raise a `UserError` for a key that params.yaml does not have. It names the nearest or the renamed key."""
     refuse_unknown_keys(dict(leaves(tree)), keys(), source)
 
 
 def validate(tree: Any, source: str = "params.yaml") -> Params:
-    """The parameters as typed values; one `UserError` for the first unknown, missing or impossible one."""
+    """The parameters as typed values. Raises `UserError` for the first unknown, missing or invalid one."""
     params = typed(Params, tree, source)
     if params.etf.vertices == "exact" and params.etf.room > params.etf.dim + 1:
         raise UserError(
             f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = "
-            f"{params.etf.dim + 1}, the most vertices that a simplex in `etf.dim` dimensions has: lower it, or raise "
+            f"{params.etf.dim + 1}, the largest number of vertices in `etf.dim` dimensions: lower it, or raise "
             "`etf.dim`."
         )
     return params
@@ -94,10 +94,10 @@ def refuse_too_many(
     source: str = "params.yaml",
     way_out: str = "raise it",
 ) -> None:
-    """Raise a `UserError` if the simplex has fewer vertices than there are categories in the task list."""
+    """Raise a `UserError` if the simplex has fewer vertices than the task list has categories."""
     if categories > params.etf.room:
         name = "`etf.dim` + 1" if params.etf.capacity == "auto" else "`etf.capacity`"
         raise UserError(
             f"{source}: {name} = {params.etf.room} is less than the {categories} categories of tasks.yaml, "
-            f"which need a vertex each; {way_out}."
+            f"which need one vertex each: {way_out}."
         )

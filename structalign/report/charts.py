@@ -1,7 +1,6 @@
 """Line charts as inline SVG that follow the page's colours, light and dark.
 
-matplotlib draws in sentinel colours that nothing else uses; each is then replaced by the CSS colour it stands
-for, and the fonts by the page's own.
+matplotlib draws with placeholder colours. Each is then replaced by a CSS colour, and the fonts by the page's fonts.
 """
 
 import io
@@ -30,7 +29,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its points, its name, any CSS colour (`var(--accent)`), and a dash pattern of matplotlib's."""
+    """One curve: its points, its name, a CSS colour (`var(--accent)`), and a dash pattern of matplotlib."""
 
     label: str
     colour: str
@@ -47,11 +46,11 @@ def line_chart(
     percent: bool = False,
     least: float = 0,
 ) -> str:
-    """One chart as an `<svg>` element without ids of its own that could clash on a page.
+    """One chart as an `<svg>` element whose ids cannot clash on a page.
 
-    `title` is what a screen reader says and also salts the ids; `whole_x` ticks at whole numbers only;
-    `boundaries` are faint vertical lines, where a task ends; `percent` draws from 0 to at most 100; `least` is the
-    smallest range of the y axis, so that a small change does not look like a large one.
+    `title` is for screen readers and salts the ids. `whole_x` only ticks whole numbers. `boundaries` are faint vertical
+    lines at the ends of tasks. `percent` draws from 0 to at most 100. `least` is the smallest range of the y axis, so
+    that a small change does not look large.
     """
     with mpl.rc_context(STYLE | {"svg.hashsalt": title}):
         figure = Figure(figsize=(4.5, 2.6), layout="constrained")
@@ -61,7 +60,7 @@ def line_chart(
         few = max((len(line.points) for line in series), default=0) <= 12
         for index, line in enumerate(series):
             x, y = [p[0] for p in line.points], [p[1] for p in line.points]
-            marker = "o" if few or len(x) == 1 else ""  # a single point has no line to be seen by
+            marker = "o" if few or len(x) == 1 else ""  # a single point has no visible line
             axes.plot(
                 x, y, line.dash, color=_sentinel(index), linewidth=1.8, marker=marker, markersize=3.5, clip_on=False
             )
@@ -82,7 +81,7 @@ def line_chart(
 
 
 def _range(axes: Any, percent: bool, least: float) -> None:
-    """Widen the y axis to what its numbers mean."""
+    """Widen the y axis to a meaningful range."""
     low, high = axes.get_ylim()
     if percent:
         axes.set_ylim(0, min(100, max(high, 10)))
@@ -96,7 +95,7 @@ def _sentinel(index: int) -> str:
 
 
 def _inline(svg: str, colours: Sequence[str], title: str) -> str:
-    """Cut the XML prologue and fixed size, put CSS colours in, name the picture."""
+    """Remove the XML prologue and the fixed size, insert CSS colours, and add a title."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     viewbox = re.search(r'viewBox="[^"]*"', svg)

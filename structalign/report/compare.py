@@ -1,6 +1,6 @@
-"""Experiments side by side: mean ± std over seeds, paired differences to a baseline, and what each one cost.
+"""Compare experiments: mean ± std over seeds, paired differences to a baseline, and costs.
 
-`revisions` reads the runs that are compared here.
+`revisions` reads the runs.
 """
 
 import json
@@ -20,8 +20,11 @@ COST_COLUMNS = ("trained_parameters", "stored_bytes_per_video", "seconds", "peak
 
 @dataclass(frozen=True)
 class Run:
-    """One revision's numbers; `params` are flat with dotted keys, without the seed, under the names of this version
-    whatever the revision's; with `tasks` from `task_list`, and `data`, the beginning of data.dvc's hash."""
+    """The numbers of one revision.
+
+    `params` are flat, with dotted keys in this version's names, and without the seed. They include `tasks` (from
+    `task_list`) and `data`, the beginning of data.dvc's hash.
+    """
 
     name: str
     seed: int
@@ -36,7 +39,7 @@ class Run:
 
     @property
     def collection(self) -> tuple[Any, ...]:
-        """The tasks and the data: what two runs must share to be compared."""
+        """The tasks and the data. Only runs with equal ones can be compared."""
         return self.params.get("tasks"), self.params.get("data")
 
     @property
@@ -47,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired over shared seeds: mean of (group − baseline) with its 95 % t interval; none for a single seed."""
+    """Mean of (group − baseline), paired over shared seeds, with its 95 % t interval. A single seed has no interval."""
 
     seeds: int
     mean: float
@@ -57,30 +60,30 @@ class Difference:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of the same tasks and data that differ in nothing but the seed."""
+    """Runs that differ only in the seed."""
 
     label: str
     runs: Sequence[Run]
 
     @property
     def name(self) -> str:
-        """The label, with `(partial)` where a run lacked videos: for tables."""
+        """The label for tables, with `(partial)` if a run lacked videos."""
         return self.label + " (partial)" * any(run.partial for run in self.runs)
 
     def spread(self, key: str) -> tuple[float, float | None] | None:
-        """Mean and sample standard deviation (one run has none) of a metric; None where no run has it."""
+        """Mean and sample standard deviation of a metric. One run has no deviation. None if no run has the metric."""
         values = [run.metrics[key] for run in self.runs if run.metrics.get(key) is not None]
         numbers = [float(value) for value in values if value is not None]
         return (mean(numbers), stdev(numbers) if len(numbers) > 1 else None) if numbers else None
 
     def cost(self, key: str) -> float | None:
-        """Mean of a cost over the runs that know it."""
+        """Mean of a cost over the runs that have it."""
         values = [float(run.costs[key]) for run in self.runs if run.costs.get(key) is not None]
         return mean(values) if values else None
 
 
 def difference(group: Group, baseline: Group, key: str) -> Difference | None:
-    """Paired difference in a metric over the seeds that both have; None without any, or where tasks or data differ."""
+    """Paired difference in a metric over shared seeds. None without shared seeds, or if tasks or data differ."""
     if group.runs[0].collection != baseline.runs[0].collection:
         return None
     theirs = {run.seed: run.metrics.get(key) for run in baseline.runs}
@@ -102,15 +105,17 @@ def student_t(freedom: int) -> float:
     def too_much(t: Any) -> Any:
         return betainc(freedom / 2, 0.5, 0, freedom / (freedom + t * t), regularized=True) - 0.05
 
-    return float(findroot(too_much, (1.9, 13), solver="anderson"))  # between those of a normal distribution and of 1
+    return float(
+        findroot(too_much, (1.9, 13), solver="anderson")
+    )  # between the quantiles for infinite and for 1 degree of freedom
 
 
 def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
-    """Group by the tasks, the data and every parameter but the seed, in order of appearance; also notes.
+    """Group runs by tasks, data and all parameters except the seed, in order of appearance. Returns also notes.
 
-    A run that repeats another (same parameters, seed and numbers: the workspace after `dvc exp run`, say) counts
-    once. One with the same parameters and seed but other numbers can't be told apart: it is left out with a note.
-    A group is called by its method and those parameters in which it is not as most groups of that method.
+    A run that repeats another one (same parameters, seed and numbers) counts once, for example the workspace after
+    `dvc exp run`. A run with the same parameters and seed but other numbers is left out with a note. A group's label is
+    its method, with the parameters that differ from most groups of that method.
     """
     found: dict[str, dict[int, Run]] = {}
     notes = []
@@ -119,14 +124,14 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
         kept = seeds.setdefault(run.seed, run)
         if kept.metrics != run.metrics:
             notes.append(
-                f"{run.name} has the parameters and seed of {kept.name} but other numbers (its code or data "
+                f"{run.name} has the parameters and seed of {kept.name}, but other numbers (its code or data "
                 "differ): left out."
             )
     groups = [list(seeds.values()) for seeds in found.values()]
     if len({runs[0].collection for runs in groups}) > 1:
         notes.append(
-            "not all rows are of the same videos: `data` is the beginning of data.dvc's hash, `tasks` the number of "
-            "tasks and letters that tell their lists apart; differences are taken among rows that share both."
+            "the rows use different videos or tasks, so only rows with equal `data` and `tasks` are compared. "
+            "`data` is the beginning of data.dvc's hash, `tasks` the number of tasks and a short hash of their list."
         )
     return [Group(_label(runs[0], groups), runs) for runs in groups], notes
 
@@ -136,20 +141,20 @@ def _label(run: Run, groups: Sequence[Sequence[Run]]) -> str:
     shown = []
     for key in sorted({key for params in same for key in params}):
         values = [json.dumps(params.get(key)) for params in same]
-        # what most of them share goes without saying: of many ablations each row names its own
+        # labels leave out what most groups share, so that each ablation names only its change
         shared = 2 * values.count(json.dumps(run.params.get(key))) > len(values)
-        # but a method that ranks with the task prior is never taken for the method as published
+        # but a method with the task prior must not look like the published method
         if not shared or (key == "ranking.task_prior" and run.params.get(key)):
             shown.append(f"{key}={run.params.get(key)}")
     return ", ".join([run.method, *shown])
 
 
 def choose_baseline(groups: Sequence[Group], name: str | None) -> Group:
-    """The group called `name` (its label, or its method); without a name `finetune`, else the first."""
+    """The group with the label or method `name`. Without a name: `finetune`, else the first group."""
     wanted = name or "finetune"
     matching = [g for g in groups if g.label == wanted] or [g for g in groups if g.runs[0].method == wanted]
     if matching:
         return matching[0]
     if name:
-        raise UserError(f"no group is called {name!r}: choose from {'; '.join(g.label for g in groups)}.")
+        raise UserError(f"no group is named {name!r}: choose one of {'; '.join(g.label for g in groups)}.")
     return groups[0]

@@ -10,11 +10,11 @@ from structalign.report.compare import COLUMNS, COST_COLUMNS, PAIRED, Difference
 from structalign.report.text_table import TextTable
 from structalign.text import size
 
-COST_HEADER = ("trained parameters", "bytes a past video", "seconds", "peak memory")
+COST_HEADER = ("trained parameters", "bytes per past video", "seconds", "peak memory")
 
 
 def compare_tables(groups: Sequence[Group], baseline: Group) -> list[TextTable]:
-    """Two tables: metrics (mean ± std), and paired differences to the baseline beside costs; of one group its costs."""
+    """Two tables: metrics (mean ± std), and paired differences to the baseline with costs. One group: only costs."""
     metrics = [[group.name, str(len(group.runs)), *(_spread(group.spread(key)) for key in COLUMNS)] for group in groups]
     costs = [[COSTS[key](group.cost(key)) for key in COST_COLUMNS] for group in groups]
     tables = [TextTable("Mean ± std over seeds", ["", "n", *(_words(key) for key in COLUMNS)], metrics)]
@@ -36,7 +36,7 @@ def html(tables: Sequence[TextTable]) -> str:
 
 
 def csv_text(groups: Sequence[Group], baseline: Group) -> str:
-    """One line a group with plain numbers: mean, std, and for some metrics difference, low and high."""
+    """One line per group with unformatted numbers: mean, std, and for some metrics difference, low and high."""
     header = ["group", "method", "n"]
     header += [f"{key}_{part}" for key in COLUMNS for part in ("mean", "std")]
     header += [f"{key}_{part}" for key in PAIRED for part in ("difference", "low", "high")]

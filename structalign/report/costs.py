@@ -1,4 +1,4 @@
-"""What the results of a lock file cost on this machine, as far as it was measured here."""
+"""The costs of the results in a lock file, as far as this machine measured them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,22 +8,22 @@ from structalign.fingerprint import fingerprint_of_entry, outputs_of
 from structalign.report.text_table import TextTable
 from structalign.text import duration, size
 
-LEARNING = ("train", "embed")  # frames and features serve all methods
-JOINT = ("joint", "joint@all")  # before and since joint/on.yaml declares it
+LEARNING = ("train", "embed")  # all methods share frames and features
+JOINT = ("joint", "joint@all")  # its names before and since joint/on.yaml
 HEADER = ("", "measured", "time", "processor time", "peak memory", "written")
 
 Cost = Mapping[str, Any] | None
 
 
 def learning_costs(lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> dict[str, Any]:
-    """`seconds` and `peak_memory_bytes` of learning and embedding the tasks; null where a stage was not measured."""
+    """`seconds` and `peak_memory_bytes` of training and embedding all tasks. Null if a stage was not measured."""
     names = [f"{stage}@{task}" for stage in LEARNING for task in tasks]
     found = costs_of(lock, [name for name in names if name in stages_of(lock)])
     return _sum(list(found.values()))
 
 
 def joint_costs(joint_lock: Mapping[str, Any] | None, lock: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The same of the joint lane, whose inputs are outputs of the chain's stages."""
+    """The same for the joint stage, whose inputs are outputs of other stages."""
     names = [name for name in stages_of(joint_lock) if name in JOINT]
     return _sum(list(costs_of(joint_lock, names, outputs_of(lock)).values()))
 
@@ -31,7 +31,7 @@ def joint_costs(joint_lock: Mapping[str, Any] | None, lock: Mapping[str, Any] | 
 def costs_of(
     lock: Mapping[str, Any] | None, names: Sequence[str], outputs: Mapping[str, str] | None = None
 ) -> dict[str, Cost]:
-    """The costs of stages in a lock file; None of one that was not measured on this machine.
+    """The costs of stages in a lock file. None for a stage that was not measured on this machine.
 
     `outputs`: those of dvc.lock, if this is another lock file.
     """
@@ -45,7 +45,7 @@ def stages_of(lock: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def costs_table(lock: Mapping[str, Any] | None, tasks: Sequence[str], title: str) -> TextTable:
-    """A row a kind of stage, over its tasks; stages of tasks that are no longer there do not count."""
+    """One row per kind of stage, over its tasks. Stages of removed tasks do not count."""
     names = [name for name in stages_of(lock) if "@" not in name or name.partition("@")[2] in tasks]
     return TextTable(title, HEADER, [*_rows(lock, names)])
 
@@ -54,7 +54,7 @@ def _rows(lock: Mapping[str, Any] | None, names: Sequence[str]) -> Iterator[list
     for kind in dict.fromkeys(name.partition("@")[0] for name in names):
         mine = [name for name in names if name.partition("@")[0] == kind]
         found = [cost for cost in costs_of(lock, mine).values() if cost is not None]
-        if kind == "check":  # it reads all code, and has no fingerprint
+        if kind == "check":  # it reads all code and has no fingerprint
             continue
         written = sum(int(out.get("size") or 0) for name in mine for out in stages_of(lock)[name].get("outs", []))
         yield [

@@ -1,4 +1,4 @@
-"""Which videos of the captions table a run had: where some are missing or broken, its numbers are `partial`."""
+"""Which videos of the captions table a run used. If some are missing or broken, its numbers are `partial`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +9,9 @@ Counts = Mapping[str, Mapping[str, int]]
 
 
 def coverage(named: Counts, there: Counts, quarantine: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """How many videos the table names, and by task and split how many took no part.
+    """The number of videos in the table, and by task and split the number that was not used.
 
-    `named` and `there` are work/manifest/report.json's, [task][split]; `quarantine` the broken ones by task.
+    `named` and `there` come from work/manifest/report.json, [task][split]. `quarantine` has the broken videos by task.
 
     >>> coverage({"t01": {"train": 4}}, {"t01": {"train": 3}}, {"t01": []})
     {'named': 4, 'lost': 1, 'partial': True, 'tasks': {'t01': {'train': 1}}}
@@ -29,7 +29,7 @@ def coverage(named: Counts, there: Counts, quarantine: Mapping[str, Sequence[Map
 
 
 def partial_label(found: Mapping[str, Any]) -> str:
-    """The words that stand beside a partial run's numbers; empty where every video took part."""
+    """The label of a partial run's numbers. Empty if all videos were used."""
     if not found["partial"]:
         return ""
     verb = "is" if found["lost"] == 1 else "are"
@@ -37,7 +37,7 @@ def partial_label(found: Mapping[str, Any]) -> str:
 
 
 def by_task(found: Mapping[str, Any]) -> str:
-    """The tasks that lack videos, with how many of each split: "t01 2 train, 1 test; t04 3 test"."""
+    """The tasks that lack videos, with counts by split: "t01 2 train, 1 test; t04 3 test"."""
     lines = []
     for task, splits in found["tasks"].items():
         lost = [f"{count} {split}" for split, count in splits.items() if count]

@@ -1,4 +1,4 @@
-"""reports/index.html: one self-contained page, offline, light and dark, from a phone's width up."""
+"""reports/index.html: one self-contained page that works offline, in light and dark, and on a phone."""
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -15,31 +15,33 @@ from structalign.report.coverage import by_task, partial_label
 from structalign.report.tables import INTERVAL, ZERO_SHOT, headline_rows
 from structalign.text import size
 
-LOOK = Path(__file__).parents[1] / "look.css"  # of this page and of `structalign serve`'s
+LOOK = Path(__file__).parents[1] / "look.css"  # shared with the page of `structalign serve`
 LOSS_TITLES = {
     "loss": "Total loss",
     "contrastive": "L_con, contrastive",
-    "etf": "L_ETF, alignment to the simplex",
-    "crp": "L_CRP, relations preserved",
+    "etf": "L_ETF, alignment with the simplex",
+    "crp": "L_CRP, relation preservation",
     "pseudo": "L_pseudo, pseudo-features",
 }
 
 DASHES = ("-", "--", ":", "-.")
-MANY = 8  # tasks; from more on, labels give way to numbers
+MANY = 8  # tasks; with more, numbers replace labels
 
 Picture = Callable[[str, str, int], bytes]
 
 
 @dataclass(frozen=True)
 class PageContent:
-    """What the page shows.
+    """The content of the page.
 
-    categories: names of those of every task, in order. table: `continual.over_time`'s. last: the evaluation after the
-    last task. geometry: the test split's `geometry_over_time`. losses: rows of `plots.read_losses`. sizes:
-    `trained_parameters` of the last task and `stored_bytes_per_video`. left_out: of each video that took no part
-    `video`, `where` and `reason`. damaged: of each that took part with errors `id`, `split` and `reason`. videos:
-    `coverage.coverage`'s. settings: `backbone`, `frames` of a video, their `size` in pixels, and the `weights` of the
-    ranking's signals that act. picture: (task, video, frame) -> a frame's JPEG bytes.
+    categories: their names by task, in order. table: from `continual.over_time`. last: the evaluation after the last
+    task.
+    geometry: `geometry_over_time` of the test split. losses: rows of `plots.read_losses`. sizes: `trained_parameters`
+    of the last task and `stored_bytes_per_video`. left_out: `video`, `where` and `reason` of each video that was not
+    used.
+    damaged: `id`, `split` and `reason` of each video that was used despite errors. videos: from `coverage.coverage`.
+    settings: `backbone`, `frames` per video, their `size` in pixels, and the `weights` of the active ranking signals.
+    picture: (task, video, frame) -> JPEG bytes.
     """
 
     method: str
@@ -57,7 +59,7 @@ class PageContent:
 
 
 def render(page: PageContent) -> str:
-    """The whole page as HTML."""
+    """The page as HTML."""
     environment = Environment(
         loader=PackageLoader("structalign.report", ""),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -95,7 +97,7 @@ def render(page: PageContent) -> str:
 
 
 def _curves_over_time(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """R@1 over all seen, and forgetting, after each task: the method beside zero-shot CLIP."""
+    """R@1 over all seen videos and forgetting, after each task, for the method and zero-shot CLIP."""
     rows = (("method", method, "var(--accent)"), ("zero_shot", ZERO_SHOT, "var(--frozen)"))
 
     def chart(title: str, value: Callable[[Mapping[str, Any], str], float | None], **axis: Any) -> dict[str, Any]:
@@ -112,12 +114,15 @@ def _curves_over_time(method: str, test: Mapping[str, Any]) -> list[dict[str, An
 
 
 def _curves_per_task(row: Mapping[str, Any]) -> dict[str, Any]:
-    """R@1 of each task's queries from the day it was learned."""
+    """R@1 of each task's queries, from the task that brought them."""
     return _task_curves(row["acc_seen"], "R@1 of each task’s queries, %", percent=True)
 
 
 def _task_curves(acc: Mapping[str, Mapping[str, float]], title: str, percent: bool = False) -> dict[str, Any]:
-    """A curve a task of values `acc[t][i]`: neighbours differ in hue, by the golden angle, and in their dashes."""
+    """One curve per task of `acc[t][i]`.
+
+    Neighbouring curves differ in hue, by the golden angle, and in their dashes.
+    """
     times = list(acc)
     series = []
     for index, task in enumerate(times):
@@ -130,14 +135,14 @@ def _task_curves(acc: Mapping[str, Mapping[str, float]], title: str, percent: bo
 
 COLLAPSE_TITLES = {
     "NC1": "NC1, spread within categories",
-    "NC2_angles": "NC2, angles off the simplex’s",
-    "NC3": "NC3, prototypes off their vertices",
-    "NC4": "NC4, prototype and vertex disagree",
+    "NC2_angles": "NC2, angles differing from the simplex",
+    "NC3": "NC3, prototypes away from their vertices",
+    "NC4": "NC4, disagreement of prototype and vertex",
 }
 
 
 def _geometry_curves(geometry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Collapse, angles, gap and drift after each task; a chart without a single value is left out."""
+    """Charts of collapse, angles, gap and drift after each task. Charts without a value are left out."""
     times = list(geometry["collapse"])
 
     def chart(title: str, lines: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
@@ -166,12 +171,12 @@ def _geometry_curves(geometry: Mapping[str, Any]) -> list[dict[str, Any]]:
     charts = [entry for entry in charts if any(line.points for line in entry["points"])]
     if times:
         charts.append(_task_curves(geometry["text_drift"], "Drift of each task’s captions, °"))
-        charts.append(_task_curves(geometry["misalignment"], "Turned away from own videos, °"))
+        charts.append(_task_curves(geometry["misalignment"], "Drift away from own videos, °"))
     return charts
 
 
 def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Acc(i, t) as rows of tasks and columns of times, with one common scale of ink."""
+    """Acc(i, t) with tasks as rows and times as columns, on a common colour scale."""
     maps: list[dict[str, Any]] = [
         {"title": f"{method}, all seen videos", "acc": test["method"]["acc_seen"]},
         {"title": f"{ZERO_SHOT}, all seen videos", "acc": test["zero_shot"]["acc_seen"]},
@@ -202,7 +207,7 @@ def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _loss_curves(losses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One small chart for each named loss over all steps, with a faint line where a task begins."""
+    """One small chart per loss over all steps, with a faint line at the start of each task."""
     starts: dict[str, int] = {}
     for record in losses:
         starts.setdefault(record["task"], record["step"])
@@ -225,7 +230,7 @@ def _data_uri(jpeg: bytes) -> str:
 
 
 def number(value: float | str | None, digits: int = 1) -> str:
-    """A number for a table; a metric that does not exist is a dash, a minus is a true minus, a text stays."""
+    """Format a number for a table. None becomes a dash, the minus sign is typographic, and a text stays."""
     if isinstance(value, str):
         return value
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")

@@ -1,4 +1,4 @@
-"""Records for `dvc plots`: flat JSON lists with numeric x, drawn by the templates in .dvc/plots."""
+"""Data for `dvc plots`: flat JSON lists with numeric x, drawn by the templates in .dvc/plots."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 
 from structalign.store import write_json
 
-NO_LOSS = ("step", "epoch", "lr", "grad_norm")  # what else a row of a training's log says
-POINTS = 600  # of one loss over all tasks; more steps are averaged in equal windows
+NO_LOSS = ("step", "epoch", "lr", "grad_norm")  # fields of a training log's row that are no loss
+POINTS = 600  # per loss over all tasks; more steps are averaged in equal windows
 
 
 def write_plots(folder: Path, table: Mapping[str, Any], losses: Sequence[Mapping[str, Any]]) -> None:
-    """Write recall.json, heatmap.json and losses.json; `table` is one split and row over time."""
+    """Write recall.json, heatmap.json and losses.json. `table` is one split and system over time."""
     times = list(table["acc_seen"])
     recall = [
         {"after": number, "task": "all seen", "R@1": table["t2v"][after].get("R@1")}
@@ -29,9 +29,9 @@ def write_plots(folder: Path, table: Mapping[str, Any], losses: Sequence[Mapping
 
 
 def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Every named loss of every task over one running count of steps, thinned: step, task, loss, value.
+    """All losses of all tasks over one running count of steps, thinned: step, task, loss, value.
 
-    Four significant digits: another processor may move those after them.
+    Values have four significant digits, since further digits differ between processors.
     """
     records: list[dict[str, Any]] = []
     begin, most = 0, max(12, POINTS // max(len(paths), 1))

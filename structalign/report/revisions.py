@@ -1,6 +1,6 @@
-"""The runs of branches, commits, experiments and the workspace, whatever is checked out.
+"""Read the runs of branches, commits, experiments and the workspace without checking them out.
 
-The only door to DVC: everything is read through its API.
+Everything is read through DVC's API, which only this module uses.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ FORMER_COSTS, JOINT_COSTS = "reports/costs.json", "reports/joint/costs.json"
 
 
 class NoResults(UserError):
-    """A revision at which the pipeline did not run."""
+    """The pipeline did not run at a revision."""
 
 
 def read_runs(revisions: Sequence[str]) -> tuple[list[Run], list[str]]:
-    """The runs of the revisions (branches, commits, experiments), or of HEAD, its experiments and the workspace.
+    """The runs of the revisions (branches, commits, experiments). Default: HEAD, its experiments and the workspace.
 
-    A named revision without results is a `UserError`; an unnamed one is left out with a note. HEAD without results
-    needs none, as nobody has to commit them.
+    Raises `UserError` if a named revision has no results. Others are left out with a note. HEAD without results gets no
+    note, since results need not be committed.
     """
     runs, notes = [], []
     for revision in revisions or [*_experiments(), WORKSPACE, HEAD]:
@@ -46,27 +46,29 @@ def read_runs(revisions: Sequence[str]) -> tuple[list[Run], list[str]]:
             if revision != HEAD or not isinstance(error, NoResults):
                 notes.append(f"{error} Left out.")
     if not runs:
-        raise UserError(" ".join(["there is nothing to compare: `dvc repro` or `dvc exp run` makes results.", *notes]))
+        raise UserError(" ".join(["there is nothing to compare: run `dvc repro` or `dvc exp run` first.", *notes]))
     return _without_repeated_joint(runs), notes
 
 
 @dataclass(frozen=True)
 class Revision:
-    """The files of a commit, or of the workspace. Each is None where it is not there."""
+    """The files of a commit or of the workspace. A missing file is None."""
 
     name: str
     files: Any
 
     def content(self, path: str) -> bytes | None:
-        """A file's bytes, also of one that only DVC's cache has."""
+        """A file's bytes, also if only DVC's cache has it."""
         from dvc.exceptions import DvcException
 
         try:
             return bytes(self.files.read_bytes(path))
-        except FileNotFoundError:  # also for an output that dvc.yaml names and no run has made
+        except FileNotFoundError:  # also for an output of dvc.yaml that no run has made
             return None
         except DvcException as error:
-            raise UserError(f"{self.name} can't be read ({error}): mend its dvc.yaml, or leave it out.") from None
+            raise UserError(
+                f"{self.name} can't be read ({error}): correct its dvc.yaml, or leave this revision out."
+            ) from None
 
     def record(self, path: str) -> Any:
         """JSON that a stage wrote."""
@@ -79,7 +81,7 @@ class Revision:
         return parse_yaml(found, f"{self.name}:{path}") if found else None
 
     def recorded_by_dvc(self, path: str) -> Any:
-        """YAML that DVC wrote, which may hold what `parse_yaml` wants in quotes."""
+        """YAML that DVC wrote, which may have values that `parse_yaml` refuses."""
         from dvc.utils.serialize import YAMLFileCorruptedError
         from dvc.utils.serialize import parse_yaml as parse_dvc_file
 
@@ -87,7 +89,7 @@ class Revision:
         try:
             return parse_dvc_file(found, path) if found else None
         except YAMLFileCorruptedError:
-            raise UserError(f"{self.name}:{path} is damaged: `git checkout {path}` puts the file back.") from None
+            raise UserError(f"{self.name}:{path} is damaged: restore it with `git checkout {path}`.") from None
 
     def tasks(self) -> Mapping[str, Any]:
         """The rows of tasks.yaml."""
@@ -103,7 +105,9 @@ def open_revision(name: str) -> Revision:
         try:
             commit = None if name == WORKSPACE else resolve_rev(repository.scm, name)
         except RevError:
-            raise UserError(f"no revision {name!r}: `dvc exp list` and `git branch` name them.") from None
+            raise UserError(
+                f"there is no revision {name!r}: see `dvc exp list` and `git branch` for their names."
+            ) from None
     return Revision(name, DVCFileSystem(rev=commit))
 
 
@@ -115,7 +119,9 @@ def _repository() -> Iterator[Any]:
     try:
         repository = Repo()
     except DvcException as error:
-        raise UserError(f"{error}: run from the project's root, or make one with `structalign new DIR`.") from None
+        raise UserError(
+            f"{error}: run this in a project's folder, or make a project with `structalign new DIR`."
+        ) from None
     with repository:
         yield repository
 
@@ -127,10 +133,10 @@ def _experiments() -> list[str]:
 
 
 def _runs_of(revision: Revision) -> list[Run]:
-    """The pipeline's run at a revision and, where one was made, the joint lane's."""
+    """The pipeline's run at a revision, and the run of stage `joint` if there is one."""
     params, metrics = revision.written("params.yaml"), revision.record("reports/metrics.json")
     if not params or not metrics:
-        raise NoResults(f"{revision.name} has no reports/metrics.json: `dvc repro` makes it.")
+        raise NoResults(f"{revision.name} has no reports/metrics.json: run `dvc repro` there.")
     tasks, lock = revision.tasks(), revision.recorded_by_dvc("dvc.lock")
     data = (revision.recorded_by_dvc("data.dvc") or {}).get("outs", [{}])[0].get("md5", "none")
     _refuse_stale(revision, params, lock, list(tasks), data)
@@ -153,31 +159,34 @@ def _runs_of(revision: Revision) -> list[Run]:
 
 
 def _refuse_stale(revision: Revision, params: Mapping[str, Any], lock: Any, tasks: Sequence[str], data: str) -> None:
-    """`UserError` if the results are not those of the revision's own data, tasks and parameters."""
+    """Raise a `UserError` if the results do not belong to the revision's data, tasks and parameters."""
     listed = hashlib.md5(revision.content("tasks.yaml") or b"", usedforsecurity=False).hexdigest()
     if changed := made_of_other({"tasks.yaml": listed, "data": data}, lock, "prepare"):
-        raise UserError(f"{revision.name} has another {changed} than its results are of: `dvc repro` mends it.")
-    where, way_out = "in params.yaml than in its results", "`dvc repro` mends it"
+        raise UserError(f"{revision.name} has another {changed} than its results: run `dvc repro`.")
+    where, way_out = "in params.yaml than in its results", "run `dvc repro`"
     if other := outdated(params, lock, tasks):
         raise UserError(f"{revision.name} has another `{other}` {where}: {way_out}.")
     if task := task_of_other_losses(params, lock, tasks):
-        raise UserError(f"{revision.name} has other losses of {task} {where}: {way_out}.")
+        raise UserError(f"{revision.name} has other losses for {task} {where}: {way_out}.")
 
 
 def _costs_before(revision: Revision, lock: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The costs that an older version kept among the reports, if the results are of one."""
+    """The costs that an older version stored in the reports, if it made the results."""
     costs = revision.record(FORMER_COSTS) or {} if FORMER_COSTS in outputs_of(lock) else {}
     stages = [costs["stages"][name] for name in ("train", "embed") if name in costs.get("stages", {})]
     return costs | {"seconds": sum(stage["seconds"] for stage in stages) or None}
 
 
 def task_list(categories: Sequence[Sequence[str]]) -> str:
-    """The number of tasks, and letters that tell their list from another as long, by each task's categories."""
+    """The number of tasks, and a short hash of each task's categories."""
     return f"{len(categories)} ({hashlib.sha256(json.dumps(categories).encode()).hexdigest()[:6]})"
 
 
 def _without_repeated_joint(runs: Sequence[Run]) -> list[Run]:
-    """Joint training reads few parameters: equal results under parameters it never read are one run."""
+    """Keep one of several equal joint runs.
+
+    Joint training reads few parameters, so other parameters give equal runs.
+    """
     kept: dict[Any, Run] = {}
     for run in runs:
         numbers = json.dumps(run.metrics, sort_keys=True)

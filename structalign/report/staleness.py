@@ -1,4 +1,4 @@
-"""Whether results are of the inputs and parameters that stand beside them, by what DVC's lock file says of both."""
+"""Whether results belong to the current inputs and parameters, according to DVC's lock file."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,20 @@ from structalign.store import json_text
 
 
 def made_of_other(now: Mapping[str, str | None], lock: Mapping[str, Any] | None, stage: str) -> str | None:
-    """The first file or folder whose hash, as it is now, is not the one that the lock has of that stage's input."""
+    """The first input of a stage whose current hash differs from the lock file."""
     return next((path for path, md5 in now.items() if recorded(lock, stage, path) not in (None, md5)), None)
 
 
 def recorded(lock: Mapping[str, Any] | None, stage: str, path: str) -> str | None:
-    """The hash of a stage's input in a lock file; None where it has none."""
+    """The hash of a stage's input in a lock file, or None."""
     deps = (((lock or {}).get("stages") or {}).get(stage) or {}).get("deps", [])
     return next((dep.get("md5") for dep in deps if dep["path"] == path), None)
 
 
 def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
-    """The first key whose value in params.yaml is not the one that dvc.lock says the results were made with.
+    """The first key whose value in params.yaml differs from dvc.lock.
 
-    Stages of tasks that are no longer in tasks.yaml stay in the lock file and don't count. Either may be of an older
+    Stages of tasks that tasks.yaml no longer has stay in the lock file, but don't count. Both files may be of an older
     version.
     """
     written = dict(leaves(params))
@@ -43,9 +43,9 @@ def outdated(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: S
 
 
 def task_of_other_losses(params: Mapping[str, Any], lock: Mapping[str, Any] | None, tasks: Sequence[str]) -> str | None:
-    """The first task whose losses in params.yaml are not those that dvc.lock says its results were made with.
+    """The first task whose losses in params.yaml differ from dvc.lock.
 
-    The lock has the hash of what `check` wrote for the task; params.yaml of another version tells nothing.
+    The lock file has the hash of the task's file from `check`. params.yaml of another version cannot be compared.
     """
     try:
         losses = Losses.model_validate({name: params[name] for name in sections()})

@@ -1,4 +1,4 @@
-"""The numbers as tables: a CSV of everything per task, and what the report prints at its end."""
+"""The numbers as tables: a CSV with all metrics per task, and the table that the report prints."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ ZERO_SHOT = "zero-shot CLIP"
 
 
 def per_task_rows(table: Mapping[str, Any]) -> Iterator[tuple[str | float, ...]]:
-    """Rows of per_task.csv, `COLUMNS` but the last; (task, after) with metric R@1 is the matrix Acc(i, t)."""
+    """Rows of per_task.csv with all `COLUMNS` but the last. Metric R@1 by (task, after) is the matrix Acc(i, t)."""
     for split, rows in table.items():
         for row, found in rows.items():
             for direction in ("t2v", "v2t"):
@@ -31,7 +31,7 @@ def per_task_rows(table: Mapping[str, Any]) -> Iterator[tuple[str | float, ...]]
 
 
 def write_csv(path: Path, table: Mapping[str, Any], partial: bool) -> None:
-    """Write reports/per_task.csv whole; every row says whether its run was partial (0 or 1)."""
+    """Write reports/per_task.csv. Each row says whether the run was partial (0 or 1)."""
     with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -39,7 +39,7 @@ def write_csv(path: Path, table: Mapping[str, Any], partial: bool) -> None:
 
 
 def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The method's row and zero-shot CLIP's, for the test split after the last task, under the same keys."""
+    """The rows of the method and of zero-shot CLIP on the test split after the last task, with the same keys."""
     rows = []
     for name, key in ((method, "method"), (ZERO_SHOT, "zero_shot")):
         found = table["test"][key]
@@ -54,7 +54,7 @@ def headline_rows(method: str, table: Mapping[str, Any]) -> list[dict[str, Any]]
 
 
 def interval_text(interval: Sequence[float] | None) -> str | None:
-    """The ends of an interval in percent.
+    """The bounds of an interval in percent.
 
     >>> interval_text((28.12, 36.9))
     '28.1–36.9'
@@ -63,8 +63,8 @@ def interval_text(interval: Sequence[float] | None) -> str | None:
 
 
 def headline_table(rows: list[dict[str, Any]], partial: str) -> Table:
-    """The same two rows for a terminal; `partial` is `coverage.partial_label`'s."""
-    title = "Test split, text to video, all seen videos, after the last task"
+    """The same two rows for a terminal. `partial` is from `coverage.partial_label`."""
+    title = "Test split after the last task: text to video, all seen videos"
     table = Table(title=f"{title}\n{partial}" if partial else title, box=SIMPLE)
     table.add_column("", no_wrap=True)
     for key in list(rows[0])[1:]:

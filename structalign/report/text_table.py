@@ -1,4 +1,4 @@
-"""A table of text: for a terminal, or as Markdown."""
+"""A table of text, for a terminal or as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of text; the first column names the rows."""
+    """A table of text. The first column names the rows."""
 
     title: str
     header: Sequence[str]
@@ -16,7 +16,7 @@ class TextTable:
 
 
 def rich_table(sheet: TextTable) -> Table:
-    """The sheet for a terminal."""
+    """The table for a terminal."""
     table = Table(title=sheet.title, title_justify="left")
     for index, name in enumerate(sheet.header):
         table.add_column(name, justify="right" if index else "left", overflow="fold")
@@ -26,6 +26,6 @@ def rich_table(sheet: TextTable) -> Table:
 
 
 def markdown(sheet: TextTable) -> str:
-    """The sheet as a Markdown table under its title."""
+    """The table in Markdown with its title."""
     lines = [sheet.header, ["---", *["---:"] * (len(sheet.header) - 1)], *sheet.rows]
     return f"**{sheet.title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,4 +1,4 @@
-"""A checkpoint as a reader of captions, beside zero-shot CLIP."""
+"""Encode captions and videos with a checkpoint and with zero-shot CLIP."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from structalign.search.similarity_heads import HEADS, SimilarityHead
 
 @dataclass(frozen=True)
 class Encoder:
-    """`model` is None where a checkpoint has no adapters: then zero-shot CLIP answers."""
+    """The encoder of a checkpoint. `model` is None if the checkpoint has no adapters. Then zero-shot CLIP encodes."""
 
     clip: Clip
     model: VideoText | None
@@ -27,7 +27,7 @@ class Encoder:
     device: torch.device
 
     def captions(self, tokens: Tokens, task: int) -> TextEmbeddings:
-        """Captions as task `task` (from 1): words [R, L, D] on the CPU."""
+        """Captions encoded as task `task` (from 1): words [R, L, D] on the CPU."""
         if self.model is None:
             return self.zero_shot(tokens)
         return encode_captions(self.model, tokens, task, self.device)
@@ -37,18 +37,18 @@ class Encoder:
         return encode_zero_shot(self.clip, self.model, tokens, self.device)
 
     def as_each(self, tokens: Tokens, tasks: Sequence[int], zero_shot: TextEmbeddings) -> list[TextEmbeddings]:
-        """`captions` as each of `tasks`, encoded once where no task routes them; `zero_shot`: the same captions."""
+        """`captions` for each of `tasks`, encoded only once if tasks do not matter. `zero_shot`: the same captions."""
         return [zero_shot] * len(tasks) if self.model is None else self.as_tasks(tokens, tasks)
 
     def as_tasks(self, tokens: Tokens, tasks: Sequence[int]) -> list[TextEmbeddings]:
-        """`as_each`, of a model."""
+        """Like `as_each`, for a model with adapters."""
         assert self.model is not None
         if not self.model.routed:
             return [self.captions(tokens, tasks[0])] * len(tasks)
         return encode_as_tasks(self.model, tokens, tasks, self.device)
 
     def videos(self, videos: VideoSource, label: str) -> Tensor:
-        """[V, N, D] raw frame embeddings, one video at a time: a video's numbers do not depend on the others."""
+        """[V, N, D] raw frame embeddings, one video at a time, so that they do not depend on other videos."""
         assert self.model is not None
         return torch.cat([
             self.model.encode_frames(videos.read(i).to(self.device)[None]).cpu()
@@ -57,10 +57,10 @@ class Encoder:
 
 
 def load_encoder(checkpoint: Path, config: CheckpointConfig, backbone: Path, device: torch.device) -> Encoder:
-    """The encoder of a checkpoint folder, whose config this is, around the CLIP in `backbone`."""
+    """The encoder of a checkpoint folder with its `config` and the CLIP in `backbone`."""
     if config.similarity not in HEADS:
         raise UserError(
-            f"{checkpoint / 'config.json'}: `similarity` = {config.similarity!r} is none of {', '.join(HEADS)}: name a "
+            f"{checkpoint / 'config.json'}: `similarity` = {config.similarity!r} must be {' or '.join(HEADS)}: name a "
             "folder that `dvc repro` wrote."
         )
     clip = load_clip(backbone, device)

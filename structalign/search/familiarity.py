@@ -1,7 +1,8 @@
-"""Whether a sentence is like anything that the training captions say: below a line, its matches are weak.
+"""The familiarity of a sentence with the training captions. Below a threshold its matches are weak.
 
-A caption is one vector, n(mean_l n(w_l)) by zero-shot CLIP, which no training moves. Its familiarity is the cosine with
-the nearest training caption; the line is what 95 % of the training captions reach among those of other videos.
+A caption is one vector, n(mean_l n(w_l)) by zero-shot CLIP, which training does not change. Its familiarity is the
+cosine with the nearest training caption. 95 % of the training captions reach the threshold among other videos'
+captions.
 Letters: R captions, D embedding.
 """
 
@@ -14,14 +15,16 @@ from torch import Tensor
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.similarity import caption_vectors
 
-KEPT = 4096  # captions of a task, at most
-BELOW = 0.05  # share of the training captions below the line
+KEPT = 4096  # at most, captions per task
+BELOW = 0.05  # share of the training captions below the threshold
 CHUNK = 512
 
 
 def observe(captions: TextEmbeddings, video: Tensor) -> dict[str, Tensor]:
-    """What is kept of a task's training captions by zero-shot CLIP: `vectors` [R, D], and the `nearest` [R] cosine
-    with a caption of another video. video: [R], whose caption each one is."""
+    """The statistics of a task's training captions by zero-shot CLIP: `vectors` [R, D] and `nearest` [R].
+
+    `nearest` is the largest cosine with a caption of another video. video: [R], the video of each caption.
+    """
     step = -(-len(video) // KEPT)
     vectors, owner = caption_vectors(captions)[::step].contiguous(), video[::step]
     nearest = [
@@ -33,18 +36,18 @@ def observe(captions: TextEmbeddings, video: Tensor) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Familiarity:
-    """vectors: [R, D] of all tasks' captions; line: the familiarity below which matches are weak."""
+    """vectors: [R, D] of all tasks' captions. line: the threshold of familiarity below which matches are weak."""
 
     vectors: Tensor
     line: float
 
     def of(self, captions: TextEmbeddings) -> Tensor:
-        """That of captions by zero-shot CLIP [R]."""
+        """The familiarity [R] of captions by zero-shot CLIP."""
         return (caption_vectors(captions) @ self.vectors.T).amax(dim=1)
 
 
 def familiarity(observed: Sequence[dict[str, Tensor]]) -> Familiarity | None:
-    """From what was kept of each task; None before the first."""
+    """The familiarity from the statistics of all tasks. None before the first task."""
     if not observed:
         return None
     nearest = torch.cat([task["nearest"] for task in observed]).double()

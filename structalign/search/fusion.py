@@ -1,4 +1,4 @@
-"""The fused score of a gallery, from the matrices of its signals. NumPy alone, so that evaluation starts without torch.
+"""The fused score of a gallery, from the matrices of its signals. Only NumPy, so evaluation starts without torch.
 
 Q queries are rows, V videos are columns.
 """
@@ -25,7 +25,7 @@ def zscores(scores: NDArray[np.floating]) -> Floats:
     standardised = scores.astype(np.float64)
     if scores.size == 0:
         return standardised
-    # in place, each step once: the bits are those of `(x - x.mean()) / x.std()`
+    # in place; bit-identical to `(x - x.mean()) / x.std()`
     standardised -= standardised.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.square(standardised).mean(axis=1, keepdims=True))
     standardised /= np.maximum(deviation, 1e-6)
@@ -33,11 +33,11 @@ def zscores(scores: NDArray[np.floating]) -> Floats:
 
 
 def fuse(scores: Mapping[str, NDArray[np.floating]], weights: Mapping[str, float]) -> Floats:
-    """Ranking score [Q, V] = sum of weight · z(similarity) + sum of weight · signal, over the gallery given.
+    """Ranking score [Q, V] = sum of weight · z(similarity) + sum of weight · signal, over the given gallery.
 
-    scores: a matrix [Q, V] for each signal that there is. The two similarities are standardised (method, section 3);
-    where there is one, its weight is 1. Further signals are added as they are; one of weight 0 takes no part. A
-    similarity that ranks alone is the score as it is.
+    scores: a matrix [Q, V] per signal. The two similarities are standardised (method, section 3). If there is only one,
+    its weight is 1. Other signals are added without standardisation, and weight 0 turns one off. A single similarity
+    without other signals is the score, unchanged.
 
     >>> two = {"words": np.array([[1.0, 3.0]]), "sentence": np.array([[5.0, 4.0]])}
     >>> fuse(two, {"words": 0.75, "sentence": 0.25}).tolist()
@@ -45,7 +45,7 @@ def fuse(scores: Mapping[str, NDArray[np.floating]], weights: Mapping[str, float
     """
     shapes = {name: matrix.shape for name, matrix in scores.items()}
     if len(set(shapes.values())) > 1:
-        raise UserError(f"the score matrices differ in shape ({shapes}): embed again.")
+        raise UserError(f"the score matrices differ in shape ({shapes}): run stage `embed` again.")
     similar = {name: scores[name] for name in SIMILARITIES if name in scores}
     added = {name: matrix for name, matrix in scores.items() if name not in similar and weights[name]}
     if len(similar) == 1:
@@ -63,6 +63,6 @@ def fuse(scores: Mapping[str, NDArray[np.floating]], weights: Mapping[str, float
 
 
 def of_system(matrices: Mapping[str, M], system: str, signals: Iterable[str]) -> dict[str, M]:
-    """The matrices that rank for a system, by signal: its own `<system>.<signal>`, and `<signal>`, which all share."""
+    """The matrices of a system by signal: its `<system>.<signal>`, and the shared `<signal>`."""
     found = {name: matrices.get(f"{system}.{name}", matrices.get(name)) for name in signals}
     return {name: matrix for name, matrix in found.items() if matrix is not None}

@@ -1,9 +1,9 @@
-"""Stored video embeddings: written once, after the task that brought the videos, and never recomputed.
+"""Stored video embeddings: written once, after the task of the videos, and never recomputed.
 
-A task's gallery is `work/gallery/<task>/<split>.safetensors` with `frames` [V, M, D] float32, what the method stores
-of a video after that task (its M = N frames n(f_n), or one vector), and `zero_shot` [V, N, D] of zero-shot CLIP, beside
-`<split>.json` with a row a video. `signals.safetensors` holds the statistics that the ranking signals keep of the task.
-`work/index/<task>.json` lists the galleries of all tasks up to it with their hashes.
+A task's gallery is `work/gallery/<task>/<split>.safetensors`. It has `frames` [V, M, D] float32, the vectors that the
+method stores for a video after that task: M = N frames n(f_n), or one vector. It also has `zero_shot` [V, N, D] of
+zero-shot CLIP. `<split>.json` has a row per video. `signals.safetensors` has the task's statistics for the ranking
+signals. `work/index/<task>.json` lists the galleries of all tasks up to this one, with hashes.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ SIGNALS = "signals.safetensors"
 
 @dataclass(frozen=True)
 class Gallery:
-    """The stored videos of task `number` (from 1), whose queries are encoded as task `encoded_as`.
+    """The stored videos of task `number` (from 1). Their queries are encoded as task `encoded_as`.
 
-    rows: a dict a video; frames: [V, M, D] and zero_shot: [V, N, D] unit vectors.
+    rows: a dict per video. frames [V, M, D] and zero_shot [V, N, D] are unit vectors.
     """
 
     task: str
@@ -51,24 +51,27 @@ def write_signals(folder: Path, observed: Mapping[str, Tensor]) -> None:
 
 
 def write_index(path: Path, previous: Path, task: str, folder: Path, encoder: str) -> None:
-    """The previous index and one more entry: the hashes of a task's gallery files, and of the checkpoint that encoded
-    them (`model.checkpoint.fingerprint`)."""
+    """Write the previous index with one more entry.
+
+    The entry has the hashes of a task's gallery files and of the checkpoint that encoded them
+    (`model.checkpoint.fingerprint`).
+    """
     files = {file.name: digest(file) for file in sorted(folder.iterdir())}
     entry = {"task": task, "folder": folder.as_posix(), "files": files, "encoder": encoder}
     write_json(path, {"format": INDEX_FORMAT, "galleries": [*_entries(previous), entry]})
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    """The entries of an index; one of another format is a `UserError`."""
+    """The entries of an index. Raises `UserError` for another format."""
     with reading(path):
         values = read_json(path)
         if format_of(path, values, INDEX_FORMAT) < INDEX_FORMAT:
-            raise UserError(f"{path} was written by an older version of structalign: `dvc repro` makes it anew.")
+            raise UserError(f"{path} was written by an older version of structalign: run `dvc repro`.")
         return [{**entry} for entry in values["galleries"]]
 
 
 def read_gallery(folder: Path, split: str, task: str, number: int) -> Gallery | None:
-    """The videos of a split in a task's folder; None where there is none."""
+    """The videos of a split in a task's folder, or None."""
     if not (rows := read_json(folder / f"{split}.json")["videos"]):
         return None
     tensors = _load(folder / f"{split}.safetensors")
@@ -76,14 +79,15 @@ def read_gallery(folder: Path, split: str, task: str, number: int) -> Gallery | 
 
 
 def newest_encoder(path: Path) -> str | None:
-    """The fingerprint of the checkpoint that encoded the last gallery of an index; None if it has none."""
+    """The fingerprint of the checkpoint that encoded the last gallery of an index, or None."""
     return next((str(entry.get("encoder")) for entry in reversed(_entries(path))), None)
 
 
 class Index:
-    """The galleries of all tasks up to one. Every file is checked against its hash when the index is opened.
+    """The galleries of all tasks up to one task. All files are verified by hash on opening.
 
-    project: the folder that the entries' are relative to. states: of each signal, from the statistics of all tasks.
+    project: the folder to which entries are relative. states: the state of each signal, from the statistics of all
+    tasks.
     """
 
     def __init__(self, path: Path, project: Path = Path()):
@@ -97,13 +101,13 @@ class Index:
             for name, expected in entry["files"].items():
                 file = Path(project, entry["folder"], name)
                 if not file.exists():
-                    raise UserError(f"{file} is missing: `dvc checkout {file.parent}` (or `dvc repro`) brings it back.")
+                    raise UserError(f"{file} is missing: run `dvc checkout {file.parent}` or `dvc repro`.")
                 if digest(file) != expected:
-                    raise damaged(file, f"it is not what {path} names")
+                    raise damaged(file, f"it differs from its hash in {path}")
         self.states = states([_load(Path(project, entry["folder"], SIGNALS)) for entry in self.entries])
 
     def galleries(self, split: str) -> list[Gallery]:
-        """Those that hold videos of the split, in the order of tasks."""
+        """The galleries with videos of the split, in the order of tasks."""
         folders = [Path(self.project, entry["folder"]) for entry in self.entries]
         found = [
             read_gallery(folder, split, entry["task"], number)

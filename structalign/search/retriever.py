@@ -23,12 +23,12 @@ from structalign.search.scoring import score
 from structalign.search.signal import Comparison
 
 SECONDS_PER_VIDEO = 60.0
-ZERO_SHOT_FRAMES = 8  # what a checkpoint without adapters samples: CLIP has no number of its own
+ZERO_SHOT_FRAMES = 8  # for a checkpoint without adapters, since CLIP has no number of frames
 
 
 @dataclass(frozen=True)
 class Retriever:
-    """A checkpoint, ready to use."""
+    """A loaded checkpoint."""
 
     config: CheckpointConfig
     encoder: Encoder
@@ -37,18 +37,18 @@ class Retriever:
 
     @property
     def frames(self) -> int:
-        """Frames N that a video is sampled at."""
+        """The number N of frames that are sampled from a video."""
         return self.encoder.model.config.frames if self.encoder.model is not None else ZERO_SHOT_FRAMES
 
     def encode_text(self, texts: Iterable[str], task: int | None = None) -> TextEmbeddings:
-        """Words [R, L, D], mask [R, L] and sentences [R, D]; `task` (1-based, the newest if None) routes them.
+        """Words [R, L, D], mask [R, L] and sentences [R, D], routed as `task` (from 1, None: the newest).
 
-        Raises `UserError` where `texts` is no list of sentences, or the task was not learned.
+        Raises `UserError` if `texts` is no list of sentences, or if the task was not learned.
         """
         sentences = [] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
         if not sentences or not all(isinstance(sentence, str) for sentence in sentences):
             raise UserError(
-                f"{_short(texts)} is no list of sentences to encode: give at least one, as ['a hog spins around']."
+                f"{_short(texts)} is no list of sentences: pass at least one, for example ['a hog spins around']."
             )
         learned = len(self.config.tasks)
         if task is not None and (not isinstance(task, Integral) or not 1 <= task <= learned):
@@ -59,21 +59,21 @@ class Retriever:
     def encode_video(self, video: str | Path | NDArray[np.uint8]) -> Tensor:
         """[N, D] raw frame embeddings of a video or image file, or of uint8 frames [N', H, W, 3].
 
-        Raises `UserError` where the file cannot be decoded, or the frames are none.
+        Raises `UserError` if the file cannot be decoded, or if the array is no video.
         """
         clip, model = self.encoder.clip, self.encoder.model
         if isinstance(video, (str, Path)):
-            from structalign.data.video import BrokenVideo, decode  # a search of stored videos opens no file
+            from structalign.data.video import BrokenVideo, decode  # not needed to search stored videos
 
             try:
                 video = decode(Path(video), self.frames, clip.image_size, timeout=SECONDS_PER_VIDEO).frames
             except BrokenVideo as reason:
                 raise UserError(f"{video} cannot be encoded: {reason}.") from None
         if not isinstance(video, np.ndarray):
-            raise UserError(f"{_short(video)} is no video: give a file's name, or uint8 [frames, height, width, 3].")
+            raise UserError(f"{_short(video)} is no video: pass a file's name, or uint8 [frames, height, width, 3].")
         if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3 or not len(video):
             what = f"{video.dtype} of shape {list(video.shape)}"
-            raise UserError(f"an array of {what} is no video: give uint8 [frames, height, width, 3].")
+            raise UserError(f"an array of {what} is no video: pass uint8 [frames, height, width, 3].")
         chosen = ((np.arange(self.frames) + 0.5) / self.frames * len(video)).astype(int)
         mean, std = (x.to(self.encoder.device) for x in self.pixels)
         pixels = normalised_view(video[chosen], clip.image_size, (mean, std))
@@ -85,14 +85,14 @@ class Retriever:
     def score(
         self, texts: Iterable[str], videos: Iterable[str | Path | NDArray[np.uint8]], task: int | None = None
     ) -> Tensor:
-        """[texts, videos]: the mean of word-frame and sentence-video similarity, or the method's one cosine.
+        """[texts, videos]: the mean of word-frame and sentence-video similarity, or the method's single cosine.
 
-        The ranking of a gallery standardises both over its videos first (method, section 3) and knows the task of each
-        video; a score of one pair has no gallery and no task, so here they are averaged as they are.
+        The ranking of a gallery first standardises both over the gallery's videos (method, section 3), and knows each
+        video's task. Here there is no gallery and no task, so the similarities are averaged without standardisation.
         """
         given = [] if isinstance(videos, (str, Path)) or not isinstance(videos, Iterable) else list(videos)
         if not given:
-            raise UserError(f"{_short(videos)} is no list of videos: give at least one, as ['clip.mp4'].")
+            raise UserError(f"{_short(videos)} is no list of videos: pass at least one, for example ['clip.mp4'].")
         frames = torch.stack([self.encode_video(video) for video in given])
         text, encoder = self.encode_text(texts, task), self.encoder
         found = score(Comparison(text, text, frames, encoder.head, encoder.model), states={})
@@ -100,10 +100,11 @@ class Retriever:
 
 
 def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retriever:
-    """Load a checkpoint folder. Its backbone is `backbone` (a folder or a name on the hub) if given, else the copy
-    that the pipeline keeps beside the checkpoints, else the name in its config.
+    """Load a checkpoint folder.
 
-    Raises `UserError` where the folder is no checkpoint or the backbone cannot be found.
+    Its backbone is `backbone` (a folder or a name on the hub), if given. Otherwise it is the pipeline's copy in the
+    project, or else the name in the checkpoint's config. Raises `UserError` if the folder is no checkpoint, or if the
+    backbone cannot be found.
     """
     folder = Path(checkpoint)
     config = read_config(folder)
@@ -113,13 +114,13 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
 
 
 def _short(value: object) -> str:
-    """A value as a message shows it."""
+    """A value, shortened for a message."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _backbone(project: Path, name: str) -> Path:
-    """The pipeline's copy, if it is of the backbone `name`; else the folder of that name in the project, or the hub."""
+    """The pipeline's copy of the backbone `name`, or else the folder of that name in the project, or the hub."""
     first = project / "checkpoints" / "t00"
     if (project / BACKBONE).exists() and first.exists() and read_config(first).backbone == name:
         return project / BACKBONE

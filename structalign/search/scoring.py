@@ -1,8 +1,7 @@
-"""Captions against stored videos: the one way from a caption to the matrices that are fused.
+"""Score captions against stored videos: the matrices of all signals, which are then fused.
 
-Evaluation, search and the joint reference all come through here. Matrices are named `method.<signal>` and
-`zero_shot.<signal>` by who encoded captions and videos, and `<signal>` where all encoders share it; `best_frame` is the
-method's.
+Evaluation, search and the stage `joint` use this. Matrices are named `method.<signal>` and `zero_shot.<signal>` by the
+encoder of captions and videos, or `<signal>` if all encoders share it. `best_frame` is the method's.
 Letters: Q queries, R captions of a block, V videos, M stored vectors of a video, D embedding.
 """
 
@@ -20,19 +19,18 @@ from structalign.search.index import Gallery
 from structalign.search.signal import Comparison, signals
 from structalign.search.similarity import best_frame, caption_vectors
 
-# a tile: with captions of 32 tokens its word-frame cosines are 64 MiB of float32
+# one tile: with captions of 32 tokens, its word-frame cosines take 64 MiB of float32
 QUERIES = 64
 VECTORS = 8192  # stored vectors of videos
-PAIRS = 4096  # captions times tasks whose embeddings are held: with 32 words of 512 numbers 256 MiB
+PAIRS = 4096  # captions times tasks whose embeddings are held: 256 MiB with 32 words of 512 numbers
 
 Matrices = dict[str, Tensor]
 
 
 def score(comparison: Comparison, states: Mapping[str, Any], shared: bool = True) -> Matrices:
-    """The matrices [R, V] of all signals by their names, without those that all encoders share if not `shared`, and
-    `best_frame`.
+    """The matrices [R, V] of all signals by name, and `best_frame`. Shared signals are only included if `shared`.
 
-    Tiles are of one size: a caption's scores are the same, to the bit, among any multiple of QUERIES others.
+    All tiles have one size. So a caption's scores are bit-identical among any multiple of QUERIES captions.
     """
     rows = [
         side_by_side([_tile(tile, states, shared) for tile in tiles]) for tiles in comparison.tiles(QUERIES, VECTORS)
@@ -53,7 +51,7 @@ def _tile(tile: Comparison, states: Mapping[str, Any], shared: bool) -> Matrices
 def score_galleries(
     encoder: Encoder, tokens: Tokens, galleries: Sequence[Gallery], states: Mapping[str, Any]
 ) -> Iterator[tuple[Gallery, TextEmbeddings, Matrices]]:
-    """Of each gallery the captions as its task's encoder reads them, and the named matrices of its columns."""
+    """For each gallery: the captions encoded as its task, and the named matrices of its columns."""
     zero_shot = encoder.zero_shot(tokens)
     texts = encoder.as_each(tokens, [gallery.encoded_as for gallery in galleries], zero_shot)
     for gallery, text in zip(galleries, texts, strict=True):
@@ -65,7 +63,7 @@ def score_galleries(
 
 
 def _named(found: Matrices, gallery: Gallery) -> Matrices:
-    """The method's matrices as they are kept. A video stored as one vector is shown by its middle frame."""
+    """The method's matrices with their stored names. For a video stored as one vector, the middle frame is shown."""
     shared = [name for name, signal in signals().items() if signal.shared]
     middle = [(len(row["times"]) - gallery.frames.shape[1]) // 2 for row in gallery.rows]
     shown = found.pop("best_frame") + torch.tensor(middle, dtype=torch.uint8)
@@ -99,10 +97,10 @@ def score_in_blocks(
     label: str,
     at_once: int,
 ) -> Iterator[tuple[Matrices, Tensor]]:
-    """`score_queries` of R = `at_once` captions at a time, and each caption's vector [R, D] as geometry takes it.
+    """`score_queries` for R = `at_once` captions at a time, and each caption's vector [R, D] for the geometry.
 
-    The numbers are those of all captions at once. A caption's vector is encoded as the task `own_task` [Q] that brought
-    its video; it is 0 without one, or where that task has no gallery.
+    The numbers equal those of all captions at once. A caption's vector is encoded as its video's task `own_task` [Q].
+    It is 0 without a task, or if that task has no gallery.
     """
     step = queries_in_hand(len(galleries), at_once)
     count = len(tokens.eot)
@@ -111,7 +109,9 @@ def score_in_blocks(
         stop = min(start + at_once, count)
         for first in track(range(start, stop, step), label if start == 0 else f"{label}, from query {start}"):
             here = slice(first, min(first + step, stop))
-            some = Tokens(tokens.ids[here], tokens.eot[here])  # as wide as all captions: equal shapes, equal bits
+            some = Tokens(
+                tokens.ids[here], tokens.eot[here]
+            )  # as wide as all captions, since equal shapes give equal bits
             own, columns = torch.zeros(len(some.eot), encoder.clip.embedding_dim), []
             for gallery, text, matrices in score_galleries(encoder, some, galleries, states):
                 if own_task is not None:
@@ -124,5 +124,5 @@ def score_in_blocks(
 
 
 def queries_in_hand(tasks: int, at_once: int) -> int:
-    """How many captions are encoded as all tasks in one go: a multiple of QUERIES, unless `at_once` is less."""
+    """The number of captions to encode as all tasks at once: a multiple of QUERIES, unless `at_once` is smaller."""
     return min(at_once, max(1, PAIRS // max(1, tasks * QUERIES)) * QUERIES)

@@ -1,6 +1,6 @@
-"""What a ranking signal is: how captions and stored videos are scored, and which statistics each task adds.
+"""Ranking signals: how a signal scores captions and stored videos, and which statistics it keeps of each task.
 
-A signal is a file of `search.signals` with one `SIGNAL`, and its weight is a key of `ranking` (`params.ranking`).
+A signal is a file of `search.signals` with a `SIGNAL`. Its weight is a key of `ranking` (`params.ranking`).
 Letters: R captions, V videos, M stored vectors of a video, L words, D embedding.
 """
 
@@ -19,16 +19,15 @@ from structalign.params.ranking import SIGNALS
 from structalign.search.similarity import best_words, cosines
 from structalign.search.similarity_heads import FUSED, SimilarityHead
 
-Statistics = dict[str, Tensor]  # what one signal keeps of one task
+Statistics = dict[str, Tensor]  # the statistics of one signal and task
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """R captions against V stored videos of one task, by one encoder: what a signal scores.
+    """The input of a signal: R captions and V stored videos of one task, by one encoder.
 
-    text: the captions as the encoder reads them for this task; zero_shot: by zero-shot CLIP. videos: [V, M, D] unit
-    vectors, as stored. head, model: how both are compared. number: the task's, from 1. vectors: [V, D], with videos
-    that `prepared` made.
+    text: the captions encoded for this task. zero_shot: the captions by zero-shot CLIP. videos: stored [V, M, D] unit
+    vectors. head, model: how to compare both. number: the task, from 1. vectors: [V, D], if `prepared` made the videos.
     """
 
     text: TextEmbeddings
@@ -41,7 +40,7 @@ class Comparison:
 
     @cached_property
     def cosines(self) -> Tensor:
-        """Of every word and stored vector: [R, L, V, M]."""
+        """The cosines of all words and stored vectors: [R, L, V, M]."""
         return cosines(self.text.words, self.text.mask, self.videos, normalised=self.vectors is not None)
 
     @cached_property
@@ -50,8 +49,10 @@ class Comparison:
         return best_words(self.cosines)
 
     def tiles(self, queries: int, vectors: int) -> Iterator[list["Comparison"]]:
-        """The same in parts of bounded memory: a row of tiles for every `queries` captions, each of as many videos as
-        have `vectors` stored vectors. Columns that hold no word of a tile's captions are left out."""
+        """The same in tiles of bounded memory: `queries` captions by the videos with `vectors` stored vectors.
+
+        A row of tiles has the same captions. Token positions without a word in a tile are dropped.
+        """
         at_once = max(1, vectors // max(1, self.videos.shape[1]))
         parts = torch.split(self.videos, at_once)
         prepared = [None] * len(parts) if self.vectors is None else torch.split(self.vectors, at_once)
@@ -59,7 +60,7 @@ class Comparison:
             here = slice(start, start + queries)
             text = self.text[here]
             used = text.mask.any(dim=0)
-            used[0] = True  # a caption may have no word at all
+            used[0] = True  # a caption may have no word
             text = TextEmbeddings(text.words[:, used], text.mask[:, used], text.sentence)
             zero_shot = self.zero_shot[here]
             yield [
@@ -69,9 +70,9 @@ class Comparison:
 
 
 def prepared(videos: Tensor, head: SimilarityHead) -> tuple[Tensor, Tensor | None]:
-    """The `videos` and `vectors` of comparisons with one query after the other, to the bit as of the stored [V, M, D].
+    """`videos` and `vectors` for comparisons with single queries, bit-identical to the stored [V, M, D].
 
-    Each query would normalise them anew. They stay as they are where a head has no vectors of its own.
+    This saves normalising them for each query. They do not change if the head has no vectors.
     """
     if head.vectors is None:
         return videos, None
@@ -79,22 +80,23 @@ def prepared(videos: Tensor, head: SimilarityHead) -> tuple[Tensor, Tensor | Non
 
 
 def observe_nothing(captions: TextEmbeddings, category: Tensor, number: int) -> Statistics:
-    """A signal that needs nothing of the tasks."""
+    """For a signal without statistics."""
     return {}
 
 
 def no_state(observed: Sequence[Statistics]) -> None:
-    """A signal that needs nothing of the tasks."""
+    """For a signal without a state."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One addend of the ranking.
+    """One addend of the ranking score.
 
-    score: a comparison and the signal's state -> [R, V]; None where it does not apply (a head without words, say).
+    score: a comparison and the signal's state -> [R, V], or None if it does not apply, for example to a head without
+    words.
     observe: a task's training captions by zero-shot CLIP, their category [R] and the task's number -> its statistics.
-    state: the statistics of all tasks, in their order and none before the first -> what `score` needs.
-    shared: one matrix for every encoder, since the signal reads zero-shot CLIP's captions alone.
+    state: the statistics of all tasks in order (none before the first) -> the state for `score`.
+    shared: all encoders share one matrix, since the signal only reads zero-shot CLIP's captions.
     """
 
     score: Callable[[Comparison, Any], Tensor | None]
@@ -105,12 +107,12 @@ class Signal:
 
 @cache
 def signals() -> dict[str, Signal]:
-    """Every signal that `ranking` has a weight for."""
+    """All signals that have a weight in `ranking`."""
     return {name: import_module(f"structalign.search.signals.{name}").SIGNAL for name in SIGNALS}
 
 
 def observe(captions: TextEmbeddings, category: Tensor, number: int) -> Statistics:
-    """The statistics that all signals keep of a task: tensors named <signal>.<tensor>."""
+    """The statistics of all signals for a task: tensors named <signal>.<tensor>."""
     return {
         f"{name}.{key}": tensor.contiguous()
         for name, signal in signals().items()

@@ -11,16 +11,16 @@ from structalign.model.video_text import TextEmbeddings
 
 
 def cosines(words: Tensor, mask: Tensor, frames: Tensor, normalised: bool = False) -> Tensor:
-    """<n(w_l), n(f_n)> of every word and frame; -inf where the mask has no word.
+    """<n(w_l), n(f_n)> of all words and frames, and -inf where the mask has no word.
 
-    words: [Q, L, D] and frames: [V, N, D], raw, or `normalised` frames n(f_n); mask: [Q, L] bool, true on words.
+    words: [Q, L, D] and frames: [V, N, D], raw, or `normalised` frames n(f_n). mask: [Q, L] bool, true on words.
     Returns [Q, L, V, N].
     """
     v, n, dim = frames.shape
     columns = (frames if normalised else F.normalize(frames, dim=-1)).reshape(v * n, dim).T
-    if words.is_cuda:  # to look at the mask would be to wait for all work
+    if words.is_cuda:  # reading the mask would wait for the GPU
         found = (F.normalize(words, dim=-1) @ columns).masked_fill(~mask[..., None], -torch.inf)
-    else:  # padding, often more than half, is not multiplied
+    else:  # skip padding, which is often more than half
         packed = F.normalize(words[mask], dim=-1) @ columns
         found = packed.new_full((*mask.shape, v * n), -torch.inf)
         found[mask] = packed
@@ -30,8 +30,8 @@ def cosines(words: Tensor, mask: Tensor, frames: Tensor, normalised: bool = Fals
 def word_frame(words: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
     """s = 1/2 [mean_l max_n <n(w_l), n(f_n)> + mean_n max_l <n(w_l), n(f_n)>].
 
-    words: [Q, L, D] raw; mask: [Q, L] bool, true on words; frames: [V, N, D] raw. Returns [Q, V] in [-1, 1]; 0 for a
-    caption without any word.
+    words: [Q, L, D] raw. mask: [Q, L] bool, true on words. frames: [V, N, D] raw. Returns [Q, V] in [-1, 1], and 0 for
+    a caption without words.
     """
     cosine = cosines(words, mask, frames)
     return mean_of_best(cosine, best_words(cosine), mask)
@@ -45,7 +45,7 @@ def best_words(cosine: Tensor) -> Tensor:
 def mean_of_best(cosine: Tensor, best: Tensor, mask: Tensor, exact: bool = False) -> Tensor:
     """s [Q, V] from the `cosines` [Q, L, V, N], their `best_words` [Q, V, N] and the word mask [Q, L].
 
-    exact: add up in float64, so that a caption's bits do not depend on how long the others beside it are.
+    exact: sum in float64, so that a caption's bits do not depend on the length of other captions.
     """
     by_word = torch.where(mask[:, :, None], cosine.amax(dim=3), 0).sum(dim=1, dtype=torch.float64 if exact else None)
     over_words = (by_word / mask.sum(dim=1).clamp(min=1)[:, None]).to(cosine.dtype)
@@ -53,17 +53,17 @@ def mean_of_best(cosine: Tensor, best: Tensor, mask: Tensor, exact: bool = False
 
 
 def video_vectors(frames: Tensor) -> Tensor:
-    """One vector a video, n(mean_n n(f_n)): [V, N, D] -> [V, D]."""
+    """One vector per video, n(mean_n n(f_n)): [V, N, D] -> [V, D]."""
     return F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
 
 
 def raw_mean_vectors(frames: Tensor) -> Tensor:
-    """One vector a video, n(mean_n f_n), of the mean of raw frames (StableFusion): [V, N, D] -> [V, D]."""
+    """One vector per video, n(mean_n f_n), from the mean of raw frames (StableFusion): [V, N, D] -> [V, D]."""
     return F.normalize(frames.mean(dim=1), dim=-1)
 
 
 def sentence_cosines(sentences: Tensor, vectors: Tensor) -> Tensor:
-    """<n(sentence), vector> of sentences [Q, D] and one unit vector a video [V, D]: [Q, V]."""
+    """<n(sentence), vector> of sentences [Q, D] and one unit vector per video [V, D]: [Q, V]."""
     return F.normalize(sentences, dim=-1) @ vectors.T
 
 
@@ -73,7 +73,7 @@ def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
 
 
 def caption_vectors(text: TextEmbeddings, words: bool = True) -> Tensor:
-    """One vector a caption, n(mean_l n(w_l)), or n(sentence) where a method ranks without `words`: [Q, D]."""
+    """One vector per caption, n(mean_l n(w_l)), or n(sentence) for a method without `words`: [Q, D]."""
     if not words:
         return F.normalize(text.sentence, dim=-1)
     unit = F.normalize(text.words, dim=-1) * text.mask[..., None]
@@ -81,5 +81,5 @@ def caption_vectors(text: TextEmbeddings, words: bool = True) -> Tensor:
 
 
 def best_frame(best: Tensor) -> Tensor:
-    """The frame that holds the largest cosine of each pair, from the `best_words` [Q, V, N]: [Q, V] int64."""
+    """The frame with the largest cosine of each pair, from the `best_words` [Q, V, N]: [Q, V] int64."""
     return best.argmax(dim=2)

@@ -1,6 +1,6 @@
-"""How a caption and a video are compared: what a video is stored as, and which similarities rank it.
+"""How captions and videos are compared: the vectors that are stored for a video, and the similarities that rank it.
 
-Each head works on raw frames, where training compares a batch, and on what it stored of them.
+Each head works on the raw frames of a training batch, and on stored vectors.
 Letters: Q queries, V videos, N frames, M stored vectors of a video, D embedding.
 """
 
@@ -16,11 +16,11 @@ from structalign.search.similarity import raw_mean_vectors, sentence_cosines, vi
 
 @dataclass(frozen=True)
 class SimilarityHead:
-    """store: raw frames [V, N, D] -> the unit vectors [V, M, D] that are kept of them.
+    """store: raw frames [V, N, D] -> the unit vectors [V, M, D] to store.
 
-    vectors: raw or stored frames -> the unit vector [V, D] of each video that sentences are compared with; None where
-    the model pools the frames by the sentence.
-    words: whether word-frame similarity ranks, too, fused with it (method, section 3); else the cosine ranks as it is.
+    vectors: raw or stored frames -> the unit vector [V, D] of each video, to compare with sentences. None if the model
+    pools the frames by the sentence.
+    words: whether word-frame similarity is fused with it (method, section 3). Otherwise the cosine ranks, unchanged.
     """
 
     store: Callable[[Tensor], Tensor]
@@ -34,8 +34,10 @@ class SimilarityHead:
         return sentence_cosines(sentences, self.vectors(frames))
 
     def trained(self, model: VideoText | None, text: TextEmbeddings, frames: Tensor, both: bool) -> list[Tensor]:
-        """The similarities [B, B'] that a contrastive loss may act on: word-frame where it ranks, and with `both` or
-        where it stands alone, that of sentences."""
+        """The similarities [B, B'] for a contrastive loss.
+
+        They are word-frame similarity, if it ranks, and sentence similarity with `both`, or if it is the only one.
+        """
         words = [word_frame(text.words, text.mask, frames)] if self.words else []
         return words + ([self.sentence(model, text.sentence, frames)] if both or not words else [])
 

@@ -96,12 +96,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "a damaged checkpoint in the cache": (damage_object, ("in DVC's cache is damaged",)),
     "a damaged checkpoint here": (
         lambda root: flip(root / CHECKPOINT),
-        ("checkpoints/t01 is not what dvc.lock says",),
+        ("checkpoints/t01 differs from dvc.lock",),
     ),
     "half-written files": (leave_half, ("checkpoints/.t02.part is half written", ".videos.json.part is half written")),
     "data/ missing": (lambda root: shutil.rmtree(root / "data"), ("data/ is missing: `dvc pull data`",)),
     "a video missing": (lambda root: (root / "data/videos/1a0.mp4").unlink(), ("data/videos/1a0.mp4 of data.dvc",)),
-    "a killed experiment": (stop_an_experiment, ("tmpk1ll3d is the folder of", "an experiment in the workspace was")),
+    "a killed experiment": (stop_an_experiment, ("tmpk1ll3d is left over from", "an experiment in the workspace was")),
 }
 
 
@@ -149,10 +149,10 @@ def test_a_fault_is_found_then_mended_and_the_next_run_gives_the_same_bytes(proj
     assert "Traceback" not in said
     assert bytes_of(project.root) == damaged, "without --fix nothing is touched"
     code, said = doctor(project, "--fix", "--yes")
-    assert (code, "not mended" in said) == (0, False), said
+    assert (code, "not fixed" in said) == (0, False), said
     project.repro()
     assert bytes_of(project.root) == before
-    assert doctor(project) == (0, "Nothing is wrong.\n")
+    assert doctor(project) == (0, "No problems found.\n")
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_what_is_damaged_in_the_cache_and_here_is_removed_and_a_lost_video_is_na
     assert code == 1
     assert "in DVC's cache is damaged" in said
     assert "DVC's cache lacks the list of data/" in said
-    assert "not mended" in said
+    assert "not fixed" in said
     assert "Traceback" not in said
 
 
@@ -267,7 +267,7 @@ def test_a_video_that_no_row_names_may_be_taken_away(tmp_path: Path, monkeypatch
 
 
 def test_the_last_line_says_what_is_left_and_what_comes_next() -> None:
-    assert summary(0, 0, fix=False) == "Nothing is wrong."
+    assert summary(0, 0, fix=False) == "No problems found."
     assert "structalign doctor --fix" in summary(2, 0, fix=False)
     assert "dvc repro" in summary(0, 1, fix=True)
     assert summary(1, 3, fix=True) == "1 left."

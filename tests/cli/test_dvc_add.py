@@ -144,19 +144,19 @@ def test_a_linked_folder_in_data_is_refused(project: Path, tmp_path: Path, where
     Path("data/videos/more").symlink_to(real.resolve(), target_is_directory=True)
     before = Path("data.dvc").read_bytes()
     code, said = structalign("init", "data", "--tasks", "1", *REAL)
-    assert (code, "data/videos/more is a linked folder" in said) == (1, True)
+    assert (code, "data/videos/more is a link to a folder" in said) == (1, True)
     assert Path("data.dvc").read_bytes() == before
     code, said = structalign("data", "check")
-    assert (code, "data/videos/more is a linked folder, which DVC leaves out" in said) == (1, True)
+    assert (code, "data/videos/more is a link to a folder, which DVC ignores" in said) == (1, True)
 
 
 def test_a_link_that_leads_out_of_data_is_never_added(project: Path, tmp_path: Path) -> None:
     (tmp_path / "private").write_text("private")
     Path("data/notes").symlink_to(tmp_path / "private")
     code, said = structalign("init", "data", "--tasks", "1", *REAL)
-    assert (code, "data/notes is a link that leads out of data/" in said) == (1, True)
+    assert (code, "data/notes is a link to a place outside data/" in said) == (1, True)
     assert not any(file.read_bytes() == b"private" for file in Path(".dvc/cache").rglob("*") if file.is_file())
-    assert "data/notes is a link that leads out of data/" in structalign("data", "check")[1]
+    assert "data/notes is a link to a place outside data/" in structalign("data", "check")[1]
 
 
 def test_a_file_that_dvc_ignores_is_named(own: Path, project: Path) -> None:
@@ -167,6 +167,6 @@ def test_a_file_that_dvc_ignores_is_named(own: Path, project: Path) -> None:
     ignored = Path(".dvcignore").read_bytes()
     Path(".dvcignore").write_text("*.part\n")
     code, said = structalign("init", str(own), "--tasks", "1", *REAL)
-    assert (code, "DVC left data/videos/more/3.part out" in said) == (1, True)
+    assert (code, "DVC ignores data/videos/more/3.part" in said) == (1, True)
     Path(".dvcignore").write_bytes(ignored)
     assert state() == before

@@ -62,7 +62,7 @@ def test_a_benchmark_becomes_a_project_and_its_own_files_stay_as_they_are(
     code, said = imported(own, *link)
     assert code == 0
     assert "20 training videos, 20 test videos, 40 captions, 20 categories, 10 tasks" in said
-    assert "missing videos: 1 (t10 1); numbers of a run will be marked partial" in said
+    assert "missing videos: 1 (t10 1). The results will be marked partial." in said
     assert len(read_captions(Path("data"), read_tasks())) == 40
     assert load_yaml(Path("data.dvc"))["outs"][0]["nfiles"] == 40
     mine = (own / "videos/video0.mp4").stat()
@@ -74,7 +74,7 @@ def test_a_second_import_goes_over_the_first_one_s_tasks_but_not_over_one_s_own(
     assert imported(own)[0] == 0
     structalign("task", "add", "insects")
     code, said = imported(own)
-    assert (code, "tasks.yaml has rows that are not committed" in said) == (1, True)
+    assert (code, "tasks.yaml has uncommitted rows" in said) == (1, True)
     assert len(read_tasks()) == 11
 
 
@@ -89,7 +89,7 @@ def test_data_that_dvc_does_not_keep_are_not_replaced(own: Path, project: Path) 
     Path("data").mkdir()
     Path("data/mine.mp4").touch()
     code, said = imported(own)
-    assert (code, "`dvc add data` keeps them" in said) == (1, True)
+    assert (code, "run `dvc add data`" in said) == (1, True)
     assert Path("data/mine.mp4").exists()
     assert list(read_tasks()) == ["t01", "t02"]
 
@@ -100,4 +100,4 @@ def test_a_dataset_that_nothing_is_published_for_names_no_preset(
     rows = [CaptionRow(2, "a.mp4", "a cat", "cats", "train", None, None)]
     dataset = Benchmark(rows, {"t01": Task.numbered(1, ["cats"])}, {"a.mp4": own / "videos/video0.mp4"})
     adopt(dataset, preset=None, link=False)
-    assert "next\n  structalign data check\n  dvc repro\nand back" in capsys.readouterr().out
+    assert "Next:\n  structalign data check\n  dvc repro\nTo undo" in capsys.readouterr().out

@@ -41,12 +41,12 @@ def test_a_folder_is_indexed_and_searched_without_a_project(empty: Path) -> None
     ("arguments", "said"),
     [
         (["search", "--index", "../videos", "red"], "neither an index nor a project"),
-        (["search", "--index", "x", "--project", "y", "red"], "--index needs neither"),
-        (["search"], "give a sentence, or a video with --like"),
+        (["search", "--index", "x", "--project", "y", "red"], "--index excludes --project"),
+        (["search"], "a sentence, or a video with --like"),
         (["search", " "], "the sentence is empty"),
         (["index", "../missing", "--backbone", "../clip"], "missing does not exist"),
         (["index", "../videos", "--backbone", "../missing"], "--backbone ../missing: there is no such folder"),
-        (["index", "../videos", "--backbone", "../clip", "--index", "../videos/index"], "name a place outside of it"),
+        (["index", "../videos", "--backbone", "../clip", "--index", "../videos/index"], "choose a place outside it"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(empty: Path, arguments: list[str], said: str) -> None:

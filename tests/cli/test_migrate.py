@@ -200,7 +200,7 @@ def test_uncommitted_edits_are_refused_and_nothing_is_written(project: Path, fil
         ("params.yaml", "  task_prior: 0.1 ", "  task_prior: [1] ", "`ranking.task_prior` = [1]"),
         ("tasks.yaml", "    crp: crp\n", "    crp: other\n", "`tasks.t02.crp` = 'other'"),
         ("presets/mine.yaml", "scale: 17.6", "scael: 17.6", "`contrastive.scael` is not a parameter"),
-        ("presets/mine.yaml", PRESET, "method: {task_prior: all}\n", "presets/mine.yaml holds nothing but"),
+        ("presets/mine.yaml", PRESET, "method: {task_prior: all}\n", "presets/mine.yaml only sets method.task_prior"),
         ("presets/mine.yaml", "# Mine.", "seed: 010", "presets/mine.yaml, line 1: `seed` = 010"),
     ],
 )

@@ -76,12 +76,12 @@ def test_init_copies_nothing_from_outside_the_folder(own: Path, project: Path, t
     (folder / "videos/clip 0.mkv").rename(private)
     (folder / "videos/clip 0.mkv").symlink_to(private)
     code, said = structalign("init", str(folder), "--tasks", "2", "--backbone", REAL)
-    assert (code, "names 1 video that cannot be read" in said) == (0, True)
+    assert (code, "1 video of the captions table can't be read" in said) == (0, True)
     assert not Path("data/videos/clip 0.mkv").exists()
     (folder / "clip").mkdir()
     (folder / "clip/config.json").symlink_to(private)
     code, said = structalign("init", str(folder), "--tasks", "2", "--backbone", REAL)
-    assert (code, "clip/config.json: it is a link that leads out of the collection" in said) == (1, True)
+    assert (code, "clip/config.json: it is a link to a place outside the collection" in said) == (1, True)
 
 
 def test_init_without_a_backbone_says_which_to_name(own: Path, project: Path) -> None:
@@ -137,7 +137,7 @@ def test_check_notes_frames_that_are_smaller_than_the_clip_reads(own: Path, proj
     set_params({"frames": {"size": 112}})
     code, said = structalign("data", "check")
     assert code == 0
-    assert "frames.size = 112 is less than the 336 pixels" in said
+    assert "frames.size = 112 is smaller than the images of 336 pixels" in said
     assert "set `frames.size: 336`" in said
 
 
@@ -159,7 +159,7 @@ def test_check_says_which_files_no_row_names(copy: Path) -> None:
         (copy / "videos" / name).touch()
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert found.stops == []
-    assert found.notes == ["no row names 2 files of videos/, which no run will see: b.mp4, more/extra.mp4"]
+    assert found.notes == ["2 files in videos/ without a row in captions.csv, which no run uses: b.mp4, more/extra.mp4"]
 
 
 def test_check_says_one_line_of_a_table_without_a_header(copy: Path) -> None:
@@ -184,7 +184,7 @@ def test_check_says_one_line_of_files_that_are_elsewhere(copy: Path) -> None:
 def test_the_table_s_own_path_is_one_sentence(own: Path, project: Path, command: tuple[str, ...]) -> None:
     code, said = structalign(*command, str(own / "captions.csv"))
     assert (code, said.count("\n")) == (1, 1)
-    assert f"name the folder that holds captions.csv and videos/, here {own}" in said
+    assert f"name the folder with captions.csv and videos/, here {own}" in said
 
 
 def test_init_refuses_a_folder_with_a_copy_of_the_sample_s_clip(own: Path, project: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_init_never_overwrites_what_dvc_does_not_keep(own: Path, project: Path) 
     Path("data").mkdir()
     Path("data/mine.mp4").touch()
     code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
-    assert (code, "`dvc add data` keeps them" in said) == (1, True)
+    assert (code, "run `dvc add data`" in said) == (1, True)
     assert Path("data/mine.mp4").exists()
 
 
@@ -254,7 +254,7 @@ def test_init_never_overwrites_rows_of_one_s_own_that_are_not_committed(own: Pat
     turned = {"own": str(own), "data": "data"}[folder], "--tasks", "2", "--backbone", REAL
     write_tasks(split_categories(["dogs, big", "cats"], 2))  # another order
     code, said = structalign("init", *turned)
-    assert (code, "tasks.yaml has rows that are not committed" in said) == (1, True)
+    assert (code, "tasks.yaml has uncommitted rows" in said) == (1, True)
     assert list(category_ids(read_tasks())) == ["dogs, big", "cats"]
     commit(project)
     assert structalign("init", *turned)[0] == 0
@@ -340,7 +340,7 @@ def test_check_names_the_row_of_what_is_missing_and_broken(copy: Path) -> None:
     (copy / "videos/clip 4.mkv").write_bytes(b"")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     reasons = ["row 3: clip 1.mkv: the file is missing", "row 6: clip 4.mkv: the file is empty"]
-    assert found.notes == [f"{reason}; it is left out" for reason in reasons]
+    assert found.notes == [f"{reason}, left out" for reason in reasons]
     assert found.stops == []
     stop = DataParams(on_broken="stop", on_damaged="use", timeout=60)
     strict = inspect(split_categories(["cats", "dogs, big"], 2), stop, REAL, copy)
@@ -358,7 +358,7 @@ def test_check_finds_content_shared_by_training_and_test(copy: Path) -> None:
     shutil.copy(copy / "videos/clip 0.mkv", copy / "videos/clip 5.mkv")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     names = "clip 0.mkv (row 2, train), clip 5.mkv (row 7, test)"
-    assert found.stops == [f"the same content in training and outside of it: {names}: keep one side"]
+    assert found.stops == [f"the same content is in training and in evaluation: {names}: keep only one side"]
 
 
 def test_check_tells_one_content_once_however_many_names_it_has(copy: Path) -> None:
@@ -380,25 +380,25 @@ def test_check_looks_into_a_folder_before_init_takes_it(copy: Path, project: Pat
     assert re.search(r"all +8 +8 +4\.0", structalign("data", "check", str(copy))[1])
     (copy / "captions.csv").write_text("video;caption;category;split\n")
     code, said = structalign("data", "check", str(copy))
-    assert (code, "the table is separated by ';'" in said) == (1, True)
+    assert (code, "the columns are separated by ';'" in said) == (1, True)
 
 
 def test_check_names_the_table_where_no_row_is_to_blame(own: Path) -> None:
     found = inspect(split_categories(["cats", "dogs, big", "owls"], 3), SKIP, REAL, own)
     assert found.stops == [
-        f"{own}/captions.csv: 'owls' of task t03 has no training video: add rows, or mend tasks.yaml",
-        f"{own}/captions.csv: task t03 has no test video: add rows with the split test",
+        f"{own}/captions.csv: 'owls' of task t03 has no training video: add rows, or remove it from tasks.yaml",
+        f"{own}/captions.csv: task t03 has no test video: add rows of split test",
     ]
 
 
 def test_init_counts_one_task_in_the_singular(own: Path, project: Path) -> None:
-    assert "8 videos, 8 captions, 1 task: next" in structalign("init", str(own), "--tasks", "1", "--backbone", REAL)[1]
+    assert "8 videos, 8 captions, 1 task. Next:" in structalign("init", str(own), "--tasks", "1", "--backbone", REAL)[1]
 
 
 def test_check_notes_content_twice_on_one_side(copy: Path) -> None:
     shutil.copy(copy / "videos/clip 1.mkv", copy / "videos/clip 5.mkv")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
-    assert found.notes == ["the same content under several names: clip 1.mkv (row 3, val), clip 5.mkv (row 7, test)"]
+    assert found.notes == ["the same content has several names: clip 1.mkv (row 3, val), clip 5.mkv (row 7, test)"]
 
 
 def test_check_lists_everything_wrong_in_the_table(copy: Path) -> None:
@@ -418,12 +418,12 @@ def test_check_says_equal_things_once(copy: Path) -> None:
         stream.writelines(f"lost {number}.mkv,caption,cats,train\n" for number in range(300))
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert [text for text in found.stops if "trian" in text] == [
-        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is none of train, val, test"
+        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is no split: write one of train, val, test"
     ]
     lost = [text for text in found.notes if "missing" in text]
     assert len(lost) == 1
     assert lost[0].startswith("row 5010: lost 0.mkv; row 5011: lost 1.mkv; ")
-    assert lost[0].endswith(" and 295 more: the file is missing; it is left out")
+    assert lost[0].endswith(" and 295 more: the file is missing, left out")
 
 
 def test_check_lists_a_few_of_what_differs_in_names_alone() -> None:
@@ -437,7 +437,9 @@ def test_check_notes_categories_that_differ_in_case_alone(copy: Path) -> None:
     with (copy / "captions.csv").open("a", encoding="utf-8") as stream:
         stream.write("clip 7.mkv,caption,Cats,train\n")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
-    assert "the categories 'cats' and 'Cats' differ in case or composed letters alone: write one of them" in found.notes
+    assert (
+        "the categories 'cats' and 'Cats' differ only in case or in composed letters: use one spelling" in found.notes
+    )
     assert any("'Cats' is in no task of tasks.yaml, which has 'cats'" in text for text in found.stops)
 
 

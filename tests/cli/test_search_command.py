@@ -42,14 +42,16 @@ def test_what_another_project_left_is_not_taken_for_the_next_task() -> None:
     learn(["mammals", "birds", "insects"], 3)
     learn(["cats", "dogs"])
     assert last_learned(OWN) == "t02"
-    with pytest.raises(UserError, match=r"what is here of t03 was learned with another tasks\.yaml: run `dvc repro`"):
+    with pytest.raises(
+        UserError, match=r"the checkpoints of t03 were trained with another tasks\.yaml: run `dvc repro`"
+    ):
         last_learned(OWN, "t03")
 
 
 @pytest.mark.parametrize("others", [["birds", "dogs", "fish"], ["dogs", "cats", "fish"]], ids=["names", "numbers"])
 def test_other_categories_are_another_tasks_yaml(others: list[str]) -> None:
     learn(others, 2)
-    with pytest.raises(UserError, match=r"of t02, t03 was learned with another tasks\.yaml"):
+    with pytest.raises(UserError, match=r"of t02, t03 were trained with another tasks\.yaml"):
         last_learned(OWN)
 
 
@@ -90,7 +92,7 @@ def test_before_the_first_run_search_says_that_nothing_is_learned_yet() -> None:
 
 def test_after_init_search_says_that_the_results_are_of_another_tasks_yaml() -> None:
     learn(["mammals", "birds"])
-    said = "error: what is here of t01, t02 was learned with another tasks.yaml: run `dvc repro`.\n"
+    said = "error: the checkpoints of t01, t02 were trained with another tasks.yaml: run `dvc repro`.\n"
     assert structalign("search", "a cat") == (1, said)
 
 
@@ -104,7 +106,7 @@ def test_videos_that_another_model_encoded_are_not_searched() -> None:
     learn(["cats"])
     write_json(Path("work/index/t01.json"), {"format": INDEX_FORMAT, "galleries": [{"task": "t01", "encoder": "0"}]})
     code, said = structalign("search", "a cat")
-    assert (code, "videos that another model than checkpoints/t01 encoded: run `dvc repro`" in said) == (1, True)
+    assert (code, "videos that were not encoded by checkpoints/t01: run `dvc repro`" in said) == (1, True)
 
 
 def test_another_backbone_in_params_is_said(tmp_path: Path) -> None:

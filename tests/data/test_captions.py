@@ -48,19 +48,19 @@ def test_blank_lines_and_a_byte_order_mark_do_not_matter(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("a.mp4,,cats,train,,", "row 2, column `caption`: it is empty"),
-        ("a.mp4,sits,,train,,", "row 2, column `category`: it is empty"),
-        (",sits,cats,train,,", "row 2, column `video`: it is empty"),
-        ("a.mp4,sits,cats,dev,,", "row 2, column `split`: 'dev' is none of train, val, test"),
+        ("a.mp4,,cats,train,,", "row 2, column `caption`: the cell is empty"),
+        ("a.mp4,sits,,train,,", "row 2, column `category`: the cell is empty"),
+        (",sits,cats,train,,", "row 2, column `video`: the cell is empty"),
+        ("a.mp4,sits,cats,dev,,", "row 2, column `split`: 'dev' is no split: write one of train, val, test"),
         ("a.mp4,sits,cats,train,two,", "row 2, column `start`: 'two' is no time"),
         ("a.mp4,sits,cats,train,nan,", "row 2, column `start`: 'nan' is no time"),
         ("a.mp4,sits,cats,train,-1,", "row 2, column `start`: '-1' is no time"),
         ("a.mp4,sits,cats,train,,inf", "row 2, column `end`: 'inf' is no time"),
-        ("a.mp4,sits,cats,train,3,3", "row 2, column `end`: 3 is not after the start"),
+        ("a.mp4,sits,cats,train,3,3", "row 2, column `end`: the end 3 is not after the start"),
         ("../a.mp4,sits,cats,train,,", "row 2, column `video`: '../a.mp4' leads out of videos/"),
         ("/a.mp4,sits,cats,train,,", "row 2, column `video`: '/a.mp4' leads out of videos/"),
-        ("a#1.mp4,sits,cats,train,,", "row 2, column `video`: 'a#1.mp4' holds `#`"),
-        ("a.mp4,sits,${x},train,,", "row 2, column `category`: it holds `${`"),
+        ("a#1.mp4,sits,cats,train,,", "row 2, column `video`: 'a#1.mp4' has `#`"),
+        ("a.mp4,sits,${x},train,,", "row 2, column `category`: the name has `${`"),
         ("a.mp4,sits,and jumps,cats,train,,", "row 2, column `end`: the row has 7 cells, not 6"),
         ("a.mp4,sits,cats,train", "row 2, column `start`: the row has 4 cells, not 6"),
     ],
@@ -72,18 +72,18 @@ def test_a_wrong_row_is_named_with_its_column(tmp_path: Path, line: str, says: s
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        ("video,caption,split", "column `category`: it is missing"),
-        ("video,caption,category,split,strat", "column `strat`: it is unknown"),
-        ("video,caption,category,split,split", "column `split`: it is there twice"),
+        ("video,caption,split", "column `category`: the column is missing"),
+        ("video,caption,category,split,strat", "column `strat`: the column is unknown"),
+        ("video,caption,category,split,split", "column `split`: the column is there twice"),
         ("", "row 1: the first row names no column: write video,caption,category,split"),
         ("a.mp4,a video of cats,cats,train", "row 1: the first row names no column"),
         ("cats,a.mp4,sits,1.5,3,test", "row 1: the first row names no column"),
         (
             "file,caption,category,split",
-            "column `video`: it is missing: the first row names video, caption, category, split",
+            "column `video`: the column is missing: the first row must name video, caption, category, split",
         ),
-        ("video,captions,category,split", "column `caption`: it is missing: rename `captions`"),
-        ("video;caption;category;split", "the table is separated by ';': save it with commas"),
+        ("video,captions,category,split", "column `caption`: the column is missing: rename `captions`"),
+        ("video;caption;category;split", "the columns are separated by ';': save the table with commas"),
     ],
 )
 def test_a_wrong_header_is_named(tmp_path: Path, header: str, says: str) -> None:
@@ -93,11 +93,11 @@ def test_a_wrong_header_is_named(tmp_path: Path, header: str, says: str) -> None
 @pytest.mark.parametrize(
     ("second", "says"),
     [
-        ("a.mp4,runs,dogs,train,,", "row 3, column `category`: a.mp4 is in 'dogs', in row 2 in 'cats'"),
-        ("a.mp4,runs,cats,test,,", "row 3, column `split`: a.mp4 is in test, in row 2 in train"),
-        ("a.mp4,runs,cats,test,1,2", "row 3, column `split`: a.mp4 is in test, in row 2 in train"),
-        ("./a.mp4,runs,cats,test,,", "row 3, column `split`: a.mp4 is in test, in row 2 in train"),
-        ("a.mp4,sits,cats,train,,", "row 3, column `caption`: it repeats row 2"),
+        ("a.mp4,runs,dogs,train,,", "row 3, column `category`: a.mp4 has category 'dogs', but 'cats' in row 2"),
+        ("a.mp4,runs,cats,test,,", "row 3, column `split`: a.mp4 has split test, but train in row 2"),
+        ("a.mp4,runs,cats,test,1,2", "row 3, column `split`: a.mp4 has split test, but train in row 2"),
+        ("./a.mp4,runs,cats,test,,", "row 3, column `split`: a.mp4 has split test, but train in row 2"),
+        ("a.mp4,sits,cats,train,,", "row 3, column `caption`: the row repeats row 2"),
     ],
 )
 def test_two_rows_that_disagree_are_named(tmp_path: Path, second: str, says: str) -> None:
@@ -108,7 +108,7 @@ def test_a_file_in_two_splits_is_told_once_with_its_rows(tmp_path: Path) -> None
     text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,runs,cats,test,,\na.mp4,naps,cats,test,,\n"
     said = [str(problem) for problem in read_table(table(tmp_path, text))[1]]
     assert len(said) == 1
-    assert said[0].startswith("rows 3, 4, column `split`: a.mp4 is in test, in row 2 in train: ")
+    assert said[0].startswith("rows 3, 4, column `split`: a.mp4 has split test, but train in row 2")
 
 
 @pytest.mark.parametrize("times", [("0,5", "5,"), ("2,3", "0,2"), (",1.5", "1.5,9")])
@@ -135,11 +135,11 @@ def test_a_row_is_refused_where_a_stretch_of_another_split_overlaps_it(rows: lis
 @pytest.mark.parametrize(
     ("column", "cells", "fact"),
     [
-        ("start", ["0:05", "1:05.5", "0:01:05", "00:00:05,5"], "write seconds, as 65.5 for 1:05.5"),
+        ("start", ["0:05", "1:05.5", "0:01:05", "00:00:05,5"], "write seconds, for example 65.5 for 1:05.5"),
         ("start", ["1,5", "0,25"], "with a point"),
-        ("video", ["videos/a.mp4", "./videos/b.mp4", "videos/./c.mp4"], "delete `videos/`"),
-        ("video", ["own/videos/a.mp4", "own/videos/b.mp4"], "delete `own/videos/`"),
-        ("video", ["/home/me/videos/a.mp4", "/home/me/videos/c.mp4"], "delete `/home/me/videos/`"),
+        ("video", ["videos/a.mp4", "./videos/b.mp4", "videos/./c.mp4"], "remove `videos/`"),
+        ("video", ["own/videos/a.mp4", "own/videos/b.mp4"], "remove `own/videos/`"),
+        ("video", ["/home/me/videos/a.mp4", "/home/me/videos/c.mp4"], "remove `/home/me/videos/`"),
     ],
 )
 def test_one_mistake_in_all_rows_is_one_line_with_its_remedy(
@@ -170,11 +170,11 @@ def test_the_table_s_own_path_is_refused_with_its_folder(tmp_path: Path) -> None
 def test_all_that_is_wrong_is_found_and_the_first_told_with_the_number_of_others(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,,cats,dev,,\nb.mp4,sits,cats,train,,\nc.mp4,sits,,train,,\n"
     assert len(read_table(table(tmp_path, text))[1]) == 3
-    assert f"(2 more: `structalign data check {tmp_path}` lists all)" in complaint(tmp_path, text)
+    assert f"(2 more problems: `structalign data check {tmp_path}` lists all)" in complaint(tmp_path, text)
 
 
 def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"captions\.csv does not exist: a folder of own videos has"):
+    with pytest.raises(UserError, match=r"captions\.csv does not exist: a folder of your own videos needs"):
         read_captions(tmp_path)
     (tmp_path / "captions.csv").write_bytes(HEADER.encode() + "köche".encode("latin-1"))
     with pytest.raises(UserError, match="is not UTF-8"):
@@ -207,5 +207,5 @@ def test_a_category_that_is_spelled_in_two_ways_is_named_in_both(tmp_path: Path)
 
 def test_a_task_needs_two_training_videos(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,sleeps,cats,train,,\nb.mp4,sits,cats,test,,\n"
-    with pytest.raises(UserError, match=r"task t01 \(cats\) has one training video"):
+    with pytest.raises(UserError, match=r"task t01 \(cats\) has only one training video"):
         read_captions(table(tmp_path, text), split_categories(["cats"], 1))

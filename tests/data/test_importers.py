@@ -140,7 +140,7 @@ def test_an_odd_first_segment_is_said_and_stops_no_run(
     row = next(row for row in read_captions(tmp_path, found.tasks) if row.video == f"{video}.webm")
     assert (row.start, row.end) == (start, end)
     assert (f"{video}.webm" not in found.files) == missing
-    assert f"{video}.webm: its first segment is [{segment[0]}, {segment[1]}]: it " in summary(found)
+    assert f"{video}.webm: its first segment is [{segment[0]}, {segment[1]}]: " in summary(found)
     assert sum(found.missing().values()) == missing
 
 
@@ -156,9 +156,9 @@ def test_a_comma_without_quotes_cuts_no_caption(msr: Files) -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("video_id,sentence,key\nvideo1100,a man, a dog,ret0\n", "row 2 has 4 cells, and the header 3"),
-        ("key,video_id,sentence\nret0,video1100\n", "row 2 has 2 cells, and the header 3"),
-        ('key,video_id,sentence\nret0,video1100,"a man\nret1,video1101,a dog"\n', "row 2 goes over several lines"),
+        ("video_id,sentence,key\nvideo1100,a man, a dog,ret0\n", "row 2 has 4 cells, but the header has 3"),
+        ("key,video_id,sentence\nret0,video1100\n", "row 2 has 2 cells, but the header has 3"),
+        ('key,video_id,sentence\nret0,video1100,"a man\nret1,video1101,a dog"\n', "row 2 spans several lines"),
         ("key,video,text\n", "lacks the columns video_id and sentence"),
         ("", "lacks the columns video_id and sentence"),
     ],
@@ -184,7 +184,7 @@ def test_a_missing_video_keeps_its_rows_and_is_counted_by_task(msr: Files) -> No
     assert found.missing() == {"t01": 2, "t02": 1}
     assert summary(found).splitlines() == [
         "8 training videos, 12 test videos, 28 captions, 4 categories, 2 tasks",
-        "missing videos: 3 (t01 2, t02 1); numbers of a run will be marked partial",
+        "missing videos: 3 (t01 2, t02 1). The results will be marked partial.",
     ]
 
 
@@ -216,7 +216,7 @@ def test_a_nested_attribute_is_no_way_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tree", "says"),
     [
-        ([], "not just the two keys train and val"),
+        ([], "not have exactly the keys train and val"),
         ({"train": {}, "val": {}}, "not numbered"),
         ({"train": {1: {0: ["a"]}, 3: {1: ["b"]}}, "val": {1: {0: ["c"]}, 3: {1: ["d"]}}}, "not numbered"),
         ({"train": {1: {0: ["a"]}}, "val": {1: {1: ["c"]}}}, "task 1 has other categories in val"),
@@ -230,7 +230,7 @@ def test_a_nested_attribute_is_no_way_round(tmp_path: Path) -> None:
         ({"train": {1: {0: ["a"]}}, "val": [["b"]]}, "the tasks of val are not numbered"),
         ({"train": {0: {0: ["a"]}}, "val": {0: {0: ["b"]}}}, "the tasks of train are not numbered"),
         ({"train": {1: {0: ["a"]}}, "val": {1: {0: ["b"]}, 2: {0: ["c"]}}}, "the tasks of val are not numbered"),
-        ({"train": {1: {0: ["a"]}}, "val": {1: {0: ["b"]}}, "test": {}}, "not just the two keys train and val"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {0: ["b"]}}, "test": {}}, "not have exactly the keys train and val"),
         ({"train": {1: {0: ["a"]}}, "val": {1: {0: ["a"]}}}, "a is in category 0 of task 1, train and category 0"),
     ],
 )
@@ -271,7 +271,7 @@ def test_annotations_of_another_shape_are_refused(msr: Files, text: str) -> None
 
 def test_segments_of_another_shape_are_refused(act: Files) -> None:
     act["train_captions"].write_text(json.dumps({"v_x": {"timestamps": [], "sentences": []}}))
-    with pytest.raises(UserError, match="doesn't give every video its timestamps and sentences"):
+    with pytest.raises(UserError, match="has a video without timestamps or sentences"):
         activitynet(**act)
 
 
@@ -285,13 +285,13 @@ def test_two_files_of_one_video_are_refused(tmp_path: Path) -> None:
     for name in ("a.mp4", "b/a.mkv", "a.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r"a\.mp4 and .*a\.mkv are both the video a"):
+    with pytest.raises(UserError, match=r"a\.mp4 and .*a\.mkv are both video a"):
         find_videos(tmp_path, ["a"])
 
 
 def test_a_folder_without_one_of_the_videos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.mp4").touch()
-    with pytest.raises(UserError, match=r"has none of the 2 videos: name the folder that holds files like a\.mp4"):
+    with pytest.raises(UserError, match=r"has none of the 2 videos: name the folder with files like a\.mp4"):
         find_videos(tmp_path, ["a", "b"])
 
 

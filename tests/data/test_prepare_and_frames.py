@@ -143,7 +143,7 @@ def test_a_category_that_loses_all_its_training_videos_stops(project: Path) -> N
 def test_the_sample_s_clip_is_refused_for_other_data_whatever_its_categories(project: Path) -> None:
     table = project / "data/captions.csv"
     table.write_text(table.read_text().replace("caption 7,dogs", "A sparrow 7,dogs"))
-    with pytest.raises(UserError, match=r"captions.csv has `a` \(row 9\): use the sample"):
+    with pytest.raises(UserError, match=r"captions.csv has `a` \(row 9\): choose a real CLIP"):
         prepare.main()
 
 
@@ -174,7 +174,7 @@ def test_thumbnails_are_of_the_test_split_and_of_the_same_frames(project: Path) 
     assert picture.size == (128, 96)
     assert abs(small - split.frames(1)[3]).mean() < 12
     assert "0.mp4" not in thumbs
-    with pytest.raises(UserError, match="none at 8"):
+    with pytest.raises(UserError, match="no frame 8"):
         thumbs.jpeg("5.mp4", 8)
 
 
@@ -337,7 +337,7 @@ def test_the_check_says_what_the_run_would_do_with_a_damaged_video(project: Path
     say("on_damaged", "use", setting)
     found = inspect(read_tasks(), params("data", DataParams), "openai/clip-vit-base-patch32")
     said = found.stops if stops else found.notes
-    assert [line for line in said if "row 6: 4.mp4: it is damaged: " in line]
+    assert [line for line in said if "row 6: 4.mp4: it is damaged (" in line]
     assert len(found.stops) == stops
     assert found.videos["t01", "test"] == (2 if setting == "use" else 1)
 
@@ -364,9 +364,9 @@ def test_a_link_out_of_the_collection_is_left_out_with_the_reason(project: Path,
     (project / "data/videos/5.mp4").symlink_to(project / "private.mp4")
     prepare.main()
     skipped = read("work/manifest/report.json")["skipped"]
-    assert skipped == [{"file": "5.mp4", "rows": [7], "reason": "it is a link that leads out of the collection"}]
+    assert skipped == [{"file": "5.mp4", "rows": [7], "reason": "it is a link to a place outside the collection"}]
     found = inspect(read_tasks(), params("data", DataParams), "openai/clip-vit-base-patch32")
-    assert "row 7: 5.mp4: it is a link that leads out of the collection; it is left out" in found.notes
+    assert "row 7: 5.mp4: it is a link to a place outside the collection, left out" in found.notes
 
 
 def test_a_link_that_came_after_the_listing_is_not_followed(project: Path) -> None:

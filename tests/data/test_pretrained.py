@@ -80,12 +80,12 @@ def test_without_a_network_the_hub_s_own_copy_is_taken(tmp_path: Path, monkeypat
 def test_without_a_network_and_a_copy_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub.HfApi, "model_info", failing(OSError("no route")))
     monkeypatch.setattr(hub, "snapshot_download", failing(OSError("not cached")))
-    with pytest.raises(UserError, match=r"the hub can't be reached \(no route\) and there is no copy here"):
+    with pytest.raises(UserError, match=r"the hub can't be reached \(no route\) and there is no local copy"):
         resolve(NAME)
 
 
 def test_a_name_that_the_hub_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="neither a folder here nor a model on the hub"):
+    with pytest.raises(UserError, match="neither a folder here nor a public model on the hub"):
         resolve("two words")
 
 
@@ -94,17 +94,20 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="there is no such folder"):
+    with pytest.raises(UserError, match="no such folder"):
         resolve(name)
 
 
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("config.json", r"lacks a config\.json with model_type clip: name a HuggingFace CLIP"),
-        ("model.safetensors", r"lacks weights \(model\.safetensors or pytorch_model\.bin\): name a HuggingFace CLIP"),
-        ("tokenizer.json", r"lacks tokenizer\.json: name a HuggingFace CLIP"),
-        ("preprocessor_config.json", r"lacks preprocessor_config\.json: name a HuggingFace CLIP"),
+        ("config.json", r"lacks a config\.json with model_type clip: name a complete Hugging Face CLIP"),
+        (
+            "model.safetensors",
+            r"lacks weights \(model\.safetensors or pytorch_model\.bin\): name a complete Hugging Face CLIP",
+        ),
+        ("tokenizer.json", r"lacks tokenizer\.json: name a complete Hugging Face CLIP"),
+        ("preprocessor_config.json", r"lacks preprocessor_config\.json: name a complete Hugging Face CLIP"),
     ],
 )
 def test_what_a_folder_lacks_of_a_clip_is_told(file: str, said: str, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_categories_are_dealt_in_order_and_evenly(count: int, data: st.DataObjec
 
 
 def test_more_tasks_than_categories_are_refused() -> None:
-    with pytest.raises(UserError, match="2 categories can't make 3 tasks"):
+    with pytest.raises(UserError, match="2 categories can't be split into 3 tasks"):
         split_categories(["a", "b"], 3)
 
 
@@ -88,9 +88,9 @@ def test_columns_of_an_older_version_are_ignored_and_noticed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("prev", "t05", "`tasks.t02.prev` = 't05', it must be 't01'"),
-        ("phase", "first", "`tasks.t02.phase` = 'first', it must be 'later'"),
-        ("crp", "contrastive", "`tasks.t02.crp` = 'contrastive', it must be 'crp' or absent"),
+        ("prev", "t05", "`tasks.t02.prev` = 't05' must be 't01'"),
+        ("phase", "first", "`tasks.t02.phase` = 'first' must be 'later'"),
+        ("crp", "contrastive", "`tasks.t02.crp` = 'contrastive' must be 'crp', or left out"),
         ("categories", ["a"], "category `a` is in t01 and t02"),
         ("categories", [], "`tasks.t02.categories`"),
         ("categories", [3], "`tasks.t02.categories.0` = 3"),
@@ -119,5 +119,5 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_row_out_of_order_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tasks.yaml"
     write_tasks(dict(reversed(split_categories(["a", "b"], 2).items())), path)
-    with pytest.raises(UserError, match="row 1 is called `t02`, it must be `t01`"):
+    with pytest.raises(UserError, match="row 1 is named `t02`: rename it to `t01`"):
         read_tasks(path)

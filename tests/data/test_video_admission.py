@@ -184,7 +184,7 @@ def test_a_link_is_followed_inside_the_collection_only(tmp_path: Path) -> None:
     for name in ("cats/a.mp4", "inside.mp4", "twice.mp4"):
         assert why_absent(videos, name) is None
     for name in ("outside.mp4", "relative.mp4", "by_a_link.mp4", "folder/b.mp4", "../../private.mp4"):
-        assert "out of the collection" in str(why_absent(videos, name))
+        assert "outside the collection" in str(why_absent(videos, name))
 
 
 def test_the_collection_itself_may_be_a_link_and_its_files_may_be_in_dvc_s_cache(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_collection_itself_may_be_a_link_and_its_files_may_be_in_dvc_s_cache
         cached.write_bytes(b"v")
         (tmp_path / "real" / name).symlink_to(cached)
     assert why_absent(tmp_path / "videos", "a.mp4") is None
-    assert "out of the collection" in str(why_absent(tmp_path / "videos", "b.mp4"))  # what it is named after it is not
+    assert "outside the collection" in str(why_absent(tmp_path / "videos", "b.mp4"))  # what it is named after it is not
 
 
 def test_what_cannot_be_read_is_absent_with_a_reason(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_slender_picture_is_quarantined_by_the_check_and_by_the_run(make: Make
         )
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for look in (lambda p: decode(p, 4, 48, thumbnails=True), lambda p: measure(p, 4)):
-            with pytest.raises(BrokenVideo, match="as long as wide"):
+            with pytest.raises(BrokenVideo, match="times the other"):
                 look(path)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
@@ -160,7 +160,7 @@ def test_a_small_picture_is_shown(make: Make, size: str) -> None:
 
 
 def test_pixels_whose_shape_makes_a_slender_picture_are_counted(make: Make) -> None:
-    with pytest.raises(BrokenVideo, match="as long as wide"):
+    with pytest.raises(BrokenVideo, match="times the other"):
         decode(make("a.mkv", f"{GREY.replace('64x48', '64x128')},setsar=1/50"), 1, 16)
 
 
@@ -201,7 +201,7 @@ def test_an_end_behind_the_last_frame_is_the_last_frame_s(make: Make, end: float
 
 @pytest.mark.parametrize("start", [1e15, 1e300])
 def test_a_start_behind_the_last_frame_is_told(make: Make, start: float) -> None:
-    with pytest.raises(BrokenVideo, match="nothing is shown from"):
+    with pytest.raises(BrokenVideo, match="it shows nothing from"):
         decode(make("a.mp4", GREY), count=4, size=24, start=start)
 
 
@@ -330,7 +330,7 @@ def test_a_program_that_crashes_after_some_frames_gives_no_shorter_video(make: M
 def test_a_wrapper_that_is_stopped_from_outside_makes_no_video_broken(make: Make, wrap: Wrap, name: str) -> None:
     path = make("a.mp4", GREY)
     wrap(f'[ "$1" = -version ] && exit\nFFMPEG\nkill -{name} $$')
-    with pytest.raises(UserError, match="stopped from outside"):
+    with pytest.raises(UserError, match="another process stopped ffmpeg"):
         decode(path, count=2, size=24)
 
 

@@ -66,7 +66,7 @@ def test_a_high_dynamic_range_in_rgb_comes_out_as_the_usual_one(tmp_path: Path) 
 
 def test_colours_that_cannot_be_converted_are_a_reason(tmp_path: Path) -> None:
     path = hdr(tmp_path / "a.mkv", "smpte2084", "-c:v", "ffv1", matrix="ictcp")
-    with pytest.raises(BrokenVideo, match="its colours are stored in a way"):
+    with pytest.raises(BrokenVideo, match="cannot convert its colour format"):
         decode(path, 1, 24)
 
 
@@ -167,7 +167,7 @@ def test_tiles_of_which_one_is_missing_are_quarantined(tmp_path: Path) -> None:
     uses = struct.pack(">6H", 5, 4, 1, 2, 3, 4)
     assert uses in data
     (tmp_path / "a.heic").write_bytes(data.replace(uses, struct.pack(">6H", 5, 4, 1, 2, 3, 9)))
-    with pytest.raises(BrokenVideo, match="no whole picture"):
+    with pytest.raises(BrokenVideo, match="not form a whole picture"):
         decode(tmp_path / "a.heic", 1, 24)
 
 
@@ -203,15 +203,15 @@ def test_a_picture_that_changes_its_shape_is_quarantined(
     ]
     (tmp_path / f"both.{container}").write_bytes(b"".join(part.read_bytes() for part in parts))
     for look in (lambda path: decode(path, 4, 24), lambda path: measure(path, 4)):
-        with pytest.raises(BrokenVideo, match="changes its shape"):
+        with pytest.raises(BrokenVideo, match="aspect ratio changes"):
             look(tmp_path / f"both.{container}")
 
 
 def test_the_case_that_changes_its_shape_is_quarantined_but_not_a_stretch_before() -> None:
     case = CASES / "landscape_then_portrait.ts"
-    with pytest.raises(BrokenVideo, match="changes its shape"):
+    with pytest.raises(BrokenVideo, match="aspect ratio changes"):
         decode(case, count=4, size=24)
-    with pytest.raises(BrokenVideo, match="changes its shape"):
+    with pytest.raises(BrokenVideo, match="aspect ratio changes"):
         decode(case, count=2, size=24, start=2)
     assert decode(case, count=2, size=24, end=1).frames.shape == (2, 24, 48, 3)
 
@@ -241,7 +241,7 @@ def dolby(path: Path, profile: int, compatible: int) -> Path:
 
 
 def test_dolby_vision_without_a_base_layer_is_quarantined(tmp_path: Path) -> None:
-    with pytest.raises(BrokenVideo, match="Dolby Vision of profile 5"):
+    with pytest.raises(BrokenVideo, match="Dolby Vision profile 5"):
         decode(dolby(tmp_path / "a.mp4", profile=5, compatible=0), count=1, size=24)
 
 

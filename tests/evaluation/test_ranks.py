@@ -126,13 +126,13 @@ def test_ranks_of_another_beta_are_refused_with_the_command_that_makes_them(tmp_
     file = tmp_path / "t03/test.ranks.safetensors"
     file.parent.mkdir()
     write_ranks(file, rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, THIRD), THIRD)
-    with pytest.raises(UserError, match=r"`ranking\.beta` = 0\.3.*`dvc repro -f -s embed@t03` ranks them for 0\.5"):
+    with pytest.raises(UserError, match=r"`ranking\.beta` = 0\.3.*`dvc repro -f -s embed@t03` to rank for 0\.5"):
         read_ranks(file, HALF)
 
 
 def test_ranks_of_another_task_prior_are_refused(tmp_path: Path) -> None:
     write_ranks(tmp_path / "ranks", {}, HALF)
-    with pytest.raises(UserError, match=r"`ranking\.task_prior` = 0\.1.* ranks them for 0\.0"):
+    with pytest.raises(UserError, match=r"`ranking\.task_prior` = 0\.1.* to rank for 0\.0"):
         read_ranks(tmp_path / "ranks", Ranking(beta=0.5, task_prior=0))
 
 

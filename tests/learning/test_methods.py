@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.learning.batches import Pairs
-from structalign.learning.methods import vr_lwf
 from structalign.learning.settings import Settings
 from structalign.learning.trainer import Trainer
+from structalign.learning.vocabulary import CAPTIONS as RANDOM
+from structalign.learning.vocabulary import own_vocabulary, vocabulary
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.checkpoint import build_model, read_config
@@ -139,24 +140,57 @@ def test_the_first_task_has_no_past_to_keep(tmp_path: Path, method: str) -> None
 
 def test_vr_lwf_keeps_each_videos_relations_to_random_captions(tmp_path: Path) -> None:
     trainer = moved(second_task_of(tmp_path, "vr_lwf"))
-    scale, vocabulary = float(trainer.model.clip.temperature), vr_lwf.vocabulary(trainer)
-    due = torch.tensor([(7 * 3 + i) % vr_lwf.VOCABULARY for i in range(3)])  # the eighth step's three
+    scale, random = float(trainer.model.clip.temperature), vocabulary(trainer)
+    due = torch.tensor([(7 * 3 + i) % RANDOM for i in range(3)])  # the eighth step's three
     teacher = teacher_of(tmp_path, 1)
     both = []
     for model in (teacher, trainer.model):
-        texts = F.normalize(encode_captions(model, vocabulary[due], 2, CPU).sentence, dim=1)
+        texts = F.normalize(encode_captions(model, random[due], 2, CPU).sentence, dim=1)
         both.append(rows_of(sides(trainer, model, 2)[1], list(texts), scale))
     assert term(trainer, "vr_lwf") == pytest.approx(divergence(*both), rel=1e-3)
 
 
 def test_the_vocabulary_is_random_captions_and_the_same_in_every_task(tmp_path: Path) -> None:
     trainer = second_task_of(tmp_path, "vr_lwf")
-    first, second = vr_lwf.vocabulary(begin_task(tmp_path, "vr_lwf", 1)), vr_lwf.vocabulary(trainer)
+    first, second = vocabulary(begin_task(tmp_path, "vr_lwf", 1)), vocabulary(trainer)
     assert torch.equal(first.ids, second.ids)
     start, end = trainer.captions.tokens.ids[0, 0], trainer.captions.tokens.ids[0, trainer.captions.tokens.eot[0]]
     assert bool(((first.ids[:, 0] == start) & (first.ids[:, -1] == end)).all())
     assert not bool(torch.isin(first.ids[:, 1:-1], torch.stack([start, end])).any())
-    assert len(torch.unique(first.ids, dim=0)) == vr_lwf.VOCABULARY
+    assert len(torch.unique(first.ids, dim=0)) == RANDOM
+
+
+def test_task_lora_makes_each_caption_win_against_random_ones(tmp_path: Path) -> None:
+    trainer = moved(second_task_of(tmp_path, "task_lora"))
+    trainer.model.eval()
+    due = torch.tensor([(7 * 3 + i) % RANDOM for i in range(3)])
+    random = encode_captions(trainer.model, own_vocabulary(trainer)[due], 2, CPU)
+    text = encode_captions(trainer.model, trainer.captions.tokens[CAPTIONS], 2, CPU)
+    total = 0.0
+    for i, video in enumerate(trainer.captions.video[CAPTIONS].tolist()):
+        with torch.no_grad():
+            frames = trainer.model.encode_frames(trainer.features.read(video, view_name(video % 2))[None])[0]
+        scores = [similarity(text.words[i][text.mask[i]], frames)]
+        scores += [similarity(random.words[r][random.mask[r]], frames) for r in range(3)]
+        total -= math.log(math.exp(17.6 * scores[0]) / sum(math.exp(17.6 * score) for score in scores))
+    assert term(trainer, "random_negatives") == pytest.approx(total / 3, rel=1e-3)
+
+
+def similarity(words: Tensor, frames: Tensor) -> float:
+    """Half the mean over words of the cosine to their best frame, and half the same the other way round."""
+    cosines = [[float(F.cosine_similarity(word, frame, dim=0)) for frame in frames] for word in words]
+    by_word = sum(max(row) for row in cosines) / len(words)
+    by_frame = sum(max(column) for column in zip(*cosines, strict=True)) / len(frames)
+    return float(by_word + by_frame) / 2
+
+
+def test_task_loras_random_captions_have_the_words_of_the_tasks_own(tmp_path: Path) -> None:
+    trainer = second_task_of(tmp_path, "task_lora")
+    tokens, random = trainer.captions.tokens, own_vocabulary(trainer)
+    words = {word for ids, end in zip(tokens.ids.tolist(), tokens.eot.tolist(), strict=True) for word in ids[1:end]}
+    assert set(random.ids[:, 1:-1].flatten().tolist()) == words
+    assert set(random.ids[:, 0].tolist()) == {int(tokens.ids[0, 0])}
+    assert set(random.ids[:, -1].tolist()) == {int(tokens.ids[0, tokens.eot[0]])}
 
 
 def test_zscl_keeps_new_videos_and_new_texts_where_frozen_clip_has_them(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_every_file_is_registered_and_every_registered_method_is_a_file() -> Non
 def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UserError, match=f"'magic'.*{', '.join(sorted(METHODS))}"):
         load_method("magic")
-    with pytest.raises(ValidationError, match="there are the methods structalign, finetune"):
+    with pytest.raises(ValidationError, match="the methods are structalign, finetune"):
         MethodName(name="magic")
 
 

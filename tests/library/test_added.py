@@ -154,7 +154,7 @@ def test_a_search_as_after_an_earlier_task_finds_nothing_that_a_later_model_enco
 def test_after_a_training_anew_a_search_names_the_command_that_encodes_again(project: Path, video: Path) -> None:
     put(project, video, category="red")
     save_anew(project)
-    with pytest.raises(UserError, match=r"trained anew since: `structalign add --again`"):
+    with pytest.raises(UserError, match=r"trained again: `structalign add --again`"):
         structalign.open_index(project)
     assert found_in_test(project) == ["t01.mp4"]
     chain = read_chain(project)
@@ -203,7 +203,7 @@ def test_a_content_that_is_there_already_is_named_and_not_encoded(project: Path,
     chain = read_chain(project)
     assert add(chain, sampler_of(chain), [copy]).duplicates == [(str(copy), str(video))]
     write_json(project / "work/manifest/t01/videos.json", own)
-    assert add(chain, sampler_of(chain), [video]).duplicates == [(str(video), "t01.mp4 of the table")]
+    assert add(chain, sampler_of(chain), [video]).duplicates == [(str(video), "t01.mp4 of captions.csv")]
 
 
 def test_removing_hides_at_once_compacting_erases_and_the_file_stays(project: Path, video: Path) -> None:

@@ -169,7 +169,7 @@ def test_hidden_files_and_links_out_are_skipped_and_counted(
     index, _ = indexed(folder, clip, place)
     assert files(index) == {"red.mp4", "blue.mkv"}
     skipped = index.snapshot.catalogue.skipped
-    assert (skipped["hidden"], skipped["links that lead out of the folder"]) == (2, 2)
+    assert (skipped["hidden"], skipped["links to places outside the folder"]) == (2, 2)
 
 
 def test_nothing_is_written_into_the_folder(folder: Path, clip: Path, place: Path) -> None:
@@ -180,7 +180,7 @@ def test_nothing_is_written_into_the_folder(folder: Path, clip: Path, place: Pat
 
 def test_an_index_among_the_videos_is_refused(folder: Path, clip: Path) -> None:
     for place in (folder, folder / "index"):
-        with pytest.raises(UserError, match="which is to be indexed: name a place outside of it"):
+        with pytest.raises(UserError, match="which is to be indexed: choose a place outside it"):
             begin([folder], str(clip), place)
     assert not (folder / "index").exists()
 
@@ -188,7 +188,7 @@ def test_an_index_among_the_videos_is_refused(folder: Path, clip: Path) -> None:
 def test_a_folder_that_holds_other_files_is_no_place_for_an_index(folder: Path, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").touch()
-    with pytest.raises(UserError, match="full holds other files"):
+    with pytest.raises(UserError, match="full has other files"):
         begin([folder], str(clip), tmp_path / "full")
     assert [file.name for file in (tmp_path / "full").iterdir()] == ["mine.txt"]
 
@@ -203,7 +203,7 @@ def test_another_clip_is_refused_for_an_index_of_one(folder: Path, clip: Path, p
     indexed(folder, clip, place)
     other = shutil.copytree(clip, tmp_path / "other")
     (other / "config.json").write_text((other / "config.json").read_text() + "\n", encoding="utf-8")
-    with pytest.raises(UserError, match="was made by"):
+    with pytest.raises(UserError, match="was made with"):
         begin([folder], str(other), place)
 
 
@@ -213,7 +213,7 @@ def test_a_clip_that_changed_since_is_refused_at_the_search(
     own = shutil.copytree(clip, tmp_path / "own")
     indexed(folder, own, place)
     (own / "config.json").write_text((own / "config.json").read_text() + "\n", encoding="utf-8")
-    with pytest.raises(UserError, match="not the CLIP any more"):
+    with pytest.raises(UserError, match="no longer the CLIP"):
         FolderIndex(place).search("red")
 
 

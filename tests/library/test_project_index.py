@@ -118,7 +118,7 @@ def test_a_filter_leaves_order_and_scores_as_they_are(project: Path) -> None:
 
 
 def test_a_filter_that_nothing_passes_names_what_there_is(project: Path) -> None:
-    with pytest.raises(UserError, match="no stored video has the category 'tides': there are winds"):
+    with pytest.raises(UserError, match="no stored video has the category 'tides': choose one of winds"):
         opened(project).search("north", category="tides")
 
 

@@ -82,7 +82,7 @@ def test_runs_of_other_tasks_are_another_group() -> None:
         ("structalign, tasks=10 (b)", 1),
     ]
     assert len(notes) == 1
-    assert "differences are taken among rows that share both" in notes[0]
+    assert "only rows with equal `data` and `tasks` are compared" in notes[0]
 
 
 def test_runs_on_other_videos_are_another_group_without_a_difference() -> None:
@@ -312,7 +312,7 @@ def test_a_head_without_results_needs_no_note(old_and_new: Path) -> None:
 
 def test_a_revision_whose_pipeline_and_tasks_are_of_two_versions_is_refused(old_and_new: Path) -> None:
     call("git", "checkout", "-q", "HEAD~1", "--", "dvc.yaml")
-    with pytest.raises(UserError, match=r"workspace can't be read .*item.crp.*mend its dvc.yaml"):
+    with pytest.raises(UserError, match=r"workspace can't be read .*item.crp.*correct its dvc.yaml"):
         read_runs(["workspace"])
 
 

@@ -87,4 +87,4 @@ def test_the_videos_left_out_are_counted(browser: "Browser", finished: Path) -> 
 def test_every_thumbnail_says_its_category(browser: "Browser", finished: Path) -> None:
     page = visit(browser, finished)
     texts = page.evaluate("[...document.images].map(image => image.alt)")
-    assert all(re.fullmatch(r"(the video meant: )?[a-z]+ \d+", text) for text in texts)
+    assert all(re.fullmatch(r"(the right video: )?[a-z]+ \d+", text) for text in texts)

@@ -81,8 +81,8 @@ def test_compare_marks_a_group_with_a_partial_run_in_every_format() -> None:
     [
         (21.9, 22.14, "zero-shot 21.90, published 22.14: frames and split look right"),
         (23.1, 22.14, "zero-shot 23.10, published 22.14: frames and split look right"),
-        (20.0, 22.14, "off by more than 1 point, check frames, split or backbone before you train"),
-        (24.0, 22.14, "off by more than 1 point"),
+        (20.0, 22.14, "more than 1 point apart, so check frames, split and backbone before you train"),
+        (24.0, 22.14, "more than 1 point apart"),
     ],
 )
 def test_frozen_clip_is_compared_with_what_was_published(found: float, published: float, says: str) -> None:
@@ -106,7 +106,7 @@ def test_evaluate_compares_frozen_clip_by_the_sentence_once_all_categories_are_s
     finishing(root)
     sentence = load_file(root / "work/scores/t02/test.safetensors")["zero_shot.sentence"]
     right = np.argmax(sentence, axis=1) == np.repeat(np.arange(sentence.shape[1]), 2)
-    said = f"zero-shot {100 * right.mean():.2f}, published 99.50: off by more than 1 point"
+    said = f"zero-shot {100 * right.mean():.2f}, published 99.50: more than 1 point apart"
     assert capsys.readouterr().out.count(said) == 1
     assert said.capitalize() in (root / "reports/index.html").read_text()
     assert json.loads((root / "reports/eval/t01.json").read_text())["sanity_check"] == ""

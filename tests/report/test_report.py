@@ -76,7 +76,7 @@ def test_a_split_without_queries_has_no_geometry(finished: Path) -> None:
 def test_the_page_draws_the_geometry(finished: Path) -> None:
     page = (finished / "reports/index.html").read_text()
     assert page.count("<h3>NC") == 4
-    assert "<h3>Turned away from own videos, °</h3>" in page
+    assert "<h3>Drift away from own videos, °</h3>" in page
 
 
 def test_the_page_names_the_videos_left_out_and_why(finished: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_page_names_the_damaged_videos_that_took_part(
     write_json(root / "work/quarantine/t01.json", {"videos": [], "damaged": [damaged]})
     finishing(root)
     page = (root / "reports/index.html").read_text()
-    assert "1 damaged video took part" in page
+    assert "1 damaged video was used" in page
     assert "y.mp4 <span>(test): its header declares &lt;b&gt;9 s&lt;/b&gt;</span>" in page
 
 
@@ -103,11 +103,11 @@ def test_the_page_says_that_nothing_was_left_out_only_if_that_is_so(
     root = unfinished(1)
     write_json(root / "work/quarantine/t01.json", {"videos": []})
     finishing(root)
-    assert "every video of the captions table was there" not in (root / "reports/index.html").read_text()
+    assert "all videos of the captions table were used" not in (root / "reports/index.html").read_text()
     manifest = json.loads((root / "work/manifest/report.json").read_text())
     write_json(root / "work/manifest/report.json", manifest | {"skipped": []})
     finishing(root)
-    assert "every video of the captions table was there" in (root / "reports/index.html").read_text()
+    assert "all videos of the captions table were used" in (root / "reports/index.html").read_text()
 
 
 def test_the_page_says_which_model_and_which_signals_it_shows(finished: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_was_left_out_is_open_and_the_geometry_folded_behind_the_examples(f
 
 def test_every_thumbnail_has_its_file_s_name(finished: Path) -> None:
     page = (finished / "reports/index.html").read_text()
-    shown = re.findall(r"<figcaption>(?:meant|\d)<br>(\d+\.mp4)</figcaption>", page)
+    shown = re.findall(r"<figcaption>(?:right|\d)<br>(\d+\.mp4)</figcaption>", page)
     assert len(shown) == page.count("<img ")
 
 
@@ -157,7 +157,7 @@ def test_a_single_caption_makes_a_sensible_page(
         write_json(path.with_suffix(".json"), rows | {name: rows[name][:1] for name in ("queries", "videos")})
     finishing(root)
     page = (root / "reports/index.html").read_text()
-    assert "<b>1</b> test caption looks for its video" in page
+    assert "<b>1</b> test caption ranks" in page
     assert "95 % interval" not in page
     assert "1 test caption: one more found is 100.0 points" in capsys.readouterr().out
 

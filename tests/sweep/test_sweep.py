@@ -123,11 +123,12 @@ def test_joint_is_the_stage_s(project: Project) -> None:
 
 def test_val_reads_nothing_of_the_test_split(project: Project, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(project.root, copy, ignore=shutil.ignore_patterns(".dvc", ".git", "sweeps", "val", "reports"))
+    shutil.copytree(project.root, copy, ignore=shutil.ignore_patterns(".dvc", ".git", "sweeps", "reports"))
     for folder in [*copy.glob("work/features/*/test"), *copy.glob("work/frames/*/test")]:
         shutil.rmtree(folder)
     text = "seeds: [0]\nsplit: val\nmethods: {structalign: }\n"
-    assert sweep(copy, text)[0] == 0
+    code, said = sweep(copy, text)
+    assert code == 0, said
     assert sweep(project.root, text, "--out", "val")[0] == 0
     runs = of_method(copy / "sweeps/some", "structalign"), of_method(project.root / "val", "structalign")
     assert runs[0]["rows"] == runs[1]["rows"]

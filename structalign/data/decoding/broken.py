@@ -1,5 +1,5 @@
-"""The one error that a video file can cause."""
+"""The error for a video file that can't be decoded."""
 
 
 class BrokenVideo(Exception):
-    """A video that can't be decoded; its text is the reason, without the file's name."""
+    """A video can't be decoded. The text is the reason, without the file's name."""

@@ -1,7 +1,7 @@
-"""Run a program that opens other people's files, and let nothing of it outlive its limit.
+"""Run a program on untrusted files, and end it with all its children at the time limit.
 
-The child leads a session of its own, so that a wrapper, its children and theirs end together. One loop in the
-calling thread reads all its pipes: a child that hangs, floods, or leaves a pipe open to someone else cannot hold it.
+The child leads its own session, so a wrapper and all its descendants end together. One loop in the calling thread reads
+all pipes. A child that hangs, writes too much or leaves a pipe open to another process cannot block it.
 """
 
 import os
@@ -21,12 +21,12 @@ from structalign.errors import UserError
 Sink = Callable[[bytes], object]
 
 CHUNK = 2**20  # bytes read at once
-HEAD, TAIL = 2**20, 2**16  # bytes of the log that are kept: its beginning, and its end, which tells how it ended
+HEAD, TAIL = 2**20, 2**16  # bytes kept of the log: its beginning, and its end, which has the cause of a failure
 GRACE = 1.0  # seconds that pipes may stay open after the child itself has ended
-TICK = 0.05  # seconds between two looks at whether the child has ended
+TICK = 0.05  # seconds between two checks whether the child has ended
 MEMORY = 8 * 2**30  # bytes of address space
-FILE = 2**20  # bytes of a file that a child may write: ffmpeg writes into pipes
-MARK = "STRUCTALIGN_CHILD"  # in the environment of all that descends from a child
+FILE = 2**20  # bytes that a child may write to a file: ffmpeg writes to pipes
+MARK = "STRUCTALIGN_CHILD"  # in the environment of a child and all its descendants
 
 _running: dict[str, "subprocess.Popen[bytes]"] = {}  # by mark
 _lock = Lock()
@@ -34,8 +34,10 @@ _lock = Lock()
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: its exit status, what it wrote to standard error, whether its time was up, and whether it
-    left its pipes open to a process that lives on (which is then ended as well)."""
+    """How a child ended: its exit status, its standard error and whether it reached the time limit.
+
+    It also tells whether the child left its pipes open to a process that outlived it. That process is then ended too.
+    """
 
     status: int
     log: str
@@ -52,12 +54,12 @@ def run(
     wanted: Callable[[], bool] = lambda: True,
     writes: int = FILE,
 ) -> Ended:
-    """Run `command` until it ends, `deadline` (of `time.monotonic`) passes, or it is not `wanted` any more.
+    """Run `command` until it ends, `deadline` (of `time.monotonic`) passes, or `wanted` returns false.
 
-    `sinks` maps each pipe's read end to its write end, which the child inherits and this closes, and to what takes
-    its bytes; `keep` are other descriptors that the child inherits. With `output` its standard output is part of the
-    log. `writes`: bytes of a file that it may write. An error that a sink raises ends the child. `UserError` if the
-    program cannot be started.
+    `sinks` maps each pipe's read end to its write end and to a function that takes its bytes. The child inherits the
+    write end, which this function closes. `keep` are further descriptors to inherit. With `output`, standard output is
+    part of the log. `writes` is the number of bytes that the child may write to a file. An error raised by a sink ends
+    the child. Raises `UserError` if the program cannot be started.
     """
     mark = uuid.uuid4().hex
     log_reader, log_writer = os.pipe()
@@ -90,7 +92,7 @@ def run(
 
 
 def stop_all() -> None:
-    """End every child that runs in this process, in whichever thread: Ctrl-C does not reach their sessions."""
+    """End all children of this process, in all threads. Ctrl-C does not reach their sessions."""
     with _lock:
         running = dict(_running)
     for mark, process in running.items():
@@ -117,7 +119,7 @@ def _start(
             env={**os.environ, MARK: mark},
         )
     except OSError as error:
-        raise UserError(f"ffmpeg can't be started: {error.strerror}; mend STRUCTALIGN_FFMPEG.") from None
+        raise UserError(f"ffmpeg can't be started ({error.strerror}): correct or unset STRUCTALIGN_FFMPEG.") from None
     finally:
         for writer in (log, *writers):
             os.close(writer)
@@ -128,9 +130,10 @@ def _start(
 
 
 def _limit(pid: int, writes: int) -> None:
-    """From outside, since code between fork and exec is not safe in a process with threads; Linux alone can.
+    """Limit the memory and file size of a running process, which only Linux supports.
 
-    What the program had started before it was limited has not inherited it.
+    It is done from outside, since code between fork and exec is not safe in a process with threads. Children that the
+    program started before this call have no limit.
     """
     with suppress(ImportError, AttributeError, OSError, ValueError):
         import resource
@@ -144,9 +147,9 @@ def _limit(pid: int, writes: int) -> None:
 def _serve(
     process: "subprocess.Popen[bytes]", takers: Mapping[int, Sink], deadline: float, wanted: Callable[[], bool]
 ) -> bool:
-    """Hand each pipe's bytes to its sink until all are closed and the child has ended; False if it came to that.
+    """Pass each pipe's bytes to its sink until all pipes are closed and the child has ended. Then return False.
 
-    What a sink takes for its own work, while the child waits, is not the child's time.
+    The time that a sink takes, while the child waits, does not count as the child's.
     """
     patience = deadline
     with selectors.DefaultSelector() as selector:
@@ -178,10 +181,12 @@ def _serve(
 
 
 def _kill(process: "subprocess.Popen[bytes]", mark: str | None) -> None:
-    """Kill the child's group and, given its mark, also what has left the group: Linux lists whose parents live, and
-    who inherited the mark."""
+    """Kill the child's process group, and with `mark` also processes that left the group.
+
+    Linux finds these by their parents, or by the mark in their environment.
+    """
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGSTOP)  # so that it starts no more while it is looked at
+        os.killpg(process.pid, signal.SIGSTOP)  # so that it starts no further process meanwhile
     strays = _descendants(process.pid) if mark and process.returncode is None else []
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -198,7 +203,7 @@ def _kill(process: "subprocess.Popen[bytes]", mark: str | None) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Children, theirs, and so on: a program may start them with a session and an environment of their own."""
+    """All descendants of a process. A program may start them in other sessions and with another environment."""
     children = dict[int, list[int]]()
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

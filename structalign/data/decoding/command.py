@@ -1,7 +1,7 @@
-"""ffmpeg's command lines: the only module that knows its options, and where the program is.
+"""ffmpeg's command lines. Only this module knows ffmpeg's options and where the program is.
 
-The video is an open descriptor, `fd:`, and no other protocol than this and pipes is admitted: whatever a file
-names, ffmpeg cannot open it.
+The video is passed as an open descriptor, `fd:`. Only this protocol and pipes are allowed, so ffmpeg cannot open other
+files that a video names.
 """
 
 import os
@@ -19,21 +19,21 @@ from structalign.data.decoding.selection import Selection, Steady
 from structalign.errors import UserError
 
 OLDEST = (6, 1)  # has `fd:` and `-enc_time_base filter`
-LOOKAHEAD = 10  # seconds decoded behind a stretch: the next frame says how long its last one is shown
-LONGEST = 1e9  # seconds; a later end is the file's own
-ONE_PICTURE = 0.02  # seconds; ffmpeg gives a picture 1/25
+LOOKAHEAD = 10  # seconds decoded after a stretch: the next frame tells how long its last frame is shown
+LONGEST = 1e9  # seconds; a later end means the end of the file
+ONE_PICTURE = 0.02  # seconds; ffmpeg gives a picture 1/25 s
 MAX_PIXELS = 2**28  # of a decoded frame
 SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 JUST_BELOW = 0.000001
-EARLY = 3.0  # seconds that a seek without an index aims before
-ROUNDING = 0.001  # seconds that a frame may begin before the time that is asked for
-WIDEST = 1280  # pixels of a video that is made for a browser
-FRAGMENT = 250_000  # microseconds of a fragment, the first of which a browser waits for
+EARLY = 3.0  # seconds before the target that a seek without an index aims at
+ROUNDING = 0.001  # seconds by which a frame may begin before the requested time
+WIDEST = 1280  # pixels of a video made for a browser
+FRAGMENT = 250_000  # microseconds of a fragment; a browser waits for the first one
 AT_ONCE = {"vcodec": "libx264", "preset": "ultrafast", "tune": "zerolatency", "crf": 26, "g": 50}
 SMALLER = {"vcodec": "libx264", "preset": "superfast", "crf": 24, "g": 100, "threads": 1}
 QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+info")
 WHITE = 203  # cd/m2 of diffuse white in a high dynamic range, by ITU-R BT.2408
-KNEE = 0.9  # linear light up to which such a picture is not compressed
+KNEE = 0.9  # linear light above which highlights are compressed
 
 VERSION = re.compile(r"^ffmpeg version n?(\d+)\.(\d+)(\S*)", re.M)
 UNKNOWN_OPTION = re.compile(
@@ -42,7 +42,7 @@ UNKNOWN_OPTION = re.compile(
 
 
 def program() -> str:
-    """The binary: of $STRUCTALIGN_FFMPEG, or the one that came with imageio-ffmpeg."""
+    """The ffmpeg binary: $STRUCTALIGN_FFMPEG, or that of imageio-ffmpeg."""
     return os.environ.get("STRUCTALIGN_FFMPEG") or _bundled()
 
 
@@ -52,7 +52,7 @@ def _bundled() -> str:
 
 
 def refuse_old(log: str) -> None:
-    """`UserError` if the version that ffmpeg prints is older than `OLDEST`; another text is no version."""
+    """Raise a `UserError` if the version that ffmpeg prints is older than `OLDEST`. Other texts are accepted."""
     if (found := VERSION.search(log)) and (int(found[1]), int(found[2])) < OLDEST:
         raise UserError(
             f"ffmpeg {found[1]}.{found[2]}{found[3]} ({program()}) is too old: {OLDEST[0]}.{OLDEST[1]} is needed. "
@@ -61,7 +61,7 @@ def refuse_old(log: str) -> None:
 
 
 def refuse_unfit(log: str) -> None:
-    """`UserError` if ffmpeg does not know what every call of ours asks for: it is too old or lacks a part."""
+    """Raise a `UserError` if ffmpeg lacks an option that all our calls use: it is too old or built without a part."""
     if found := UNKNOWN_OPTION.search(log):
         line = log[log.rfind("\n", 0, found.start()) + 1 :].split("\n", 1)[0]
         raise UserError(
@@ -76,7 +76,7 @@ def version() -> list[str]:
 
 
 def opening(source: int) -> list[str]:
-    """Open the file and say what it is, no more; ffmpeg then complains that it has nothing to do."""
+    """Open the file and print what it is. ffmpeg then complains that it has nothing to do."""
     reading = ["-format_whitelist", ADMITTED, "-protocol_whitelist", "fd", "-fd", str(source)]
     return [program(), *QUIET, *reading, "-i", "fd:"]
 
@@ -89,11 +89,11 @@ def decoding(
     pictures: Sequence[tuple[int, int]] = (),
     selected: tuple[Selection | Steady, int] | None = None,
 ) -> list[str]:
-    """Decode the track up to `end`, seconds, upright.
+    """Decode the track up to `end` (seconds), upright.
 
-    To the pipe `times`: framecrc of all frames, where a frame's size in bytes is its display aspect in thousandths.
-    `pictures`: PPM of a short side, pixels, to a pipe. They are of all frames, or those of the selection in
-    `selected`, whose framecrc goes to the pipe beside it.
+    The pipe `times` gets framecrc of all frames. There, a frame's size in bytes is its display aspect in thousandths.
+    `pictures` maps short sides (pixels) to pipes for PPM pictures. They show all frames, or those of the selection in
+    `selected`, whose framecrc goes to the pipe given with it.
     """
     video = ffmpeg.input("fd:", **_reading(source, header, end))[header.track]
     if not pictures:
@@ -115,7 +115,7 @@ def _compiled(outputs: Sequence[Any]) -> list[str]:
 
 
 def still(source: int, header: Header, at: float, width: int, pipe: int) -> list[str]:
-    """The frame that is shown at a time, seconds: JPEG to the pipe, at most `width` pixels wide."""
+    """The frame shown at `at` seconds, as JPEG to the pipe, at most `width` pixels wide."""
     seek, skip = _seek(header, at - ROUNDING)
     video = ffmpeg.input("fd:", **seek, **_reading(source, header, None))[header.track]
     options = {**skip, "vcodec": "mjpeg", "vframes": 1, "threads": 1, "q:v": 4}
@@ -126,7 +126,7 @@ def still(source: int, header: Header, at: float, width: int, pipe: int) -> list
 def moving(
     source: int, header: Header, begin: float, seconds: float, height: int, sound: bool, pipe: int, threads: int
 ) -> list[str]:
-    """So many seconds from `begin` on as H.264, at most `height` pixels high, to the pipe while they are made."""
+    """`seconds` of video from `begin` as H.264, at most `height` pixels high, streamed to the pipe."""
     seek, skip = _seek(header, begin)
     reading = {**_reading(source, header, None), **seek, "threads": threads}
     options = {
@@ -140,16 +140,20 @@ def moving(
 
 
 def copied(source: int, header: Header, height: int, out: int, pictures: bool) -> list[str]:
-    """The whole file for a browser, written to the descriptor `out`, which can be seeked; new `pictures`, or its own in
-    another container."""
+    """The whole file for a browser, written to the seekable descriptor `out`.
+
+    With `pictures` it is encoded again. Otherwise its own pictures are put in another container.
+    """
     file = ffmpeg.input("fd:", **_reading(source, header, None))
     options = {"fd": out} if pictures else {"fd": out, "vcodec": "copy"}
     return _playable(file, header, height, True, "fd:", SMALLER | options, pictures)
 
 
 def _seek(header: Header, at: float) -> tuple[dict[str, str], dict[str, str]]:
-    """Options of the input and of the output that begin at a time, seconds: where a format has no index, a seek may
-    come out too late, so it aims before and what is decoded until then is left out."""
+    """Input and output options to begin at `at` seconds.
+
+    Without an index a seek may end up too late. So it aims earlier, and what is decoded before `at` is dropped.
+    """
     if header.still or at <= 0:
         return {}, {}
     early = 0.0 if header.format.split(",")[0] in DECLARING else EARLY
@@ -169,7 +173,7 @@ def _playable(
 
 
 def _browsers(video: Any, header: Header, width: int, height: int) -> Any:
-    """Square pixels in the usual colours, no side longer than these, each of an even length, never made larger."""
+    """Square pixels in standard colours, scaled down to `width` and `height` if larger. Both sides are even."""
     share = f"min(1,min({width}/(iw*sar),{height}/ih))"
     scaled = video.filter("scale", w=f"max(2,2*floor(iw*sar*{share}/2))", h=f"max(2,2*floor(ih*{share}/2))")
     mapped = _mapped(scaled, header.colours) if header.colours is not None else scaled
@@ -177,7 +181,7 @@ def _browsers(video: Any, header: Header, width: int, height: int) -> Any:
 
 
 def packets(source: int, header: Header, times: int) -> list[str]:
-    """List the packets of all other tracks, without decoding: framecrc to the pipe `times`."""
+    """List the packets of all other tracks without decoding, as framecrc to the pipe `times`."""
     reading = ["-format_whitelist", ADMITTED, "-protocol_whitelist", "fd", "-fd", str(source), "-i", "fd:"]
     tracks = ["-map", "0:v?", "-map", "0:a?", "-map", "0:s?", "-map", "0:d?", "-map", f"-0:{header.track}"]
     return [program(), *QUIET, *reading, *tracks, "-c", "copy", "-copy_unknown", "-f", "framecrc", f"pipe:{times}"]
@@ -201,7 +205,7 @@ def _reading(source: int, header: Header, end: float | None) -> Mapping[str, Any
 
 
 def _listing(video: Any, pipe: int) -> Any:
-    """framecrc of a picture one pixel high and as many wide as the aspect has thousandths."""
+    """framecrc of a picture that is one pixel high. Its width in pixels is the display aspect in thousandths."""
     aspect = "max(1,min(65535,round(1000*iw*sar/ih)))"
     line = video.filter("scale", w=aspect, h=1, flags="neighbor").filter("format", "gray")
     return ffmpeg.output(
@@ -216,9 +220,9 @@ def _listing(video: Any, pipe: int) -> Any:
 
 
 def _pictures(video: Any, size: int, pipe: int, colours: Colours | None) -> Any:
-    """PPM: square pixels, short side `size`, the aspect kept; a high dynamic range brought to the usual one.
+    """PPM pictures: square pixels, short side `size`, aspect kept, high dynamic range mapped to standard range.
 
-    CLIP's own preprocessing cuts the fraction of the long side off; a quotient of doubles may lie just below a whole.
+    Like CLIP's preprocessing, the long side is rounded down. A quotient of doubles may be just below a whole number.
     """
     wide = "gte(iw*sar,ih)"
     width = f"if({wide},max({size},floor({size}*iw*sar/ih+{JUST_BELOW})),{size})"
@@ -231,10 +235,10 @@ def _pictures(video: Any, size: int, pipe: int, colours: Colours | None) -> Any:
 
 
 def _mapped(video: Any, colours: Colours) -> Any:
-    """HLG or PQ to BT.709: to linear light in which diffuse white is 1, other primaries, highlights compressed."""
+    """Map HLG or PQ to BT.709: linear light with diffuse white at 1, converted primaries, compressed highlights."""
     return (
         video.filter("format", "yuv444p16" if colours.matrix != "gbr" else "gbrp16")
-        .filter(  # what the header says: a picture joined from tiles has lost it
+        .filter(  # set from the header, since a picture joined from tiles has lost it
             "setparams",
             color_trc=colours.transfer,
             color_primaries=colours.primaries,

@@ -1,8 +1,8 @@
-"""What a file says of itself: its format, its tracks, their colours and lengths. A header may lie.
+"""A file's header: its format, tracks, colours and lengths. A header may be wrong.
 
-So it decides nothing that decoding can show: which track, which colours, and a guess of the length. It is read from
-what ffmpeg prints when it opens a file, since the wheel brings no ffprobe. A text of the file cannot pass for one of
-these lines by its title or by its name: titles are indented, and the file has no name here.
+So it only gives the track, the colours and a guess of the length. Decoding decides everything else. The header is
+parsed from what ffmpeg prints when it opens a file, since the wheel has no ffprobe. Titles in the file cannot imitate
+these lines, since ffmpeg indents them, and the file has no name here.
 """
 
 import re
@@ -22,16 +22,16 @@ TURN = re.compile(r"^\[info\] +(?:Display Matrix|displaymatrix): rotation of (-?
 SOUND = re.compile(r"^\[info\] +Stream #0:\d+(?:\[\w+\])?(?:\([^)\n]*\))?: Audio: (\w+)", re.M)
 TRACK_LENGTH = re.compile(rf"^\[info\] +DURATION +: {CLOCK}", re.M)
 
-# Formats whose header declares a length; others are measured by ffmpeg from what they hold
+# Formats whose header declares a length. For others ffmpeg measures it.
 DECLARING = {"mov", "matroska", "avi", "flv", "asf", "mxf", "rm", "ivf"}
 
-# Formats that hold no length of a frame; ffmpeg then makes one up from a frame rate
+# Formats without the length of a frame. ffmpeg then computes one from a frame rate.
 WITHOUT_LENGTHS = {"flv", "asf"}
 
 
 @dataclass(frozen=True)
 class Colours:
-    """A high dynamic range that must be mapped: ffmpeg's names of its transfer, primaries, matrix and range."""
+    """Colours of high dynamic range that must be mapped, by ffmpeg's names: transfer, primaries, matrix and range."""
 
     transfer: str
     primaries: str
@@ -41,16 +41,16 @@ class Colours:
 
 @dataclass(frozen=True)
 class Header:
-    """What decoding starts from.
+    """The parts of a header that decoding uses.
 
-    track: ffmpeg's name of the stream that is shown, after `0:`; `g:0` is a picture made of tiles.
-    size: width and height in square pixels, or None; rate: frames a second, or None.
-    length: seconds that the file declares, or None; `declared` if a header says so and not a measurement;
-    `of_track` if it is the track's own; start: seconds, the first stamp in the file.
-    still: whether it is a picture, and what stands behind it no second frame.
-    codec, sound: ffmpeg's names of how the track and the first sound are encoded; empty for none.
-    turn: degrees of a rotation that is no quarter turn, else None; others: whether there are other tracks;
-    first: whether the track is the first that could be shown.
+    track: ffmpeg's name of the stream to show, after `0:`. `g:0` is a picture made of tiles.
+    size: width and height in square pixels, or None. rate: frames per second, or None.
+    length: declared seconds, or None. `declared`: whether it comes from a header, not a measurement.
+    `of_track`: whether it is the track's length. start: the first timestamp of the file, in seconds.
+    still: whether it is a single picture, so that bytes after it are no second frame.
+    codec, sound: ffmpeg's names of the codecs of the track and of the first sound track, or an empty text.
+    turn: degrees of a rotation that is no quarter turn, else None. others: whether there are other tracks.
+    first: whether the track is the first one that could be shown.
     """
 
     format: str
@@ -71,26 +71,24 @@ class Header:
 
     @property
     def tiled(self) -> bool:
-        """Whether it is a picture made of tiles, each of them a stream."""
+        """Whether it is a picture made of tiles, where each tile is a stream."""
         return self.track.startswith("g:")
 
     @property
     def plain(self) -> bool:
-        """Whether the first track, decoded as it comes, is what is shown."""
+        """Whether the first track is shown unchanged."""
         return self.first and self.lengths and not self.still and self.colours is None and self.turn is None
 
     @property
     def lengths(self) -> bool:
-        """Whether the file itself says how long a frame is shown."""
+        """Whether the file gives the length of each frame."""
         return self.format not in WITHOUT_LENGTHS
 
 
 def parse(log: str, stream: bool = False) -> Header | None:
-    """The header from ffmpeg's log of opening a file; None where it was not opened.
+    """The header from ffmpeg's log of opening a file. None if ffmpeg did not open it.
 
-    `stream`: pictures that follow each other are a video.
-
-    BrokenVideo where no track can be shown as it is meant.
+    `stream`: a sequence of pictures counts as a video. Raises BrokenVideo if no track can be shown correctly.
     """
     inputs = list(FORMAT.finditer(log))
     if not inputs:
@@ -106,8 +104,8 @@ def parse(log: str, stream: bool = False) -> Header | None:
     if not shown:
         raise BrokenVideo("it has no video stream")
     match, about = next((item for item in shown if "(default)" in item[0][4]), shown[0])
-    if "(dependent)" in match[4]:  # a tile, of a picture that ffmpeg could not put together
-        raise BrokenVideo("it is made of tiles that make no whole picture")
+    if "(dependent)" in match[4]:  # a tile of a picture that ffmpeg could not join
+        raise BrokenVideo("it is made of tiles that do not form a whole picture")
     _refuse_dolby(about)
     name, sound = inputs[-1][1], SOUND.search(log)
     overall, own = DURATION.search(log), TRACK_LENGTH.search(about)
@@ -137,7 +135,7 @@ def _seconds(hours: str, minutes: str, seconds: str) -> float:
 
 
 def _size(about: str) -> tuple[float, float] | None:
-    """Width and height as shown, where no rotation is known."""
+    """Displayed width and height, if no rotation is known."""
     found = SIZE.search(about)
     if not found or not int(found[1]) * int(found[2]):
         return None
@@ -146,7 +144,7 @@ def _size(about: str) -> tuple[float, float] | None:
 
 
 def _colours(about: str) -> Colours | None:
-    """HLG and PQ; what the file leaves open is what such videos have."""
+    """The colours of an HLG or PQ video, with usual values for what the file leaves out."""
     if (found := HDR.search(about)) is None:
         return None
     pixels, levels, matrix, primaries, transfer = found.groups()
@@ -160,14 +158,16 @@ def _colours(about: str) -> Colours | None:
 
 
 def _refuse_dolby(about: str) -> None:
-    """BrokenVideo for Dolby Vision that only Dolby's own decoder shows right."""
+    """Raise BrokenVideo for Dolby Vision that only Dolby's decoder shows correctly."""
     found = DOLBY.search(about)
-    if found and int(found[2]) == 0 and int(found[1]) not in (4, 7):  # these two had a base layer before ids came
-        raise BrokenVideo(f"it is Dolby Vision of profile {found[1]}, without a base layer that others can show")
+    if found and int(found[2]) == 0 and int(found[1]) not in (4, 7):  # profiles 4 and 7 have a base layer without an id
+        raise BrokenVideo(
+            f"it is Dolby Vision profile {found[1]}, which has no base layer that other decoders can show"
+        )
 
 
 def _odd_turn(about: str) -> float | None:
     found = TURN.search(about)
-    if not found or abs(float(found[1]) - 90 * round(float(found[1]) / 90)) < 1:  # as ffmpeg tells quarter turns
+    if not found or abs(float(found[1]) - 90 * round(float(found[1]) / 90)) < 1:  # ffmpeg's rule for quarter turns
         return None
     return float(found[1])

@@ -1,6 +1,6 @@
-"""What comes out of ffmpeg's pipes, bounded: the frames' times, and pictures.
+"""Read the times and pictures of frames from ffmpeg's pipes, with bounded memory.
 
-Times come through ffmpeg's framecrc, in a pipe that carries nothing else: no message and no file name can break it.
+Times come as ffmpeg's framecrc in a separate pipe, so no message or file name can break them.
 """
 
 from array import array
@@ -14,17 +14,17 @@ from structalign.data.decoding.broken import BrokenVideo
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 
-LINE = 1000  # bytes of a line of times; more is none
-FRAMES = 6_000_000  # of a video: a day at 60 a second
+LINE = 1000  # bytes of a line of times; a longer line is an error
+FRAMES = 6_000_000  # per video: a day at 60 frames per second
 NO_TIME = -(2**63)  # ffmpeg's AV_NOPTS_VALUE
 PIXELS = 2**28  # of one picture
-ENOUGH = 100  # bytes of a picture's header
+ENOUGH = 100  # bytes that suffice for a picture's header
 
 
 class Times:
-    """Reads framecrc: a header with each stream's time base, then a line a frame with time, length and size in bytes.
+    """Reads framecrc: a header with each stream's time base, then a line per frame with time, length and size in bytes.
 
-    Of several streams one list comes out; `end` is the latest end of any, seconds.
+    Several streams give one list. `end` is the latest end of all streams in seconds.
     """
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class Times:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > LINE or len(self.begins) > FRAMES:
-            raise BrokenVideo("its times are not readable")
+            raise BrokenVideo("its timestamps can't be read")
         try:
             for line in lines:
                 self._read(line)
         except (ValueError, OverflowError, ZeroDivisionError, KeyError):
-            raise BrokenVideo("its times are not readable") from None
+            raise BrokenVideo("its timestamps can't be read") from None
 
     def _read(self, line: bytes) -> None:
         if line.startswith(b"#tb "):
@@ -61,13 +61,13 @@ class Times:
 
 
 class Pictures:
-    """Reads PPM pictures and keeps them while they fit into `limit` bytes; `images` is None if they did not."""
+    """Reads PPM pictures and keeps them if they fit into `limit` bytes. Otherwise `images` is None."""
 
     def __init__(self, limit: float) -> None:
         self.images: list[Image] | None = []
         self._limit = limit
         self._held = bytearray()
-        self._need = 0  # bytes of the picture that is coming, its header included; 0 before the header is read
+        self._need = 0  # bytes of the next picture with its header; 0 until the header is read
         self._shape = (0, 0, 3)
 
     def __call__(self, data: bytes) -> None:
@@ -89,27 +89,27 @@ class Pictures:
             self.images.append(image)
 
     def _begin(self) -> bool:
-        """Read the next picture's header; False where it isn't all there yet."""
+        """Read the next picture's header. Returns False if it is not complete yet."""
         if self._need:
             return True
         parts = bytes(self._held[:ENOUGH]).split(b"\n", 3)
         if len(parts) < 4:
             if len(self._held) >= ENOUGH:
-                raise BrokenVideo("its pictures are not readable")
+                raise BrokenVideo("its pictures can't be read")
             return False
         size = parts[1].split()
         if parts[0] != b"P6" or len(size) != 2 or not all(number.isdigit() for number in size):
-            raise BrokenVideo("its pictures are not readable")
+            raise BrokenVideo("its pictures can't be read")
         width, height = int(size[0]), int(size[1])
         if not 0 < width * height <= PIXELS:
-            raise BrokenVideo("its pictures are not readable")
+            raise BrokenVideo("its pictures can't be read")
         self._shape = (height, width, 3)
         self._need = len(b"\n".join(parts[:3])) + 1 + width * height * 3
         return True
 
 
 class PassedOn(Pictures):
-    """Hands each picture on as it comes, and keeps none."""
+    """Passes each picture on as it arrives, and keeps none."""
 
     def __init__(self, take: Callable[[Image], object]) -> None:
         super().__init__(float("inf"))

@@ -1,6 +1,6 @@
-"""How a browser gets to see a file: as it is, in another container, or encoded anew.
+"""How a file is sent to a browser: unchanged, in another container, or encoded again.
 
-By what Chromium was seen to play; its `canPlayType` is no guide, since HEVC fails there without an error.
+The rules follow tests with Chromium. Its `canPlayType` is not reliable, since HEVC fails without an error.
 """
 
 from typing import Literal
@@ -15,7 +15,7 @@ SOUNDS = {"", "aac", "mp3", "opus", "vorbis", "flac"}
 
 
 def playing(header: Header) -> Playing:
-    """`direct`: the file itself; `remux`: its pictures in a container that plays; `transcode`: pictures made anew."""
+    """`direct`: the file itself. `remux`: its pictures in a playable container. `transcode`: encoded again."""
     if header.codec not in CODECS:
         return "transcode"
     if not CONTAINERS & set(header.format.split(",")) or header.sound not in SOUNDS:

@@ -1,4 +1,4 @@
-"""What one pass of decoding gave: every frame's times, in order of presentation, and the pictures of some."""
+"""The result of one decoding pass: all frames' times in order of presentation, and the pictures of some frames."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -11,11 +11,11 @@ from structalign.data.decoding.pipes import Image, Times
 
 Ticks = np.ndarray[Any, np.dtype[np.int64]]
 
-STILL = Fraction(1, 25)  # seconds that a lone frame without a length of its own is taken to be shown
+STILL = Fraction(1, 25)  # seconds that a single frame without a length is shown
 
 
 class Begins(Sequence[Fraction]):
-    """When frames appear, seconds, computed only where it is asked."""
+    """The times at which frames appear, in seconds, computed on access."""
 
     def __init__(self, ticks: Ticks, base: Fraction) -> None:
         self._ticks, self._base = ticks, base
@@ -28,9 +28,9 @@ class Begins(Sequence[Fraction]):
 
 
 class Seen:
-    """`begins`: seconds; `aspects`: width to height, in thousandths; `end`: when the last frame vanishes, seconds.
+    """`begins`: seconds. `aspects`: width / height in thousandths. `end`: the end of the last frame in seconds.
 
-    `spacing` is how long the last frame may be shown, by the file or by the frame before it, seconds.
+    `spacing` is how long the last frame may be shown, from the file or from the frame before it, in seconds.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Seen:
         log: str,
         lengths: bool = True,
     ) -> None:
-        """`images` are of the frames whose times are `selected`, in each size; of all if it is None.
+        """`images`, in each size, show the frames with the times `selected`, or all frames if it is None.
 
-        Without `lengths` the file holds none: what ffmpeg makes up counts where frames do follow each other like that.
+        Without `lengths` the file gives no frame lengths. Then ffmpeg's computed lengths count if they match the times.
         """
         if times.base is None or not times.begins:
             raise BrokenVideo("its frames have no times")
         stamps = np.frombuffer(times.begins, np.int64)
-        self._order = np.argsort(stamps, kind="stable")  # arrays, since a day has five million frames
+        self._order = np.argsort(stamps, kind="stable")  # arrays, since a day of video has five million frames
         self.log = log
         self.ticks = stamps[self._order]
         self.begins = Begins(self.ticks, times.base)
@@ -65,11 +65,11 @@ class Seen:
         self._whole = 0 < len(self._images) == len(images)
 
     def numbers(self, indexes: Sequence[int]) -> list[int]:
-        """Which frames these are in the order of decoding, from 0."""
+        """The frames' numbers in the order of decoding, from 0."""
         return [int(self._order[index]) for index in indexes]
 
     def pictures(self, indexes: Sequence[int]) -> list[list[Image]] | None:
-        """The frames' pictures, in each size; None where one is lacking."""
+        """The frames' pictures in each size. None if one is missing."""
         numbers = self.numbers(indexes)
         places = numbers if self._kept is None else [self._kept[number] for number in numbers if number in self._kept]
         if not self._whole or len(places) < len(numbers):
@@ -78,7 +78,7 @@ class Seen:
 
 
 def _places(ticks: Sequence[int], selected: Sequence[int]) -> dict[int, int]:
-    """Each selected frame's number among all, and its place among the selected; both in the order of decoding."""
+    """Maps each selected frame's number among all frames to its place among the selected, in the order of decoding."""
     found, here = dict[int, int](), 0
     for place, tick in enumerate(selected):
         while here < len(ticks) and ticks[here] != tick:

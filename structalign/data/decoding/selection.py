@@ -1,4 +1,4 @@
-"""Which frames' pictures are asked of the decoder: by time, before their times are known, or by number, after."""
+"""Which frames' pictures the decoder returns: chosen by time before their times are known, or by number after."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,20 +6,26 @@ from typing import Literal
 
 Spans = tuple[tuple[float, float], ...]
 
-BUFFER = 64 * 2**20  # bytes of scaled frames held before their choice is known; more are not kept
-RATE = 25.0  # frames a second where the header has none
-SHORT = 300  # frames asked for where nothing is known of the length
+BUFFER = 64 * 2**20  # bytes of scaled frames that are held until the choice is known
+RATE = 25.0  # frames per second if the header has no rate
+SHORT = 300  # frames to request if the length is unknown
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames whose number `n`, or time `t` in seconds, is in one of the spans; sorted, ends included."""
+    """Frames whose number `n`, or time `t` in seconds, is in one of the spans.
+
+    Spans are sorted and include their ends.
+    """
 
     variable: Literal["n", "t"]
     spans: Spans
 
     def expression(self) -> str:
-        """For ffmpeg's select. A tree of halves, since its parser takes no sum of a few hundred terms."""
+        """An expression for ffmpeg's select.
+
+        It is a binary tree, since ffmpeg's parser fails on sums of hundreds of terms.
+        """
         return _tree(self.variable, self.spans)
 
 
@@ -28,12 +34,12 @@ class Steady:
     """The first frame of every second."""
 
     def expression(self) -> str:
-        """For ffmpeg's select."""
+        """An expression for ffmpeg's select."""
         return "isnan(prev_selected_t)+gt(floor(t),floor(prev_selected_t))"
 
 
 def exactly(numbers: Iterable[int]) -> Selection:
-    """Just the frames of these numbers, from 0 in the order of decoding.
+    """Only the frames with these numbers, from 0 in the order of decoding.
 
     >>> exactly([4, 3, 7]).expression()
     'if(lt(n,7),between(n,3,4),between(n,7,7))'
@@ -44,10 +50,9 @@ def exactly(numbers: Iterable[int]) -> Selection:
 def guess(
     moments: Sequence[float], length: float | None, rate: float | None, frame_bytes: float, buffer: int
 ) -> Selection | None:
-    """The frames that may be shown at the `moments`, seconds; None for all.
+    """The frames that may be shown at the `moments` (seconds). None means all frames.
 
-    As many as fit into `buffer`, bytes: the more, the further the true times may be from the header's. An empty
-    selection where too few fit.
+    The selection is as large as `buffer` bytes allow, to tolerate a wrong header. It is empty if too few frames fit.
     """
     rate = rate or RATE
     room = max(int(buffer // max(frame_bytes, 1)), 1)
@@ -55,7 +60,7 @@ def guess(
         return Selection("n", ((0, min(SHORT, room) - 1),))
     if length * rate * 1.1 < room:
         return None
-    reach = (room / len(moments) - 2) / rate / 2  # two more frames are at the ends of a span
+    reach = (room / len(moments) - 2) / rate / 2  # each span has two more frames at its ends
     if reach * rate < 1:
         return Selection("n", ())
     return Selection("t", _merged([(moment - reach - 1 / rate, moment + reach) for moment in sorted(moments)]))

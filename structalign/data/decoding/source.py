@@ -1,11 +1,11 @@
-"""An open video file: what it says of itself, passes of decoding over it, and until when they must be done."""
+"""An open video file: its header, decoding passes over it, and their time limit."""
 
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
 
 from structalign.data.decoding import child, command, damage, formats
 from structalign.data.decoding.broken import BrokenVideo
@@ -15,26 +15,30 @@ from structalign.data.decoding.seen import Seen
 from structalign.data.decoding.selection import BUFFER, Selection, Steady
 from structalign.errors import UserError
 
-DAY = 86400.0  # seconds; no time limit is longer
-MINUTE = 60.0  # seconds of video that a time limit is for
-DENSE, SPARSE = 125_000, 2_000  # bytes a second: of a usual video, and below which no declared length is believed
-SMALL = MINUTE * SPARSE  # bytes of a file that gets the plain limit, whatever it declares
-PICTURE_STREAMS = (".mjpeg", ".mjpg")  # names of files in which pictures that follow each other are a video
-UNREAD = Header(format="", track="V:0")  # the first track that is no cover, in usual colours
-TILE = re.compile(r"^\[info\]   Stream #0:\d+ \(.*\) -> ", re.M)  # a stream that goes into the picture
-STOPPED = "Exiting normally, received signal"  # what ffmpeg gave until then is cut short
-FROM_OUTSIDE = (SIGHUP, SIGINT, SIGKILL, SIGTERM)  # a wrapper in its place just ends
-PATIENCE = 10.0  # seconds for ffmpeg to tell its version
-SAID = 120  # characters of ffmpeg's that a reason repeats
+DAY = 86400.0  # seconds; the longest time limit
+MINUTE = 60.0  # seconds of video to which a time limit applies
+DENSE = 125_000  # bytes per second of a usual video
+SPARSE = 2_000  # the fewest bytes per second for which a declared length is believed
+SMALL = MINUTE * SPARSE  # bytes; smaller files get the plain limit, whatever they declare
+PICTURE_STREAMS = (".mjpeg", ".mjpg")  # files in which a sequence of pictures is a video
+UNREAD = Header(format="", track="V:0")  # the first track that is no cover, in standard colours
+TILE = re.compile(r"^\[info\]   Stream #0:\d+ \(.*\) -> ", re.M)  # a stream that is part of the picture
+STOPPED = "Exiting normally, received signal"  # then ffmpeg's output is incomplete
+SIGNALS = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")  # Windows lacks two of these
+# signals after which a wrapper around ffmpeg just ends
+FROM_OUTSIDE = tuple(getattr(signal, name) for name in SIGNALS if hasattr(signal, name))
+PATIENCE = 10.0  # seconds for ffmpeg to print its version
+SAID = 120  # characters of ffmpeg's message that an error quotes
 
-_answered: set[str] = set()  # the programs that have told their version to this process
+_answered: set[str] = set()  # the programs whose version this process knows
 
 
 def require_ffmpeg(limit: float = PATIENCE) -> None:
-    """`UserError` if there is no ffmpeg, or one that is too old: said once, and not of every video.
+    """Raise a `UserError` if ffmpeg is missing or too old, once instead of for every video.
 
-    One that does not answer within `limit` seconds is left to the limit of the first video.
+    If ffmpeg does not answer within `limit` seconds, the time limit of the first video decides.
     """
+    formats.require_posix()
     program = command.program()
     if program not in _answered:
         ended = child.run(command.version(), time.monotonic() + min(limit, PATIENCE), {}, output=True)
@@ -44,9 +48,9 @@ def require_ffmpeg(limit: float = PATIENCE) -> None:
 
 
 class Source:
-    """A file that is open at the descriptor `file`, decoded up to `end` (seconds; None: its own).
+    """A file that is open at the descriptor `file`, decoded up to `end` (seconds, None: to its end).
 
-    All work on it must be done within `timeout` seconds, for each minute that it may plausibly last.
+    All work on it must finish within `timeout` seconds per minute that it may plausibly last.
     """
 
     def __init__(self, path: Path, file: int, end: float | None, timeout: float) -> None:
@@ -59,7 +63,7 @@ class Source:
 
     @property
     def header(self) -> Header:
-        """What the file says of itself; BrokenVideo if ffmpeg can't open it, or it can't be shown as it is meant."""
+        """The file's header. Raises BrokenVideo if ffmpeg can't open the file, or can't show it correctly."""
         if self._header is None:
             ended = self._run(command.opening(self._file), {})
             command.refuse_unfit(ended.log)
@@ -72,9 +76,9 @@ class Source:
         return self._header
 
     def glance(self, sizes: Sequence[int]) -> Seen | None:
-        """A pass over a small file before its header is read, which would take as long: all pictures in `sizes`.
+        """Decode all pictures of a small file in `sizes` before reading its header, which would take as long.
 
-        None if the file is not small, or is not what the pass took it for.
+        Returns None if the file is not small, or differs from what the pass assumed.
         """
         if os.fstat(self._file).st_size > SMALL:
             return None
@@ -83,7 +87,7 @@ class Source:
         return seen if isinstance(seen, Seen) and self._header and self._header.plain else None
 
     def read(self, sizes: Sequence[int], selection: Selection | None, limit: float = BUFFER) -> Seen:
-        """A pass: every frame's times, and the pictures of a selection (None: all) if they fit into `limit` bytes."""
+        """Decode all frames' times, and the pictures of a selection (None: all) if they fit into `limit` bytes."""
         if selection is not None and not selection.spans:
             sizes, selection = [], None
         seen = self._decode(self.header, sizes, selection, limit)
@@ -92,7 +96,7 @@ class Source:
         return seen
 
     def stream(self, size: int, take: Callable[[Image], object]) -> tuple[Seen, list[float]]:
-        """A pass that hands on the first picture of every second as it comes; with their times, seconds."""
+        """Decode, and pass on the first picture of every second as it arrives. Returns also their times in seconds."""
         selected, pictures = Times(), PassedOn(take)
         seen = self._pass(self.header, [size], [pictures], Steady(), selected)
         if not isinstance(seen, Seen):
@@ -101,7 +105,7 @@ class Source:
         return seen, [float(begin * selected.base) for begin in selected.begins]
 
     def damage(self, seen: Seen) -> str | None:
-        """What shows that the file is damaged: errors, or a length that is not as declared."""
+        """The signs that the file is damaged: errors, or a length that differs from the declared one."""
         header, signs = self.header, []
         if found := damage.errors(seen.log, header):
             signs.append(f"the decoder reports errors ({self._said(found[0])})")
@@ -111,11 +115,11 @@ class Source:
             end_of_others = self._end_of_others(header)
             wrong = damage.wrong_length(header, max(end + float(seen.spacing), end_of_others), before, self.end)
         if wrong:
-            signs.append(f"its header declares {header.length:.1f} s, and {end:.1f} s can be decoded")
+            signs.append(f"its header declares {header.length:.1f} s, but {end:.1f} s can be decoded")
         return "; ".join(signs) or None
 
     def _decode(self, header: Header, sizes: Sequence[int], selection: Selection | None, limit: float) -> Seen | str:
-        """One pass that keeps its pictures, or ffmpeg's log if it gave no frame."""
+        """One pass that keeps its pictures. Returns ffmpeg's log if there was no frame."""
         selected = Times() if sizes and selection is not None else None
         return self._pass(header, sizes, [Pictures(limit) for _ in sizes], selection, selected)
 
@@ -127,7 +131,7 @@ class Source:
         selection: Selection | Steady | None,
         selected: Times | None,
     ) -> Seen | str:
-        """One pass, or ffmpeg's log if it gave no frame; `selected` takes the times of the pictures."""
+        """One pass. `selected` takes the times of the pictures. Returns ffmpeg's log if there was no frame."""
         times = Times()
         takers: list[child.Sink] = [times, *pictures, *([selected] if selected else [])]
         pipes = [os.pipe() for _ in takers]
@@ -145,12 +149,12 @@ class Source:
         if not times.begins:
             return ended.log
         if header.tiled and len(TILE.findall(ended.log)) < 2:
-            raise BrokenVideo("it is made of tiles, which this ffmpeg does not join: update imageio-ffmpeg")
+            raise BrokenVideo("it is made of tiles, which this ffmpeg can't join: update imageio-ffmpeg")
         kept = None if isinstance(selection, Steady) else selected
         return Seen(times, kept, [stream.images for stream in pictures] or [None], ended.log, header.lengths)
 
     def _end_of_others(self, header: Header) -> float:
-        """When the last packet of any other track ends, seconds."""
+        """The end of the last packet of all other tracks, in seconds."""
         reader, writer = os.pipe()
         times = Times()
         self._run(command.packets(self._file, header, writer), {reader: (writer, times)})
@@ -160,12 +164,12 @@ class Source:
         os.lseek(self._file, 0, os.SEEK_SET)
         ended = child.run(line, self._begin + self._limit, sinks, [self._file])
         if ended.late:
-            raise BrokenVideo(f"it took longer than {self._limit:g} s to decode (`data.timeout`)")
+            raise BrokenVideo(f"decoding took longer than {self._limit:g} s (`data.timeout`)")
         if ended.left:
-            raise BrokenVideo("ffmpeg ended before what it had started: mend STRUCTALIGN_FFMPEG")
+            raise BrokenVideo("ffmpeg ended before its child processes: correct STRUCTALIGN_FFMPEG")
         if -ended.status in FROM_OUTSIDE or (ended.status == 255 and STOPPED in ended.log):
-            raise UserError(f"ffmpeg was stopped from outside while it decoded {self._path}: run again.")
-        if ended.status < 0:  # what it gave until then would pass for a shorter video
+            raise UserError(f"another process stopped ffmpeg while it decoded {self._path}: run again.")
+        if ended.status < 0:  # its output would look like a shorter video
             raise BrokenVideo(f"ffmpeg crashed on it (signal {-ended.status})")
         return ended
 
@@ -173,14 +177,14 @@ class Source:
         return parse(log, stream=self._path.suffix.lower() in PICTURE_STREAMS)
 
     def _reason(self, log: str) -> str:
-        """Why nothing was decoded, in one clause without the file's place on this machine."""
+        """Why nothing was decoded, in one clause without the file's path on this machine."""
         if "not on whitelist" in log:
-            return "its format is none of those that are decoded"
+            return "its format is not supported"
         if "Impossible to convert between the formats" in log:
-            return "its colours are stored in a way that ffmpeg cannot convert"
+            return "ffmpeg cannot convert its colour format"
         found = damage.complaints(log, all_tracks=True)
         return f"no frame can be decoded ({self._said(found[0])})" if found else "no frame can be decoded"
 
     def _said(self, text: str) -> str:
-        """A message of ffmpeg's as a part of a sentence."""
+        """A message of ffmpeg as part of a sentence."""
         return "".join(letter if letter.isprintable() else " " for letter in text).strip().rstrip(".")[:SAID]

@@ -24,19 +24,21 @@ def _segments(path: Path) -> dict[str, list[Text]]:
         return without_repeats((video, _first_segment(about)) for video, about in tree.items())
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         raise UserError(
-            f"{path} doesn't give every video its timestamps and sentences: "
-            "name one of ActivityNet Captions' files, as train.json."
+            f"{path} has a video without timestamps or sentences: "
+            "name a file of ActivityNet Captions, for example train.json."
         ) from None
 
 
 def _first_segment(about: Any) -> Text:
-    """The first sentence and its stretch: one that begins before the video is cut there, one that shows nothing makes
-    its video count as missing."""
+    """The first sentence and its stretch.
+
+    A stretch that begins before the video is cut. If the stretch is empty, the video counts as missing.
+    """
     sentence, (first, second) = about["sentences"][0], about["timestamps"][0]
     start, end = sorted((float(first), float(second)))
     said = f"its first segment is [{first}, {second}]"
     if not max(start, 0.0) < end < math.inf:
-        return Text(sentence, odd=f"{said}: it counts as missing", empty=True)
+        return Text(sentence, odd=f"{said}: the video counts as missing", empty=True)
     if start < 0:
-        return Text(sentence, 0.0, end, odd=f"{said}: it begins at 0")
+        return Text(sentence, 0.0, end, odd=f"{said}: cut to begin at 0")
     return Text(sentence, start, end)

@@ -1,6 +1,6 @@
-"""What the importers of the CTVR benchmark share: split files and captions become rows of our captions table and tasks.
+"""Shared code of the CTVR benchmark's importers: turn split files and captions into our captions table and tasks.
 
-A video that isn't in the folder keeps its rows: `prepare` counts it as missing and marks the run as partial.
+A video that is not in the folder keeps its rows. `prepare` counts it as missing and marks the run as partial.
 """
 
 import json
@@ -21,9 +21,9 @@ ENDINGS = frozenset((".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".
 
 @dataclass(frozen=True)
 class Text:
-    """A caption and the stretch of the video that it is about, seconds (None: all of it).
+    """A caption and the stretch of the video that it describes, in seconds (None: the whole video).
 
-    odd: what is wrong with the stretch as the benchmark has it; empty: whether it shows nothing at all.
+    odd: what is wrong with the benchmark's stretch. empty: whether the stretch shows nothing.
     """
 
     caption: str
@@ -35,9 +35,9 @@ class Text:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`files`: name below videos/ -> where the file is; a missing video has rows, and no file.
+    """`files`: name in videos/ -> path of the file. A missing video has rows, but no file.
 
-    odd: name -> what was wrong with the stretch of a video, and what was made of it.
+    odd: name -> what was wrong with a video's stretch, and how it was corrected.
     """
 
     rows: list[CaptionRow]
@@ -46,11 +46,11 @@ class Benchmark:
     odd: dict[str, str] = field(default_factory=dict)
 
     def names(self, split: Split) -> list[str]:
-        """The videos of a split, by their names below videos/."""
+        """The videos of a split, by their names in videos/."""
         return list(dict.fromkeys(row.video for row in self.rows if row.split == split))
 
     def missing(self) -> dict[str, int]:
-        """How many videos of each task aren't there; tasks that are whole are left out."""
+        """The number of missing videos per task, without tasks that miss none."""
         owner = {category: name for name, task in self.tasks.items() for category in task.categories}
         lost = {row.video: owner[row.category] for row in self.rows if row.video not in self.files}
         return {name: found for name in self.tasks if (found := list(lost.values()).count(name))}
@@ -58,14 +58,17 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Source:
-    """The texts of each video id, and the file they come from."""
+    """The captions of each video id, and the file that they come from."""
 
     texts: Mapping[str, list[Text]]
     file: str
 
 
 def assemble(splits: Path, videos: Path, sources: Mapping[Split, Source], name: Callable[[Any], str]) -> Benchmark:
-    """The benchmark of a split file: `sources` give each split its texts, `name` a category of the file its name."""
+    """Build the benchmark of a split file.
+
+    `sources` has the captions per split. `name` names a category of the file.
+    """
     cells = read_split(splits)
     ids = [video for cell in cells for video in cell.ids]
     found = find_videos(videos, ids)
@@ -80,7 +83,9 @@ def assemble(splits: Path, videos: Path, sources: Mapping[Split, Source], name: 
         source = sources[cell.split]
         for video in cell.ids:
             if not source.texts.get(video):
-                raise UserError(f"{source.file} has no caption of {video}, which {splits} names: name the other file.")
+                raise UserError(
+                    f"{source.file} has no caption of {video}, which {splits} needs: name the matching captions file."
+                )
             file = f"{video}{found[video].suffix}" if video in found else f"{video}.mp4"
             for text in source.texts[video]:
                 if text.odd:
@@ -93,9 +98,9 @@ def assemble(splits: Path, videos: Path, sources: Mapping[Split, Source], name: 
 
 
 def find_videos(folder: Path, ids: list[str]) -> dict[str, Path]:
-    """The file of each id below `folder`, called id + ending (ActivityNet's also without `v_`).
+    """The file of each id in `folder` and its subfolders, named id + ending (ActivityNet also without `v_`).
 
-    `UserError` if two files are of one id, or not one video is there.
+    Raises `UserError` if two files have one id, or if there is no video at all.
     """
     wanted = {spelling: video for video in ids for spelling in (video, video.removeprefix("v_"))}
     found: dict[str, Path] = {}
@@ -104,17 +109,15 @@ def find_videos(folder: Path, ids: list[str]) -> dict[str, Path]:
         if video is None or path.suffix.lower() not in ENDINGS or not path.is_file():
             continue
         if video in found:
-            raise UserError(f"{found[video]} and {path} are both the video {video}: take one of them out.")
+            raise UserError(f"{found[video]} and {path} are both video {video}: move one of them away.")
         found[video] = path
     if not found:
-        raise UserError(
-            f"{folder} has none of the {len(ids):,} videos: name the folder that holds files like {ids[0]}.mp4."
-        )
+        raise UserError(f"{folder} has none of the {len(ids):,} videos: name the folder with files like {ids[0]}.mp4.")
     return found
 
 
 def without_repeats(texts: Iterator[tuple[str, Text]]) -> dict[str, list[Text]]:
-    """Each video's texts, blanks tidied; an empty caption, and one that a video has already, are left out."""
+    """Each video's captions with normalised spaces, without empty and repeated ones."""
     found: dict[str, dict[str, Text]] = {}
     for video, text in texts:
         caption = " ".join(text.caption.split())
@@ -124,10 +127,10 @@ def without_repeats(texts: Iterator[tuple[str, Text]]) -> dict[str, list[Text]]:
 
 
 def read_json_file(path: Path) -> Any:
-    """A JSON file of captions; `UserError` where it can't be read."""
+    """Read a JSON file of captions. Raises `UserError` if it can't be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): name the benchmark's captions.") from None
+        raise UserError(f"{path} can't be read ({error.strerror}): name the benchmark's captions file.") from None
     except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}): name the benchmark's captions.") from None
+        raise UserError(f"{path} is no JSON file ({error}): name the benchmark's captions file.") from None

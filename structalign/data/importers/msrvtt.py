@@ -1,4 +1,4 @@
-"""MSR-VTT: training captions from its annotation JSON, one caption a test video from the CSV."""
+"""MSR-VTT: training captions from its annotation JSON, one caption per test video from the CSV."""
 
 import csv
 from pathlib import Path
@@ -18,7 +18,7 @@ MSRVTT = (
 
 
 def msrvtt(splits: Path, videos: Path, annotations: Path, test_captions: Path) -> Benchmark:
-    """MSR-VTT: training captions from its annotation JSON, one caption a test video from the CSV."""
+    """MSR-VTT: training captions from its annotation JSON, one caption per test video from the CSV."""
     sources: dict[Split, Source] = {
         "train": Source(_sentences(annotations), str(annotations)),
         "test": Source(_csv_captions(test_captions), str(test_captions)),
@@ -28,7 +28,9 @@ def msrvtt(splits: Path, videos: Path, annotations: Path, test_captions: Path) -
 
 def _msrvtt_name(category: Any) -> str:
     if not isinstance(category, int) or not 0 <= category < len(MSRVTT):
-        raise UserError(f"the split file has a category {category!r}: MSR-VTT's are the numbers 0 to 19.")
+        raise UserError(
+            f"the split file has category {category!r}, but MSR-VTT has 0 to 19: name MSR-VTT's split file."
+        )
     return MSRVTT[category]
 
 
@@ -39,7 +41,7 @@ def _sentences(path: Path) -> dict[str, list[Text]]:
     except (AttributeError, TypeError, KeyError):
         raise UserError(
             f"{path} has no `sentences` with video_id and caption: "
-            "name MSR-VTT's annotations, as train_val_videodatainfo.json."
+            "name MSR-VTT's annotations, for example train_val_videodatainfo.json."
         ) from None
 
 
@@ -59,14 +61,14 @@ def _csv_captions(path: Path) -> dict[str, list[Text]]:
 
 
 def _cells(path: Path, number: int, header: list[str], line: list[str]) -> dict[str, str]:
-    """A row by its columns; what follows a comma without quotes belongs to the caption, where that is the last."""
+    """The cells of a row by column. If the caption is last, it may have commas without quotes."""
     last = len(header) - 1
     if header[last] == "sentence" and len(line) > len(header):
         line = [*line[:last], ",".join(line[last:])]
     row = dict(zip(header, line, strict=False))
     if len(line) != len(header) or not row["video_id"]:
-        said = f"row {number} has {plural(len(line), 'cell')}, and the header {len(header)}"
-        raise UserError(f"{path}: {said}: put a caption that holds commas in quotes.")
+        said = f"row {number} has {plural(len(line), 'cell')}, but the header has {len(header)}"
+        raise UserError(f"{path}: {said}: put a caption with commas in quotes.")
     if any("\n" in cell or "\r" in cell for cell in line):
-        raise UserError(f"{path}: row {number} goes over several lines: close the quotes of its caption.")
+        raise UserError(f"{path}: row {number} spans several lines: close the quotes of its caption.")
     return row

@@ -1,7 +1,7 @@
 """The split files of the CTVR benchmark: pickles of {train, val} -> task 1..K -> category -> video ids.
 
-A pickle can run any code while it is read. These hold nothing but dictionaries, lists, numbers and texts, some
-in a `collections.defaultdict(list)`; so nothing else is admitted. Their `val` is the test split.
+A pickle can run any code when it is read. These files only need dictionaries, lists, numbers and texts, some in a
+`collections.defaultdict(list)`. So everything else is refused. Their `val` is our test split.
 """
 
 import pickle
@@ -21,12 +21,12 @@ ADMITTED = {
     ("builtins", "list"): list,
     ("__builtin__", "list"): list,  # its name in pickles of protocol 2 and older
 }
-PARTS: dict[str, Split] = {"train": "train", "val": "test"}  # a split file's name of a split -> ours
+PARTS: dict[str, Split] = {"train": "train", "val": "test"}  # name of a split in the file -> our name
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The video ids of one category of one task in one split; `category` as the file names it."""
+    """The video ids of one category, task and split. `category` is the file's name for it."""
 
     task: int
     category: Hashable
@@ -35,7 +35,7 @@ class Cell:
 
 
 class _Reader(pickle._Unpickler):
-    """The reader written in Python: the one in C gives as much memory as a few bytes of the file ask for."""
+    """Python's own unpickler. The one in C allocates as much memory as a few bytes of the file demand."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
@@ -44,7 +44,7 @@ class _Reader(pickle._Unpickler):
 
 
 def read_split(path: Path) -> list[Cell]:
-    """All cells, tasks in order and training before test; `UserError` if the file is no split, or an unfair one."""
+    """All cells, by task, training before test. Raises `UserError` if the file is no split file, or repeats a video."""
     cells = [
         Cell(task, category, split, list(ids))
         for task, categories in enumerate(_categories(path), start=1)
@@ -57,9 +57,7 @@ def read_split(path: Path) -> list[Cell]:
             first = where.setdefault(video, cell)
             if first is not cell:
                 places = " and ".join(f"category {c.category} of task {c.task}, {c.split}" for c in (first, cell))
-                raise UserError(
-                    f"{path}: {video} is in {places}: a benchmark has a video once, take the original file."
-                )
+                raise UserError(f"{path}: {video} is in {places}: use the original file, which has each video once.")
     return cells
 
 
@@ -67,11 +65,11 @@ def _categories(path: Path) -> list[dict[Hashable, dict[Split, list[str]]]]:
     """Per task: category -> our split -> ids, in the file's order."""
     tree = _load(path)
     if not isinstance(tree, dict) or set(tree) != set(PARTS):
-        raise _unfit(path, "it has not just the two keys train and val")
+        raise _unfit(path, "it does not have exactly the keys train and val")
     count = len(tree["train"]) if isinstance(tree["train"], dict) else 0
     for part in PARTS:
         if not isinstance(tree[part], dict) or list(tree[part]) != list(range(1, count + 1)) or not count:
-            raise _unfit(path, f"the tasks of {part} are not numbered 1, 2, ... as those of train")
+            raise _unfit(path, f"the tasks of {part} are not numbered 1, 2, ... like those of train")
         for task, categories in tree[part].items():
             if not isinstance(categories, dict) or categories.keys() != tree["train"][task].keys() or not categories:
                 raise _unfit(path, f"task {task} has other categories in {part} than in train")
@@ -89,9 +87,9 @@ def _load(path: Path) -> Any:
         return _Reader(BytesIO(path.read_bytes())).load()
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name a CTVR split file.") from None
-    except Exception as error:  # a broken pickle raises whatever its bytes lead to
+    except Exception as error:  # a broken pickle may raise any error
         raise _unfit(path, shortened(" ".join(str(error).split())) or type(error).__name__) from None
 
 
 def _unfit(path: Path, reason: str) -> UserError:
-    return UserError(f"{path} is no CTVR split file ({reason}): name one, as MSRVTT_10_dataset.pkl.")
+    return UserError(f"{path} is no CTVR split file ({reason}): name one, for example MSRVTT_10_dataset.pkl.")

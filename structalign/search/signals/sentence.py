@@ -1,4 +1,4 @@
-"""Sentence-video similarity g (method, section 3), or the one cosine that a method ranks by."""
+"""Sentence-video similarity g (method, section 3), or the single cosine by which a method ranks."""
 
 from torch import Tensor
 

@@ -1,8 +1,8 @@
-"""The task prior: log p(task | caption), by zero-shot CLIP's words of the caption alone. Ours, not the paper's.
+"""The task prior: log p(task | caption), from zero-shot CLIP's words of the caption. It is not part of the paper.
 
-A Gaussian for each category with one covariance for all (linear discriminant analysis, as streamed by Hayes and Kanan,
-arXiv 1909.01520) of caption vectors x = n(mean_l n(w_l)). What it needs of the training captions are sums, and frozen
-CLIP never moves: a task adds its own, and whatever comes later, those of an old task stay what they were.
+It is linear discriminant analysis of caption vectors x = n(mean_l n(w_l)): a Gaussian per category with a common
+covariance, in the streaming form of Hayes and Kanan (arXiv 1909.01520). It only needs sums over training captions. Each
+task adds its sums, and later tasks never change them, since frozen CLIP does not change.
 
 Letters: R captions, C categories, T tasks, D embedding.
 """
@@ -20,8 +20,10 @@ from structalign.search.similarity import caption_vectors
 
 @dataclass(frozen=True)
 class Moments:
-    """What is kept of the training captions of C categories: `mean` [C, D] of each, `count` and number of `task` [C]
-    (from 1); and over all captions x, with r = x - mean, `scatter` [D, D] = sum r r^T and `fourth` [1] = sum |r|^4."""
+    """The statistics of the training captions of C categories: `mean` [C, D], `count` [C] and `task` [C] (from 1).
+
+    Over all captions x with r = x - mean: `scatter` [D, D] = sum r r^T and `fourth` [1] = sum |r|^4.
+    """
 
     mean: Tensor
     count: Tensor
@@ -31,7 +33,7 @@ class Moments:
 
 
 def moments(vectors: Tensor, category: Tensor, task: int) -> Moments:
-    """Those of one task's caption `vectors` [R, D], of the categories [R] that they have, in the order of their ids."""
+    """The moments of one task's caption `vectors` [R, D] with their `category` [R], in the order of ids."""
     _, own, count = torch.unique(category, return_inverse=True, return_counts=True)
     points = vectors.double()
     mean = torch.zeros(len(count), points.shape[1], dtype=torch.float64).index_add_(0, own, points)
@@ -42,12 +44,11 @@ def moments(vectors: Tensor, category: Tensor, task: int) -> Moments:
 
 
 def ledoit_wolf(scatter: Tensor, fourth: Tensor, count: int, centres: int) -> Tensor:
-    """The covariance [D, D] of `count` samples around `centres` means of their own, shrunk to a multiple of I by as
-    much as their number asks for.
+    """The covariance [D, D] of `count` samples around `centres` means, shrunk towards a multiple of I.
 
     (1 - s) S + s m I with f = n - C degrees of freedom, S = scatter / f, m = tr S / D, s = min(b / d, 1),
     d = |S - m I|^2_F and b = (n fourth / f^2 - |S|^2_F) / f (Ledoit and Wolf, J. Multivariate Analysis 88, 2004, where
-    f = n). I / D, which tells hardly anything apart, where no centre has two different samples.
+    f = n). If no centre has two different samples, it is I / D, which hardly separates any classes.
     """
     freedom, unit = count - centres, torch.eye(len(scatter), dtype=torch.float64)
     if freedom < 1 or not scatter.any():
@@ -62,14 +63,14 @@ def ledoit_wolf(scatter: Tensor, fourth: Tensor, count: int, centres: int) -> Te
 
 @dataclass(frozen=True)
 class TaskPrior:
-    """The classifier: logits of categories are x weight + bias, weight [D, C] and bias [C]; `task` [C], from 1."""
+    """The classifier: category logits are x weight + bias, with weight [D, C] and bias [C]. `task` [C], from 1."""
 
     weight: Tensor
     bias: Tensor
     task: Tensor
 
     def log(self, zero_shot: TextEmbeddings) -> Tensor:
-        """log p(task | caption) [R, T] of captions by zero-shot CLIP; beforehand all categories are equally likely."""
+        """log p(task | caption) [R, T] of captions by zero-shot CLIP, with a uniform prior over categories."""
         vectors = caption_vectors(zero_shot).double()
         categories = (vectors @ self.weight + self.bias).log_softmax(dim=1)
         tasks = range(1, int(self.task.max()) + 1)
@@ -82,7 +83,10 @@ def observe(captions: TextEmbeddings, category: Tensor, number: int) -> Statisti
 
 
 def state(observed: Sequence[Statistics]) -> TaskPrior | None:
-    """The classifier of all tasks' categories, by their means and their one covariance; None before the first task."""
+    """The classifier of all tasks' categories, from their means and the common covariance.
+
+    None before the first task.
+    """
     if not observed:
         return None
     parts = [Moments(**task) for task in observed]
@@ -93,12 +97,12 @@ def state(observed: Sequence[Statistics]) -> TaskPrior | None:
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
-    """The sum of tensors of one shape, in the order of tasks, so that its bits are always the same."""
+    """The sum of tensors of one shape in the order of tasks, so that it is always bit-identical."""
     return torch.stack(list(parts)).sum(dim=0)
 
 
 def score(comparison: Comparison, prior: TaskPrior) -> Tensor:
-    """log p(the videos' task | caption): [R, V], one number a caption."""
+    """log p(the videos' task | caption): [R, V], one number per caption."""
     logs = prior.log(comparison.zero_shot)[:, comparison.number - 1 : comparison.number]
     return logs.expand(-1, len(comparison.videos))
 

@@ -1,0 +1,46 @@
+"""Captions of random tokens: what stands for captions that a task does not have."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from structalign.learning.context import TaskContext
+from structalign.model.adapters import generator
+from structalign.model.backbone import Tokens
+
+CAPTIONS, LENGTH = 512, 8  # random captions, and the tokens of each
+
+
+def vocabulary(task: TaskContext) -> Tokens:
+    """Captions of tokens drawn from all that the tokenizer knows, the same in every task."""
+    edges = torch.tensor(_edges(task))
+    known = torch.arange(task.model.clip.text_tokens)
+    return _captions(task, known[~torch.isin(known, edges)], "vocabulary", task.settings.seed)
+
+
+def own_vocabulary(task: TaskContext) -> Tokens:
+    """Captions of tokens drawn from those of the task's own captions, without start and end."""
+    tokens = task.captions.tokens
+    inside = torch.arange(tokens.ids.shape[1]) < tokens.eot[:, None]
+    words = torch.unique(tokens.ids[:, 1:][inside[:, 1:]])
+    return _captions(task, words, "own vocabulary", task.settings.seed, task.number)
+
+
+def _edges(task: TaskContext) -> tuple[int, int]:
+    """The tokens that start and end a caption."""
+    tokens = task.captions.tokens
+    return int(tokens.ids[0, 0]), int(tokens.ids[0, tokens.eot[0]])
+
+
+def _captions(task: TaskContext, words: Tensor, *key: str | int) -> Tokens:
+    length = min(LENGTH, task.model.clip.text_positions - 2)
+    return _drawn(tuple(words.tolist()), *_edges(task), length, key)
+
+
+@cache
+def _drawn(words: tuple[int, ...], start: int, end: int, length: int, key: tuple[str | int, ...]) -> Tokens:
+    known = torch.tensor(words)
+    drawn = known[torch.randint(len(known), (CAPTIONS, length), generator=generator(*key))]
+    edge = torch.ones(CAPTIONS, 1, dtype=torch.int64)
+    return Tokens(torch.cat([start * edge, drawn, end * edge], dim=1), torch.full((CAPTIONS,), length + 1))

@@ -1,0 +1,64 @@
+"""Low-rank adapters of which each task has its own: one task's never move again once the next begins.
+
+Letters: R captions, L tokens of a caption, W width, O output width, r rank, T tasks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from structalign.model.adapters import Routing, generator
+
+
+class TaskLora(nn.Module):
+    """`y = Wx + b + (a / r) B_p A_p x` around a frozen linear layer, p the task that a caption is routed as."""
+
+    def __init__(self, linear: nn.Linear, routing: Routing, rank: int, alpha: float, dropout: float):
+        super().__init__()
+        self.linear = linear
+        self.routing = [routing]  # a list, so that it is no sub-module and is shared by a tower
+        self.rank = rank
+        self.scale = alpha / rank
+        self.dropout = nn.Dropout(dropout)
+        self.enabled = True
+        self.lora_As = nn.ParameterList()
+        self.lora_Bs = nn.ParameterList()
+        self._held: tuple[Tensor, Tensor] | None = None
+
+    def add_task(self, *key: str | int) -> None:
+        """Append the adapter of the next task: A ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`, and B = 0, so that it
+        starts as the identity."""
+        width, bound = self.linear.in_features, self.linear.in_features**-0.5
+        start = torch.empty(self.rank, width).uniform_(-bound, bound, generator=generator(*key))
+        device = self.linear.weight.device
+        self.lora_As.append(nn.Parameter(start.to(device)))
+        self.lora_Bs.append(nn.Parameter(torch.zeros(self.linear.out_features, self.rank, device=device)))
+
+    def adapter(self, task: int) -> list[nn.Parameter]:
+        """A and B of `task`, from 1."""
+        return [self.lora_As[task - 1], self.lora_Bs[task - 1]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[R, L, W] -> [R, L, O]."""
+        base: Tensor = self.linear(x)
+        if not self.enabled:
+            return base
+        own = self.routing[0].tasks - 1
+        down, up = self._stacked() if self._held is None else self._held
+        low = torch.einsum("qlw,qrw->qlr", self.dropout(x), down[own])
+        return base + self.scale * torch.einsum("qlr,qor->qlo", low, up[own])
+
+    def _stacked(self) -> tuple[Tensor, Tensor]:
+        """All A_p [T, r, W] and all B_p [T, O, r]."""
+        return torch.stack(list(self.lora_As)), torch.stack(list(self.lora_Bs))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside the block nothing learns: the adapters are stacked once, and not in every pass."""
+        self._held = self._stacked()
+        try:
+            yield
+        finally:
+            self._held = None
