@@ -106,7 +106,7 @@ def test_a_run_reads_neither_frames_nor_the_published_reference() -> None:
         ("  finetune: {crp.weight: []}\n", HEAD, ["`crp.weight`", "empty list"]),
         ("  finetune: {crp.weight: [[1, 2]]}\n", HEAD, ["`crp.weight`", "one value"]),
         ("  finetune: {crp.weight: -1}\n", HEAD, ["`methods.finetune`", "`crp.weight` = -1", "at least 0"]),
-        ("  finetune: {crp.weight: 1, crp.weight: 2}\n", HEAD, ["`methods.finetune.crp.weight` is here twice"]),
+        ("  finetune: {crp.weight: 1, crp.weight: 2}\n", HEAD, ["`methods.finetune.crp.weight`", "twice"]),
         ("  finetune: {crp.weight: [1, 1]}\n", HEAD, ["`methods.finetune`", "twice"]),
         ("  finetune: {optim.first.lr: 1, optim.*.lr: 2}\n", HEAD, ["`optim.*.lr` sets `optim.first.lr`"]),
         ("  finetune: {optim.*.rate: 1}\n", HEAD, ["`optim.*.rate` fits no key"]),
