@@ -14,7 +14,7 @@ check: .venv/tests
 	ruff check && ruff format --check && mypy && pytest -q -m 'not slow'
 
 results: .venv/stamp
-	dvc exp run -P --queue -S 'seed=0,1,2' -S 'method.name=structalign,finetune,zero_shot,head_only,replay,moe_adapter,xpool,stablefusion,clip4clip,lwf,vr_lwf,zscl' -S 'joint/on.yaml:joint=[all]' && dvc exp run --run-all && structalign compare
+	structalign repro && structalign sweep sweeps/results.yaml
 
 # Kills, full disks, damage: every trial must come back to the undisturbed bytes.
 torture: .venv/tests

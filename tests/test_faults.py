@@ -36,6 +36,7 @@ from structalign.params.schema import validate
 from structalign.search.index import Index
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import load_yaml
+from structalign.sweep.file import read_plan
 from structalign.text import visible
 
 DOCUMENT = ROOT / "docs/faults.md"
@@ -79,6 +80,7 @@ def _first(findings: Iterator[Any]) -> None:
 ENTRIES: dict[str, Callable[[], object]] = {
     "params.yaml: check": lambda: validate(load_yaml(Path("params.yaml"))),
     "tasks.yaml: check": read_tasks,
+    "a sweep's file: sweep": lambda: read_plan(Path("sweep.yaml")),
     "captions.csv: prepare": lambda: read_captions(Path("data")),
     "split file: import": lambda: read_split(Path("split.pkl")),
     "ActivityNet's captions: import": lambda: _segments(Path("train.json")),
@@ -119,6 +121,18 @@ def params(key: str, value: str) -> Callable[[], object]:
 
 def added(text: str) -> Callable[[], object]:
     return write("params.yaml", (ROOT / "params.yaml").read_text(encoding="utf-8") + text)
+
+
+def swept(old: str, new: str) -> Callable[[], object]:
+    """A project with a sweep's file, in which one text is another."""
+    text = "seeds: [0, 1]\nfinalists: 1\nsplit: val\nmethods:\n  finetune: {optim.*.lr: [1e-3, 2e-3]}\n"
+
+    def make() -> None:
+        Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+        write_tasks(split_categories(["cats", "dogs"], 2))
+        Path("sweep.yaml").write_text(text.replace(old, new), encoding="utf-8")
+
+    return make
 
 
 def tasks(old: str, new: str) -> Callable[[], object]:
@@ -268,6 +282,31 @@ FAULTS = [
     Fault("an empty file", "tasks.yaml: check", write("tasks.yaml", ""), "tasks.yaml"),
     Fault("no tasks", "tasks.yaml: check", write("tasks.yaml", "tasks: {}\n"), "tasks.yaml"),
     Fault("no file", "tasks.yaml: check", lambda: None, "tasks.yaml"),
+    *[
+        Fault(kind, "a sweep's file: sweep", swept(old, new), fact)
+        for kind, old, new, fact in (
+            ("a whole file", "", "", None),
+            ("no seeds", "seeds: [0, 1]\n", "", "seeds"),
+            ("a seed twice", "[0, 1]", "[0, 0]", "seeds"),
+            ("a split misspelt", "val", "vla", "vla"),
+            ("finalists on the test split", "val", "test", "finalists"),
+            ("a key that is none", "split", "splits", "splits"),
+            ("a method misspelt", "finetune", "fintune", "fintune"),
+            ("a method that is a number", "{optim.*.lr: [1e-3, 2e-3]}", "3", "finetune"),
+            ("a parameter misspelt", "optim.*.lr", "crp.weigth", "crp.weigth"),
+            ("a pattern that fits nothing", "optim.*.lr", "optim.*.rate", "optim.*.rate"),
+            ("a parameter of the frames", "optim.*.lr", "frames.size", "frames.size"),
+            ("the seed as a setting", "optim.*.lr", "seed", "seeds"),
+            ("a section for a key", "optim.*.lr: [1e-3, 2e-3]", "optim: {first: {lr: 1}}", "optim"),
+            ("an empty list", "[1e-3, 2e-3]", "[]", "optim.*.lr"),
+            ("a value twice", "[1e-3, 2e-3]", "[1e-3, 1e-3]", "twice"),
+            ("a value out of bounds", "[1e-3, 2e-3]", "-1", "optim.first.lr"),
+            ("one key by two names", "optim.*.lr:", "optim.first.lr: 1, optim.*.lr:", "optim.first.lr"),
+            ("a baseline that is not run", "split: val", "split: val\nbaseline: lwf", "lwf"),
+        )
+    ],
+    Fault("a list", "a sweep's file: sweep", write("sweep.yaml", "[]"), "sweep.yaml"),
+    Fault("no file", "a sweep's file: sweep", lambda: None, "sweep.yaml"),
     Fault("two rows", "captions.csv: prepare", rows(""), None),
     Fault("CRLF", "captions.csv: prepare", table((HEADER + "\n" + ROWS).replace("\n", "\r\n")), None),
     Fault("a byte order mark", "captions.csv: prepare", table(b"\xef\xbb\xbf" + (HEADER + "\n" + ROWS).encode()), None),

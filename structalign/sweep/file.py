@@ -107,7 +107,7 @@ def _head(tree: Any, source: str) -> SweepFile:
     try:
         return SweepFile.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key is missed, too
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             raise UserError(

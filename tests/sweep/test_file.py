@@ -93,6 +93,7 @@ def test_a_run_reads_neither_frames_nor_the_published_reference() -> None:
         ("  finetune:\n", HEAD.replace("split: val", "split: test"), ["`finalists`", "test split chooses nothing"]),
         ("  finetune:\n", HEAD + "baseline: lwf\n", ["`baseline` = lwf"]),
         ("  finetune:\n", HEAD + "seed: 3\n", ["`seed` is no key of a sweep", "`seeds`"]),
+        ("  finetune:\n", HEAD.replace("split", "splits"), ["`splits` is no key of a sweep", "`split`"]),
         ("  finetune:\n", HEAD + "settings: 3\n", ["`settings` = 3"]),
         ("  {}\n", HEAD, ["`methods` = {}"]),
         ("  fintune:\n", HEAD, ["`methods.fintune`", "`finetune`"]),
@@ -105,7 +106,7 @@ def test_a_run_reads_neither_frames_nor_the_published_reference() -> None:
         ("  finetune: {crp.weight: []}\n", HEAD, ["`crp.weight`", "empty list"]),
         ("  finetune: {crp.weight: [[1, 2]]}\n", HEAD, ["`crp.weight`", "one value"]),
         ("  finetune: {crp.weight: -1}\n", HEAD, ["`methods.finetune`", "`crp.weight` = -1", "at least 0"]),
-        ("  finetune: {crp.weight: 1, crp.weight: 2}\n", HEAD, ["`methods.finetune.crp.weight` is here twice"]),
+        ("  finetune: {crp.weight: 1, crp.weight: 2}\n", HEAD, ["`methods.finetune.crp.weight`", "twice"]),
         ("  finetune: {crp.weight: [1, 1]}\n", HEAD, ["`methods.finetune`", "twice"]),
         ("  finetune: {optim.first.lr: 1, optim.*.lr: 2}\n", HEAD, ["`optim.*.lr` sets `optim.first.lr`"]),
         ("  finetune: {optim.*.rate: 1}\n", HEAD, ["`optim.*.rate` fits no key"]),
@@ -138,3 +139,8 @@ def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
 def test_a_broken_params_yaml_is_refused_by_its_own_name() -> None:
     Path("params.yaml").write_text("seed: x\n", encoding="utf-8")
     assert refusal("  finetune:\n").startswith("params.yaml")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda file: file.name)
+def test_a_committed_sweep_is_taken(file: Path) -> None:
+    assert read_plan(file).settings
