@@ -69,8 +69,10 @@ def sweep(
 
 
 def refuse_stale() -> None:
-    """`UserError` if DVC says that frames or features are not of this project's data and parameters. A folder without
-    DVC is taken as it is."""
+    """Raise a `UserError` if DVC says that frames or features do not belong to the current data and parameters.
+
+    A folder without DVC is not checked.
+    """
     if Path(".dvc").is_dir():
         stale = {*json.loads(run_dvc("status", "--json", "--with-deps", "features"))} - {"check"}
         if stale:
