@@ -269,11 +269,12 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
     environment = {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     old = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
+    process = None
     try:
         process = begin("--videos", str(shelf / "videos/two"), "--backbone", str(shelf / "clip"))
         served = Server(*address(process), collection=None)  # type: ignore[arg-type]
         until(lambda: served.ask("/api/health")[0] == 200, TIMEOUT)
-        until(lambda: served.json("/api/health")["videos"] == 3, TIMEOUT)
+        until(lambda: served.json("/api/health")["videos"] == 3, 5 * TIMEOUT)  # another process has to start for it
         assert len(served.search("red")) == 3
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=TIMEOUT)
@@ -281,6 +282,9 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
     finally:
+        if process is not None and process.poll() is None:
+            process.terminate()
+            process.wait()
         for name, value in old.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
