@@ -56,7 +56,7 @@ def sweep(
     write_csv(folder / "settings.csv", settings_cells(done, chosen))
     write_csv(folder / "results.csv", cells)
     for table in tables:
-        typer.echo(markdown(table)) if md else terminal().print(rich_table(table))
+        say(markdown(table)) if md else terminal().print(rich_table(table))
     if plan.split != "test":
         count, seeds = plan.finalists or "all", ", ".join(map(str, plan.seeds))
         say(RULE.format(finalists=count, split=plan.split, first=plan.seeds[0], seeds=seeds))

@@ -194,7 +194,7 @@ def test_uncommitted_edits_are_refused_and_nothing_is_written(project: Path, fil
     [
         ("params.yaml", "experts: 5", "experts: 1", "`adapters.experts` = 1"),
         ("params.yaml", "  experts:", "  exprts:", "`adapters.exprts` is not a parameter"),
-        ("params.yaml", "  frame: exact", "  vertices: exact\n  frame: exact", "both `etf.frame` and `etf.vertices`"),
+        ("params.yaml", "  frame: exact", "  vertices: exact\n  frame: exact", "remove `etf.frame`"),
         ("params.yaml", "task_prior: own ", "task_prior: [own] ", "`method.task_prior` is more than one value"),
         ("params.yaml", "  task_prior: 0.1 ", "  # task_prior: 0.1 ", "lacks `ranking.task_prior`"),
         ("params.yaml", "  task_prior: 0.1 ", "  task_prior: [1] ", "`ranking.task_prior` = [1]"),
