@@ -172,7 +172,8 @@ def test_a_run_of_other_data_or_of_a_damaged_file_is_made_again(project: Project
 
 
 def test_a_run_that_diverges_is_kept_and_the_others_go_on(project: Project) -> None:
-    text = "seeds: [0]\nfinalists: 1\nsplit: val\nmethods:\n  clip4clip: {optim.*.tower_lr: [100, 1e-3]}\n"
+    wild, calm = "{optim.*.lr: 100, optim.shared.weight_decay: 100000, optim.*.epochs: 20}", "{optim.*.lr: 1e-3}"
+    text = f"seeds: [0]\nfinalists: 1\nsplit: val\nmethods:\n  finetune: [{wild}, {calm}]\n"
     code, said = sweep(project.root, text, "--out", "diverged", "--write-presets", "diverged/presets")
     assert code == 1
     assert "1 run failed" in said
@@ -181,7 +182,7 @@ def test_a_run_that_diverges_is_kept_and_the_others_go_on(project: Project) -> N
     assert "diverged" in failed[0]
     preset = load_yaml(project.root / "diverged/presets/clip4clip.yaml")
     assert preset == {
-        "method": {"name": "clip4clip"},
+        "method": {"name": "finetune"},
         "optim": {"first": {"tower_lr": 1e-3}, "later": {"tower_lr": 1e-3}},
     }
     assert (project.root / "diverged/results.csv").read_text().count("\n") == 2
