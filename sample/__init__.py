@@ -1,4 +1,4 @@
 """Makes the embedded sample: a small video corpus and the tiny CLIP that stands in for a large one.
 
-Nothing in the library imports this package; a clone carries only what it produced.
+Nothing in the library imports this package. A clone only carries what it produced.
 """

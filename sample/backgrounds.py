@@ -99,7 +99,7 @@ class Background:
         return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
     def paint(self, size: int) -> Image.Image:
-        """Paint the background on a square of ``size`` pixels, its edges smoothed."""
+        """Paint the background on a square of ``size`` pixels, with smooth edges."""
         fine = 2 * size
         y, x = (np.mgrid[0:fine, 0:fine] + 0.5) / fine
         share = np.clip(PATTERNS[self.pattern](x, y, self.turn), 0, 1)[..., None]

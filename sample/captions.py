@@ -1,4 +1,4 @@
-"""Says in English what a scene shows."""
+"""Writes English captions of a scene."""
 
 import re
 from random import Random
@@ -7,7 +7,7 @@ from sample.backgrounds import COLOURS, PATTERNS, Background
 from sample.catalogue import CATEGORIES
 from sample.scenes import Scene
 
-# Verbs stand in brackets, to be put in the singular or plural.
+# Verbs are in brackets. `phrase` puts them in the singular or plural.
 PHRASES: dict[str, tuple[str, ...]] = {
     "right": (
         "{a} [go] from left to right",
@@ -124,7 +124,7 @@ def phrase(template: str, a: str, plural: bool) -> str:
     def inflect(match: re.Match[str]) -> str:
         return _PLURALS.get(match[1], match[1]) if plural else third_person(match[1])
 
-    # Inflect before the name goes in: it may hold anything.
+    # Inflect before inserting the name, since a name may contain brackets.
     return re.sub(r"\[(\w+)\]", inflect, template).format(a=a, it="they" if plural else "it")
 
 
@@ -142,7 +142,7 @@ def captions(scene: Scene, count: int, random: Random) -> list[str]:
 
 
 def fits(caption: str, scene: Scene) -> bool:
-    """Whether a caption is true of a scene: its word names the thing, the motion and any background are the scene's."""
+    """Whether a caption is true of a scene: thing and motion match, and so does the background, if it is told."""
     written = [phrase(text, scene.thing.phrase, scene.thing.plural) for text in PHRASES[scene.motion]]
     return caption in written or caption in [f"{text} over {scene.background.phrase}" for text in written]
 

@@ -1,7 +1,7 @@
-"""What appears in the sample: twenty places, each with things that are found there.
+"""The contents of the sample: twenty places, each with the things found there.
 
 The places are the categories. Three words of each place mean something else in another place: a hog is a pig on the
-farm and a motorcycle in the street. A phrase without an article is plural ("jeans"), every other one is singular.
+farm and a motorcycle in the street. A phrase without an article is plural ("jeans"). Every other phrase is singular.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Facing = Literal["left", "right"]
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One emoji, the words for it, and which way it looks."""
+    """One emoji, the words for it, and the direction it faces."""
 
     emoji: str
     phrase: str
@@ -26,8 +26,11 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A place: `shared` things go by a word that means another thing in another place; of `own` things, each of which
-    is found here alone, a corpus shows some in training and holds others out."""
+    """A place and its things.
+
+    The word for a `shared` thing means another thing in another place. An `own` thing is only found here: a corpus
+    shows some of them in training and holds others out.
+    """
 
     name: str
     shared: tuple[Thing, ...]
@@ -40,7 +43,7 @@ class Category:
 
 
 def _things(text: str) -> tuple[Thing, ...]:
-    """Things written as "emoji phrase", separated by commas; "<" after an emoji: it faces left, ">": right."""
+    """Read things written as "emoji phrase", separated by commas. After an emoji "<" means facing left, ">" right."""
     found = []
     for entry in text.split(","):
         emoji, _, phrase = entry.strip().partition(" ")
@@ -167,11 +170,11 @@ CATEGORIES: tuple[Category, ...] = (
         "🗝️ an old key",
     ),
 )
-"""The categories in their fixed order: two in a row make one task of ten."""
+"""The categories in their fixed order. Two consecutive categories make one of ten tasks."""
 
 
 def senses() -> dict[str, list[tuple[str, Thing]]]:
-    """Of each shared word, the places it is used in and what it means there."""
+    """For each shared word, the places that use it and its meaning there."""
     found: dict[str, list[tuple[str, Thing]]] = {}
     for category in CATEGORIES:
         for thing in category.shared:

@@ -35,9 +35,9 @@ class Clip:
 
 
 def clips(category: Category, seed: int = 0, development: bool = False, train: int = TRAINING) -> list[Clip]:
-    """Plan the clips of one category, `train` of them for training; the same arguments always give the same clips.
+    """Plan the clips of one category, `train` of them for training. Equal arguments give equal clips.
 
-    With more for training, those of fewer come first, and validation and test stay as they are.
+    A larger `train` only appends training clips. Validation and test clips do not change.
     """
     name = f"{'development' if development else 'sample'} {seed}"
     sizes = DEVELOPMENT_SIZES if development else SIZES
@@ -57,10 +57,10 @@ def clips(category: Category, seed: int = 0, development: bool = False, train: i
 
 
 def long_tail(ratio: int) -> dict[str, int]:
-    """Training videos a category: 2 in the rarest, 2 * ratio in the most frequent, a geometric series between.
+    """Training videos of each category: a geometric series from 2 in the rarest to 2 * ratio in the most frequent.
 
-    Places in the series go round in steps of 7, so that each task has large and small categories and tasks differ
-    in size.
+    Consecutive categories are 7 steps apart in the series, modulo its length. So each task has large and small
+    categories, and tasks differ in size.
     """
     last = len(CATEGORIES) - 1
     places = {category.slug: 7 * number % len(CATEGORIES) for number, category in enumerate(CATEGORIES)}
@@ -77,7 +77,7 @@ def render(root: Path, clip: Clip) -> None:
 
 
 def write_captions(root: Path, planned: list[Clip]) -> None:
-    """Write ``captions.csv``, a row for each caption."""
+    """Write ``captions.csv`` with a row for each caption."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "captions.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -93,7 +93,7 @@ def write_held_out(root: Path, planned: list[Clip]) -> None:
 
 
 def name_words(clip: Path) -> None:
-    """Name every word of the corpus in the config.json of the CLIP in a folder: it is refused for other captions."""
+    """List the corpus's words in the config.json of folder `clip`. The pipeline refuses it for captions with others."""
     config = clip / "config.json"
     settings = json.loads(config.read_text(encoding="utf-8")) | {"structalign_sample": sorted(vocabulary())}
     config.unlink()  # it may be a link into DVC's cache
@@ -102,14 +102,14 @@ def name_words(clip: Path) -> None:
 
 def main(
     out: Annotated[
-        Path, typer.Argument(help="Folder for videos/ and the tables; a CLIP in its clip/ is told the words.")
+        Path, typer.Argument(help="Folder for videos/ and the tables. A CLIP in its clip/ gets the list of words.")
     ],
     seed: Annotated[int, typer.Option(help="Another seed gives another corpus.")] = 0,
     development: Annotated[
-        bool, typer.Option("--development", help="20 validation videos a category: to choose options on.")
+        bool, typer.Option("--development", help="Make 20 validation videos a category, to choose options.")
     ] = False,
     imbalance: Annotated[
-        int, typer.Option(min=1, help="Training videos of the largest category to one of the smallest; 1: 24 in all.")
+        int, typer.Option(min=1, help="Training videos of the largest category over the smallest's. 1: 24 in each.")
     ] = 1,
     jobs: Annotated[int, typer.Option(help="Processes that draw and encode.")] = 2,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Measures what a corpus can measure: ``python -m sample.criteria SEED...`` (DESIGN.md has the rule)."""
+"""Measures whether a corpus shows forgetting: ``python -m sample.criteria SEED...`` (the rule is in DESIGN.md)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def main(
     jobs: Jobs = 2,
     rates: Annotated[str, typer.Option(help="Learning rates, separated by commas.")] = ",".join(map(str, RATES)),
 ) -> None:
-    """Print the criteria of the corpora of SEEDS, at the rate that suits joint best on their validation videos."""
+    """Print the criteria of the corpora of SEEDS, at the rate with joint's highest validation R@1."""
     tried = [float(rate) for rate in rates.split(",")]
     with workers(jobs) as pool:
         folders = make(seeds, out, clip, pool)
@@ -55,7 +55,7 @@ def main(
 
 
 def criteria(folder: Path, seed: int, rate: float, naive_rate: float) -> dict[str, float]:
-    """The row of one seed."""
+    """All criteria of one seed, by name."""
     joint, naive = result(folder, Run("joint", rate)), result(folder, Run("finetune", rate))
     frozen = max((naive[name] for name in ("words and sentence", "sentence")), key=lambda found: float(found["test"]))
     learned, tuned = naive["method"], result(folder, Run("finetune", naive_rate))["method"]
@@ -75,7 +75,7 @@ def criteria(folder: Path, seed: int, rate: float, naive_rate: float) -> dict[st
 
 
 def of_words(planned: Sequence[Clip]) -> dict[str, float]:
-    """What the captions alone tell, in percent of the test captions."""
+    """The criteria that only read captions, in percent of the test captions."""
     numbers = {category.name: number // 2 for number, category in enumerate(CATEGORIES)}
     rows = {
         split: [(text, clip) for clip in planned if clip.split == split for text in clip.captions]

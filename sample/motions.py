@@ -1,4 +1,4 @@
-"""How things move: where a thing stands at every moment of a clip."""
+"""Motions: the placement of a thing at every moment of a clip."""
 
 import math
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def _shake(t: float) -> Placement:
     return Placement(x=0.5 + 0.07 * swing, angle=-8 * swing)
 
 
-# Half empty clips would be found by nobody: a thing that blinks or vanishes is hardly ever quite gone.
+# A thing that blinks or vanishes is hardly ever fully invisible, since no query would find a clip of empty frames.
 def _blink(t: float) -> Placement:
     return Placement(opacity=1.0 if t * 7 % 2 < 1.2 else 0.1)
 
@@ -81,7 +81,7 @@ def _swing(t: float) -> Placement:
     return Placement(x=0.5 + 0.42 * math.sin(turn), y=0.2 + 0.42 * math.cos(turn), angle=math.degrees(turn), size=0.4)
 
 
-# The order counts: scenes are drawn from it.
+# Scenes are drawn from this order, so a change of it changes the corpus.
 MOTIONS: dict[str, Path] = {
     "right": _across(1),
     "left": _across(-1),
@@ -101,7 +101,7 @@ MOTIONS: dict[str, Path] = {
 
 
 def mirrored(path: Path) -> Path:
-    """Turn ``path`` round, right for left."""
+    """Mirror ``path``, right for left."""
 
     def mirror(t: float) -> Placement:
         place = path(t)

@@ -36,7 +36,7 @@ IMAGES = {
     "image_std": DEVIATION,
 }
 VOCABULARY = 1500
-FADED = 0.8  # by this share of the steps the auxiliary losses are gone
+FADED = 0.8  # share of the steps after which the auxiliary losses have weight 0
 
 
 def build(words: CLIPTokenizer) -> CLIPModel:
@@ -63,7 +63,7 @@ def build(words: CLIPTokenizer) -> CLIPModel:
         "projection_dim": 128,
     }
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=128)
-    # By this key prepare, `structalign init` and `data check` refuse this CLIP for captions of anything else.
+    # Prepare, `structalign init` and `data check` read this key. They refuse this CLIP for captions with other words.
     config.structalign_sample = sorted(vocabulary())
     config._attn_implementation = "eager"
     return CLIPModel(config)
@@ -76,7 +76,7 @@ def save(out: Path, model: CLIPModel, words: CLIPTokenizer) -> None:
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     half.save_pretrained(fresh)
-    words.backend_tokenizer.no_padding()  # training's batches left theirs on
+    words.backend_tokenizer.no_padding()  # training turned both on for its batches
     words.backend_tokenizer.no_truncation()
     words.save_pretrained(fresh)
     write_json(fresh / "preprocessor_config.json", IMAGES)
@@ -97,14 +97,14 @@ def write_json(path: Path, values: object) -> None:
 
 
 class Auxiliary(nn.Module):
-    """Classifiers that both encoders share: subject, and the background's colour and pattern."""
+    """Classifiers shared by both encoders: the subject, and the background's colour and pattern."""
 
     def __init__(self, width: int, classes: tuple[int, int, int]) -> None:
         super().__init__()
         self.heads = nn.ModuleList(nn.Linear(width, count) for count in classes)
 
     def forward(self, image: Tensor, text: Tensor, labels: Tensor, tells: Tensor) -> Tensor:
-        """The loss of all heads; a text answers for the background only if it tells it."""
+        """The loss of all heads. A text only counts for the background if it tells the background."""
         total = image.new_zeros(())
         for number, (head, weight) in enumerate(zip(self.heads, (1.0, 0.3, 0.3), strict=True)):
             target = labels[:, number]
@@ -125,14 +125,14 @@ def tensors(batch: list[Pair], words: CLIPTokenizer) -> tuple[Tensor, Tensor, Te
 
 
 def embed(features: object) -> Tensor:
-    """The projected features, however this version of transformers hands them over."""
+    """The projected features, which transformers returns bare or in an output, depending on its version."""
     return features if isinstance(features, Tensor) else features.pooler_output  # type: ignore[attr-defined]
 
 
 def main(
-    out: Annotated[Path, typer.Argument(help="Folder for the model, as data/clip.")],
-    seed: Annotated[int, typer.Option(help="Seeds pictures, captions and weights.")] = 0,
-    steps: Annotated[int, typer.Option(help="Batches to see; 0 writes random weights.")] = 2105,
+    out: Annotated[Path, typer.Argument(help="Folder for the model, for example data/clip.")],
+    seed: Annotated[int, typer.Option(help="Seed of pictures, captions and weights.")] = 0,
+    steps: Annotated[int, typer.Option(help="Training batches. 0 writes random weights.")] = 2105,
     batch: Annotated[int, typer.Option(help="Pairs in a batch.")] = 128,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.2e-3,
 ) -> None:

@@ -1,7 +1,7 @@
-"""What development corpora are measured with: the corpus of a seed, and runs on it.
+"""Makes the corpus of a seed, and runs training on it.
 
-Everything of a seed is in one folder, and what is there is not made again: the corpus, the frames and features that all
-runs share, and the JSON file of each run, kept as it ends.
+Each seed has one folder. It has the corpus, the frames and features that all runs share, and a JSON file for each run,
+written when the run ends. Files that exist are not made again.
 """
 
 import multiprocessing
@@ -48,12 +48,10 @@ RANKINGS = {
     "sentence": ("zero_shot", SENTENCE),
 }
 
-Seeds = Annotated[
-    list[int], typer.Argument(help="Development seeds are 1, 2 and 3; 0 is the sample that is committed.")
-]
-Out = Annotated[Path, typer.Option(help="Folder of everything that is made.")]
+Seeds = Annotated[list[int], typer.Argument(help="Development seeds are 1, 2 and 3. Seed 0 is the committed sample.")]
+Out = Annotated[Path, typer.Option(help="Folder for all outputs.")]
 TinyClip = Annotated[Path, typer.Option(help="The tiny CLIP.")]
-Jobs = Annotated[int, typer.Option(help="Runs at a time, of one thread each.")]
+Jobs = Annotated[int, typer.Option(help="Parallel runs, with one thread each.")]
 
 
 @dataclass(frozen=True)
@@ -65,12 +63,12 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """Where its result is kept, in the folder of the seed."""
+        """The file of the result, relative to the folder of the seed."""
         return Path("runs", f"{self.kind}-{self.rate:g}.json")
 
 
 def make(seeds: Sequence[int], out: Path, clip: Path, pool: ProcessPoolExecutor) -> dict[int, Path]:
-    """Make what all runs of the seeds share; the folder of each seed."""
+    """Make what all runs of a seed share. Returns the folder of each seed."""
     folders = {seed: (out / f"seed-{seed}").absolute() for seed in seeds}
     for seed, folder in folders.items():
         make_corpus(folder, seed, clip.absolute(), pool)
@@ -80,13 +78,13 @@ def make(seeds: Sequence[int], out: Path, clip: Path, pool: ProcessPoolExecutor)
 
 
 def workers(jobs: int) -> ProcessPoolExecutor:
-    """Processes of one thread each."""
+    """A pool of `jobs` processes with one thread each."""
     os.environ |= {"OMP_NUM_THREADS": "1", "STRUCTALIGN_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
 
 
 def do(runs: Sequence[Run], folders: Iterable[Path], pool: ProcessPoolExecutor) -> None:
-    """Do the runs in every folder."""
+    """Do all runs in every folder."""
     for done in [pool.submit(keep, folder, run) for folder in folders for run in runs]:
         done.result()
 
@@ -123,7 +121,7 @@ def make_features(folder: Path, task: str) -> None:
 
 
 def keep(folder: Path, run: Run) -> None:
-    """Do a run and keep its result."""
+    """Do a run and write its result, unless the result exists."""
     with chdir(folder):
         if not run.file.exists():
             torch.set_num_threads(1)
@@ -135,14 +133,14 @@ def keep(folder: Path, run: Run) -> None:
 
 
 def at_rate(rate: float) -> dict[str, Any]:
-    """The sections of params.yaml with another learning rate."""
+    """The sections of params.yaml, with learning rate `rate`."""
     params = load_yaml(Path("params.yaml"))
     params["optim"]["first"]["lr"] = params["optim"]["later"]["lr"] = rate
     return validate(params).model_dump()
 
 
 class Shuffled:
-    """Videos whose captions are those of other videos."""
+    """Videos with the captions of other videos."""
 
     def __init__(self, videos: VideoSource):
         self.videos, self.views = videos, videos.views
@@ -160,7 +158,7 @@ class Shuffled:
 
 
 def joint(rate: float, shuffled: bool) -> dict[str, Any]:
-    """Learn all tasks at once; R@1 of both splits."""
+    """Train on all tasks at once. Returns R@1 of both splits."""
     tasks, settings = list(read_tasks()), settings_of(at_rate(rate), 1)
     clip, device = backbone(BACKBONE)
     joined = JoinedFeatures([Features(FEATURES / task / "train") for task in tasks])
@@ -177,26 +175,28 @@ def joint(rate: float, shuffled: bool) -> dict[str, Any]:
 
 
 def chain(method: str, rate: float) -> dict[str, Any]:
-    """Learn the tasks one after the other; what was learned and lost again, and the same of zero-shot CLIP by both of
-    its rankings."""
+    """Train on the tasks one after the other.
+
+    Returns R@1 and forgetting of the method, and of zero-shot CLIP by both of its rankings.
+    """
     searched = [OverTime("val", {"method": METHOD}), OverTime("test", RANKINGS)]
     val, test = run_chain(method, at_rate(rate), searched)
     return {"val": measures(val, "method")["R@1"]} | {name: summary(measures(test, name)) for name in RANKINGS}
 
 
 def summary(found: dict[str, float]) -> dict[str, float]:
-    """The few numbers that the criteria need, as their kept files call them."""
+    """The numbers that the criteria need, under their names in the stored files."""
     names = {"test": "R@1", "own task, just learned": "learned", "own task, at the end": "final"}
     return {name: found[names.get(name, name)] for name in (*names, "R@10", "BWF task", "BWF seen")}
 
 
 def result(folder: Path, run: Run) -> dict[str, Any]:
-    """The kept result of a run."""
+    """The stored result of a run."""
     return dict(read_json(folder / run.file))
 
 
 def validation(folders: Iterable[Path], kind: str, rates: Sequence[float] = RATES) -> dict[float, float]:
-    """Validation R@1 at each rate, mean over the seeds."""
+    """Mean validation R@1 over the seeds, at each rate."""
     kept = list(folders)
     return {rate: mean(float(result(folder, Run(kind, rate))["val"]) for folder in kept) for rate in rates}
 

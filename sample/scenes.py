@@ -17,14 +17,14 @@ Split = Literal["train", "val", "test"]
 
 SIZE = 128
 FRAMES = 24
-_TRAIL = ((0.19, 0.12), (0.125, 0.22), (0.06, 0.36))  # how long ago, and how strongly it shows
-_SHOWN_IN_TEST = 4  # motions of each of a word's two meanings
-_HELD_OUT = 2  # things a split and category that no training caption names
+_TRAIL = ((0.19, 0.12), (0.125, 0.22), (0.06, 0.36))  # (age as a share of the clip, opacity) of past positions
+_SHOWN_IN_TEST = 4  # test motions of each of a word's two meanings
+_HELD_OUT = 2  # held-out things of each split and category
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One clip: a thing that does something before a background."""
+    """One clip: a thing, its motion and its background."""
 
     thing: Thing
     motion: str
@@ -36,7 +36,7 @@ class Scene:
 
 
 def motions_of(phrase: str, seed: str) -> tuple[list[str], list[str]]:
-    """The motions of a word in validation and test, and those in training: no test caption is a training caption."""
+    """A word's motions in validation and test, and those in training. They differ, so that no caption is in both."""
     order = Random(f"{seed} motions of {phrase}").sample([*MOTIONS], len(MOTIONS))
     return order[: 2 * _SHOWN_IN_TEST], order[2 * _SHOWN_IN_TEST :]
 
@@ -48,7 +48,7 @@ def own_things(category: Category, seed: str) -> dict[str, list[Thing]]:
 
 
 def training(category: Category, seed: str) -> Iterator[Scene]:
-    """Scenes for training, for ever: the shared words three times as often as the category's own."""
+    """Yield training scenes without end. Shared things come three times as often as the category's own."""
     random = Random(f"{seed} training of {category.slug}")
     first, second = own_things(category, seed)["shown"]
     turns = cycle([*category.shared, first, *category.shared, second])
@@ -58,11 +58,11 @@ def training(category: Category, seed: str) -> Iterator[Scene]:
 
 
 def evaluation(category: Category, split: Split, size: int, seed: str) -> list[Scene]:
-    """`size` scenes, a multiple of ten, in pairs of one thing in two motions; in three pairs of five on one background,
-    so that only the motion tells the two apart.
+    """`size` scenes (a multiple of ten), in pairs of one thing in two motions.
 
-    Of ten scenes six show shared words, two a thing of the category's own, and two one that is held out. A word and a
-    motion come together once in a split, whatever the word means.
+    In three of five pairs both scenes have the same background, so only the motion tells them apart. Of ten scenes six
+    show shared things, two show an own thing of the category, and two show a held-out thing. Each pair of a word and a
+    motion comes once in a split, for both meanings of the word together.
     """
     random = Random(f"{seed} {split} of {category.slug}")
     own = own_things(category, seed)

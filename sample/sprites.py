@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 NAMES = Path("/usr/share/unicode/emoji/emoji-test.txt")
-STRIKE = 109  # the one size the font's bitmaps exist in
+STRIKE = 109  # the only size of the font's bitmaps
 SIZE = 128
 
 _LINE = re.compile(r"[0-9A-F ]+?\s*; fully-qualified\s*# (\S+) E[\d.]+ (.*)")
@@ -27,7 +27,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=4096)
 def sprite(emoji: str, size: int = SIZE) -> Image.Image:
-    """Draw an emoji, cropped to its ink and centred in a transparent square of ``size`` pixels."""
+    """Draw an emoji, cropped to its visible pixels and centred in a transparent square of ``size`` pixels."""
     canvas = Image.new("RGBA", (4 * STRIKE, 2 * STRIKE))
     ImageDraw.Draw(canvas).text((STRIKE, STRIKE // 2), emoji, font=_font(), embedded_color=True)
     ink = canvas.getbbox()
@@ -41,7 +41,7 @@ def sprite(emoji: str, size: int = SIZE) -> Image.Image:
 
 
 def drawable(emoji: str) -> bool:
-    """Whether the font draws ``emoji`` as one picture rather than as several or as a blank."""
+    """Whether the font draws ``emoji`` as one picture, not as several or as a blank."""
     try:
         width = _font().getlength(emoji)
     except OSError:

@@ -1,4 +1,4 @@
-"""Trains the tiny CLIP's byte-pair vocabulary, in the form CLIP's own tokenizer has."""
+"""Trains the tiny CLIP's byte-pair vocabulary, in the format of CLIP's tokenizer."""
 
 import json
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def train(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
-    """Learn a vocabulary from ``texts``; unknown words fall into pieces, down to bytes."""
+    """Learn a vocabulary from ``texts``. Unknown words are split into pieces, down to bytes."""
     bpe = Tokenizer(models.BPE(end_of_word_suffix=WORD_END, unk_token=END))
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -34,7 +34,7 @@ def train(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
     bpe.train_from_iterator(texts, trainer)
     learned = json.loads(bpe.to_str())["model"]
     merges = [tuple(merge) for merge in learned["merges"]]
-    # CLIP's order: bytes, bytes that end a word, merges in the order learned, begin and end.
+    # CLIP's order: bytes, bytes that end a word, merges in the order learned, start token, end token.
     tokens = [*alphabet, *(letter + WORD_END for letter in alphabet)]
     tokens += [a + b for a, b in merges]
     tokens = [*dict.fromkeys(tokens), BEGIN, END]

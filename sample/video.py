@@ -1,4 +1,4 @@
-"""Writes and reads video files with the ffmpeg that imageio-ffmpeg brings along."""
+"""Writes and reads video files with the ffmpeg of imageio-ffmpeg."""
 
 import subprocess
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ CRF = 29
 
 
 def write(path: Path, frames: Sequence[Image.Image]) -> None:
-    """Encode frames as h264 in mp4, with nothing in the file that a second run would change."""
+    """Encode frames as h264 in mp4. Equal frames give equal bytes."""
     width, height = frames[0].size
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
@@ -27,7 +27,7 @@ def write(path: Path, frames: Sequence[Image.Image]) -> None:
 
 
 def read(path: Path, size: int) -> np.ndarray:
-    """Decode a whole video at ``size`` by ``size`` pixels: frames, height, width, RGB."""
+    """Decode a whole video at ``size`` by ``size`` pixels. Returns [frames, height, width, RGB]."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-threads", "1"]
     command += ["-i", str(path), "-vf", f"scale={size}:{size}:flags=bicubic"]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]

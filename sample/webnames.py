@@ -1,4 +1,4 @@
-"""What pre-training calls things: the words that the tiny CLIP reads, and those that it never does."""
+"""The words of pre-training: those that the tiny CLIP reads, and those that it never reads."""
 
 NAMES: dict[str, str] = {
     "🐙": "an octopus",
@@ -31,7 +31,7 @@ NAMES: dict[str, str] = {
     "🎧": "headphones",
     "🪚": "a saw",
 }
-"""Phrases for emoji, without variation selectors, whose name in Unicode's data is another, or has another article."""
+"""Phrases that replace the names in Unicode's data, by emoji without variation selectors."""
 
 UNREAD = frozenset(
     (
@@ -45,10 +45,10 @@ UNREAD = frozenset(
         *("wrap", "yacht"),
     )
 )
-"""Words that the CLIP never reads: an emoji that has one in its name is left out."""
+"""Words that the CLIP never reads. Pre-training leaves out emoji with such a word in their name."""
 
 VERBS = (
     *("crawl", "drift", "drive", "float", "flutter", "fly", "gallop", "glide", "hop", "race", "roll"),
     *("run", "sail", "scuttle", "slide", "slither", "stomp", "swim", "trot", "waddle", "walk"),
 )
-"""How things get about, dealt to them in turn: no still picture tells."""
+"""Verbs of motion, given to the subjects in turn. A still picture does not show them."""

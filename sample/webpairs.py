@@ -1,4 +1,4 @@
-"""Composes endless web-like pairs of a still picture and a caption: what the tiny CLIP reads."""
+"""Composes web-like pairs of a still picture and a caption, without end, to train the tiny CLIP."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from sample.webnames import NAMES, UNREAD, VERBS
 
 SIDE = 48
 BANK = 3000
-_MIDDLE = 64  # sprites are kept at this size, to be shrunk from there
+_MIDDLE = 64  # sprites are cached at this size and then resized
 _TRAVEL: dict[str, tuple[str, ...]] = {
     "right": (
         "{a} [{verb}] from left to right",
@@ -37,7 +37,7 @@ _TRAVEL: dict[str, tuple[str, ...]] = {
     ),
 }
 _SHARED = ("up", "down", "grow", "spin", "bounce", "shake", "blink", "still", "vanish")
-# The order and the four of each count, since pairs are drawn from them. The last ones tell no motion.
+# Pairs are drawn from this order and from four templates of each motion. The last four tell no motion.
 _MOTIONS = (
     *(_TRAVEL["right"], _TRAVEL["left"]),
     *(PHRASES[motion] for motion in _SHARED),
@@ -48,7 +48,7 @@ _SIZES = (("a small picture of {}", 0.42), ("a large picture of {}", 0.62))
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An emoji and the words pre-training has for it."""
+    """An emoji and its words in pre-training."""
 
     emoji: str
     phrase: str
@@ -58,7 +58,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A picture with its caption and what the auxiliary heads are to find in both."""
+    """A picture, its caption, and the labels of the auxiliary heads."""
 
     pixels: np.ndarray
     caption: str
@@ -69,7 +69,7 @@ class Pair:
 
 
 def subjects() -> list[Subject]:
-    """Every emoji the font draws, by Unicode's name or ours, less those whose name has an unread word."""
+    """Every emoji that the font draws, by our name or Unicode's, without names that have a word of `UNREAD`."""
     ours, found = dict(NAMES), []
     for number, (emoji, name) in enumerate(emoji_names().items()):
         known = ours.pop(emoji.replace("\ufe0f", ""), None)
@@ -89,7 +89,7 @@ def _with_article(name: str) -> str:
 
 
 class Composer:
-    """Draws pairs; the more common a subject, the more often it comes, as on the web."""
+    """Draws pairs. Some subjects are more frequent than others, as on the web."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(f"web {seed}")
@@ -101,7 +101,7 @@ class Composer:
         self.colours, self.patterns = [*COLOURS], [*PATTERNS]
 
     def __iter__(self) -> Iterator[Pair]:
-        """Yield pairs for ever."""
+        """Yield pairs without end."""
         while True:
             yield self.pair()
 

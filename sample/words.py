@@ -1,4 +1,4 @@
-"""How well words alone tell the task of a caption: naive Bayes and two logistic regressions."""
+"""How well a caption's words predict its task: naive Bayes and two logistic regressions."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ Labels = NDArray[np.int64]
 
 
 def terms(caption: str, bigrams: bool) -> list[str]:
-    """The words of a caption and, if asked for, its pairs of neighbours.
+    """The words of a caption. With `bigrams`, also its pairs of neighbours.
 
     >>> terms("a hog moves", True)
     ['a', 'hog', 'moves', 'a hog', 'hog moves']
@@ -25,7 +25,7 @@ def terms(caption: str, bigrams: bool) -> list[str]:
 def told_by_words(
     train: Sequence[str], label: Labels, test: Sequence[str], truth: Labels
 ) -> dict[str, NDArray[np.bool_]]:
-    """Of each classifier, which test captions [Q] it puts into the right class, trained on all training captions."""
+    """For each classifier, trained on all training captions: is its class of each test caption [Q] right?"""
     found = {}
     for name in CLASSIFIERS:
         bigrams = name == "uni- and bigrams"
@@ -46,14 +46,14 @@ def _counts(texts: Sequence[str], column: dict[str, int], bigrams: bool) -> torc
 
 
 def _bayes(seen: torch.Tensor, label: Labels, asked: torch.Tensor) -> torch.Tensor:
-    """Multinomial, with one more of every word."""
+    """Multinomial, with add-one smoothing."""
     classes = torch.nn.functional.one_hot(torch.from_numpy(label)).float()
     share = classes.T @ seen + 1
     return asked @ (share / share.sum(1, keepdim=True)).log().T + classes.mean(0).log()
 
 
 def _regression(seen: torch.Tensor, label: Labels, asked: torch.Tensor) -> torch.Tensor:
-    """Multinomial; half the squared weights beside the summed loss, as scikit-learn's default has it."""
+    """Multinomial. The penalty is half the squared weights, added to the summed loss, as in scikit-learn's default."""
     truth = torch.from_numpy(label)
     weight = torch.zeros(seen.shape[1], int(truth.max()) + 1, requires_grad=True)
     bias = torch.zeros(weight.shape[1], requires_grad=True)

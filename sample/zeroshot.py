@@ -1,4 +1,4 @@
-"""Measures what the tiny CLIP finds without training: ``python -m sample.zeroshot DATA``."""
+"""Measures the tiny CLIP's zero-shot recall: ``python -m sample.zeroshot DATA``."""
 
 import csv
 from pathlib import Path
@@ -20,7 +20,7 @@ FRAMES = 8
 
 @torch.inference_mode()
 def ranks(root: Path, split: str) -> Tensor:
-    """The rank of the right video for the first caption of each video of a split."""
+    """The rank of the ground-truth video, for the first caption of each video of a split."""
     model = CLIPModel.from_pretrained(root / "clip", local_files_only=True, dtype=torch.float32)
     words = AutoTokenizer.from_pretrained(root / "clip", local_files_only=True)
     with (root / "captions.csv").open(encoding="utf-8", newline="") as file:
@@ -46,7 +46,7 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder with videos/, captions.csv and clip/.")],
     split: Annotated[str, typer.Option(help="The split whose videos are searched.")] = "test",
 ) -> None:
-    """Print the zero-shot recall from text to video, frames averaged."""
+    """Print the zero-shot recall from text to video. A video is the mean of its frames."""
     torch.set_num_threads(1)
     found = ranks(data, split)
     recalls = ", ".join(f"R@{k} {(found <= k).float().mean().item():.1%}" for k in (1, 5, 10))
