@@ -1,4 +1,4 @@
-"""Benchmarks: this library beside a plain implementation of the released computation, in one run."""
+"""Benchmarks: this library and a plain implementation of the released computation, in one run."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,16 +40,16 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-FILE = Annotated[Path, typer.Option("--json", help="file that keeps each row as it ends")]
+FILE = Annotated[Path, typer.Option("--json", help="file for the rows, written one by one")]
 
 
 @app.command(epilog="Benchmarks: " + ", ".join(BENCHMARKS))
 def run(
-    names: Annotated[list[str] | None, typer.Argument(help="benchmarks to run; default: all")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="benchmarks to run (default: all)")] = None,
     json: FILE = Path("benchmarks.json"),
     toy: Annotated[bool, typer.Option("--toy", help="tiny sizes, to try the command")] = False,
 ) -> None:
-    """Ours and a plain implementation in turn, on one thread: CPU seconds."""
+    """CPU seconds of ours and a plain implementation, in turn, on one thread."""
     for name in names or []:
         if name not in BENCHMARKS:
             raise UserError(f"there is no benchmark {name}: choose from {', '.join(BENCHMARKS)}.")
@@ -63,10 +63,10 @@ def run(
 
 @app.command()
 def table(
-    file: Annotated[Path, typer.Argument(help="what `run` kept")],
-    after: Annotated[Path | None, typer.Argument(help="the same of a later revision, to compare")] = None,
+    file: Annotated[Path, typer.Argument(help="a file that `run` wrote")],
+    after: Annotated[Path | None, typer.Argument(help="such a file of a later revision, to compare")] = None,
 ) -> None:
-    """What was kept, as a Markdown table."""
+    """Print a file of `run` as a Markdown table."""
     typer.echo(as_table(read(file)) if after is None else as_comparison(read(file), read(after)))
 
 

@@ -1,7 +1,7 @@
-"""A long video to a dozen frames: ours, against one plain pass of ffmpeg that decodes it and throws all away.
+"""Decoding a dozen frames of a long video: ours, against one plain pass of ffmpeg that discards all frames.
 
-Both use one thread and decode every frame; less would trust the file's index. Ours also reports every frame's time and
-scales the frames that are kept.
+Both use one thread and decode every frame. Decoding fewer frames would have to trust the file's index. Ours also
+reports every frame's time, and scales the frames that it keeps.
 """
 
 import subprocess

@@ -1,10 +1,11 @@
-"""Training of the published setting on a GPU, in at most seven minutes and from nothing but synthetic frames.
+"""Training in the published setting on a GPU, on synthetic frames, in at most seven minutes.
 
-Steps before and after what keeps a GPU at work: before is this same code with copies that wait, no recorded towers, and
-an optimizer that is not fused, so the code of before may have been slower still. Then two tasks as MSRVTT-10 has them,
-from which ten are extrapolated: later tasks train as the second one does, and the captions asked for grow with the
-tasks, as does the number of tasks that each is encoded as. Decoding, ranking and the starts of programs are left out.
-Results are written as soon as they are found.
+First, steps are timed before and after the GPU optimisations. "Before" is the same code with blocking copies, without
+CUDA graphs, and with an optimizer that is not fused. The former code may have been slower than that.
+
+Then two tasks of MSRVTT-10's size run, and ten are extrapolated. Later tasks train as the second one does. The number
+of queries grows with the tasks, and so does the number of tasks that each query is encoded as. Decoding, ranking and
+process starts are not measured. Each result is written as soon as it exists.
 """
 
 import os
@@ -33,19 +34,19 @@ from structalign.store import write_json
 
 TASKS = 10
 GOALS = {"ten_tasks_seconds": 600, "suffix_percent_of_matrix_rate": 40, "busy_percent": 85}
-EPOCHS = 1000  # more than are run while the steps are timed
-WARM, WATCHED = 5, 10  # steps that do not count; steps under the profiler
+EPOCHS = 1000  # more than the timed steps need
+WARM, WATCHED = 5, 10  # warm-up steps; steps under the profiler
 
 
 class Enough(Exception):
-    """The steps have been timed."""
+    """Stops the training after enough timed steps."""
 
 
 def gpu(
     device: Annotated[str, typer.Option(help="torch device")] = "cuda",
-    seconds: Annotated[float, typer.Option(min=0.1, help="steps of before, and of after, take so long")] = 60,
+    seconds: Annotated[float, typer.Option(min=0.1, help="seconds for the steps before, and again after")] = 60,
     precision: Annotated[str, typer.Option(help="bf16, tf32 or fp32")] = "bf16",
-    toy: Annotated[bool, typer.Option("--toy", help="a tiny CLIP and few steps, to try the command")] = False,
+    toy: Annotated[bool, typer.Option("--toy", help="use a tiny CLIP and few steps, to try the command")] = False,
     json: Annotated[Path, typer.Option("--json", help="file for the results, written one by one")] = Path("gpu.json"),
 ) -> None:
     """Training steps, the vision suffix, and ten tasks on a GPU."""
@@ -74,7 +75,7 @@ def gpu(
 
 @contextmanager
 def before() -> Iterator[None]:
-    """Copies wait, the towers are not recorded, the optimizer works list by list."""
+    """Run with blocking copies, without CUDA graphs, and with an optimizer that is not fused."""
 
     def not_fused(*given: Any, fused: bool | None = None, **named: Any) -> torch.optim.Optimizer:
         return adamw(*given, **named)
@@ -91,14 +92,14 @@ def before() -> Iterator[None]:
 
 @contextmanager
 def after() -> Iterator[None]:
-    """As the train stage runs."""
+    """Run as the train stage does."""
     with patch.dict(os.environ, {"STRUCTALIGN_GRAPHS": "1"}):
         yield
 
 
 @dataclass
 class Watch:
-    """Called after each step of a training that it stops. wall: seconds of `steps` steps."""
+    """A callback after each training step, which stops the training in time. wall: seconds since the warm-up."""
 
     seconds: float
     steps: int = 0
@@ -117,7 +118,7 @@ class Watch:
 
 
 def timed_steps(trainer: Trainer, seconds: float, rate: float) -> dict[str, Any]:
-    """Milliseconds of a step, what the vision suffix's part in it is of the matrix rate, and how busy the GPU was."""
+    """Milliseconds of a step, the vision suffix's share of the matrix rate, and how busy the GPU was."""
     watch = Watch(seconds)
     with suppress(Enough):
         trainer.fit(watch)
@@ -133,7 +134,7 @@ def timed_steps(trainer: Trainer, seconds: float, rate: float) -> dict[str, Any]
 
 
 def busy_percent(trainer: Trainer) -> float:
-    """Share of the time in which some kernel or copy runs on the GPU, over a few steps."""
+    """Percent of the time in which a kernel or copy runs on the GPU, over a few steps."""
     taken, spent = 0, 0.0
     with ExitStack() as stack:
         watched: Any = None
@@ -157,7 +158,7 @@ def busy_percent(trainer: Trainer) -> float:
 
 
 def united(ranges: Iterator[tuple[float, float]]) -> float:
-    """The length that ranges cover together."""
+    """The total length that the ranges cover."""
     covered, end = 0.0, float("-inf")
     for start, stop in sorted(ranges):
         covered += max(0.0, stop - max(start, end))
@@ -166,7 +167,7 @@ def united(ranges: Iterator[tuple[float, float]]) -> float:
 
 
 def suffix_shares(shape: published.Shape, device: torch.device, rate: float) -> dict[str, dict[str, float]]:
-    """Forward and backward of a batch of distinct videos in bf16: layer by layer and, on a GPU, recorded."""
+    """Forward and backward of a batch of distinct videos in bf16: layer by layer and, on a GPU, as a CUDA graph."""
     model = suffix.learning_model(shape.size, shape.frames).to(device)
     states = torch.randn(shape.batch, shape.frames, model.clip.vision_positions, shape.size.vision[0], device=device)
     work = shape.batch * shape.frames * suffix.flops(shape.size, backward=True)
@@ -183,12 +184,12 @@ def suffix_shares(shape: published.Shape, device: torch.device, rate: float) -> 
 
 
 def made_size(trainer: Trainer) -> made.Size:
-    """The made-up CLIP's size, by its width."""
+    """The synthetic CLIP's size, found by its width."""
     return next(s for s in (made.VIT_B_32, made.TINY) if s.text[0] == trainer.model.clip.text_width)
 
 
 def two_tasks(shape: published.Shape, precision: str, device: torch.device, epochs: int) -> list[dict[str, float]]:
-    """Seconds of the parts of the first two tasks, one after the other."""
+    """Seconds of each part of the first two tasks."""
     acts, clip = published.settings(shape, 1, precision, epochs), published.random_clip(shape, device)
     model, memory = made.model_for(clip, shape.size, "structalign", acts, 1, shape.frames)
     first = Parts(device)
@@ -204,7 +205,7 @@ def two_tasks(shape: published.Shape, precision: str, device: torch.device, epoc
 def learn(
     parts: "Parts", shape: published.Shape, model: VideoText, memory: Memory, task: int, acts: Settings
 ) -> Memory:
-    """Train a task, embed its gallery, and encode the captions of all tasks as each of them; what it remembers."""
+    """Train a task, embed its gallery, and encode the queries of all tasks as each task. Returns the memory."""
     device = parts.device
     trainer: Trainer = parts.time("teach", lambda: published.begin(shape, model, memory, task, acts, device))
     parts.time("train", lambda: trainer.fit(lambda row: None))
@@ -227,7 +228,7 @@ class Parts:
         self.seconds: dict[str, float] = {}
 
     def time(self, name: str, part: Callable[[], Any], times: float = 1.0) -> Any:
-        """What `part` gives; its seconds, `times` over, are noted."""
+        """Call `part` and return its result. Notes its seconds, multiplied by `times`."""
         start = time.perf_counter()
         with torch.set_grad_enabled(name == "train"):
             done = part()
@@ -238,8 +239,10 @@ class Parts:
 
 
 def extrapolated(run: list[dict[str, float]]) -> float:
-    """Seconds of ten tasks: eight more like the second, but for the captions: t times as many as of the first task,
-    each encoded t times."""
+    """Seconds of ten tasks, if eight more are like the second.
+
+    Task t has t times the first task's queries, each encoded t times.
+    """
     first, second = run
     same = sum(first[part] + (TASKS - 1) * second[part] for part in first if part != "queries")
     each = (first["queries"] + second["queries"]) / (1 + 4)

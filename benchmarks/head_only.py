@@ -1,8 +1,8 @@
-"""A whole run of `head_only`: ten tasks learned one after another, and after each all queries seen ranked.
+"""A whole run of `head_only`: ten tasks in sequence, and after each a ranking of all seen queries.
 
-Nothing runs but what the method trains and what ranks: the frozen embeddings of videos are random vectors, those of
-captions come from a text tower so small that it costs nothing. With fewer tasks, epochs or videos the whole is
-projected: a step costs the same, and a score of one query and one video too.
+Only training and ranking take time. The frozen embeddings of videos are random vectors. Those of captions come from
+a text tower too small to matter. With fewer tasks, epochs or videos, the time of the whole run is projected: the cost
+of a step does not change, nor does the cost of one query's score for one video.
 """
 
 import time
@@ -63,13 +63,13 @@ class Held:
 
 @dataclass
 class Run:
-    """What a chain of tasks has come to, and how long its parts took."""
+    """The state of a chain of tasks, and the seconds of its parts."""
 
     clip: Clip
     size: made.Size
     device: torch.device
     galleries: list[Gallery] = field(default_factory=list)
-    observed: list[Statistics] = field(default_factory=list)  # of the signals, of each task
+    observed: list[Statistics] = field(default_factory=list)  # of the signals, one for each task
     steps: int = 0
     cells: int = 0
     step_seconds: float = 0.0
@@ -80,13 +80,15 @@ class Run:
 def head_only(
     tasks: Annotated[int, typer.Option(min=1, max=TASKS, help="tasks to run")] = TASKS,
     epochs: Annotated[int, typer.Option(min=1, help="epochs of a task")] = EPOCHS,
-    videos: Annotated[int, typer.Option(min=40, help="training videos of all ten tasks")] = VIDEOS,
-    shown: Annotated[int, typer.Option(min=40, help="gallery videos of all ten tasks, a query each")] = SHOWN,
+    videos: Annotated[int, typer.Option(min=40, help="training videos of ten tasks together")] = VIDEOS,
+    shown: Annotated[
+        int, typer.Option(min=40, help="gallery videos of ten tasks together, with one query each")
+    ] = SHOWN,
     frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
     tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
-    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("head-only.json"),
+    json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("head-only.json"),
 ) -> None:
-    """An MSRVTT-10-sized run of the method that trains maps over frozen embeddings."""
+    """A run of the size of MSRVTT-10, with the method that trains maps over frozen embeddings."""
     device = prepare_device()
     size = made.Size(**{**vars(made.TINY), "dim": made.TINY.dim if tiny else made.VIT_B_32.dim, "positions": 77})
     with Memory() as memory:
@@ -128,7 +130,7 @@ def projected(done: Run, tasks: int) -> float:
 def chain(
     clip: Clip, size: made.Size, tasks: int, epochs: int, videos: int, shown: int, frames: int, device: torch.device
 ) -> Run:
-    """Learn and rank task after task; videos, shown: of a task."""
+    """Train and rank task after task. videos: training videos of a task. shown: its gallery videos."""
     run = Run(clip.to(device), size, device)
     spoken = made.captions(size, tasks * shown, seed=1)
     model, memory = from_scratch(clip, load_method(METHOD), made.settings(size, 1, BATCH, "fp32"), frames)
@@ -144,7 +146,7 @@ def chain(
 
 
 def learn(run: Run, model: VideoText, memory: Remembered, number: int, epochs: int, seen: Tensor) -> Remembered:
-    """Train on a task's videos as the train stage does; what is remembered then."""
+    """Train on a task's videos as the train stage does. Returns the memory."""
     begun = time.perf_counter()
     video = torch.arange(len(seen)).repeat_interleave(EACH)
     first = made.CATEGORIES * (number - 1)
@@ -181,7 +183,7 @@ def encoder_of(run: Run, model: VideoText) -> Encoder:
 
 @torch.no_grad()
 def rank_all(run: Run, model: VideoText, tokens: Tokens) -> None:
-    """Score and rank the queries of all tasks seen, one a video, against all galleries."""
+    """Score and rank the queries of all seen tasks, one for each video, against all galleries."""
     video_tasks = [row["task"] for part in run.galleries for row in part.rows]
     ground_truth, at_once = np.arange(len(video_tasks)), queries_at_once(len(video_tasks), len(video_tasks))
     galleries, encoder = run.galleries, encoder_of(run, model)

@@ -1,7 +1,7 @@
-"""Frames to batch: what a training step reads of its videos.
+"""Reading the videos of a training batch.
 
-Ours: stored uint8 frames made into normalised pixels, and cached states after the frozen prefix. Plain: a PNG file a
-frame, decoded and resized. Files are in the system's cache on both sides.
+Ours: stored uint8 frames become normalised pixels, or the cached states after the frozen prefix are read. Plain: one
+PNG file for each frame is decoded and resized. On both sides the files are in the system's cache.
 """
 
 import tempfile
@@ -58,7 +58,7 @@ def loading(toy: bool) -> Iterator[Row]:
 
 
 def lay_pictures(place: Path, videos: int, frames: int, height: int) -> list[list[Path]]:
-    """A PNG file a frame, 4:3."""
+    """Write a PNG file for each frame, 4:3."""
     files = []
     for video in range(videos):
         (folder := place / f"png{video}").mkdir()
@@ -69,7 +69,7 @@ def lay_pictures(place: Path, videos: int, frames: int, height: int) -> list[lis
 
 
 def lay_frames(folder: Path, files: list[list[Path]], size: int) -> None:
-    """The same frames as the frames stage stores them: short side `size`."""
+    """Write the same frames as the frames stage does, with short side `size`."""
     rows = []
     for number, video in enumerate(files):
         shown = []
@@ -82,7 +82,7 @@ def lay_frames(folder: Path, files: list[list[Path]], size: int) -> None:
 
 
 def lay_states(folder: Path, videos: int, frames: int, size: made.Size) -> Features:
-    """Random cached states of as many videos."""
+    """Write random cached states of `videos` videos."""
     folder.mkdir()
     tokens = (size.image // size.patch) ** 2 + 1
     source = torch.Generator().manual_seed(0)

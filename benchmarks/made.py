@@ -1,5 +1,4 @@
-"""What the benchmarks measure on, made of nothing: a random CLIP, captions, a task's videos, and a model that begins a
-task.
+"""Synthetic inputs of the benchmarks: a random CLIP, captions, a task's videos, and a model at the start of a task.
 
 Letters: V videos, N frames, S image size, R captions, L tokens, D embedding.
 """
@@ -34,13 +33,13 @@ from structalign.params.backbone import Backbone
 from structalign.params.losses import Contrastive, Crp, Etf, Pseudo
 from structalign.params.optim import Phase, Shared
 
-CATEGORIES = 2  # of a task, as in MSRVTT-10
+CATEGORIES = 2  # categories of a task, as in MSRVTT-10
 ROOM = 20  # categories of all tasks
 
 
 @dataclass(frozen=True)
 class Size:
-    """A CLIP and what is built around it. text and vision: (width, inner width, layers, heads)."""
+    """Sizes of a CLIP and its adapters. text and vision: (width, inner width, layers, heads)."""
 
     text: tuple[int, int, int, int]
     vision: tuple[int, int, int, int]
@@ -55,7 +54,7 @@ class Size:
 
 
 VIT_B_32 = Size((512, 2048, 12, 8), (768, 3072, 12, 12), 49408, 77, 224, 32, 512, 2, 64, 10)
-SAMPLE = Size((128, 512, 3, 4), (160, 640, 4, 5), 1468, 32, 48, 8, 128, 2, 8, 5)  # of data/clip and params.yaml
+SAMPLE = Size((128, 512, 3, 4), (160, 640, 4, 5), 1468, 32, 48, 8, 128, 2, 8, 5)  # as in data/clip and params.yaml
 TINY = Size((32, 40, 3, 4), (32, 40, 3, 4), 64, 32, 32, 16, 24, 1, 2, 3)
 
 # mean and deviation of pixels, roughly CLIP's
@@ -67,7 +66,7 @@ def size_of(tiny: bool) -> Size:
 
 
 def random_clip(size: Size) -> Clip:
-    """A CLIP of this shape, equal weights at every call."""
+    """A random CLIP of this size. Every call gives equal weights."""
     text, vision = (
         dict(zip(("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"), x, strict=True))
         for x in (size.text, size.vision)
@@ -82,13 +81,13 @@ def random_clip(size: Size) -> Clip:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         clip = empty_clip(config)
-    if torch.cuda.is_available():  # as `load_clip` has it there
+    if torch.cuda.is_available():  # as `load_clip` chooses it on a GPU
         clip.model.set_attn_implementation("sdpa")  # type: ignore[operator]
     return clip
 
 
 def captions(size: Size, count: int, seed: int = 0) -> Tokens:
-    """Random captions as long as MSR-VTT's: about 12 tokens with start and end, 6 to 30."""
+    """Random captions as long as MSR-VTT's: 6 to 30 tokens, about 12 on average, with start and end."""
     source = torch.Generator().manual_seed(seed)
     spread = torch.randn(count, generator=source) * 0.35
     lengths = (torch.exp(2.42 + spread)).round().long().clamp(6, min(30, size.positions))
@@ -101,7 +100,7 @@ def captions(size: Size, count: int, seed: int = 0) -> Tokens:
 
 
 def settings(size: Size, task: int, batch: int, precision: str, epochs: int = 20) -> Settings:
-    """MSRVTT's published numbers, as far as they depend on no shape."""
+    """MSRVTT's published settings, except those that depend on a shape."""
     rates = Phase(
         epochs=epochs,
         lr=2e-5 if task == 1 else 3e-6,
@@ -134,7 +133,7 @@ def settings(size: Size, task: int, batch: int, precision: str, epochs: int = 20
 
 
 def model_for(clip: Clip, size: Size, method: str, acts: Settings, task: int, frames: int) -> tuple[VideoText, Memory]:
-    """A model that begins `task`, everything that learns a little away from its start, and what it remembers."""
+    """A model at the start of `task` and its memory. Everything trained is slightly off its initial value."""
     model, memory = from_scratch(clip, load_method(method), acts, frames)
     for number in range(2, task + 1):
         model.add_task("benchmark", number)
@@ -147,7 +146,7 @@ def model_for(clip: Clip, size: Size, method: str, acts: Settings, task: int, fr
 
 
 def shake(model: VideoText) -> None:
-    """Small seeded noise on every adapter, so that none is the identity."""
+    """Add small seeded noise to every adapter, so that no adapter is the identity."""
     source = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameters in model.groups().items():
@@ -157,7 +156,7 @@ def shake(model: VideoText) -> None:
 
 
 def remembered(memory: Memory, dim: int, categories: int) -> Memory:
-    """`memory` and as many learned categories, of random samples."""
+    """`memory` with that many learned categories, of random samples."""
     source = torch.Generator().manual_seed(2)
     category = torch.arange(categories).repeat_interleave(4)
     text, video = (torch.randn(len(category), dim, generator=source) for _ in range(2))
@@ -165,7 +164,7 @@ def remembered(memory: Memory, dim: int, categories: int) -> Memory:
 
 
 def plan_of(model: VideoText, size: Size) -> Plan:
-    """What the plain implementation must know beside the model's weights."""
+    """The settings that the plain implementation needs besides the model's weights."""
     config = model.config
     return Plan(
         frames=config.frames,
@@ -179,7 +178,7 @@ def plan_of(model: VideoText, size: Size) -> Plan:
 
 
 def picture(height: int, width: int, number: int) -> NDArray[np.uint8]:
-    """[height, width, 3] of smooth colours with a little noise: as hard to decode as a photograph, roughly."""
+    """[height, width, 3] of smooth colours with a little noise, roughly as hard to decode as a photograph."""
     source = np.random.default_rng(number)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     waves = source.uniform(0.005, 0.06, (3, 2)).astype(np.float32)
@@ -197,15 +196,20 @@ def pixels(size: Size, videos: int, frames: int) -> Tensor:
 def lay_features(
     folder: Path, clip: Clip, acts: Settings, shown: Tensor, each: int, size: Size, first: int, views: int
 ) -> Features:
-    """Features of a task's training videos as the features stage writes them: `views` training views, each of which is
-    `shown` [V, N, 3, S, S], and `each` captions a video, of the categories from `first` on."""
+    """Write features of a task's training videos, as the features stage does.
+
+    There are `views` training views of each video, each of the pixels `shown` [V, N, 3, S, S]. Each video has `each`
+    captions. The categories begin at `first`.
+    """
     folder.mkdir(parents=True)
     device = next(clip.parameters()).device
     states = []
     for video in shown:
         with autocast(device, acts.backbone.precision):
             states.append(clip.vision_prefix(video.to(device), size.frozen).cpu())
-    write_view(folder, CENTRE, states, [torch.zeros(shown.shape[1], size.dim)] * len(shown))  # no step reads these
+    write_view(
+        folder, CENTRE, states, [torch.zeros(shown.shape[1], size.dim)] * len(shown)
+    )  # no training step reads these
     for view in range(views):
         write_view(folder, view_name(view), states, [])
     video = torch.arange(len(shown)).repeat_interleave(each)

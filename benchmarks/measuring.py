@@ -1,7 +1,7 @@
-"""Ways to do the same work, in turn in one process on one thread: CPU seconds, peak memory and the floor.
+"""Compares ways to do the same work, in turn, in one process, on one thread: CPU seconds, peak memory and the floor.
 
-CPU seconds of the process and of those that it started count, so that what else the machine does matters little. The
-floor is the time of a way's matrix products alone, at the rate that this machine reaches.
+CPU seconds include those of child processes. They depend little on other load of the machine. The floor is the time of
+a way's matrix products alone, at this machine's matrix rate.
 """
 
 import ctypes
@@ -32,8 +32,8 @@ PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 class Way:
     """One way to do a row's work.
 
-    seconds: CPU seconds of each call; peak_mib: what a call took at most beyond what was held before; gflop: matrix
-    products of a call, by the precision that they ran in.
+    seconds: CPU seconds of each call. peak_mib: peak memory of a call above the memory before it. gflop: matrix
+    products of a call, by precision.
     """
 
     name: str
@@ -52,10 +52,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Row:
-    """The ways of one piece of work; the first is what the others are compared with.
+    """The ways of one piece of work. The others are compared with the first.
 
-    rates: GFLOP/s of one thread at that time, by precision; remark: what a reader must know beside the numbers, or why
-    the row was not run.
+    rates: GFLOP/s of one thread at that time, by precision. remark: a caveat of the numbers, or why the row did not
+    run.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Row:
 
 
 class Memory:
-    """Samples what the process holds itself (`own`) and of mapped files (`mapped`): the most of each, in bytes."""
+    """Samples the process's own memory (`own`) and its pages of mapped files (`mapped`): the peak of each, in bytes."""
 
     def __enter__(self) -> "Memory":
         self.own = self.mapped = 0
@@ -92,8 +92,8 @@ class Memory:
 
 
 class MatrixWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the FLOPs of matrix products and convolutions by the type of their numbers; two for a multiplication and
-    an addition."""
+    """Counts the FLOPs of matrix products and convolutions by dtype. A multiplication and an addition
+    are two FLOPs."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -107,13 +107,13 @@ class MatrixWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def one_thread() -> None:
-    """Hold this process, and those that it will start, to one thread of the CPU."""
+    """Limit this process and its future children to one CPU thread."""
     os.environ |= {"OMP_NUM_THREADS": "1", "STRUCTALIGN_THREADS": "1", "STRUCTALIGN_DEVICE": "cpu"}
     torch.set_num_threads(1)
 
 
 def cpu_seconds(work: Work) -> float:
-    """CPU seconds of one call, with those of the processes that it waits for."""
+    """CPU seconds of one call, including child processes that it waits for."""
     gc.collect()
     before = _spent()
     work()
@@ -126,8 +126,11 @@ def _spent() -> float:
 
 
 def in_turn(name: str, ways: Mapping[str, Work], repeats: int, remark: str = "") -> Row:
-    """Every way `repeats` times, one after the other. Memory and matrix work are watched in the first call; its time
-    counts where calls are long, since to watch takes less than a second."""
+    """Call every way `repeats` times, in turn.
+
+    The first call also measures memory and matrix work, which takes less than a second. Its time only counts if calls
+    are long.
+    """
     rates = {precision: matrix_rate(dtype) / 1e9 for dtype, precision in PRECISIONS.items()}
     watched = {way: _watched(work) for way, work in ways.items()}
     seconds = {way: [found] if found > LONG else [] for way, (found, _, _) in watched.items()}
@@ -141,7 +144,9 @@ def in_turn(name: str, ways: Mapping[str, Work], repeats: int, remark: str = "")
 def _watched(work: Work) -> tuple[float, int, dict[str, float]]:
     """CPU seconds of a call, its peak MiB, and its matrix work in GFLOP by precision."""
     gc.collect()
-    with suppress(OSError, AttributeError):  # else a way would reuse what another one freed, and seem to take none
+    with suppress(
+        OSError, AttributeError
+    ):  # otherwise a way would reuse memory that another one freed, and seem to need none
         ctypes.CDLL(None).malloc_trim(0)
     with Memory() as before:
         pass

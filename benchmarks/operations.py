@@ -1,10 +1,13 @@
-"""What a GPU would have to launch and wait for in a step of the published setting, counted on the CPU.
+"""GPU launches and waits in a step of the published setting, counted on the CPU.
 
-Tensors live on a stand-in device (`stand_in`), whose operations are counted and computed on the CPU. A launch is an
-operation of ATen that is neither a view nor an allocation; one on a list of tensors counts once, attention once in each
-direction. A wait is a copy in from memory that is not pinned, a copy out that is not let run, or a look at numbers. It
-is a proxy: some operations are several kernels. Batch, layers and experts are the published ones; widths are small and
-two frames stand for twelve, which changes no count. In float32, as published; recorded: with the towers as CUDA graphs.
+Tensors are on a stand-in device (`stand_in`), whose operations are counted and computed on the CPU.
+
+A launch is an ATen operation that is neither a view nor an allocation. An operation on a list of tensors counts once.
+Attention counts once in each direction. A wait is a copy to the GPU from memory that is not pinned, a blocking copy
+from the GPU, or a read of a tensor's values. The count is a proxy, since some operations are several kernels.
+
+Batch, layers and experts are the published ones. Widths are small and two frames stand for twelve, which changes no
+count. Steps are in float32, as published. "Recorded" means that the towers are CUDA graphs.
 """
 
 from collections.abc import Iterator
@@ -28,9 +31,9 @@ SHAPE = replace(published.PUBLISHED, size=NARROW, frames=2)
 
 def operations(
     tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
-    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("operations.json"),
+    json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("operations.json"),
 ) -> None:
-    """Launches and waits of a training step on a GPU, counted without one."""
+    """Count launches and waits of a training step on a GPU, without a GPU."""
     shape = published.TOY if tiny else SHAPE
     rows = [counted(shape, task, recorded) for task in (1, 2) for recorded in (False, True)]
     for row in rows:
@@ -42,7 +45,7 @@ def operations(
 
 
 def counted(shape: published.Shape, task: int, recorded: bool = False) -> dict[str, Any]:
-    """The second step of a task: in the first the optimizer makes its state."""
+    """Counts of a task's second step. In the first step the optimizer makes its state."""
     with StandIn() as device, as_a_gpu(device):
         trainer = published.trainer(shape, task, "fp32", DEVICE)
         adamw = trainer.start()
@@ -67,8 +70,10 @@ def counted(shape: published.Shape, task: int, recorded: bool = False) -> dict[s
 
 @contextmanager
 def as_a_gpu(device: StandIn) -> Iterator[None]:
-    """Torch and this project take the stand-in for a device that copies by itself, works on lists of tensors, has a
-    fused optimizer, and records."""
+    """Make torch and this project treat the stand-in as a GPU.
+
+    It has asynchronous copies, operations on lists of tensors, a fused optimizer and CUDA graphs.
+    """
     with (
         patch("structalign.model.device.ASYNCHRONOUS", ("cuda", DEVICE.type)),
         patch("torch.nn.utils.clip_grad._has_foreach_support", lambda *_: True),

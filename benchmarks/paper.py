@@ -1,8 +1,9 @@
 """A published setting from frames to metrics, on synthetic videos: every stage after decoding, as a user runs it.
 
-Noise stands for the frames, random words for the captions, random weights of ViT-B/32's shape for CLIP; sizes, steps
-and hyper-parameters are those of the preset. Decoding is left out, as it belongs to the disk and the processor. Stages
-run as processes of their own, in three lanes (features, train, embed and evaluate) as far as their inputs allow.
+Frames are noise, captions are random words, and CLIP has random weights of ViT-B/32's shape. Sizes, steps and
+hyper-parameters are those of the preset. Decoding is left out, since it depends on the disk and the processor. Each
+stage is a process. There are three lanes (features; train; embed and evaluate), which run in parallel as far as their
+inputs allow.
 """
 
 import os
@@ -59,14 +60,14 @@ SETTINGS = {
 
 def paper(
     setting: Annotated[str, typer.Option(help=f"{', '.join(SETTINGS)}")] = "msrvtt-10",
-    folder: Annotated[Path, typer.Option(help="where the project is laid")] = Path("paper"),
+    folder: Annotated[Path, typer.Option(help="folder for the new project")] = Path("paper"),
     tokeniser: Annotated[Path, typer.Option(help="a CLIP's folder, for its tokenizer files")] = Path("data/clip"),
-    tasks: Annotated[int, typer.Option(help="run the first tasks alone; 0 is all")] = 0,
-    share: Annotated[float, typer.Option(help="share of the videos that is laid")] = 1.0,
+    tasks: Annotated[int, typer.Option(help="only run this many tasks; 0: all")] = 0,
+    share: Annotated[float, typer.Option(help="share of the videos to make")] = 1.0,
     turn: Annotated[
-        list[str] | None, typer.Option(help="key=value over the preset's, as backbone.precision=bf16")
+        list[str] | None, typer.Option(help="key=value that replaces the preset's, such as backbone.precision=bf16")
     ] = None,
-    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("paper.json"),
+    json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("paper.json"),
 ) -> None:
     """A published setting end to end, on synthetic videos."""
     start = time.perf_counter()
@@ -88,10 +89,10 @@ def paper(
 
 
 def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, turned: list[str]) -> list[str]:
-    """Everything that `features` waits for, with frames of the `first` tasks (0: of all); their keys."""
+    """Write all inputs of `features`, with frames of the `first` tasks (0: of all). Returns the tasks' keys."""
     categories, train, captions, test, height, width = SETTINGS[setting]
     if folder.exists():
-        raise UserError(f"{folder} is there already: name a folder that is not, with --folder.")
+        raise UserError(f"{folder} exists already: name another one with --folder.")
     folder.mkdir(parents=True)
     params = preset(setting, load_yaml(ROOT / "params.yaml"))
     count = params.pop("tasks")
@@ -118,7 +119,7 @@ def lay(setting: str, folder: Path, tokeniser: Path, share: float, first: int, t
 
 
 def preset(name: str, params: dict[str, Any]) -> dict[str, Any]:
-    """The parameters with a preset over them, and those that it stands on."""
+    """The parameters after applying a preset and the presets that it extends."""
     layer = load_yaml(ROOT / f"presets/{name}.yaml")
     for base in layer.pop("presets", []):
         params = preset(base, params)
@@ -127,7 +128,7 @@ def preset(name: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(categories: int, train: int, captions: int, test: int) -> Iterator[CaptionRow]:
-    """Captions of 6 to 16 random words; `test` videos of all categories together, with one caption each."""
+    """Captions of 6 to 16 random words. All categories together have `test` test videos, with one caption each."""
     source, number = random.Random(0), 1
     for category in range(categories):
         tested = (category + 1) * test // categories - category * test // categories
@@ -141,7 +142,7 @@ def table(categories: int, train: int, captions: int, test: int) -> Iterator[Cap
 
 
 def write_frames(folder: Path, task: str, frames: int, noise: "np.ndarray[Any, np.dtype[np.uint8]]") -> None:
-    """Frames of a task's videos as the frames stage leaves them, cut out of `noise`."""
+    """Write frames of a task's videos as the frames stage does, cut out of `noise`."""
     videos = read_json(folder / f"work/manifest/{task}/videos.json")["videos"]
     times = [(frame + 0.5) / frames for frame in range(frames)]
     source = random.Random(task)
@@ -156,7 +157,7 @@ def write_frames(folder: Path, task: str, frames: int, noise: "np.ndarray[Any, n
 
 
 def write_backbone(folder: Path, tokeniser: Path) -> None:
-    """A CLIP of ViT-B/32's shape with random weights, that reads with another's tokenizer."""
+    """Write a CLIP of ViT-B/32's shape with random weights and another CLIP's tokenizer."""
     from transformers.models.clip.configuration_clip import CLIPConfig
     from transformers.models.clip.modeling_clip import CLIPModel
 
@@ -170,7 +171,7 @@ def write_backbone(folder: Path, tokeniser: Path) -> None:
 
 
 def run(keys: list[str], folder: Path) -> dict[str, float]:
-    """Run the stages of all tasks in three lanes; seconds of each."""
+    """Run the stages of all tasks in three lanes. Returns the seconds of each stage."""
     done: dict[str, float] = {}
     ended = {f"{stage} {key}": Event() for key in keys for stage in ("features", "train", "embed")}
     failed: list[str] = []

@@ -1,9 +1,9 @@
-"""The released computation, plainly, in float32: what the benchmarks measure the library against.
+"""A plain float32 implementation of the released computation: the baseline of the benchmarks.
 
-Every step runs the whole vision tower on every pair's video and, from task 2 on, the teacher's towers on the same
-batch. As in the released code, a training batch's similarities are a loop over pairs, and an evaluation's a loop over
-captions with one batched product over all videos. It takes the weights of a model and nothing else of the library.
-Numbers of the losses are the paper's (method, section 5).
+Every step runs the whole vision tower on every pair's video. From task 2 on it also runs the teacher's towers on the
+same batch. As in the released code, training computes similarities in a loop over pairs. Evaluation computes them in
+a loop over captions, with one batched product over all videos. Of the library it only uses a model's weights.
+The constants of the losses are the paper's (method, section 5).
 
 Letters: B pairs, N frames, S image size, T tokens of a frame, L tokens of a caption, W width, D embedding,
 d ETF space, E experts, Q queries, V videos.
@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SCALE, PSEUDO_SCALE = 17.6, 99.48431564193378  # of word-frame logits; e^4.60
+SCALE, PSEUDO_SCALE = 17.6, 99.48431564193378  # of the word-frame logits: e^4.60
 CRP_WEIGHT, CRP_TEMPERATURE = 10.0, 2.0
 ETF_WEIGHT, PSEUDO_WEIGHT = 0.1, 0.5
 
@@ -35,9 +35,9 @@ Group = tuple[list[str], float, float]  # names, learning rate, decay
 
 @dataclass(frozen=True)
 class Plan:
-    """What weights don't say. fused: the first vision layer with fusion; scale: a / r of the mixture.
+    """Settings that are not in the weights. fused: first vision layer with fusion. scale: a / r of the mixture.
 
-    noise: standard normals like the router logits that it is given.
+    noise: given router logits, returns standard normals of their shape.
     """
 
     frames: int
@@ -66,7 +66,7 @@ class Batch:
 
 
 def weights_of(model: nn.Module) -> Weights:
-    """A copy of a model's weights by name; what learns there learns here."""
+    """A copy of a model's weights by name. Parameters that are trained there are trained here."""
     return {name: p.detach().clone().requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
 
 
@@ -107,7 +107,7 @@ def layers_of(weights: Weights, tower: str) -> int:
 
 
 def frame_embeddings(weights: Weights, plan: Plan, pixels: Tensor) -> Tensor:
-    """[B, N, 3, S, S] -> [B, N, D] raw, all of the tower for every video of the batch."""
+    """[B, N, 3, S, S] -> [B, N, D], not normalised. Runs the whole tower for every video of the batch."""
     name = "clip.model.vision_model"
     flat = pixels.flatten(0, 1)
     patches = F.conv2d(flat, weights[f"{name}.embeddings.patch_embedding.weight"], stride=plan.patch)
@@ -124,7 +124,7 @@ def frame_embeddings(weights: Weights, plan: Plan, pixels: Tensor) -> Tensor:
 
 
 def fused_attention(weights: Weights, plan: Plan, layer: str, index: int, hidden: Tensor) -> Tensor:
-    """(1 - alpha) SelfAttn(h) + alpha Cross(h), and SelfAttn(h) alone before the first layer with fusion."""
+    """(1 - alpha) SelfAttn(h) + alpha Cross(h). Before the first layer with fusion: SelfAttn(h)."""
     name = f"{layer}.self_attn"
     inner = f"{name}.attention" if index >= plan.fused else name
     q, k, v = (linear(weights, f"{inner}.{part}_proj", hidden) for part in "qkv")
@@ -147,7 +147,7 @@ def fused_attention(weights: Weights, plan: Plan, layer: str, index: int, hidden
 
 
 def token_embeddings(weights: Weights, plan: Plan, ids: Tensor, eot: Tensor, task: int, train: bool = False) -> Tensor:
-    """[B, L] ids -> [B, L, D] raw, every caption routed as `task` (from 1)."""
+    """[B, L] ids -> [B, L, D], not normalised. Every caption is routed as `task` (from 1)."""
     name = "clip.model.text_model"
     places = weights[f"{name}.embeddings.position_embedding.weight"][: ids.shape[1]]
     x = F.embedding(ids, weights[f"{name}.embeddings.token_embedding.weight"]) + places
@@ -162,7 +162,7 @@ def token_embeddings(weights: Weights, plan: Plan, ids: Tensor, eot: Tensor, tas
 
 
 def project(weights: Weights, plan: Plan, name: str, x: Tensor, eot: Tensor, task: int, train: bool) -> Tensor:
-    """W x + b + (a / r) sum_e g_e B_e A x, an expert at a time for the captions that chose it."""
+    """W x + b + (a / r) sum_e g_e B_e A x. Each expert runs on the captions that chose it."""
     y = linear(weights, f"{name}.linear", x)
     low = F.linear(F.dropout(x, plan.dropout, train), weights[f"{name}.lora_A"])
     for expert, gate in enumerate(gates(weights, plan, name, x, eot, task, train).T):
@@ -174,7 +174,7 @@ def project(weights: Weights, plan: Plan, name: str, x: Tensor, eot: Tensor, tas
 
 
 def gates(weights: Weights, plan: Plan, name: str, x: Tensor, eot: Tensor, task: int, train: bool) -> Tensor:
-    """[B, E]: task 1 uses expert 0; later the two largest of R (x[eot] + u_p) share a softmax."""
+    """[B, E]. Task 1 uses expert 0. Later tasks use a softmax over the two largest of R (x[eot] + u_p)."""
     router = weights[f"{name}.router"]
     if task == 1:
         return F.one_hot(torch.zeros_like(eot), len(router)).to(x.dtype)
@@ -187,14 +187,14 @@ def gates(weights: Weights, plan: Plan, name: str, x: Tensor, eot: Tensor, task:
 
 
 def words_of(embeddings: Tensor, eot: Tensor) -> list[Tensor]:
-    """The words of each caption: tokens strictly between start and end; the end where there are none."""
+    """The words of each caption: the tokens strictly between start and end, or the end token if there are none."""
     return [row[1:end] if end > 1 else row[end : end + 1] for row, end in zip(embeddings, eot.tolist(), strict=True)]
 
 
 def encode_captions(
     weights: Weights, plan: Plan, ids: Tensor, eot: Tensor, tasks: Iterable[int], batch: int = 32
 ) -> list[tuple[list[Tensor], Tensor]]:
-    """Of each task, words of each caption and sentences [R, D]: two passes, each batch padded to its longest."""
+    """For each task, each caption's words and the sentences [R, D]: two passes, batches padded to their longest."""
     found = []
     with torch.no_grad():
         for task in tasks:
@@ -213,8 +213,10 @@ def encode_captions(
 
 
 def word_frame_by_pair(words: Sequence[Tensor], frames: Tensor) -> Tensor:
-    """s of every caption, given as its words [L, D], and every video of [V, N, D], a pair at a time, unit vectors made
-    anew for each, as in training: [Q, V]."""
+    """[Q, V] s of every caption, given as its words [L, D], and every video of [V, N, D], as in training.
+
+    Pairs are computed one at a time, and each normalises its vectors again.
+    """
     return torch.stack([torch.stack([of_pair(w, video) for video in frames]) for w in words])
 
 
@@ -225,7 +227,7 @@ def of_pair(words: Tensor, frames: Tensor) -> Tensor:
 
 
 def word_frame_by_caption(words: Sequence[Tensor], frames: Tensor) -> Tensor:
-    """The same, a caption and all videos at a time, as in evaluation: [Q, V]."""
+    """[Q, V] s as in evaluation: one caption and all videos at a time."""
     units = F.normalize(frames, dim=-1).transpose(1, 2)
     rows = []
     for w in words:
@@ -235,7 +237,7 @@ def word_frame_by_caption(words: Sequence[Tensor], frames: Tensor) -> Tensor:
 
 
 def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
-    """g of every sentence [Q, D] and every video of [V, N, D]: [Q, V]."""
+    """[Q, V] g of every sentence [Q, D] and every video of [V, N, D]."""
     videos = F.normalize(F.normalize(frames, dim=-1).mean(dim=1), dim=-1)
     return F.normalize(sentences, dim=-1) @ videos.T
 
@@ -244,7 +246,7 @@ def sentence_video(sentences: Tensor, frames: Tensor) -> Tensor:
 
 
 def fused(words: Floats, sentence: Floats, beta: float) -> Floats:
-    """The ranking score [Q, V]: both similarities standardised by row."""
+    """The ranking score [Q, V]: the weighted sum of both similarities, standardised by row."""
 
     def standardised(scores: Floats) -> Floats:
         deviation = np.maximum(scores.std(axis=1, keepdims=True), 1e-6)
@@ -255,16 +257,18 @@ def fused(words: Floats, sentence: Floats, beta: float) -> Floats:
 
 
 def places(scores: Floats, own: Integers) -> Integers:
-    """[Q] the place, from 1, that each row's column `own` has in the row's whole order."""
+    """[Q] the rank, from 1, of column `own` in each row, by sorting the whole row."""
     order = np.argsort(-scores, axis=1)
     found: Integers = np.argmax(order == own[:, None], axis=1) + 1
     return found
 
 
 def rank(scores: dict[str, Floats], own: Integers, task: Integers, beta: float) -> dict[str, Integers]:
-    """Places of the method and of zero-shot CLIP by sorting: text to video among all and among the videos of the own
-    task, and video to text, where each video in `own` [Q] has one caption. task: [V]; scores [Q, V] are named
-    `<system>.<similarity>`."""
+    """Ranks of the method and of zero-shot CLIP, by sorting.
+
+    They are text to video among all videos, text to video among the own task's videos, and video to text. `own`: [Q]
+    the video of each query, which has no other query. task: [V]. Scores [Q, V] are named `<system>.<similarity>`.
+    """
     found = {"zero_shot_sentence": places(scores["zero_shot.sentence"], own)}
     for system in ("method", "zero_shot"):
         words, sentence = scores[f"{system}.words"], scores[f"{system}.sentence"]
@@ -283,7 +287,7 @@ def rank(scores: dict[str, Floats], own: Integers, task: Integers, beta: float) 
 
 
 def cross_entropies(logits: Tensor) -> Tensor:
-    """CE of rows plus CE of columns, the diagonal being right."""
+    """Cross-entropy of rows plus cross-entropy of columns. The diagonal is the ground truth."""
     target = torch.arange(len(logits), device=logits.device)
     return F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
 
@@ -298,7 +302,7 @@ def relation(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def alignment(words: Sequence[Tensor], frames: Tensor, vertices: Tensor) -> Tensor:
-    """mean_b [2 - cos(w_b, e_c) - cos(f_b, e_c)], pooled by attention to the vertex; all in ETF space."""
+    """mean_b [2 - cos(w_b, e_c) - cos(f_b, e_c)], pooled by attention to the vertex. All vectors are in ETF space."""
     rows = []
     for caption, video, vertex in zip(words, frames, vertices, strict=True):
         text = (caption @ vertex).softmax(dim=0) @ caption
@@ -310,7 +314,7 @@ def alignment(words: Sequence[Tensor], frames: Tensor, vertices: Tensor) -> Tens
 def addends(
     weights: Weights, teacher: Weights, plan: Plan, batch: Batch, task: int, vertices: Tensor
 ) -> dict[str, Tensor]:
-    """The loss of a batch by name, weighted; the teacher, routed as the task before, sees all of it again."""
+    """The weighted losses of a batch, by name. The teacher encodes the batch again, routed as the previous task."""
     frames = frame_embeddings(weights, plan, batch.pixels)
     words = words_of(token_embeddings(weights, plan, batch.ids, batch.eot, task, train=True), batch.eot)
     logits = SCALE * word_frame_by_pair(words, frames)
@@ -355,7 +359,7 @@ class Training:
         )
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One update; the addends of its loss, and the gradient's norm before it is clipped to 1."""
+        """One update. Returns the loss's addends and the gradient norm before clipping to 1."""
         found = addends(self.weights, self.teacher, self.plan, batch, self.task, self.vertices)
         self.optimizer.zero_grad()
         torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -379,7 +383,7 @@ def load_frames(files: Sequence[Path], size: int, mean: Tensor, std: Tensor) -> 
 
 
 def load_random_crop(files: Sequence[Path], size: int, mean: Tensor, std: Tensor) -> Tensor:
-    """The same of one random crop, half of the area up to all of it, and one flip for all frames."""
+    """The same with one random crop of at least half of the area, and one flip, for all frames."""
     images = [opened(file) for file in files]
     width, height = images[0].size
     side = math.sqrt(random.uniform(0.5, 1))

@@ -1,5 +1,7 @@
-"""A task of the published setting (MSRVTT-10: every caption once an epoch, 12 frames, fresh crops) made of nothing, in
-memory: noise stands for the frames, random ids for the captions, random weights for CLIP."""
+"""A synthetic task of the published setting, in memory: MSRVTT-10, each caption once an epoch, 12 frames, fresh crops.
+
+Frames are noise, captions are random ids, and CLIP has random weights.
+"""
 
 from dataclasses import dataclass
 
@@ -19,13 +21,15 @@ from structalign.model.sources import OnlineCrops, PixelSource
 from structalign.model.video_text import VideoText
 
 MEAN, STD = (torch.tensor(x).view(3, 1, 1) for x in ([0.481, 0.458, 0.408], [0.269, 0.261, 0.276]))
-HEIGHT, WIDTH = 224, 299  # of a stored frame of MSR-VTT
+HEIGHT, WIDTH = 224, 299  # size of a stored frame of MSR-VTT
 
 
 @dataclass(frozen=True)
 class Shape:
-    """size: CLIP and adapters; pairs of a batch, frames of a video, videos of a task, captions of a video; gallery:
-    test videos of a task, a caption each."""
+    """size: of CLIP and adapters. Also pairs of a batch, frames of a video, videos of a task and captions of a video.
+
+    gallery: test videos of a task, with one caption each.
+    """
 
     size: made.Size = made.VIT_B_32
     batch: int = 32
@@ -67,7 +71,7 @@ class Noise:
 
 @dataclass
 class CentreViews:
-    """The centre views of `pixels` as the model reads them, computed when they are asked for."""
+    """The centre views of `pixels` as the model reads them, computed on request."""
 
     pixels: PixelSource
     model: VideoText
@@ -84,32 +88,32 @@ class CentreViews:
 
 
 def random_clip(shape: Shape, device: torch.device) -> Clip:
-    """A CLIP with the attention of a GPU."""
+    """A random CLIP with the attention implementation of a GPU."""
     clip = made.random_clip(shape.size)
     clip.model.set_attn_implementation("sdpa")  # type: ignore[operator]
     return clip.to(device)
 
 
 def settings(shape: Shape, task: int, precision: str, epochs: int = 20) -> Settings:
-    """The preset's, for a task."""
+    """The preset's settings of a task."""
     return made.settings(shape.size, task, shape.batch, precision, epochs)
 
 
 def centre_views(shape: Shape, noise: Noise, model: VideoText, device: torch.device) -> CentreViews:
-    """Videos of noise, unlike a stage's not read from a cache."""
+    """Centre views of noise. A stage would read them from a cache."""
     pixels = PixelSource(noise, noise, shape.size.image, (MEAN, STD), True, 0, device)  # type: ignore[arg-type]
     return CentreViews(pixels, model)
 
 
 def begin(shape: Shape, model: VideoText, memory: Memory, task: int, acts: Settings, device: torch.device) -> Trainer:
-    """Task `task` on fresh crops of its videos, as the train stage begins it."""
+    """Begin task `task` on fresh crops of its videos, as the train stage does."""
     centre = centre_views(shape, Noise(shape, task), model, device)
     videos = OnlineCrops(centre.pixels, centre, model, acts.backbone.precision)
     return Trainer(model, load_method("structalign"), videos, memory, task, acts, device)
 
 
 def trainer(shape: Shape, task: int, precision: str, device: torch.device, epochs: int = 20) -> Trainer:
-    """Task `task` after made-up ones."""
+    """A trainer of task `task` after synthetic tasks."""
     acts, clip = settings(shape, task, precision, epochs), random_clip(shape, torch.device("cpu"))
     model, memory = made.model_for(clip, shape.size, "structalign", acts, task, shape.frames)
     return begin(shape, model.to(device), memory, task, acts, device)

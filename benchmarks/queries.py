@@ -1,7 +1,7 @@
 """Captions encoded as each of several tasks.
 
-Ours: `encode_as_tasks`, pairs of captions and tasks in one pass, the same numbers whatever the other pairs are.
-Plain: a pass for words and one for sentences, 32 captions in their order, padded to the longest. Both in float32.
+Ours: `encode_as_tasks`, with pairs of captions and tasks in one pass. A pair's numbers do not depend on the others.
+Plain: a pass for words and one for sentences, of 32 captions in order, padded to the longest. Both are in float32.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from benchmarks.measuring import Row, in_turn
 from structalign.model.text_encoding import encode_as_tasks
 
 TASKS = 10
-REPEATS = {1: 5, 32: 3}  # by captions
+REPEATS = {1: 5, 32: 3}  # by number of captions
 
 
 def queries(toy: bool) -> Iterator[Row]:
-    """One caption and a batch, as ten tasks."""
+    """One caption and a batch of captions, as ten tasks."""
     for captions, repeats in REPEATS.items():
         yield _row(toy, min(captions, 5) if toy else captions, repeats)
 

@@ -1,6 +1,6 @@
-"""Ranks of all queries from kept score matrices, as the evaluate stage makes them.
+"""Ranks of all queries from stored score matrices, as the evaluate stage computes them.
 
-Ours: `evaluation.ranks.rank`, which also finds the videos that the report shows. Plain: whole orders by sorting.
+Ours: `evaluation.ranks.rank`, which also finds the videos that the report shows. Plain: each whole row is sorted.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def ranking(toy: bool) -> Iterator[Row]:
 
 
 def made_scores(videos: int, queries: int) -> tuple[dict[str, plain.Floats], plain.Integers, plain.Integers]:
-    """Random matrices [Q, V] as scoring names them, each query's video, and the task of each video."""
+    """Random matrices [Q, V] by the names of scoring, each query's video, and each video's task."""
     source = np.random.default_rng(0)
     names = [f"{system}.{kind}" for system in ("method", "zero_shot") for kind in ("words", "sentence")]
     scores: dict[str, plain.Floats] = {

@@ -2,8 +2,8 @@
 
     python -m benchmarks scale --videos 200000 --queries 500 --dim 128
 
-Unit vectors drawn at random stand for the galleries of 20 tasks; the functions are those of the embed stage. Memory is
-told apart: what the process holds itself, and pages of mapped files, which the system takes back when it needs them.
+The galleries of 20 tasks are random unit vectors. The functions are those of the embed stage. Two kinds of memory are
+reported: the process's own, and pages of mapped files, which the system reclaims when it needs them.
 """
 
 import tempfile
@@ -37,13 +37,13 @@ PROJECTED = 10_000  # queries
 
 def scale(
     videos: Annotated[int, typer.Option(help="videos of the gallery")] = 200_000,
-    queries: Annotated[int, typer.Option(help="captions, each of 4 to 12 words")] = 500,
+    queries: Annotated[int, typer.Option(help="number of captions, each of 4 to 12 words")] = 500,
     frames: Annotated[int, typer.Option(help="frames of a video")] = 12,
-    dim: Annotated[int, typer.Option(help="numbers of an embedding")] = 512,
-    folder: Annotated[Path | None, typer.Option(help="where the galleries are laid for the time of the run")] = None,
-    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("scale.json"),
+    dim: Annotated[int, typer.Option(help="dimension of an embedding")] = 512,
+    folder: Annotated[Path | None, typer.Option(help="folder for the galleries during the run")] = None,
+    json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("scale.json"),
 ) -> None:
-    """Queries ranked against a gallery larger than memory."""
+    """Rank queries against a gallery larger than memory."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         index = lay(Path(place), videos, frames, dim)
         galleries = Index(index).galleries("test")
@@ -77,7 +77,7 @@ def scale(
 
 
 def lay(folder: Path, videos: int, frames: int, dim: int) -> Path:
-    """Write the galleries of TASKS tasks as the embed stage does; the newest index."""
+    """Write the galleries of TASKS tasks as the embed stage does. Returns the newest index."""
     previous = folder / "t00.json"
     write_json(previous, {"format": INDEX_FORMAT, "galleries": []})
     for number, part in enumerate(np.array_split(np.arange(videos), TASKS), start=1):
@@ -113,7 +113,7 @@ def ranked(galleries: list[Gallery], videos: int, queries: int, dim: int) -> dic
 
 
 def captions(count: int, dim: int, seed: int) -> TextEmbeddings:
-    """Random captions of 4 to WORDS words, as many as one tile after the other."""
+    """Random captions of 4 to WORDS words, one tile after another."""
     source = torch.Generator().manual_seed(1000 + seed)
     length = torch.randint(4, WORDS + 1, (count,), generator=source)
     words: Tensor = torch.randn(count, WORDS, dim, generator=source)

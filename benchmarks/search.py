@@ -1,6 +1,6 @@
-"""A search without its encoding, encoding it, and opening an index: processor time of one thread.
+"""CPU time of a search's parts on one thread: encoding the sentence, ranking, and opening an index.
 
-Ours alone: there is no plain side. Random vectors, a sentence of ten words.
+There is no plain side. Vectors are random, and the sentence has ten words.
 """
 
 import statistics
@@ -33,14 +33,14 @@ WEIGHTS = {"words": 0.5, "sentence": 0.5, "task_prior": 0.0}
 
 @torch.inference_mode()
 def search(
-    videos: Annotated[int, typer.Option(min=1, help="videos of 12 frames that a sentence is compared with")] = 10_000,
-    stored: Annotated[int, typer.Option(min=1, help="segments of the index that is opened")] = 100_000,
-    prototypes: Annotated[int, typer.Option(min=1, help="tasks that a sentence is encoded as")] = 10,
-    repeats: Annotated[int, typer.Option(min=1, help="calls; the median counts")] = 5,
+    videos: Annotated[int, typer.Option(min=1, help="gallery videos, of 12 frames each")] = 10_000,
+    stored: Annotated[int, typer.Option(min=1, help="segments of the opened index")] = 100_000,
+    prototypes: Annotated[int, typer.Option(min=1, help="number of tasks that the sentence is encoded as")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="number of calls; the median is reported")] = 5,
     tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
-    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("search.json"),
+    json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("search.json"),
 ) -> None:
-    """What a search takes: encoding, exact ranking, and opening the index."""
+    """CPU time of a search: encoding, exact ranking, and opening the index."""
     torch.set_num_threads(1)
     size = made.size_of(tiny)
     clip = made.random_clip(size)
@@ -69,7 +69,7 @@ def search(
 
 
 def processor_ms(work: Callable[[], object], repeats: int) -> float:
-    """The median of the calls after a first one, unless that is all."""
+    """The median of `repeats` calls. If there are several, a warm-up call comes first."""
     taken = []
     for _ in range(repeats + (repeats > 1)):
         start = time.process_time()
@@ -86,7 +86,7 @@ def rank(text: TextEmbeddings, frames: torch.Tensor, vectors: torch.Tensor | Non
 
 
 def store(path: Path, count: int, dim: int) -> None:
-    """An index of as many files with one segment each."""
+    """Write an index of `count` files with one segment each."""
     source = np.random.default_rng(0)
     about = {"kind": "folders", "folders": [], "backbone": {}, "sampling": {}}
     with writing(path, about) as writer:
@@ -101,6 +101,6 @@ def store(path: Path, count: int, dim: int) -> None:
             means = source.standard_normal((len(part), dim)).astype(np.float32)
             means /= np.linalg.norm(means, axis=1, keepdims=True)
             entries.append(writer.shard(part, Encoding("0"), frames, means))
-            writer.snapshot.shards[:] = entries  # so that the next one gets another number
+            writer.snapshot.shards[:] = entries  # so that the next entry gets another number
         files = {f"/videos/{c}.mp4": File(c, 1, 1) for c in contents}
         writer.commit(Catalogue(files, dict.fromkeys(contents, Content(20.0, "direct"))), entries)

@@ -1,7 +1,7 @@
 """One search: the whole process, as from the shell, and its parts.
 
-`search` uses the project in this folder, if it is trained (`dvc repro`). `gallery` makes a project: a random CLIP of
-ViT-B/32's shape, ten tasks and random stored videos.
+`search` uses the project in this folder, if it is trained (`dvc repro`). `gallery` makes a project with a random CLIP
+of ViT-B/32's shape, ten tasks and random stored videos.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ def program(code: str, *arguments: str) -> Callable[[], object]:
 
 
 class Parts:
-    """What a search does after its start, a part at a time."""
+    """The parts of a search after the imports."""
 
     def __init__(self, index: ProjectIndex):
         self.index = index
@@ -115,7 +115,7 @@ class Parts:
 
     @torch.inference_mode()
     def plain(self) -> object:
-        """Words and sentence of the method alone against each task's videos, standardised, fused and sorted."""
+        """Only the method's words and sentence against each task's videos, standardised, fused and sorted."""
         words, sentence = [], []
         for part in self.index._parts:
             text, frames = self.texts[part.gallery.encoded_as], part.gallery.frames
@@ -126,14 +126,14 @@ class Parts:
 
 
 def lay_project(size: made.Size, videos: int) -> None:
-    """A learned project in this folder: what `structalign search` reads."""
+    """Write a trained project into this folder, as far as `structalign search` reads it."""
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     tasks = split_categories([f"category {number}" for number in range(made.ROOM)], TASKS)
     write_tasks(tasks, Path("tasks.yaml"))
     clip = made.random_clip(size)
     lay_backbone(clip.model, size)
     acts = made.settings(size, TASKS, 32, "fp32")
-    # its own CLIP, since adapters would be saved with the backbone
+    # a separate CLIP, since adapters would be saved with the backbone
     model, _ = made.model_for(made.random_clip(size), size, "structalign", acts, TASKS, FRAMES)
     for number in range(TASKS + 1):
         learned = dict(list(tasks.items())[:number])
@@ -151,7 +151,7 @@ def lay_project(size: made.Size, videos: int) -> None:
 
 
 def lay_gallery(number: int, videos: int, size: made.Size) -> None:
-    """Random stored videos of task `number`."""
+    """Write random stored videos of task `number`."""
     (folder := GALLERIES / key(number)).mkdir(parents=True)
     source = torch.Generator().manual_seed(number)
     frames, zero_shot = (torch.randn(videos, FRAMES, size.dim, generator=source) for _ in range(2))
@@ -170,7 +170,7 @@ def lay_gallery(number: int, videos: int, size: made.Size) -> None:
 
 
 def lay_collection(number: int, size: made.Size, encoder: str) -> None:
-    """What search keeps of task `number`'s training: captions, and no clips."""
+    """Write the collection of task `number`'s training: captions, and no clips."""
     (folder := COLLECTION / key(number)).mkdir(parents=True)
     write_gallery(folder, "train", [], torch.empty(0), torch.empty(0))
     captions, _ = embedded(size, 1000, 1, 1)
@@ -180,7 +180,7 @@ def lay_collection(number: int, size: made.Size, encoder: str) -> None:
 
 
 def lay_backbone(model: torch.nn.Module, size: made.Size) -> None:
-    """A CLIP's folder, whose tokenizer knows words w0, w1, …"""
+    """Write a CLIP's folder. Its tokenizer knows the words w0, w1, …"""
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(BACKBONE)  # type: ignore[operator]
     words = {f"w{number}": number for number in range(size.vocabulary - 2)}

@@ -21,11 +21,11 @@ import typer
 from structalign.errors import UserError
 from structalign.serve.security import is_loopback
 
-HEALTH = 0.5  # seconds between two looks whether health answers
+HEALTH = 0.5  # seconds between two requests of health
 
 
 class Load:
-    """What the clients have seen: statuses, seconds of each answer, and of health."""
+    """Measurements of all clients: statuses, and the seconds of each answer and of health."""
 
     def __init__(self, host: str, port: int, texts: list[str], think: float, until: float):
         self.host, self.port, self.think, self.until = host, port, think, until
@@ -37,7 +37,7 @@ class Load:
         self._lock = threading.Lock()
 
     def client(self, number: int) -> None:
-        """One who searches until the time is up."""
+        """A client that searches until the time is up."""
         time.sleep(random.Random(number).random() * self.think)
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         while time.monotonic() < self.until:
@@ -63,7 +63,7 @@ class Load:
         connection.close()
 
     def watch_health(self) -> None:
-        """Ask for health all the while."""
+        """Request health until the time is up."""
         while time.monotonic() < self.until:
             begin = time.perf_counter()
             connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
@@ -75,16 +75,16 @@ class Load:
 
 
 def main(
-    address: Annotated[str, typer.Argument(help="As `structalign serve` prints it.")],
+    address: Annotated[str, typer.Argument(help="The address that `structalign serve` prints.")],
     clients: int = 50,
     think: Annotated[float, typer.Option(help="Seconds between an answer and the next query.")] = 1.0,
     seconds: float = 60.0,
     captions: Annotated[Path, typer.Option(help="A table with a column `caption`.")] = Path("data/captions.csv"),
 ) -> None:
-    """Search with many clients at once, and print what they saw."""
+    """Search with many clients at once, and print their measurements."""
     place = urlsplit(address)
     if place.hostname is None or not is_loopback(place.hostname):
-        raise UserError(f"{address} is not this machine: load is for your own server.")
+        raise UserError(f"{address} is not this machine: only load your own server.")
     with captions.open(encoding="utf-8", newline="") as stream:
         texts = list(dict.fromkeys(row["caption"] for row in csv.DictReader(stream)))
     random.Random(0).shuffle(texts)

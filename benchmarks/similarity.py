@@ -1,8 +1,8 @@
 """Word-frame similarity of a training batch, forward and backward, and a block of an evaluation's scores.
 
 Ours: `word_frame`, and `search.scoring.score`, which also finds the best frame. Plain: a loop over pairs in training,
-a loop over captions in evaluation. Both see each caption's own words; the released code takes padding for words, too,
-which makes it slower than that.
+a loop over captions in evaluation. Both only read each caption's own words. The released code also counts padding as
+words, so it is slower than the plain side.
 """
 
 from collections.abc import Iterator

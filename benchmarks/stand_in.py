@@ -1,8 +1,8 @@
-"""A device that is none: its tensors are computed on the CPU, and every launch and every wait is counted.
+"""A stand-in for a GPU: its tensors are computed on the CPU, and every launch and every wait is counted.
 
-What makes a processor wait for a GPU is a copy in from memory that is not pinned, a copy out that is not let run, and
-every look at a number. The stand-in goes by the name `meta`, which no kernel of the CPU answers to: each operation
-passes through `StandIn`, which counts it and computes it on what lies behind its tensors.
+The processor waits for a GPU in three cases: a copy to it from memory that is not pinned, a blocking copy from it, and
+every read of a tensor's values. The stand-in has the device name `meta`, for which the CPU has no kernels. So each
+operation passes through `StandIn`, which counts it and computes it on the CPU tensors behind its arguments.
 """
 
 from collections import Counter
@@ -19,17 +19,17 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 aten = torch.ops.aten
 DEVICE, CPU = torch.device("meta"), torch.device("cpu")
-# on a GPU each of these looks at numbers to know the shape of its result
+# on a GPU each of these reads values to know the shape of its result
 SHAPED_BY_NUMBERS = {aten.nonzero.default, aten.masked_select.default, aten._unique2.default, aten.unique_dim.default}
 BY_INDEX = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 NO_KERNEL = {"detach", "_unsafe_view", "_reshape_alias", "empty", "empty_like", "new_empty", "empty_strided"}
 
 
 class Placed(Tensor):
-    """A tensor on the stand-in device; its numbers are in `behind`."""
+    """A tensor on the stand-in device. Its values are in `behind`."""
 
     behind: Tensor
-    is_cuda = True  # our own code asks, to take a GPU's path
+    is_cuda = True  # the library asks this, to take a GPU's path
 
     @staticmethod
     def __new__(cls, behind: Tensor) -> "Placed":
@@ -47,10 +47,10 @@ class Placed(Tensor):
 
 
 class StandIn(TorchDispatchMode):
-    """While it is entered, `DEVICE` holds tensors.
+    """A context in which `DEVICE` can hold tensors.
 
-    launches: operations that are neither views nor allocations, by name; one on a list of tensors counts once, as do a
-    pass through a `recorded` module and one back. waits: what holds the processor up, by kind.
+    launches: operations that are neither views nor allocations, by name. An operation on a list of tensors counts once.
+    A forward pass through a `recorded` module counts once, and so does a backward pass. waits: by kind.
     """
 
     def __init__(self) -> None:
@@ -70,18 +70,18 @@ class StandIn(TorchDispatchMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def forget(self) -> None:
-        """Count from here on."""
+        """Reset all counts."""
         self.launches.clear()
         self.waits.clear()
 
     def recorded(self, module: nn.Module, sample: tuple[Tensor, ...], allow_unused_input: bool) -> Callable[..., Any]:
-        """What `torch.cuda.make_graphed_callables` makes: a module that is launched at once, and back at once."""
+        """A stand-in for `torch.cuda.make_graphed_callables`: forward and backward are one launch each."""
         learning = [p for p in module.parameters() if p.requires_grad]
         return lambda *given: Replay.apply(self, module, len(given), *given, *learning)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def replay(self) -> Iterator[None]:
-        """One launch, whatever happens inside the block."""
+        """Count one launch for all operations inside the block."""
         self.launches["graph"] += 1
         self._replaying = True
         try:
@@ -137,7 +137,7 @@ class StandIn(TorchDispatchMode):
 
 
 class Looks(TorchFunctionMode):
-    """Looks at numbers that are no operations, and attention, which a GPU computes at once."""
+    """Counts reads of values that are no operations, and attention, which is one launch on a GPU."""
 
     def __init__(self, stand_in: StandIn):
         super().__init__()
@@ -156,7 +156,7 @@ class Looks(TorchFunctionMode):
 
 
 class Replay(torch.autograd.Function):
-    """A module's pass and its way back, each a single launch."""
+    """A module's forward and backward pass, each a single launch."""
 
     @staticmethod
     def forward(ctx: Any, device: StandIn, module: nn.Module, count: int, *tensors: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ def is_pinned(x: Tensor) -> bool:
 
 
 def is_view(operation: Any, name: str) -> bool:
-    """Whether an operation launches nothing: it looks at its argument in another way, or allocates."""
+    """Whether an operation launches nothing, because it is a view or an allocation."""
     returns = operation._schema.returns
     views = bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
     return views or name in NO_KERNEL

@@ -1,8 +1,8 @@
 """One training step of the first task and of a later one: forward, backward and optimizer, on distinct videos.
 
-Ours as the train stage runs it: each setting reads what it would read there, and from cached views the teacher's
-embeddings are there before the first step. Plain: all of the towers on every pair, the teacher's too, in float32; it
-gets its pixels for nothing. All have the losses of the paper.
+Ours runs as in the train stage. Each setting reads its inputs as it would there. With cached views, the teacher's
+embeddings are computed before the first step. Plain runs all towers on every pair in float32, also the teacher's. Its
+pixels are ready in memory. All use the losses of the paper.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Setting:
-    """What a step depends on; views: cached ones of a training video, 0 for fresh crops."""
+    """The settings of a step. views: cached views of a training video, 0 for fresh crops."""
 
     name: str
     size: made.Size
@@ -68,8 +68,11 @@ def _row(name: str, task: int, settings: list[Setting], repeats: int) -> Row:
 
 
 class Ours:
-    """The library at the start of a task. begun: CPU seconds that it took to begin, the teacher's embeddings of the
-    batch's videos and of EACH captions a video among them."""
+    """The library at the start of a task.
+
+    begun: CPU seconds of the start. They include the teacher's embeddings of the batch's videos and of EACH captions
+    a video.
+    """
 
     def __init__(self, folder: Path, setting: Setting, task: int):
         self.setting, self.task, self._numbers = setting, task, count()
@@ -87,18 +90,18 @@ class Ours:
         self.adamw = self.trainer.start()
 
     def pairs(self, number: int) -> Pairs:
-        """Batch `number`: every video once."""
+        """Batch `number`, with every video once."""
         video = torch.arange(self.setting.batch)
         view = torch.zeros_like(video) if self.setting.views else visits(number, len(video))
         return Pairs(video * EACH + number % EACH, video, view)
 
     def step(self) -> dict[str, float | int]:
-        """An update on the next batch."""
+        """Do an update on the next batch."""
         number = next(self._numbers)
         return self.trainer.step(self.adamw, 1.0, self.pairs(number), 0, self.task, number)
 
     def shown(self, pairs: Pairs) -> Tensor:
-        """[B, N, 3, S, S] the pixels of a batch."""
+        """The pixels of a batch, [B, N, 3, S, S]."""
         if isinstance(self.source, OnlineCrops):
             views = zip(pairs.video.tolist(), pairs.view.tolist(), strict=True)
             return self.source.pixels.batch([(video, view_name(view)) for video, view in views])
@@ -113,7 +116,7 @@ class Ours:
         return plain.Batch(self.shown(pairs), tokens.ids, tokens.eot, category, *pseudo)
 
     def plain_training(self) -> plain.Training:
-        """The plain side with the weights, the teacher and the rates of this one."""
+        """The plain side, with this side's weights, teacher and learning rates."""
         weights = plain.weights_of(self.model)
         names = {id(p): name for name, p in self.model.named_parameters()}
         groups: list[plain.Group] = [
@@ -127,7 +130,7 @@ class Ours:
 
 
 def lay_frames(folder: Path, size: made.Size, videos: int, frames: int) -> FrameSplit:
-    """Stored frames of noise, 4:3, their short side that of the model's images."""
+    """Write frames of noise, 4:3. Their short side is that of the model's images."""
     noise = np.random.default_rng(0)
     shape = (frames, size.image, size.image * 4 // 3, 3)
     write_split(folder, [({"id": str(v)}, noise.integers(0, 256, shape, dtype=np.uint8)) for v in range(videos)])

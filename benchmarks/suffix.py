@@ -1,12 +1,15 @@
-"""The vision suffix in bfloat16 against the machine's own rate of bfloat16 matrix products.
+"""The vision suffix in bfloat16 against the machine's rate of bfloat16 matrix products.
 
-FLOPs, two for a multiplication and an addition, each distinct video once and nothing for what is computed again. Of an
-image with T tokens, width W and inner width M, a suffix layer with fusion takes 2·8TW² (projections of the own and of
-the cross attention) + 2·4T²W (their products) + 4TWM (MLP), and the projection at the end 2WD. Backward, a frozen
-matrix takes its forward once more (the gradient of its input), a trained one twice (also its own gradient), products of
-attention twice. In the first suffix layer nothing asks for the input's gradient: there the own attention takes none,
-and the cross attention's q, k and v only those of their weights. In the last layer the class token alone asks and goes
-on: T is 1 but for k and v. Norms, softmax and activations count nothing.
+A multiplication and an addition are two FLOPs. Each distinct video counts once, and recomputation does not count.
+
+- Forward, of an image with T tokens, width W and inner width M: a suffix layer with fusion takes 2·8TW² (projections
+  of self-attention and cross attention) + 2·4T²W (their products) + 4TWM (MLP). The final projection takes 2WD.
+- Backward: a frozen matrix takes its forward FLOPs once (the gradient of its input), a trained one twice (also its
+  own gradient). Products of attention take theirs twice.
+- The first suffix layer needs no gradient of its input. There self-attention takes nothing backward, and the q, k and
+  v of cross attention only take the gradients of their weights.
+- In the last layer only the class token is a query and continues, so T is 1 except for k and v.
+- Norms, softmax and activations do not count.
 """
 
 import statistics
@@ -28,13 +31,13 @@ SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}  # of the square matric
 
 
 def suffix(
-    videos: Annotated[int, typer.Option(min=1, help="videos at a time")] = 4,
+    videos: Annotated[int, typer.Option(min=1, help="videos of a batch")] = 4,
     frames: Annotated[int, typer.Option(min=1, help="frames of a video")] = 12,
-    repeats: Annotated[int, typer.Option(min=1, help="calls; the median counts")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="number of calls; the median is reported")] = 3,
     tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
-    json: Annotated[Path, typer.Option("--json", help="file that keeps what was found")] = Path("suffix.json"),
+    json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("suffix.json"),
 ) -> None:
-    """The vision suffix's share of the bf16 matrix rate on this device, forward and with backward."""
+    """The vision suffix's share of this device's bf16 matrix rate, forward, and forward with backward."""
     device, size = prepare_device(), made.size_of(tiny)
     model = learning_model(size, frames).to(device)
     tokens = model.clip.vision_positions
@@ -63,7 +66,7 @@ def suffix(
 
 
 def median_of(work: Callable[[], None], repeats: int, device: torch.device) -> float:
-    """Median seconds of a call, after one that does not count."""
+    """Median seconds of a call, after one warm-up call."""
 
     def seconds() -> float:
         start = time.perf_counter()
@@ -77,7 +80,7 @@ def median_of(work: Callable[[], None], repeats: int, device: torch.device) -> f
 
 
 def learning_model(size: made.Size, frames: int) -> VideoText:
-    """A model whose fusion learns, as in a training step."""
+    """A model whose fusion is trained, as in a training step."""
     acts = made.settings(size, 1, 2, "bf16")
     model, _ = made.model_for(made.random_clip(size), size, "structalign", acts, 1, frames)
     model.requires_grad_(False)
@@ -97,7 +100,7 @@ def run_both(model: VideoText, states: torch.Tensor, device: torch.device) -> No
 
 
 def flops(size: made.Size, backward: bool) -> int:
-    """Of one image, by the formula above; with `backward`, forward and backward together."""
+    """FLOPs of one image, by the formula above. With `backward`: forward and backward together."""
     tokens = (size.image // size.patch) ** 2 + 1
     last = size.vision[2] - size.frozen - 1
     end = 2 * size.vision[0] * size.dim
@@ -106,7 +109,7 @@ def flops(size: made.Size, backward: bool) -> int:
 
 
 def _layer(size: made.Size, asking: int, first: bool) -> tuple[int, int]:
-    """Forward and backward of a layer in which `asking` tokens look at all."""
+    """FLOPs forward and backward of a layer in which `asking` tokens attend to all tokens."""
     width, inner, _, _ = size.vision
     tokens = (size.image // size.patch) ** 2 + 1
     asked, held = 2 * asking * width**2, 2 * tokens * width**2  # one of q and out; one of k and v

@@ -1,4 +1,4 @@
-"""Rows of measurements in a JSON file with the machine that they were seen on, and as a table."""
+"""Rows of measurements: as a JSON file with a description of the machine, and as a table."""
 
 import os
 import platform
@@ -15,11 +15,11 @@ from pydantic import TypeAdapter
 from benchmarks.measuring import Row, Way
 from structalign.store import read_json, write_json
 
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # of the processor: what makes matrix products fast
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # processor flags that make matrix products fast
 
 
 def keep(file: Path, row: Row) -> None:
-    """Add a row to a file, in place of one of the same name, or begin it."""
+    """Add a row to a file, or replace the row of that name. Makes the file if it is missing."""
     rows = [other for other in read(file) if other.name != row.name] if file.exists() else []
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, {"machine": machine(), "rows": [asdict(kept) for kept in [*rows, row]]})
@@ -31,7 +31,7 @@ def read(file: Path) -> list[Row]:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on beside the code, and the code's revision."""
+    """The machine and versions that the numbers depend on, and the code's revision."""
     told: dict[str, str] = {}
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -56,7 +56,7 @@ def _git(*arguments: str) -> str:
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """A line for each way: median CPU seconds, how often as fast as the first, share of the floor, peak memory."""
+    """A line for each way: median CPU seconds, speed relative to the first, floor and its share, peak memory."""
     lines = ["| work | way | CPU s | ratio | floor, s | share | peak, MiB |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         for name, way in _lines(row):
@@ -68,7 +68,7 @@ def as_table(rows: Sequence[Row]) -> str:
 
 
 def as_comparison(before: Sequence[Row], after: Sequence[Row]) -> str:
-    """The same of two revisions, for rows and ways that both have."""
+    """A table of two revisions, with the rows and ways that both have."""
     lines = ["| work | way | before, s | after, s | before / after | first way / after | share after |"]
     lines.append("|---|---|---|---|---|---|---|")
     former = {(row.name, way.name): way for row in before for way in row.ways}
@@ -81,7 +81,7 @@ def as_comparison(before: Sequence[Row], after: Sequence[Row]) -> str:
 
 
 def _lines(row: Row) -> Iterator[tuple[str, Way]]:
-    """The ways of a row, the first with the row's name."""
+    """The ways of a row. Only the first has the row's name."""
     yield from ((row.name if number == 0 else "", way) for number, way in enumerate(row.ways))
 
 
@@ -90,7 +90,7 @@ def _seconds(way: Way) -> list[str]:
 
 
 def times(first: Way, way: Way) -> str:
-    """How often as fast as the first; parts of one work are not compared."""
+    """Speed relative to the first way. Parts of one work are not compared."""
     return "–" if first.name.startswith("ours, ") and first is not way else f"{first.median / way.median:.2f}"
 
 
@@ -101,7 +101,7 @@ def _floor(row: Row, way: Way) -> list[str]:
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """Rates while the rows were measured, how often each was, and what the rows say beside their numbers."""
+    """Matrix rates during the measurement, the number of calls, and the rows' remarks."""
     run = [row for row in rows if row.ways]
     if not run:
         return []
