@@ -229,7 +229,7 @@ def test_a_broken_video_stops_if_asked_to(project: Path) -> None:
     (project / "data/videos/4.mp4").write_bytes(b"")
     say("on_broken", "skip", "stop")
     prepare.main()
-    with pytest.raises(UserError, match=r"data/videos/4\.mp4: the file is empty; mend it"):
+    with pytest.raises(UserError, match=r"data/videos/4\.mp4: the file is empty: replace"):
         frames.main("t01")
     assert not Path("work/frames/t01/test").exists()
 
