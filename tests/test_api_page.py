@@ -64,12 +64,12 @@ def page() -> str:
     return "\n".join(lines)
 
 
-def test_the_page_is_what_the_docstrings_say() -> None:
+def test_the_page_equals_the_docstrings() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == page(), "python tests/test_api_page.py writes it anew"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_everything_public_says_what_it_does(module: str) -> None:
+def test_everything_public_has_a_docstring(module: str) -> None:
     silent = [name for name, node in public(module) if not ast.get_docstring(node)]
     assert silent == []
 

@@ -69,7 +69,7 @@ def test_all_similarities_are_those_of_pairs() -> None:
     assert torch.allclose(found["sentence"], plain.sentence_video(text.sentence, frames), atol=1e-6)
 
 
-def test_both_sides_rank_alike() -> None:
+def test_both_sides_give_equal_ranks() -> None:
     scores, own, task = made_scores(40, 20)
     theirs = plain.rank(scores, own, task, 0.5)
     ours = rank([scores], own, [str(number) for number in task], Ranking(beta=0.5, task_prior=0))
@@ -77,7 +77,7 @@ def test_both_sides_rank_alike() -> None:
         assert np.array_equal(ours[name], places), name
 
 
-def test_both_sides_encode_a_query_alike_as_every_task() -> None:
+def test_both_sides_encode_a_query_equally_as_every_task() -> None:
     model, _ = made.model_for(made.random_clip(SIZE), SIZE, "structalign", made.settings(SIZE, 3, 4, "fp32"), 3, 3)
     tokens = made.captions(SIZE, 9)
     plan = made.plan_of(model, SIZE)
@@ -116,7 +116,7 @@ def test_matrix_work_is_counted_by_precision() -> None:
     assert counted.flops == {torch.float32: 2 * 2 * 3 * 4, torch.bfloat16: 2 * 5 * 4 * 5}
 
 
-def test_ways_take_turns_and_the_watched_call_of_a_short_one_does_not_count() -> None:
+def test_ways_run_in_turn_and_the_watched_call_of_a_short_one_does_not_count() -> None:
     calls: list[str] = []
     row = in_turn("row", {name: lambda name=name: calls.append(name) for name in "ab"}, repeats=2)  # type: ignore[misc]
     assert "".join(calls) == "ab" + "abab"
@@ -158,7 +158,7 @@ def environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("environment_as_it_was")
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_every_benchmark_keeps_its_rows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_benchmark_stores_its_rows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["run", name, "--toy", "--json", "kept.json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -178,7 +178,7 @@ ALONE = {
 
 
 @pytest.mark.parametrize("command", ALONE)
-def test_a_command_of_ours_alone_keeps_what_it_found_and_the_machine(command: str, tmp_path: Path) -> None:
+def test_a_command_without_a_plain_side_stores_its_results_and_the_machine(command: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [command, *ALONE[command], "--json", str(tmp_path / "kept.json")])
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "kept.json").read_text())["machine"]["cores"] >= 1

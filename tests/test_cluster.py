@@ -85,7 +85,7 @@ def test_two_workers_give_the_bytes_of_one_process(
 
 
 @pytest.mark.slow
-def test_what_is_wrong_with_a_video_is_said_in_one_sentence_by_a_worker_too(
+def test_a_worker_also_reports_a_changed_video_in_one_sentence(
     project: Project, scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SCHEDULER, scheduler)
@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_video_is_said_in_one_sentence_by_a_worker_too(
     assert "Traceback" not in refused.stderr
 
 
-def test_an_address_without_a_scheduler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_scheduler_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed: pip install 'structalign[scale]'")
     monkeypatch.setenv(SCHEDULER, "nonsense://here")
     with pytest.raises(UserError, match="no Dask scheduler answers at STRUCTALIGN_DASK=nonsense://here"):
@@ -118,7 +118,7 @@ def test_a_worker_that_does_not_see_the_project_is_refused(tmp_path: Path) -> No
         _there(tmp_path / "elsewhere", code(), str, 1)
 
 
-def test_results_come_in_order_and_only_a_few_ahead_of_the_reader() -> None:
+def test_results_are_in_order_and_only_a_few_are_computed_ahead() -> None:
     begun: list[int] = []
 
     def work(item: int) -> int:

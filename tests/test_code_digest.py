@@ -86,7 +86,7 @@ class Toy:
         ("import os\n", "import os\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"),
     ],
 )
-def test_how_code_is_written_leaves_the_digest_alone(toy: Toy, old: str, new: str) -> None:
+def test_the_formatting_of_code_does_not_change_the_digest(toy: Toy, old: str, new: str) -> None:
     assert old in PLAIN
     before = PLAIN if "TYPE_CHECKING" not in new else PLAIN.replace(old, f"{old}from typing import TYPE_CHECKING\n")
     assert toy.digest(TOY | {"toy.main": PLAIN.replace(old, new)}) == toy.digest(TOY | {"toy.main": before})
@@ -122,7 +122,7 @@ def test_what_code_does_changes_the_digest(toy: Toy, old: str, new: str) -> None
 
 @settings(deadline=None)
 @given(st.randoms(use_true_random=False))
-def test_comments_and_blank_lines_anywhere_leave_the_digest_alone(
+def test_comments_and_blank_lines_anywhere_do_not_change_the_digest(
     tmp_path_factory: pytest.TempPathFactory, draw: random.Random
 ) -> None:
     toy = Toy(tmp_path_factory.mktemp("toy"))
@@ -154,7 +154,7 @@ RELATIVE = {"relative": "from .{1} import value", "relative module": "from . imp
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_moved_module_leaves_the_digest_alone_and_an_edited_one_does_not(toy: Toy, way: str) -> None:
+def test_moving_a_module_does_not_change_the_digest_and_editing_it_does(toy: Toy, way: str) -> None:
     def files(package: str, name: str, value: int) -> Files:
         return {"toy.main": way.format(package, name), f"{package}.{name}": f"value = {value}"}
 
@@ -174,7 +174,7 @@ def test_a_relative_import_is_followed(toy: Toy, way: str, main: str) -> None:
     assert digest("new", 1) == digest("old", 1) != digest("old", 2)
 
 
-def test_moved_modules_may_change_the_order_of_imports(toy: Toy) -> None:
+def test_moving_modules_may_change_the_order_of_imports(toy: Toy) -> None:
     main = "import os\n\nfrom toy.{} import x\nfrom toy.{} import y\nprint(x, y)"
     before = toy.digest({"toy.main": main.format("a", "b"), "toy.a": "x = 1", "toy.b": "y = 2"})
     turned = "import os\n\nfrom toy.b import y\nfrom toy.c import x\nprint(x, y)"
@@ -196,7 +196,7 @@ def graphs(draw: st.DrawFn) -> list[set[int]]:
 
 @settings(deadline=None)  # some hundred files are written and read
 @given(graphs(), st.data())
-def test_an_edit_changes_the_digests_of_those_who_import_it_and_no_others(
+def test_an_edit_only_changes_the_digests_of_modules_that_import_it(
     tmp_path_factory: pytest.TempPathFactory, imports: list[set[int]], data: st.DataObject
 ) -> None:
     toy = Toy(tmp_path_factory.mktemp("toy"))
@@ -225,7 +225,7 @@ def test_an_edit_changes_the_digests_of_those_who_import_it_and_no_others(
     assert [old != new for old, new in zip(before, after, strict=True)] == [reaches(at) for at in range(len(imports))]
 
 
-def test_a_module_for_type_checkers_alone_does_not_count(toy: Toy) -> None:
+def test_an_import_for_type_checkers_does_not_count(toy: Toy) -> None:
     main = "import typing as t\nif t.TYPE_CHECKING:\n    from toy.types import T\nelse:\n    from toy.real import T"
     files = {"toy.main": main, "toy.types": "T = int", "toy.real": "T = int"}
     code = toy.code(files)
@@ -253,7 +253,7 @@ def test_a_template_counts_if_a_module_beside_it_names_it(toy: Toy, template: st
     assert (toy.digest(TEMPLATES | {f"toy/{template}.j2": "edited"}) != before) == counts
 
 
-def test_a_name_put_together_counts_every_template_that_it_may_mean(toy: Toy) -> None:
+def test_a_computed_name_counts_every_template_that_matches(toy: Toy) -> None:
     named = TEMPLATES | {"toy.page.write": "def write(name):\n    return load(f'{name}.j2')"}
     assert toy.digest(named | {"toy/page/other.j2": "edited"}) != toy.digest(named)
 
@@ -266,7 +266,7 @@ def test_templates_move_with_their_module(toy: Toy) -> None:
     assert toy.digest(moved) == toy.digest(TEMPLATES)
 
 
-def test_what_a_package_runs_on_the_way_counts_and_what_it_offers_does_not(toy: Toy) -> None:
+def test_code_that_a_package_runs_counts_and_names_that_it_only_offers_do_not(toy: Toy) -> None:
     def digest(main: str, ran: str = "", offered: str = "1", value: int = 1) -> str:
         lazy = f"{ran}\ndef __getattr__(name):\n    from toy.big import value\n    return value + {offered}\n"
         code = toy.code({"toy.main": main, "toy.low.a": "x = 1", "toy.big": f"value = {value}"})
@@ -280,7 +280,7 @@ def test_what_a_package_runs_on_the_way_counts_and_what_it_offers_does_not(toy: 
 
 
 @pytest.mark.parametrize("package", ["toy.low", ""], ids=["absolute", "relative"])
-def test_a_package_may_gather_its_modules(toy: Toy, package: str) -> None:
+def test_a_package_may_import_its_modules(toy: Toy, package: str) -> None:
     def digest(value: int) -> str:
         code = toy.code({"toy.main": "from toy.low.a import x", "toy.low.a": "x = 1", "toy.low.b": f"y = {value}"})
         gathers = f"from {package}.a import x\nfrom {package}.b import y\n"

@@ -24,7 +24,7 @@ def test_a_users_error_is_one_sentence_and_exit_code_one(
     assert (end.value.code, capsys.readouterr().err) == (1, "error: the disk is full.\n")
 
 
-def test_a_name_in_an_error_can_t_write_to_the_terminal(
+def test_a_name_in_an_error_cannot_control_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stage() -> None:
@@ -37,7 +37,7 @@ def test_a_name_in_an_error_can_t_write_to_the_terminal(
     assert printed == "error: \\x1b[2J\\x1b]0;x\\x07evil.mp4\\nerror: none is missing.\n"
 
 
-def test_lines_that_are_said_stay_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_line_breaks_of_a_message_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     say("a\x1bb\nc")
     assert capsys.readouterr().out == "a\\x1bb\nc\n"
 
@@ -46,7 +46,7 @@ def test_lines_that_are_said_stay_lines(capsys: pytest.CaptureFixture[str]) -> N
 DATA = {"structalign/cli/compare.py"}
 
 
-def test_every_command_prints_through_the_two_doors() -> None:
+def test_every_command_prints_through_one_of_two_modules() -> None:
     """`console.say` and `report.terminal` show what a name would have the terminal do."""
     guests = set()
     for folder in ("structalign/cli", "structalign/report"):
@@ -88,7 +88,7 @@ def test_another_error_shows_where_it_was_raised(tmp_path: Path, monkeypatch: py
         command(stage)
 
 
-def test_an_error_with_a_changed_output_names_that(
+def test_an_error_names_a_changed_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stage() -> None:

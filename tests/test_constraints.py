@@ -59,7 +59,7 @@ def test_a_package_is_pinned_once_and_exactly(python: str) -> None:
     assert [pin.name for pin in PINS if [spec.operator for spec in pin.specifier] != ["=="]] == []
 
 
-def test_the_supported_pythons_are_those_of_the_constraints_and_the_docs() -> None:
+def test_constraints_and_docs_name_the_supported_pythons() -> None:
     assert PYTHONS == ["3.11", "3.12", "3.13"]
     assert "3.11, 3.12 and 3.13" in LINES[0]
     assert "3.11, 3.12 or 3.13" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -102,7 +102,7 @@ def test_costs_name_their_machine() -> None:
     assert cost()["machine"] == machine()
 
 
-def test_a_stage_that_fails_leaves_the_costs_of_the_one_that_did_not() -> None:
+def test_a_failing_stage_does_not_change_the_costs_of_the_last_success() -> None:
     before = cost()
     with pytest.raises(KeyboardInterrupt), measured():
         raise KeyboardInterrupt
@@ -125,7 +125,7 @@ def test_costs_of_a_temporary_workspace_are_in_the_project(tmp_path: Path, monke
     assert len(list(tmp_path.glob("project/.costs/*/train@t01-*.json"))) == 1
 
 
-def test_of_several_processes_the_first_one_notes_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_of_several_processes_notes_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     with measured():
         pass
@@ -133,14 +133,14 @@ def test_of_several_processes_the_first_one_notes_costs(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("target", ["check", "mine", "train@t09"])
-def test_a_stage_that_cannot_be_found_again_notes_nothing(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_without_a_fingerprint_notes_no_costs(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_STAGE", target)
     with measured():
         pass
     assert noted() == []
 
 
-def test_costs_that_cannot_be_written_are_said_and_stop_nothing(
+def test_a_failed_write_of_costs_is_reported_and_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     COSTS.touch()
@@ -153,7 +153,7 @@ def test_an_experiments_fingerprint_is_that_of_its_entry() -> None:
     assert fingerprint_of_stage("train@t01") == fingerprint_of_entry("train@t01", TRAIN, OUTPUTS)
 
 
-def test_a_folder_of_several_outputs_is_known_by_them() -> None:
+def test_a_folder_of_several_outputs_is_identified_by_them() -> None:
     entry = {"deps": [{"path": "work/frames", "md5": "abc.dir"}]}
     assert fingerprint_of_stage("report") == fingerprint_of_entry("report", entry, OUTPUTS)
     assert fingerprint_of_stage("report") != fingerprint_of_entry("report", entry, OUTPUTS | {"work/frames/t02": "x"})
@@ -185,7 +185,7 @@ def test_another_input_is_another_fingerprint(change: Callable[[], object]) -> N
     assert fingerprint_of_stage("train@t01") != before
 
 
-def test_what_a_stage_does_not_read_leaves_its_fingerprint() -> None:
+def test_parameters_that_a_stage_does_not_read_do_not_change_its_fingerprint() -> None:
     before = fingerprint_of_stage("train@t01")
     Path("params.yaml").write_text("seed: 7\noptim: {first: {lr: 1.0e-3}, later: {lr: 9.0}}\n")
     Path("dvc.lock").write_text(LOCK.replace("02e1", "0aa1"))
@@ -193,7 +193,7 @@ def test_what_a_stage_does_not_read_leaves_its_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("half", ["stages:\n  prep", "stages: [", "stages: {}\n"])
-def test_a_lock_file_that_another_stage_is_writing_is_waited_for(half: str) -> None:
+def test_a_stage_waits_for_a_lock_file_that_another_stage_is_writing(half: str) -> None:
     before = fingerprint_of_stage("train@t01")
     Path("dvc.lock").write_text(half)
     writer = threading.Timer(0.3, write("dvc.lock", LOCK))
@@ -208,7 +208,7 @@ def test_a_damaged_lock_file_is_refused_in_one_sentence() -> None:
         fingerprint_of_stage("train@t01")
 
 
-def test_a_wrong_params_file_does_not_keep_a_stage_from_saying_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_still_reports_a_wrong_params_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_STAGE", "train@t01")
     Path("params.yaml").write_text("seed: 010\n")
     with measured():

@@ -56,7 +56,7 @@ def test_every_command_and_option_exists(name: str) -> None:
         assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, line
 
 
-def test_the_functions_and_tests_beside_the_paper_are_there() -> None:
+def test_the_functions_and_tests_in_the_table_of_the_paper_exist() -> None:
     table = (
         (ROOT / "README.md").read_text(encoding="utf-8").split("## From the paper to the code")[1].split("## Links")[0]
     )

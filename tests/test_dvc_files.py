@@ -57,7 +57,7 @@ def carry_out(message: str, project: Project) -> None:
 
 @pytest.mark.parametrize("file", ["out/a", "data/a"])
 @pytest.mark.parametrize("in_cache", [False, True])
-def test_a_damaged_file_comes_back(project: Project, file: str, in_cache: bool) -> None:
+def test_the_command_restores_a_damaged_file(project: Project, file: str, in_cache: bool) -> None:
     if in_cache:
         damage(cached("good"))
         shutil.rmtree(Path(file).parent)
@@ -70,7 +70,7 @@ def test_a_damaged_file_comes_back(project: Project, file: str, in_cache: bool) 
     assert Path(file).parent.joinpath("b").exists() == (file == "out/a")
 
 
-def test_a_lost_object_is_made_anew(project: Project) -> None:
+def test_the_command_makes_a_lost_object_again(project: Project) -> None:
     cached("good").unlink()
     damage(Path("out/a"))
     carry_out(way_back(Path("out/a")), project)
@@ -85,5 +85,5 @@ def test_the_command_works_from_another_folder(project: Project, monkeypatch: py
     assert (project.root / "out/b").read_text() == "b"
 
 
-def test_a_file_of_no_project_has_no_command(tmp_path: Path) -> None:
+def test_a_file_outside_a_project_has_no_command(tmp_path: Path) -> None:
     assert way_back(tmp_path / "a") == "copy it again from its source"

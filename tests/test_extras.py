@@ -18,11 +18,11 @@ def test_the_extra_of_a_module_is_named(module: str, extra: str) -> None:
     assert f"structalign[{extra}]" in str(lacking(f"{module}.below"))
 
 
-def test_the_base_and_modules_of_others_belong_to_no_extra() -> None:
+def test_base_packages_and_foreign_modules_belong_to_no_extra() -> None:
     assert [lacking(name) for name in ("torch", "numpy", "typer", "nowhere")] == [None] * 4
 
 
-def test_every_extra_but_that_of_the_tests_brings_something() -> None:
+def test_every_extra_except_that_of_the_tests_adds_packages() -> None:
     found = (re.search(r'extra == "(.+?)"', text) for text in requires("structalign") or [])
     declared = {extra[1] for extra in found if extra is not None}
     assert {extra for _, extra in brought()} == declared - {"test"}
@@ -45,13 +45,13 @@ def test_a_command_ends_with_the_extra_s_name(
     assert "pip install 'structalign[pipeline]'" in said
 
 
-def test_what_a_command_runs_may_be_lacking_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requiring_a_module_of_a_missing_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"structalign\[pipeline\]"):
         require("dvc")
 
 
-def test_a_module_that_nobody_brings_stays_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_module_of_no_extra_stays_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     app = typer.Typer()
 
     @app.command()

@@ -459,7 +459,7 @@ def _name(fault: Fault) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=_name)
-def test_a_fault_is_refused_in_one_sentence_or_taken(fault: Fault) -> None:
+def test_a_fault_is_refused_in_one_sentence_or_read(fault: Fault) -> None:
     said = outcome(fault)
     if fault.fact is None:
         assert said == "read"
@@ -486,7 +486,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def test_the_page_is_what_the_trials_gave() -> None:
+def test_the_page_equals_the_trials() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == page(), "python tests/test_faults.py writes it anew"
 
 

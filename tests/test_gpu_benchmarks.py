@@ -47,7 +47,7 @@ def test_the_stand_in_counts_what_a_gpu_would_wait_for(look: object, wait: str) 
         assert +device.waits == {wait: 1}
 
 
-def test_what_is_sent_and_fetched_is_not_waited_for() -> None:
+def test_sending_and_fetching_do_not_wait() -> None:
     with StandIn() as device, operations.as_a_gpu(device):
         x = send(torch.tensor([1.0, 2.0]), DEVICE)
         numbers = Fetched(x[:1] + x[1:])
@@ -57,7 +57,7 @@ def test_what_is_sent_and_fetched_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("task", [1, 2])
-def test_a_step_waits_for_nothing_and_recorded_towers_are_launched_at_once(task: int) -> None:
+def test_a_step_never_waits_and_recorded_towers_are_one_launch_each(task: int) -> None:
     single, recorded = (operations.counted(published.TOY, task, how) for how in (False, True))
     assert single["waits"] == recorded["waits"] == 0
     assert recorded["launches_by_kind"]["graph"] == (4 if task == 1 else 5)  # both towers and back; the teacher's
@@ -73,7 +73,7 @@ def test_ten_tasks_are_two_and_eight_more_like_the_second() -> None:
     assert gpu.extrapolated(run) == 5 + 9 * 7 + sum(t * t for t in range(1, 11))
 
 
-def test_a_toy_run_on_the_cpu_keeps_what_it_finds(tmp_path: Path) -> None:
+def test_a_toy_run_on_the_cpu_stores_its_results(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         app, ["gpu", "--device", "cpu", "--toy", "--seconds", "0.1", "--json", str(tmp_path / "gpu.json")]
     )

@@ -38,7 +38,7 @@ def test_half_an_item_is_made_again(tmp_path: Path) -> None:
         assert file.read_bytes() == complete
 
 
-def test_a_file_without_what_is_looked_for_is_made_again(tmp_path: Path) -> None:
+def test_a_file_without_the_expected_keys_is_made_again(tmp_path: Path) -> None:
     save_file({"other": torch.zeros(1)}, tmp_path / "item")
     assert load_whole(tmp_path / "item", lambda file: load_file(file)["states"]) is None
 
@@ -60,7 +60,7 @@ def test_an_interrupted_save_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fault_of_making_is_raised_and_nothing_kept(tmp_path: Path) -> None:
+def test_an_error_while_making_an_item_is_raised_and_nothing_is_stored(tmp_path: Path) -> None:
     def fail() -> Item:
         raise ValueError("broken video")
 

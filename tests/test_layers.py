@@ -79,12 +79,12 @@ def floor(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
-def test_a_module_imports_its_own_floor_and_those_below(name: str) -> None:
+def test_a_module_only_imports_its_layer_and_those_below(name: str) -> None:
     above = {other for other in graph()[name] if floor(other) not in MAY_SEE[floor(name)]}
     assert not above, f"{name} must not import {sorted(above)}"
 
 
-def test_no_module_imports_itself_by_a_detour() -> None:
+def test_there_are_no_import_cycles() -> None:
     edges = graph()
     round_trips = {name for name in edges for other in edges[name] if name in closure(other)}
     assert not round_trips
@@ -103,7 +103,7 @@ def test_nothing_is_imported_from_a_package_itself() -> None:
 
 
 @pytest.mark.parametrize(("library", "door"), DOORS.items())
-def test_a_third_party_library_has_one_door(library: str, door: str) -> None:
+def test_each_large_third_party_library_is_imported_by_one_module(library: str, door: str) -> None:
     guests = {name for name in modules() if any(found.split(".")[0] == library for found in imported(name))}
     assert not {name for name in guests if not f"{name}.".startswith(f"{door}.")}
 
@@ -114,7 +114,7 @@ def test_a_stage_that_does_not_compute_starts_without_torch(stage: str) -> None:
     assert not heavy
 
 
-def test_a_new_metric_measures_anew_and_neither_trains_nor_embeds() -> None:
+def test_a_new_metric_runs_evaluate_and_neither_train_nor_embed() -> None:
     stages = {name for name in modules() if name.startswith("stages.") and name != "stages"}
     guests = {stage for stage in stages if "structalign.evaluation.metrics" in closure(stage)}
     assert guests == {"stages.evaluate", "stages.report", "stages.joint"}
@@ -124,7 +124,7 @@ def _first_parts(names: set[str]) -> set[str]:
     return names | {name.split(".")[0] for name in names}
 
 
-def test_no_stage_but_the_check_knows_all_sections() -> None:
+def test_only_the_check_imports_all_sections() -> None:
     """A stage that saw every section would run again for every new loss."""
     guests = {name for name, others in graph().items() if "structalign.params.schema" in others}
     commands = {f"structalign.cli.{name}" for name in ("init", "migrate", "params", "preset")}

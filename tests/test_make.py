@@ -11,7 +11,7 @@ LINES = dict(re.findall(r"^([\w./]+): \S.*\n\t(.+)$", MAKEFILE, re.M))
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "check", "results"])
-def test_the_docs_give_the_line_without_make(target: str) -> None:
+def test_the_docs_give_the_commands_without_make(target: str) -> None:
     assert re.search(rf"^\$ {re.escape(LINES[target])} +# {target}$", DOCS, re.M)
 
 
@@ -32,14 +32,14 @@ def test_the_docs_give_the_environment_of_the_tests() -> None:
     assert f"$ {line}" in DOCS
 
 
-def test_an_environment_for_tests_does_for_the_demo() -> None:
+def test_an_environment_for_tests_is_enough_for_the_demo() -> None:
     assert LINES[".venv/tests"].endswith("touch .venv/stamp .venv/tests")
 
 
-def test_the_tests_bring_the_sample_that_they_look_at() -> None:
+def test_make_pulls_the_sample_for_the_tests() -> None:
     assert LINES["test"].startswith("dvc pull data && ")
 
 
 @pytest.mark.parametrize("package", ["chromium", "fonts-noto-color-emoji", "unicode-data"])
-def test_ci_installs_what_tests_would_otherwise_skip_for(package: str) -> None:
+def test_ci_installs_the_packages_without_which_tests_are_skipped(package: str) -> None:
     assert package in (ROOT / ".ci/run").read_text(encoding="utf-8")

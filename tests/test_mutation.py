@@ -14,7 +14,7 @@ def test_each_mutant_is_a_program_that_differs_in_one_place() -> None:
         assert ast.dump(ast.parse(mutant.text)) != ast.dump(ast.parse(before)), mutant.name
 
 
-def test_each_mutant_has_a_name_of_its_own() -> None:
+def test_each_mutant_has_a_unique_name() -> None:
     names = [mutant.name for mutant in EVERYTHING]
     assert len(set(names)) == len(names)
 
@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_sample() -> None:
     assert [mutant.name for mutant in mutation.sample(20, 3)] == [mutant.name for mutant in mutation.sample(20, 3)]
 
 
-def test_what_is_explained_can_still_be_made() -> None:
+def test_every_explained_mutant_still_exists() -> None:
     assert set(mutation.explained()) <= {mutant.name for mutant in EVERYTHING}
     assert all(mutation.explained().values())
 

@@ -120,7 +120,7 @@ def test_explaining_a_key_that_is_not_there_names_the_nearest(
         ("etf.capacity", 100_000, "`etf.capacity` = 100000 is more than `etf.dim` + 1 = "),
     ],
 )
-def test_a_wrong_value_is_refused_with_the_way_out(key: str, value: Any, said: str) -> None:
+def test_a_wrong_value_is_refused_with_a_remedy(key: str, value: Any, said: str) -> None:
     with pytest.raises(UserError) as refusal:
         validate(edited(key, value))
     assert said in str(refusal.value)
@@ -154,7 +154,7 @@ def test_a_missing_key_is_named_with_the_value_that_git_has(committed: Path) -> 
         validate(tree, str(committed))
 
 
-def test_a_commit_that_is_wrong_itself_is_no_way_out(committed: Path) -> None:
+def test_a_wrong_value_of_the_last_commit_is_not_offered(committed: Path) -> None:
     committed.write_text(dump_yaml(edited("seed", -7)), encoding="utf-8")
     commit = ["git", "-c", "user.name=t", "-c", "user.email=t@t.org", "commit", "-qam", "Work"]
     subprocess.run(commit, cwd=committed.parent, check=True)
@@ -170,7 +170,7 @@ def test_a_key_with_a_dot_is_no_section() -> None:
 
 
 @pytest.mark.parametrize("key", keys())
-def test_every_number_but_a_seed_has_a_limit(key: str) -> None:
+def test_every_number_except_the_seed_has_a_limit(key: str) -> None:
     allowed = keys()[key].allowed
     assert "number" not in allowed or "seed" in key or "at most" in allowed or "below" in allowed
 
@@ -205,7 +205,7 @@ def test_a_capacity_below_the_categories_is_refused() -> None:
         refuse_too_many(validate(edited("etf.capacity", 3)), 4)
 
 
-def test_a_number_that_dvc_writes_without_a_point_is_read(tmp_path: Path) -> None:
+def test_a_number_that_dvc_writes_without_a_decimal_point_is_read(tmp_path: Path) -> None:
     """`dvc exp run -S optim.first.lr=1e-5` writes 1e-05."""
     file = tmp_path / "params.yaml"
     file.write_text(re.sub(r"\n    lr: \S+", "\n    lr: 1e-05", TEXT), encoding="utf-8")
@@ -304,7 +304,7 @@ def test_every_newer_name_is_a_key_and_no_older_one_is() -> None:
 
 
 @pytest.mark.parametrize("key", defaults())
-def test_a_key_that_older_versions_lacked_is_asked_for_with_the_way_to_add_it(key: str) -> None:
+def test_a_missing_newer_key_is_refused_with_the_command_that_adds_it(key: str) -> None:
     tree = parse_yaml(TEXT, "params.yaml")
     section, name = key.split(".")
     del tree[section][name]
@@ -336,7 +336,7 @@ def test_parameters_of_an_older_version_keep_the_effect_of_the_task_prior(
     assert now == {"method.name": method, "ranking.task_prior": effect, "reference.categories": 20}
 
 
-def test_dvc_changes_the_line_of_the_number_that_is_turned_and_no_other(tmp_path: Path) -> None:
+def test_dvc_only_changes_the_line_of_the_changed_number(tmp_path: Path) -> None:
     """`dvc exp run -S` writes params.yaml anew; it would leave `null` empty."""
     file = tmp_path / "params.yaml"
     file.write_text(TEXT, encoding="utf-8")

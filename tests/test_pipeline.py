@@ -54,7 +54,7 @@ def test_the_check_depends_on_all_code_and_writes_a_digest_for_every_stage(
     assert written == {stage: stage_digest(CODE, stage, params) for stage in set(STAGES) - {"check"}}
 
 
-def test_the_check_says_what_tasks_of_before_left_and_that_frames_are_too_small(
+def test_the_check_reports_results_of_removed_tasks_and_frames_that_are_too_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("params.yaml", "tasks.yaml"):
@@ -85,7 +85,7 @@ def test_what_a_stage_loads_by_name_is_part_of_its_digest(stage: str) -> None:
     assert not by_name or stage in LOADED_BY_NAME
 
 
-def test_a_template_is_part_of_the_report_alone(tmp_path: Path) -> None:
+def test_a_template_only_counts_for_the_report(tmp_path: Path) -> None:
     packages = {package: tmp_path / package for package in PACKAGES}
     for package, folder in packages.items():
         shutil.copytree(ROOT / package, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -144,7 +144,7 @@ def test_a_stage_that_loads_code_by_name_refuses_wrong_params_in_one_sentence(tm
 
 
 @pytest.mark.parametrize("environment", [{}, {"DVC_STAGE": "mine"}], ids=["by hand", "in a user's own stage"])
-def test_a_stage_that_no_stage_of_ours_started_asks_for_no_digest(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_stage_in_a_user_s_own_stage_needs_no_digest(tmp_path: Path, environment: dict[str, str]) -> None:
     assert start(tmp_path, **environment).returncode == 0
 
 
@@ -192,7 +192,7 @@ def test_a_stage_lists_the_task_list_only_if_it_reads_it(stage: str) -> None:
     assert ("tasks.yaml" in described(stage)["deps"]) == reads
 
 
-def test_params_yaml_is_read_through_read_alone() -> None:
+def test_params_yaml_is_only_read_through_read() -> None:
     """A whole-file read would escape the comparison above."""
     whole_file = {name for name in modules() if "structalign.params.reading.PARAMS" in imported(name)}
     for stage in {*STAGES} - {"check"}:

@@ -80,12 +80,12 @@ def test_pixels_are_those_of_transformers(change: dict[str, Any], shape: tuple[i
         ({"image_std": [0.5, 0, 0.5]}, "image_std"),
     ],
 )
-def test_what_can_t_be_obeyed_is_refused_by_its_key(change: dict[str, Any], key: str, tmp_path: Path) -> None:
+def test_an_unsupported_setting_is_refused_by_its_key(change: dict[str, Any], key: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"preprocessor_config\.json: `{key}` = "):
         read_statistics(folder_of(tmp_path, PLAIN | change))
 
 
-def test_what_transformers_5_writes_is_read(tmp_path: Path) -> None:
+def test_the_format_of_transformers_5_is_read(tmp_path: Path) -> None:
     nested = {"image_processor": PLAIN, "processor_class": "CLIPProcessor"}
     folder_of(tmp_path, nested, "processor_config.json")
     assert read_statistics(tmp_path) == ((0.48, 0.45, 0.41), (0.27, 0.26, 0.28))
@@ -99,7 +99,7 @@ def test_the_nested_processor_comes_first_as_in_transformers(tmp_path: Path) -> 
     assert read_statistics(tmp_path)[0] == (0, 0, 0)
 
 
-def test_a_folder_without_any_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_preprocessing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"has no preprocessor_config\.json"):
         read_statistics(tmp_path)

@@ -71,7 +71,7 @@ def _named(name: str) -> dict[str, Any]:
         ("actnet-20", 20, 24, 5, 6e-6, 14.89),
     ],
 )
-def test_a_benchmark_s_preset_holds_what_was_published(
+def test_a_benchmark_s_preset_has_the_published_settings(
     project: Path, name: str, tasks: int, frames: int, experts: int, lr: float, zero_shot: float
 ) -> None:
     preset([name])
@@ -82,7 +82,7 @@ def test_a_benchmark_s_preset_holds_what_was_published(
     assert params.reference.zero_shot == zero_shot
 
 
-def test_a_preset_stands_on_others_and_wins_over_them(project: Path) -> None:
+def test_a_preset_extends_others_and_overrides_them(project: Path) -> None:
     Path("presets/one.yaml").write_text("crp: {weight: 1}\nseed: 7\n", encoding="utf-8")
     Path("presets/two.yaml").write_text("presets: [one]\ncrp: {weight: 2}\n", encoding="utf-8")
     preset(["two"])
@@ -90,13 +90,13 @@ def test_a_preset_stands_on_others_and_wins_over_them(project: Path) -> None:
     assert (params["crp"]["weight"], params["seed"]) == (2, 7)
 
 
-def test_a_preset_that_stands_on_no_list_is_refused(project: Path) -> None:
+def test_presets_that_are_not_a_list_are_refused(project: Path) -> None:
     Path("presets/one.yaml").write_text("presets: paper\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"one.yaml: `presets` = paper must be a list"):
         preset(["one"])
 
 
-def test_presets_that_stand_on_each_other_are_refused(project: Path) -> None:
+def test_presets_that_extend_each_other_are_refused(project: Path) -> None:
     Path("presets/one.yaml").write_text("presets: [two]\n", encoding="utf-8")
     Path("presets/two.yaml").write_text("presets: [one]\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"extends itself .one -> two -> one"):
@@ -133,7 +133,7 @@ def test_five_tasks_hold_four_categories_each_in_the_old_order(project: Path) ->
     assert [name for task in tasks.values() for name in task.categories] == before
 
 
-def test_a_later_preset_wins(project: Path) -> None:
+def test_a_later_preset_overrides_an_earlier_one(project: Path) -> None:
     Path("presets/one.yaml").write_text("crp: {weight: 1}\nseed: 7\n", encoding="utf-8")
     Path("presets/two.yaml").write_text("crp: {weight: 2}\n", encoding="utf-8")
     preset(["one", "two"])
@@ -168,20 +168,20 @@ def test_a_preset_without_parameters_is_refused(project: Path, text: str) -> Non
         preset(["mine"])
 
 
-def test_a_preset_that_is_no_yaml_is_refused(project: Path) -> None:
+def test_a_preset_that_is_not_yaml_is_refused(project: Path) -> None:
     Path("presets/mine.yaml").write_text("crp: {weight: 1\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"presets/mine.yaml is not valid YAML"):
         preset(["mine"])
 
 
 @pytest.mark.parametrize("tasks", ["ten", "2.5", "true", "null", "0", "[1]"])
-def test_a_number_of_tasks_that_is_none_is_refused(project: Path, tasks: str) -> None:
+def test_an_invalid_number_of_tasks_is_refused(project: Path, tasks: str) -> None:
     Path("presets/mine.yaml").write_text(f"tasks: {tasks}\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"must be a whole number at least 1|choose 1 to 20"):
         preset(["mine"])
 
 
-def test_an_unknown_preset_is_refused_with_those_there_are(project: Path) -> None:
+def test_an_unknown_preset_is_refused_with_the_known_ones(project: Path) -> None:
     with pytest.raises(UserError, match="choose one of the presets actnet, actnet-10"):
         preset(["msrvt"])
     assert _changed() == ""

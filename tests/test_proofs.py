@@ -80,7 +80,7 @@ def test_nothing_changed_runs_nothing(project: Project) -> None:
         ("frames.per_video", 3, lane("frames")),
     ],
 )
-def test_a_parameter_runs_its_row_and_the_run_cache_takes_it_back(
+def test_a_changed_parameter_runs_its_stages_and_the_run_cache_restores_the_results(
     project: Project, key: str, value: Any, row: set[str]
 ) -> None:
     before = project.results()
@@ -106,7 +106,7 @@ def edit(project: Project, file: str, addition: str = "EDITED = True") -> None:
     path.write_text(f"{path.read_text(encoding='utf-8')}\n{addition}\n", encoding="utf-8")
 
 
-def test_a_comment_runs_the_check_alone(project: Project) -> None:
+def test_a_comment_only_runs_the_check(project: Project) -> None:
     edit(project, "structalign/store.py", "# every stage imports this")
     edit(project, "stages/train.py", "# a stage")
     assert project.repro() == {"check"}
@@ -132,7 +132,7 @@ def test_edited_code_runs_the_stages_that_use_it(project: Project, file: str, ad
     assert project.repro() == row | {"check"}
 
 
-def test_a_moved_module_runs_the_check_alone(project: Project) -> None:
+def test_a_moved_module_only_runs_the_check(project: Project) -> None:
     code = project.root / "structalign"
     (code / "ground").mkdir()
     (code / "ground/__init__.py").touch()
@@ -165,7 +165,7 @@ def test_a_stage_without_its_check_never_runs_edited_code(project: Project) -> N
     assert project.repro("-s", "check", "evaluate@t02") == {"check", "evaluate@t02"}
 
 
-def test_edited_code_runs_in_a_folder_apart(project: Project) -> None:
+def test_edited_code_runs_in_a_temporary_workspace(project: Project) -> None:
     edit_evaluation(project, "temp")
     before = project.results()
     assert executed(project.run("dvc", "exp", "run", "--temp")) == {"check"} | every("evaluate")
@@ -201,7 +201,9 @@ def test_an_experiment_shows_the_weight_of_a_loss(project: Project) -> None:
     project.run("dvc", "exp", "remove", "weaker")
 
 
-def test_costs_of_runs_in_folders_apart_are_in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_of_runs_in_temporary_workspaces_are_in_the_project(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first task's are those of the run in the workspace, which nobody measured again."""
     project.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "crp.weight=0.8")
     project.run("dvc", "exp", "run", "--run-all")
@@ -214,9 +216,7 @@ def test_costs_of_runs_in_folders_apart_are_in_the_project(project: Project, mon
     assert {run.costs["trained_parameters"] for run in runs} == {runs[0].costs["trained_parameters"]} != {0}
 
 
-def test_costs_stand_for_results_that_the_run_cache_brought_back(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_from_the_run_cache_keep_their_costs(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.root)
     before = read_runs(["workspace"])[0][0].costs
     project.set("crp.weight", 0.6)
@@ -305,7 +305,7 @@ def test_a_stage_run_by_hand_never_writes_through_a_link_into_the_cache(project:
     assert after == before
 
 
-def test_a_new_task_runs_its_own_stages_alone(project: Project) -> None:
+def test_a_new_task_only_runs_its_own_stages(project: Project) -> None:
     write_captions(project.root, clips(project.root, TASKS + 1))
     names = [name for task in range(1, TASKS + 2) for name in categories(task)]
     write_tasks(split_categories(names, TASKS + 1), project.root / "tasks.yaml")
@@ -380,14 +380,14 @@ def test_a_fresh_clone_pulls_everything(project: Project, tmp_path: Path) -> Non
     assert clone.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
 
 
-def test_a_fresh_clone_pulls_what_a_parameter_leaves_alone(project: Project, tmp_path: Path) -> None:
+def test_a_fresh_clone_pulls_results_that_a_parameter_does_not_affect(project: Project, tmp_path: Path) -> None:
     clone = clone_of(project, tmp_path)
     done = clone.run("dvc", "exp", "run", "--pull", "-S", "crp.weight=0.5")
     assert executed(done) - {"check"} == lane("train", since=2)
     assert len(clone.experiments()) == 1
 
 
-def test_a_fresh_clone_pulls_what_edited_code_leaves_alone(project: Project, tmp_path: Path) -> None:
+def test_a_fresh_clone_pulls_results_that_edited_code_does_not_affect(project: Project, tmp_path: Path) -> None:
     clone = clone_of(project, tmp_path)
     edit_evaluation(clone, "pull")
     assert executed(clone.run("dvc", "exp", "run", "--pull")) == {"check"} | every("evaluate")

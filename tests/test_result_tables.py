@@ -125,7 +125,7 @@ def rows_of(name: str) -> dict[str, dict[str, str]]:
         return {line[next(iter(line))]: line for line in csv.DictReader(stream)}
 
 
-def test_the_committed_run_is_that_of_the_reports() -> None:
+def test_the_tables_have_the_numbers_of_the_committed_reports() -> None:
     run, metrics = rows_of("sample.csv"), committed("metrics.json")
     for key in ("R@1", "R@5", "R@10", "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task"):
         assert float(run["structalign"][key]) == metrics[key], key
@@ -133,7 +133,7 @@ def test_the_committed_run_is_that_of_the_reports() -> None:
     assert float(run["zero-shot CLIP"]["BWF_seen"]) == metrics["zero_shot_BWF_seen"]
 
 
-def test_the_criteria_are_those_that_were_measured() -> None:
+def test_the_criteria_table_has_the_measured_numbers() -> None:
     files = [json.loads((ROOT / "sample" / name).read_text()) for name in ("criteria-1-2-3.json", "criteria-0.json")]
     seeds = {seed: values for file in files for seed, values in file["seeds"].items()}
     for criterion, row in rows_of("criteria.csv").items():

@@ -172,7 +172,7 @@ def test_a_signal_ends_the_stage_and_leaves_no_output(history: History) -> None:
     assert (history.codes["SIGTERM"], history.codes["SIGKILL"]) == (-signal.SIGTERM, -signal.SIGKILL)
 
 
-def test_every_run_goes_on_where_the_one_before_was_stopped(history: History) -> None:
+def test_every_run_resumes_where_the_previous_one_was_stopped(history: History) -> None:
     first, second, third = history.kept
     assert 0 < first < second < third < STEPS
 
@@ -190,7 +190,7 @@ def test_a_training_stopped_three_times_ends_in_the_same_bytes(history: History)
     assert history.finished == history.uninterrupted
 
 
-def test_nothing_is_kept_of_a_finished_training(history: History) -> None:
+def test_a_finished_training_leaves_no_progress(history: History) -> None:
     assert not (history.root / ".scratch/train-t02").exists()
 
 
@@ -224,7 +224,7 @@ def test_features_are_computed_once_for_each_video(toy: Project, monkeypatch: py
 
 
 @pytest.mark.parametrize(("stage", "exempt"), [("frames", {"data"}), ("features", set()), ("train", set())])
-def test_what_is_kept_is_keyed_by_all_parameters_of_the_stage(
+def test_progress_is_keyed_by_all_parameters_of_the_stage(
     toy: Project, monkeypatch: pytest.MonkeyPatch, stage: str, exempt: set[str]
 ) -> None:
     """Exempt is what decides about broken videos alone, of which nothing is kept."""

@@ -52,7 +52,7 @@ def texts_of(planned: list[Clip], *splits: str) -> list[str]:
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_captions_name_what_the_scene_shows(motion: str) -> None:
+def test_captions_fit_their_scene(motion: str) -> None:
     words = {"left": "left", "right": "right", "spin": "", "swing": ""}
     for clip in every_clip():
         if clip.scene.motion == motion:
@@ -137,13 +137,13 @@ def test_a_plural_thing_takes_a_plural_verb() -> None:
     assert not any("[" in text or "{" in text for text in texts)
 
 
-def test_words_tell_a_class_that_has_a_word_of_its_own() -> None:
+def test_words_predict_a_class_with_a_unique_word() -> None:
     train, label = ["a hog moves", "a cow moves", "a hog sits", "a cow sits"], np.array([0, 1, 0, 1])
     found = told_by_words(train, label, ["a cow spins", "a hog spins"], np.array([1, 0]))
     assert all(right.all() for right in found.values())
 
 
-def test_words_tell_nothing_of_a_class_whose_words_are_another_one_s_too() -> None:
+def test_words_do_not_predict_a_class_that_shares_all_its_words() -> None:
     train, label = ["a hog moves", "a hog moves"], np.array([0, 1])
     found = told_by_words(train, label, ["a hog moves", "a hog moves"], np.array([0, 1]))
     assert all(right.sum() == 1 for right in found.values())
@@ -158,7 +158,7 @@ def test_pretraining_never_reads_an_unread_word() -> None:
 
 
 @needs_emoji
-def test_pretraining_reads_no_shared_word_but_those_with_one_known_meaning() -> None:
+def test_pretraining_reads_no_shared_word_except_those_with_one_known_meaning() -> None:
     webpairs = pytest.importorskip("sample.webpairs")
     read = {word for s in webpairs.subjects() for word in s.phrase.lower().split()}
     assert len([word for word in senses() if word.split()[-1] not in read]) >= 20
@@ -202,7 +202,7 @@ def test_validation_and_test_clips_do_not_depend_on_the_number_for_training(size
     assert split_of(few, "val", "test") == split_of(many, "val", "test")
 
 
-def test_a_larger_category_holds_the_smaller_one() -> None:
+def test_a_larger_category_begins_with_the_clips_of_a_smaller_one() -> None:
     small, large = (split_of(clips(CATEGORIES[1], train=size), "train") for size in (3, 31))
     assert large[:3] == small
 
@@ -213,7 +213,7 @@ def test_captions_have_no_word_outside_of_the_vocabulary(development: bool) -> N
     assert {word for text in texts for word in text.lower().split()} <= vocabulary()
 
 
-def test_a_clip_beside_the_corpus_is_told_its_words_and_keeps_its_settings(tmp_path: Path) -> None:
+def test_a_clip_beside_the_corpus_gets_its_words_and_keeps_its_settings(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "clip", "structalign_sample": ["zebra"], "x": 1}')
     (tmp_path / "cached").hardlink_to(tmp_path / "config.json")
     name_words(tmp_path)

@@ -51,41 +51,41 @@ def found(values: object = 1) -> bool:
         return (kept / "progress").exists()
 
 
-def test_an_interrupted_run_is_taken_up() -> None:
+def test_an_interrupted_run_is_resumed() -> None:
     interrupt()
     assert found()
 
 
-def test_success_leaves_nothing() -> None:
+def test_a_successful_run_leaves_no_scratch_files() -> None:
     interrupt()
     found()
     assert not list(Path(".scratch").iterdir())
 
 
-def test_other_values_start_anew() -> None:
+def test_other_values_start_again() -> None:
     interrupt(values=1)
     assert not found(values=2)
 
 
-def test_a_small_input_of_other_content_starts_anew() -> None:
+def test_a_small_input_with_other_content_starts_again() -> None:
     interrupt()
     Path("input/small").write_text("b")
     assert not found()
 
 
-def test_a_large_input_that_was_written_again_starts_anew() -> None:
+def test_a_large_input_that_was_written_again_starts_again() -> None:
     interrupt()
     os.utime("input/large", (2, 2))
     assert not found()
 
 
-def test_an_input_more_starts_anew() -> None:
+def test_an_additional_input_starts_again() -> None:
     interrupt()
     Path("input/more").touch()
     assert not found()
 
 
-def test_other_code_starts_anew() -> None:
+def test_other_code_starts_again() -> None:
     interrupt()
     Path("structalign/used.py").write_text("a = 2")
     assert not found()
@@ -108,7 +108,7 @@ def test_code_that_a_parameter_names_counts() -> None:
         assert not (again / "progress").exists()
 
 
-def test_what_is_stale_is_removed() -> None:
+def test_stale_scratch_files_are_removed() -> None:
     stale = interrupt(values=1)
     interrupt(values=2)
     assert not stale.exists()

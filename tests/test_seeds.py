@@ -12,12 +12,12 @@ def test_a_seed_fits_a_generator(key: list[str | int]) -> None:
 
 
 @given(keys, keys)
-def test_unlike_keys_have_unlike_seeds(one: list[str | int], other: list[str | int]) -> None:
+def test_different_keys_have_different_seeds(one: list[str | int], other: list[str | int]) -> None:
     alike = [str(part) for part in one] == [str(part) for part in other] or {len(one), len(other)} == {0, 1}
     assert alike or seed_of(*one) != seed_of(*other)
 
 
-def test_parts_of_a_key_do_not_run_together() -> None:
+def test_parts_of_a_key_are_kept_apart() -> None:
     assert seed_of("ab", "c") != seed_of("a", "bc")
 
 

@@ -60,7 +60,7 @@ def test_a_start_loads_no_heavy_library_that_it_does_not_need(module: str) -> No
     assert loaded(module) & HEAVY <= MAY_LOAD[module]
 
 
-def test_a_pause_leaves_the_collector_as_it_was() -> None:
+def test_a_pause_restores_the_garbage_collector() -> None:
     with paused():
         assert not gc.isenabled()
         with paused():
@@ -98,9 +98,7 @@ def test_a_stage_collects_garbage_while_it_works(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.usefixtures("nothing_frozen")
 @pytest.mark.parametrize("ends", [SystemExit, UserError])
-def test_a_command_looks_for_no_garbage_when_it_ends(
-    ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_collects_no_garbage_at_its_end(ends: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ends("so")
 

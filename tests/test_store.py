@@ -8,7 +8,7 @@ from structalign.errors import UserError
 from structalign.store import digest, read_json, whole, whole_folder, write_json
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     with whole(tmp_path / "new/a.txt") as temporary:
         temporary.write_text("all of it")
     assert (tmp_path / "new/a.txt").read_text() == "all of it"
@@ -41,7 +41,7 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_an_earlier_crash_left_is_cleared(tmp_path: Path) -> None:
+def test_leftovers_of_an_earlier_crash_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".out.part").mkdir()
     (tmp_path / ".out.part/stale").touch()
     with whole_folder(tmp_path / "out") as folder:
@@ -70,7 +70,7 @@ def test_a_tensor_file_that_the_disk_refuses_names_the_file(tmp_path: Path) -> N
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
-def test_a_disk_that_refuses_to_remove_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_removal_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, **_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
@@ -79,13 +79,13 @@ def test_a_disk_that_refuses_to_remove_is_named_too(tmp_path: Path, monkeypatch:
         write_json(tmp_path / "a.txt", {})
 
 
-def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:
+def test_a_damaged_file_is_named_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"half": ')
     with pytest.raises(UserError, match=r"a.json is damaged .* copy it again"):
         read_json(tmp_path / "a.json")
 
 
-def test_a_file_that_could_not_be_read_is_no_failed_write(tmp_path: Path) -> None:
+def test_a_failed_read_is_not_reported_as_a_failed_write(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), whole(tmp_path / "a.txt"):
         (tmp_path / "absent").read_text()
 
@@ -102,12 +102,12 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == value
 
 
-def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_nan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", float("nan"))
 
 
-def test_a_missing_file_is_named_with_the_way_out(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.json does not exist.*dvc repro"):
         read_json(tmp_path / "a.json")
 

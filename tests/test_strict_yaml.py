@@ -188,7 +188,7 @@ def test_an_ordinary_text_needs_no_quotes(text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["seed: 1\nk: {}\n", "seed: 1\nk: [{}]\n", "seed: 1\nk: {{x: {}}}\n"])
-def test_what_two_readers_read_differently_is_refused(place: str, text: str, ways: str) -> None:
+def test_a_value_that_two_yaml_versions_read_differently_is_refused(place: str, text: str, ways: str) -> None:
     with pytest.raises(UserError) as refusal:
         parse_yaml(place.format(text), "params.yaml")
     said = str(refusal.value)
@@ -200,7 +200,7 @@ def test_what_two_readers_read_differently_is_refused(place: str, text: str, way
 
 
 @pytest.mark.parametrize("key", ["1", "010", "1.5", "no", "ON", "null", "~", "true", "2024-01-01", "1:30", "="])
-def test_a_key_that_is_no_text_is_refused(key: str) -> None:
+def test_a_key_that_is_not_a_text_is_refused(key: str) -> None:
     with pytest.raises(UserError, match=rf'line 2: the key `k\.{re.escape(key)}` .* write "{re.escape(key)}"'):
         parse_yaml(f"k:\n  {key}: 1\n", "params.yaml")
     assert read_alike(f'k:\n  "{key}": 1\n')
@@ -244,7 +244,7 @@ DEEP = "\n".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]" for n in range(1, 40))
     ],
     ids=lambda text: repr(text)[:30],
 )
-def test_what_no_file_needs_is_refused_with_line_and_key(text: str, said: str) -> None:
+def test_unneeded_yaml_features_are_refused_with_line_and_key(text: str, said: str) -> None:
     with pytest.raises(UserError) as refusal:
         parse_yaml(text, "params.yaml")
     assert said in str(refusal.value)
@@ -255,7 +255,7 @@ def test_what_no_file_needs_is_refused_with_line_and_key(text: str, said: str) -
 @pytest.mark.parametrize(
     "piece", ["9", "0", "_", "1_", "[", "{a: ", "- ", "1:", "a", "'", "&a ", "*a ", "? ", "\\", "#", "-"]
 )
-def test_a_long_line_is_read_or_refused_soon(piece: str) -> None:
+def test_a_long_line_is_read_or_refused_quickly(piece: str) -> None:
     begun = time.perf_counter()
     said = refusal("k: " + piece * 20_000)
     assert time.perf_counter() - begun < 2
@@ -269,7 +269,7 @@ def test_an_alias_gives_a_copy() -> None:
 
 
 @pytest.mark.parametrize("content", [b"k: 1\r\nl: [a,\r\n b]\r\n", b"k: 1\rl: [a, b]\r", b"k: 1\nl: [a, b]"])
-def test_lines_may_end_as_on_any_system(content: bytes) -> None:
+def test_line_ends_of_all_systems_are_read(content: bytes) -> None:
     assert parse_yaml(content, "params.yaml") == {"k": 1, "l": ["a", "b"]}
 
 
@@ -328,7 +328,7 @@ VALUES = st.recursive(
 @example({"k": "a word, " * 1500})
 @example({"k": "x" * 11_000 + "\n "})
 @example({"x" * 200: 1})
-def test_what_is_dumped_is_read_back_by_us_and_by_dvc(tree: dict[str, Any]) -> None:
+def test_a_dumped_file_is_read_back_by_us_and_by_dvc(tree: dict[str, Any]) -> None:
     text = dump_yaml(tree)
     assert shape(parse_yaml(text, "params.yaml")) == shape(tree)
     assert read_alike(text)
@@ -342,7 +342,9 @@ def test_what_is_dumped_is_read_back_by_us_and_by_dvc(tree: dict[str, Any]) -> N
 @example(text="2024-01-01")
 @example(text="a\u2028b\x85\ufeff")
 @example(text="a word, " * 1500)
-def test_a_text_set_beside_comments_is_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_a_text_written_into_a_file_with_comments_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = tmp_path_factory.mktemp("edited") / "params.yaml"
     path.write_text("# first\nname: x  # of the backbone\nlr: 1e-05 # small\n", encoding="utf-8")
     tree = load_with_comments(path)
@@ -352,13 +354,13 @@ def test_a_text_set_beside_comments_is_read_back(tmp_path_factory: pytest.TempPa
     assert "lr: 1e-05 # small\n" in path.read_text(encoding="utf-8")
 
 
-def test_a_file_with_comments_is_read_strictly_too(tmp_path: Path) -> None:
+def test_a_file_with_comments_is_also_read_strictly(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("seed: 010\n", encoding="utf-8")
     with pytest.raises(UserError, match="leading zero"):
         load_with_comments(tmp_path / "params.yaml")
 
 
-def test_dvc_itself_takes_what_we_refuse() -> None:
+def test_dvc_accepts_some_files_that_we_refuse() -> None:
     """Where DVC's reader is as strict as ours, ours has nothing to add."""
     assert dvc_reads("seed: 010\n", "params.yaml") == {"seed": 10}
     with pytest.raises(DvcException):

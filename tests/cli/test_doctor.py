@@ -138,7 +138,7 @@ def project(whole: Project, tmp_path: Path) -> Project:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_found_then_mended_and_the_next_run_gives_the_same_bytes(project: Project, name: str) -> None:
+def test_a_fault_is_found_and_fixed_and_the_next_run_gives_the_same_bytes(project: Project, name: str) -> None:
     damage, sentences = FAULTS[name]
     before = bytes_of(project.root)
     damage(project.root)
@@ -156,7 +156,7 @@ def test_a_fault_is_found_then_mended_and_the_next_run_gives_the_same_bytes(proj
 
 
 @pytest.mark.slow
-def test_what_is_damaged_in_the_cache_and_here_is_removed_and_a_lost_video_is_named(project: Project) -> None:
+def test_a_file_damaged_in_cache_and_workspace_is_removed_and_a_lost_video_named(project: Project) -> None:
     damage_everywhere(project.root)
     code, said = doctor(project, "--fix", "--yes")
     assert code == 1
@@ -167,7 +167,7 @@ def test_what_is_damaged_in_the_cache_and_here_is_removed_and_a_lost_video_is_na
 
 
 @pytest.mark.slow
-def test_nothing_is_asked_while_dvc_works_here(project: Project) -> None:
+def test_doctor_asks_nothing_while_dvc_runs_in_the_project(project: Project) -> None:
     at_work = subprocess.Popen([sys.executable, "-c", "input()", "dvc"], cwd=project.root, stdin=subprocess.PIPE)
     dvc = project.root / "dvc"
     dvc.write_text("#!/bin/sh\nread line\n")
@@ -185,7 +185,7 @@ def test_nothing_is_asked_while_dvc_works_here(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_no_leaves_the_project_as_it_is(project: Project) -> None:
+def test_answering_no_changes_nothing(project: Project) -> None:
     (project.root / RWLOCK).write_text("")
     command = ["structalign", "doctor", "--fix"]
     done = subprocess.run(command, cwd=project.root, input="n\n", capture_output=True, text=True, check=False)
@@ -213,7 +213,7 @@ def test_a_path_lock_is_read_as_dvc_reads_it(tmp_path: Path, content: str, fault
     assert (said is None) if fault is None else (said is not None and said.startswith(fault))
 
 
-def test_the_lock_of_a_dvc_that_uses_hard_links_is_told_from_one_that_does_not(tmp_path: Path) -> None:
+def test_a_hard_link_lock_is_recognised(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.write_text(" 4711\n")
     assert not locks._is_hardlink_lock(lock)
@@ -225,12 +225,12 @@ def test_the_lock_of_a_dvc_that_uses_hard_links_is_told_from_one_that_does_not(t
     "content",
     [b"", b"[]", b"\xff", b"schema: '2.0'\nstages:\n  check:\n    cm", LOCK.format("12ab").encode(), b"schema: '3.0'"],
 )
-def test_a_lock_file_that_dvc_refuses_is_known(content: bytes) -> None:
+def test_a_lock_file_that_dvc_refuses_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"dvc\.lock"):
         tracked.parse(Path("dvc.lock"), content)
 
 
-def test_a_whole_lock_file_is_read() -> None:
+def test_a_valid_lock_file_is_read() -> None:
     lock = tracked.parse(Path("dvc.lock"), LOCK.format(32 * "a").encode())
     assert isinstance(lock, tracked.Lock)
     assert lock.stages["check"].outs[0].path == "work/code"
@@ -245,7 +245,7 @@ def test_a_folder_has_the_hash_that_dvc_gives_it(tmp_path: Path) -> None:
     assert folder_hash(folder_files(tmp_path)) == "b8fcad5f55591957f542914a1d1281ec.dir"
 
 
-def test_a_damaged_object_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_object_that_differs_from_its_name_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "objects", lambda: tmp_path)
     (tmp_path / "90").mkdir()
     path = tmp_path / "90/0150983cd24fb0d6963f7d28e17f72"  # md5 of abc
@@ -257,7 +257,7 @@ def test_a_damaged_object_is_known_by_its_name(tmp_path: Path, monkeypatch: pyte
     assert "in DVC's cache is damaged" in str(finding)
 
 
-def test_a_video_that_no_row_names_may_be_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorded_video_may_be_missing_if_no_row_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("data/captions.csv").write_text("video,caption,category,split\na.mp4,a dog,dogs,train\n")
@@ -266,14 +266,14 @@ def test_a_video_that_no_row_names_may_be_taken_away(tmp_path: Path, monkeypatch
     assert [finding.fault for finding in found] == ["data/videos/a.mp4 of data.dvc is missing"]
 
 
-def test_the_last_line_says_what_is_left_and_what_comes_next() -> None:
+def test_the_last_line_says_what_is_left_and_what_to_do_next() -> None:
     assert summary(0, 0, fix=False) == "No problems found."
     assert "structalign doctor --fix" in summary(2, 0, fix=False)
     assert "dvc repro" in summary(0, 1, fix=True)
     assert summary(1, 3, fix=True) == "1 left."
 
 
-def test_results_of_tasks_that_are_gone_are_found_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_removed_tasks_are_found_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_tasks(split_categories(["cats", "dogs"], 2))
     kept = ["checkpoints/t00", "checkpoints/t02", "checkpoints/released", "work/index/t02.json"]

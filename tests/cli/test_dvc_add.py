@@ -77,7 +77,7 @@ def test_init_changes_nothing_while_dvc_is_locked(own: Path, project: Path) -> N
     assert structalign("init", str(own), "--tasks", "1", *REAL)[0] == 0
 
 
-def test_init_says_why_the_cache_takes_nothing(own: Path, project: Path) -> None:
+def test_init_says_why_the_cache_cannot_be_written(own: Path, project: Path) -> None:
     before = state()
     shutil.rmtree(".dvc/cache")
     Path(".dvc/cache").write_text("no folder")
@@ -102,7 +102,7 @@ def test_init_outside_dvc_says_so(own: Path, project: Path) -> None:
     assert state() == before
 
 
-def test_dvc_alone_is_enough(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dvc_without_git_is_enough(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin_project(tmp_path / "plain")
     monkeypatch.chdir(tmp_path / "plain")
     shutil.rmtree(".git")
@@ -112,7 +112,7 @@ def test_dvc_alone_is_enough(own: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert (code, "git checkout" in said) == (0, False)
 
 
-def test_data_that_a_killed_init_set_aside_comes_back(own: Path, project: Path) -> None:
+def test_init_restores_data_that_a_killed_init_had_moved(own: Path, project: Path) -> None:
     Path("data").rename(".data.before")
     with locked():
         assert structalign("init", str(own), "--tasks", "1", *REAL)[0] == 1
@@ -128,7 +128,7 @@ def test_task_add_changes_nothing_where_the_table_can_t_be_read(project: Path) -
     assert Path("tasks.yaml").read_bytes() == before
 
 
-def test_a_linked_folder_of_one_s_own_is_copied_and_held(own: Path, project: Path) -> None:
+def test_a_linked_folder_of_own_videos_is_copied_and_tracked(own: Path, project: Path) -> None:
     (own / "videos/more").rename(own / "videos/real")
     (own / "videos/more").symlink_to("real", target_is_directory=True)
     assert structalign("init", str(own), "--tasks", "1", *REAL)[0] == 0
@@ -150,7 +150,7 @@ def test_a_linked_folder_in_data_is_refused(project: Path, tmp_path: Path, where
     assert (code, "data/videos/more is a link to a folder, which DVC ignores" in said) == (1, True)
 
 
-def test_a_link_that_leads_out_of_data_is_never_added(project: Path, tmp_path: Path) -> None:
+def test_a_link_out_of_data_is_never_added(project: Path, tmp_path: Path) -> None:
     (tmp_path / "private").write_text("private")
     Path("data/notes").symlink_to(tmp_path / "private")
     code, said = structalign("init", "data", "--tasks", "1", *REAL)

@@ -56,9 +56,7 @@ def imported(own: Path, *more: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("link", [[], ["--link"]], ids=["copied", "linked"])
-def test_a_benchmark_becomes_a_project_and_its_own_files_stay_as_they_are(
-    own: Path, project: Path, link: list[str]
-) -> None:
+def test_a_benchmark_becomes_a_project_and_its_files_do_not_change(own: Path, project: Path, link: list[str]) -> None:
     code, said = imported(own, *link)
     assert code == 0
     assert "20 training videos, 20 test videos, 40 captions, 20 categories, 10 tasks" in said
@@ -69,7 +67,7 @@ def test_a_benchmark_becomes_a_project_and_its_own_files_stay_as_they_are(
     assert (mine.st_nlink, bool(mine.st_mode & 0o200)) == (1, True)
 
 
-def test_a_second_import_goes_over_the_first_one_s_tasks_but_not_over_one_s_own(own: Path, project: Path) -> None:
+def test_a_second_import_replaces_imported_tasks_but_not_edited_ones(own: Path, project: Path) -> None:
     imported(own)
     assert imported(own)[0] == 0
     structalign("task", "add", "insects")
@@ -78,14 +76,14 @@ def test_a_second_import_goes_over_the_first_one_s_tasks_but_not_over_one_s_own(
     assert len(read_tasks()) == 11
 
 
-def test_the_preset_that_it_names_fits(own: Path, project: Path) -> None:
+def test_the_preset_that_import_names_fits_the_dataset(own: Path, project: Path) -> None:
     said = imported(own)[1]
     assert "structalign preset msrvtt-10\n" in said
     assert structalign("preset", "msrvtt-10")[0] == 0
     assert load_yaml(Path("params.yaml"))["reference"]["zero_shot"] == 22.14
 
 
-def test_data_that_dvc_does_not_keep_are_not_replaced(own: Path, project: Path) -> None:
+def test_data_that_dvc_does_not_track_is_not_replaced(own: Path, project: Path) -> None:
     Path("data").mkdir()
     Path("data/mine.mp4").touch()
     code, said = imported(own)
@@ -94,7 +92,7 @@ def test_data_that_dvc_does_not_keep_are_not_replaced(own: Path, project: Path) 
     assert list(read_tasks()) == ["t01", "t02"]
 
 
-def test_a_dataset_that_nothing_is_published_for_names_no_preset(
+def test_import_names_no_preset_for_a_dataset_without_published_settings(
     own: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [CaptionRow(2, "a.mp4", "a cat", "cats", "train", None, None)]

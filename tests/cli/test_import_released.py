@@ -55,7 +55,7 @@ def test_an_imported_file_is_a_checkpoint(project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["back.safetensors", "back.pth"])
-def test_an_imported_file_goes_out_with_equal_bits(name: str, project: Path) -> None:
+def test_exporting_an_imported_file_gives_equal_bits(name: str, project: Path) -> None:
     bring_in()
     call("export-released", "checkpoints/t02", name)
     back = load_file(name) if name.endswith(".safetensors") else torch.load(name, weights_only=True)
@@ -81,7 +81,7 @@ def test_more_tasks_than_prototypes_are_refused(project: Path) -> None:
         bring_in("--tasks", "3")
 
 
-def test_frozen_clip_is_nothing_to_export(project: Path) -> None:
+def test_zero_shot_clip_cannot_be_exported(project: Path) -> None:
     (project / "checkpoints/t00").mkdir(parents=True)
     (project / "checkpoints/t00/config.json").write_text('{"backbone": "clip", "shape": null}')
     with pytest.raises(UserError, match="it is zero-shot CLIP"):

@@ -49,7 +49,7 @@ def test_a_folder_is_indexed_and_searched_without_a_project(empty: Path) -> None
         (["index", "../videos", "--backbone", "../clip", "--index", "../videos/index"], "choose a place outside it"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(empty: Path, arguments: list[str], said: str) -> None:
+def test_an_impossible_request_is_refused_in_one_sentence(empty: Path, arguments: list[str], said: str) -> None:
     code, told = structalign(*arguments)
     assert (code, told.count("\n"), told.startswith("error: ")) == (1, 1, True)
     assert said in told

@@ -73,14 +73,14 @@ def params() -> dict[str, Any]:
     return dict(leaves(load_yaml(Path("params.yaml"))))
 
 
-def test_params_of_before_are_valid_and_have_the_effect_that_they_had(project: Path) -> None:
+def test_migrated_params_are_valid_and_keep_their_effect(project: Path) -> None:
     before = params()
     migrate()
     validate(load_yaml(Path("params.yaml")))
     assert params() == defaults() | former.as_of_now(before)
 
 
-def test_every_comment_of_params_stays_but_that_of_the_key_that_is_gone(project: Path) -> None:
+def test_every_comment_of_params_stays_except_that_of_the_removed_key(project: Path) -> None:
     def comments() -> list[str]:
         lines = Path("params.yaml").read_text(encoding="utf-8").splitlines()
         return [comment for line in lines if (comment := line.partition("#")[2])]
@@ -100,19 +100,17 @@ def test_tasks_lose_two_columns_and_nothing_else(project: Path) -> None:
     assert Path("tasks.yaml").read_text(encoding="utf-8").splitlines() == kept
 
 
-def test_a_preset_keeps_its_comments_and_what_it_stands_on(project: Path) -> None:
+def test_a_preset_keeps_its_comments_and_its_base_presets(project: Path) -> None:
     migrate()
     assert Path("presets/mine.yaml").read_text(encoding="utf-8") == MIGRATED
 
 
-def test_what_is_of_this_version_is_not_written(project: Path) -> None:
+def test_files_of_this_version_are_not_written(project: Path) -> None:
     migrate()
     assert "presets/untouched.yaml" not in git("status", "--porcelain")
 
 
-def test_a_section_that_came_later_is_added_with_the_defaults_of_its_keys(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_newer_section_is_added_with_the_defaults_of_its_keys(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if `pseudo` were new: its fields have defaults, and the file has no such section."""
     text = Path("params.yaml").read_text(encoding="utf-8")
     new = {"weight": 0, "covariance": "radius", "mask_same_category": False}
@@ -124,7 +122,7 @@ def test_a_section_that_came_later_is_added_with_the_defaults_of_its_keys(
     assert list(load_yaml(Path("params.yaml"))) == list(load_yaml(ROOT / "params.yaml"))
 
 
-def test_a_second_time_there_is_nothing_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_migration_has_nothing_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     migrate()
     commit()
     capsys.readouterr()
@@ -155,7 +153,7 @@ def test_diff_names_every_change_and_makes_none(project: Path, capsys: pytest.Ca
     assert git("status", "--porcelain") == ""
 
 
-def test_what_to_do_next_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_migrate_says_what_to_do_next(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     migrate()
     said = capsys.readouterr().out
     assert "dvc repro" in said
@@ -204,7 +202,7 @@ def test_uncommitted_edits_are_refused_and_nothing_is_written(project: Path, fil
         ("presets/mine.yaml", "# Mine.", "seed: 010", "presets/mine.yaml, line 1: `seed` = 010"),
     ],
 )
-def test_a_file_that_would_be_wrong_stops_everything(project: Path, file: str, old: str, new: str, said: str) -> None:
+def test_an_invalid_file_stops_the_whole_migration(project: Path, file: str, old: str, new: str, said: str) -> None:
     edit("params.yaml", "name: structalign ", "name: finetune ")  # whose ranking.task_prior is rewritten
     edit(file, old, new)
     with pytest.raises(UserError) as refusal:
@@ -214,7 +212,7 @@ def test_a_file_that_would_be_wrong_stops_everything(project: Path, file: str, o
     assert git("status", "--porcelain") == ""
 
 
-def test_a_disk_that_refuses_one_file_leaves_all_as_they_were(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_all_files_unchanged(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = Path.write_bytes
 
     def refuse(path: Path, data: bytes) -> int:
@@ -269,7 +267,7 @@ def test_an_entry_in_braces_is_removed_alone(values: list[int], data: st.DataObj
         ("s: {k: 1, m: 2}\n", "s: {k: 1, new: a, m: 2}\n"),
     ],
 )
-def test_an_entry_is_put_behind_another(text: str, after: str) -> None:
+def test_an_entry_is_inserted_after_another(text: str, after: str) -> None:
     assert insert_after(text, "s.k", "new", "a", "why") == after
 
 
@@ -284,12 +282,12 @@ def test_an_entry_is_put_behind_another(text: str, after: str) -> None:
     ],
     ids=["block", "deep", "braces", "no end", "all in braces"],
 )
-def test_a_section_is_put_behind_another(text: str, after: str) -> None:
+def test_a_section_is_inserted_after_another(text: str, after: str) -> None:
     assert insert_after(text, "s", "u.new", "0", "why") == after
 
 
 @pytest.mark.parametrize("text", ["s: {k: 1}\nt: 2\n", "s:\n  k: 1  # one\nt: 2\n"])
-def test_a_section_of_one_key_goes_with_it(text: str) -> None:
+def test_removing_the_only_key_of_a_section_removes_the_section(text: str) -> None:
     assert parse_yaml(remove(text, "s.k"), "text") == {"t": 2}
 
 

@@ -34,14 +34,14 @@ def test_a_project_has_the_repository_s_files(project: Path) -> None:
     assert {path.name for path in (project / "stages").glob("*.py")} == {p.name for p in (ROOT / "stages").glob("*.py")}
 
 
-def test_its_pipeline_differs_in_the_library_alone(project: Path) -> None:
+def test_its_pipeline_only_differs_in_the_library(project: Path) -> None:
     ours, theirs = (folder / "dvc.yaml" for folder in (ROOT, project))
     left, right = (path.read_text(encoding="utf-8").splitlines(keepends=True) for path in (ours, theirs))
     assert [line for line in left if line not in right] == [LIBRARY]
     assert [line for line in right if line not in left] == [ALWAYS]
 
 
-def test_git_and_dvc_know_it_and_no_remote_is_named(project: Path) -> None:
+def test_a_new_project_is_in_git_and_dvc_without_a_remote(project: Path) -> None:
     assert "dvc.yaml" in git("status", "--porcelain", cwd=project)
     done = subprocess.run([sys.executable, "-m", "dvc", "remote", "list"], cwd=project, capture_output=True, check=True)
     assert b"sample" not in done.stdout
@@ -62,7 +62,7 @@ def test_an_update_is_a_patch_that_git_applies(project: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["full", "file"])
-def test_a_folder_that_is_taken_is_refused_and_left(tmp_path: Path, kind: str) -> None:
+def test_an_existing_folder_is_refused_and_left_unchanged(tmp_path: Path, kind: str) -> None:
     taken = tmp_path / "taken"
     mine = taken / "mine" if kind == "full" else taken
     mine.parent.mkdir(exist_ok=True)

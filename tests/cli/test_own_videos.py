@@ -124,7 +124,7 @@ def test_frames_and_rates_fit_the_clip_that_init_takes(
     assert again[0] == 0
 
 
-def test_a_clip_that_reads_no_larger_pictures_leaves_every_number(own: Path, project: Path, tmp_path: Path) -> None:
+def test_a_clip_of_the_same_image_size_changes_no_number(own: Path, project: Path, tmp_path: Path) -> None:
     before = load_yaml(Path("params.yaml"))
     clip = clip_of_size(tmp_path / "clip", before["frames"]["size"])
     assert structalign("init", str(own), "--tasks", "2", "--backbone", str(clip))[0] == 0
@@ -141,9 +141,7 @@ def test_check_notes_frames_that_are_smaller_than_the_clip_reads(own: Path, proj
     assert "set `frames.size: 336`" in said
 
 
-def test_check_judges_a_folder_by_the_clip_that_is_named_and_else_the_data_alone(
-    own: Path, project: Path, tmp_path: Path
-) -> None:
+def test_check_uses_the_named_clip_and_otherwise_only_checks_the_data(own: Path, project: Path, tmp_path: Path) -> None:
     tiny = tmp_path / "tiny"
     tiny.mkdir()
     (tiny / "config.json").write_text('{"structalign_sample": ["a", "bunny"]}')
@@ -162,7 +160,7 @@ def test_check_says_which_files_no_row_names(copy: Path) -> None:
     assert found.notes == ["2 files in videos/ without a row in captions.csv, which no run uses: b.mp4, more/extra.mp4"]
 
 
-def test_check_says_one_line_of_a_table_without_a_header(copy: Path) -> None:
+def test_check_prints_one_line_for_a_table_without_a_header(copy: Path) -> None:
     lines = (copy / "captions.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     (copy / "captions.csv").write_text("".join(lines[1:]), encoding="utf-8")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
@@ -171,7 +169,7 @@ def test_check_says_one_line_of_a_table_without_a_header(copy: Path) -> None:
     assert found.notes == []
 
 
-def test_check_says_one_line_of_files_that_are_elsewhere(copy: Path) -> None:
+def test_check_prints_one_line_for_files_in_another_folder(copy: Path) -> None:
     (copy / "videos/below").mkdir()
     for video in (copy / "videos").glob("*.mkv"):
         video.rename(copy / "videos/below" / video.name)
@@ -181,7 +179,9 @@ def test_check_says_one_line_of_files_that_are_elsewhere(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("data", "check"), ("init", "--tasks", "2", "--backbone", REAL)])
-def test_the_table_s_own_path_is_one_sentence(own: Path, project: Path, command: tuple[str, ...]) -> None:
+def test_naming_the_table_in_place_of_its_folder_is_refused_in_one_sentence(
+    own: Path, project: Path, command: tuple[str, ...]
+) -> None:
     code, said = structalign(*command, str(own / "captions.csv"))
     assert (code, said.count("\n")) == (1, 1)
     assert f"name the folder with captions.csv and videos/, here {own}" in said
@@ -196,7 +196,7 @@ def test_init_refuses_a_folder_with_a_copy_of_the_sample_s_clip(own: Path, proje
     assert not Path("data").exists()
 
 
-def test_init_never_overwrites_what_dvc_does_not_keep(own: Path, project: Path) -> None:
+def test_init_never_overwrites_data_that_dvc_does_not_track(own: Path, project: Path) -> None:
     Path("data").mkdir()
     Path("data/mine.mp4").touch()
     code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
@@ -204,7 +204,7 @@ def test_init_never_overwrites_what_dvc_does_not_keep(own: Path, project: Path) 
     assert Path("data/mine.mp4").exists()
 
 
-def test_init_does_not_start_from_numbers_that_are_not_committed(own: Path, project: Path) -> None:
+def test_init_does_not_start_from_uncommitted_numbers(own: Path, project: Path) -> None:
     commit(project)
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(text.replace("rank: 8 ", "rank: 4 "), encoding="utf-8")
@@ -240,7 +240,7 @@ def test_a_name_that_yaml_takes_for_something_else_is_written_as_text(project: P
     assert load_dvc_file("params.yaml")["backbone"]["name"] == name
 
 
-def test_a_second_init_goes_over_what_the_first_one_dealt(own: Path, project: Path) -> None:
+def test_a_second_init_replaces_the_task_list_of_the_first(own: Path, project: Path) -> None:
     commit(project)
     for tasks in (2, 1):
         assert structalign("init", str(own), "--tasks", str(tasks), "--backbone", REAL)[0] == 0
@@ -248,7 +248,7 @@ def test_a_second_init_goes_over_what_the_first_one_dealt(own: Path, project: Pa
 
 
 @pytest.mark.parametrize("folder", ["own", "data"])
-def test_init_never_overwrites_rows_of_one_s_own_that_are_not_committed(own: Path, project: Path, folder: str) -> None:
+def test_init_never_overwrites_uncommitted_rows_of_tasks_yaml(own: Path, project: Path, folder: str) -> None:
     commit(project)
     structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
     turned = {"own": str(own), "data": "data"}[folder], "--tasks", "2", "--backbone", REAL
@@ -260,7 +260,7 @@ def test_init_never_overwrites_rows_of_one_s_own_that_are_not_committed(own: Pat
     assert structalign("init", *turned)[0] == 0
 
 
-def test_init_leaves_a_task_list_that_it_can_t_read(own: Path, project: Path) -> None:
+def test_init_does_not_change_an_unreadable_task_list(own: Path, project: Path) -> None:
     commit(project)
     Path("tasks.yaml").write_text("mine", encoding="utf-8")
     code, said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
@@ -268,7 +268,7 @@ def test_init_leaves_a_task_list_that_it_can_t_read(own: Path, project: Path) ->
     assert Path("tasks.yaml").read_text(encoding="utf-8") == "mine"
 
 
-def test_the_way_back_that_init_prints_keeps_what_was_edited_since(own: Path, project: Path) -> None:
+def test_the_undo_command_of_init_keeps_later_edits(own: Path, project: Path) -> None:
     structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
     commit(project)
     said = structalign("init", str(own), "--tasks", "1", "--backbone", REAL)[1]
@@ -285,7 +285,7 @@ def test_the_way_back_that_init_prints_keeps_what_was_edited_since(own: Path, pr
     assert Path(".dvc/cache/files/md5", digest[:2], digest[2:]).exists()
 
 
-def test_the_way_back_works_in_a_clone_that_never_pulled_what_was_committed(
+def test_the_undo_command_works_in_a_clone_that_never_pulled_the_data(
     own: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
@@ -361,7 +361,7 @@ def test_check_finds_content_shared_by_training_and_test(copy: Path) -> None:
     assert found.stops == [f"the same content is in training and in evaluation: {names}: keep only one side"]
 
 
-def test_check_tells_one_content_once_however_many_names_it_has(copy: Path) -> None:
+def test_check_reports_equal_content_once_with_all_its_names(copy: Path) -> None:
     for other in (1, 3, 5):
         shutil.copy(copy / "videos/clip 0.mkv", copy / f"videos/clip {other}.mkv")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
@@ -383,7 +383,7 @@ def test_check_looks_into_a_folder_before_init_takes_it(copy: Path, project: Pat
     assert (code, "the columns are separated by ';'" in said) == (1, True)
 
 
-def test_check_names_the_table_where_no_row_is_to_blame(own: Path) -> None:
+def test_check_names_the_table_if_no_row_is_wrong(own: Path) -> None:
     found = inspect(split_categories(["cats", "dogs, big", "owls"], 3), SKIP, REAL, own)
     assert found.stops == [
         f"{own}/captions.csv: 'owls' of task t03 has no training video: add rows, or remove it from tasks.yaml",
@@ -395,7 +395,7 @@ def test_init_counts_one_task_in_the_singular(own: Path, project: Path) -> None:
     assert "8 videos, 8 captions, 1 task. Next:" in structalign("init", str(own), "--tasks", "1", "--backbone", REAL)[1]
 
 
-def test_check_notes_content_twice_on_one_side(copy: Path) -> None:
+def test_check_notes_content_shared_by_validation_and_test(copy: Path) -> None:
     shutil.copy(copy / "videos/clip 1.mkv", copy / "videos/clip 5.mkv")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert found.notes == ["the same content has several names: clip 1.mkv (row 3, val), clip 5.mkv (row 7, test)"]
@@ -412,7 +412,7 @@ def test_check_lists_everything_wrong_in_the_table(copy: Path) -> None:
     ]
 
 
-def test_check_says_equal_things_once(copy: Path) -> None:
+def test_check_groups_equal_problems(copy: Path) -> None:
     with (copy / "captions.csv").open("a", encoding="utf-8") as stream:
         stream.writelines(f"clip 0.mkv,caption x{number},cats,trian\n" for number in range(5000))
         stream.writelines(f"lost {number}.mkv,caption,cats,train\n" for number in range(300))
@@ -426,14 +426,14 @@ def test_check_says_equal_things_once(copy: Path) -> None:
     assert lost[0].endswith(" and 295 more: the file is missing, left out")
 
 
-def test_check_lists_a_few_of_what_differs_in_names_alone() -> None:
+def test_check_lists_a_few_of_many_problems_that_only_differ_in_a_name() -> None:
     sentences = [f"row {number}, column `split`: 'x{number}' is none of train, val, test" for number in range(1000)]
     lines = listed([*sentences, "task t01 has no test video"])
     assert (len(lines), lines[:2]) == (12, sentences[:2])
     assert lines[10:] == ["and 990 more like the last one", "task t01 has no test video"]
 
 
-def test_check_notes_categories_that_differ_in_case_alone(copy: Path) -> None:
+def test_check_notes_categories_that_only_differ_in_case(copy: Path) -> None:
     with (copy / "captions.csv").open("a", encoding="utf-8") as stream:
         stream.write("clip 7.mkv,caption,Cats,train\n")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
@@ -444,7 +444,7 @@ def test_check_notes_categories_that_differ_in_case_alone(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "long"])
-def test_a_table_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_table_that_is_not_a_file_is_refused(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / ("x" * 300 if kind == "long" else "own")
     if kind != "long":
         folder.mkdir()

@@ -117,7 +117,7 @@ def test_a_stage_that_fails_is_named_and_its_reason_shown(project: Project) -> N
 
 
 @pytest.mark.slow
-def test_missing_data_is_said_as_dvc_says_it(project: Project, tmp_path: Path) -> None:
+def test_missing_data_is_reported_as_dvc_reports_it(project: Project, tmp_path: Path) -> None:
     (project.root / "data").rename(tmp_path / "data")
     failed = project.run("structalign", "repro", check=False)
     (tmp_path / "data").rename(project.root / "data")

@@ -38,7 +38,7 @@ def test_the_last_task_that_was_learned_is_searched() -> None:
     assert last_learned(OWN, "t01") == "t01"
 
 
-def test_what_another_project_left_is_not_taken_for_the_next_task() -> None:
+def test_a_checkpoint_of_another_project_is_not_taken_for_the_next_task() -> None:
     learn(["mammals", "birds", "insects"], 3)
     learn(["cats", "dogs"])
     assert last_learned(OWN) == "t02"
@@ -61,7 +61,7 @@ def test_the_same_categories_in_other_tasks_are_another_tasks_yaml() -> None:
         last_learned(split_categories(["cats", "dogs", "fish"], 1))
 
 
-def test_the_same_categories_dealt_otherwise_are_another_tasks_yaml() -> None:
+def test_the_same_categories_divided_otherwise_are_another_tasks_yaml() -> None:
     for key, until in (("t01", ["cats", "dogs"]), ("t02", ["cats", "dogs", "fish"])):
         ids = {name: number for number, name in enumerate(until)}
         write_json(
@@ -96,7 +96,7 @@ def test_after_init_search_says_that_the_results_are_of_another_tasks_yaml() -> 
     assert structalign("search", "a cat") == (1, said)
 
 
-def test_a_task_that_tasks_yaml_lacks_is_told() -> None:
+def test_a_task_that_tasks_yaml_lacks_is_refused_with_a_choice() -> None:
     with pytest.raises(UserError, match=r"tasks\.yaml has no task t09: choose one of t01, t02, t03"):
         last_learned(OWN, "t09")
 
@@ -109,7 +109,7 @@ def test_videos_that_another_model_encoded_are_not_searched() -> None:
     assert (code, "videos that were not encoded by checkpoints/t01: run `dvc repro`" in said) == (1, True)
 
 
-def test_another_backbone_in_params_is_said(tmp_path: Path) -> None:
+def test_another_backbone_in_params_is_refused(tmp_path: Path) -> None:
     write_json(Path("checkpoints/t01/config.json"), {"format": CHECKPOINT_FORMAT, "backbone": "data/clip"})
     chain = Chain(Path(), ["t01"], {})
     assert other_backbone(chain) is None
@@ -118,7 +118,7 @@ def test_another_backbone_in_params_is_said(tmp_path: Path) -> None:
         assert [fact in (other_backbone(chain) or "") for fact in facts] == [True] * len(facts)
 
 
-def test_words_that_the_sample_s_clip_has_not_seen_are_named_and_of_another_clip_none(tmp_path: Path) -> None:
+def test_unknown_words_are_named_for_the_sample_s_clip_and_for_no_other_clip(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"structalign_sample": ["a", "bunny", "hops", "close-up"]}')
     assert unknown_words(tmp_path, "A bunny, a Zebra and a close-up; zebra!") == ["zebra", "and"]
     assert unknown_words(tmp_path, "a bunny hops.") == []

@@ -104,7 +104,7 @@ def test_two_rows_that_disagree_are_named(tmp_path: Path, second: str, says: str
     assert says in complaint(tmp_path, f"{HEADER}a.mp4,sits,cats,train,,\n{second}\n")
 
 
-def test_a_file_in_two_splits_is_told_once_with_its_rows(tmp_path: Path) -> None:
+def test_a_file_in_two_splits_is_reported_once_with_its_rows(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,runs,cats,test,,\na.mp4,naps,cats,test,,\n"
     said = [str(problem) for problem in read_table(table(tmp_path, text))[1]]
     assert len(said) == 1
@@ -142,7 +142,7 @@ def test_a_row_is_refused_where_a_stretch_of_another_split_overlaps_it(rows: lis
         ("video", ["/home/me/videos/a.mp4", "/home/me/videos/c.mp4"], "remove `/home/me/videos/`"),
     ],
 )
-def test_one_mistake_in_all_rows_is_one_line_with_its_remedy(
+def test_one_mistake_in_all_rows_is_reported_in_one_line_with_its_remedy(
     tmp_path: Path, column: str, cells: list[str], fact: str
 ) -> None:
     (tmp_path / "videos").mkdir()
@@ -155,7 +155,7 @@ def test_one_mistake_in_all_rows_is_one_line_with_its_remedy(
     assert fact in problem.text
 
 
-def test_a_folder_of_videos_may_hold_one_of_that_name(tmp_path: Path) -> None:
+def test_the_folder_videos_may_have_a_subfolder_videos(tmp_path: Path) -> None:
     for place in ("videos/videos", "videos"):
         (tmp_path / place).mkdir(exist_ok=True, parents=True)
         (tmp_path / place / "a.mp4").touch()
@@ -167,13 +167,13 @@ def test_the_table_s_own_path_is_refused_with_its_folder(tmp_path: Path) -> None
         read_table(table(tmp_path, HEADER) / "captions.csv")
 
 
-def test_all_that_is_wrong_is_found_and_the_first_told_with_the_number_of_others(tmp_path: Path) -> None:
+def test_all_problems_are_found_and_the_first_is_shown_with_the_number_of_others(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,,cats,dev,,\nb.mp4,sits,cats,train,,\nc.mp4,sits,,train,,\n"
     assert len(read_table(table(tmp_path, text))[1]) == 3
     assert f"(2 more problems: `structalign data check {tmp_path}` lists all)" in complaint(tmp_path, text)
 
 
-def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
+def test_an_invalid_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"captions\.csv does not exist: a folder of your own videos needs"):
         read_captions(tmp_path)
     (tmp_path / "captions.csv").write_bytes(HEADER.encode() + "köche".encode("latin-1"))

@@ -128,7 +128,7 @@ def test_activitynet_has_the_first_segment_and_its_sentence(act: Files) -> None:
     ],
 )
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_odd_first_segment_is_said_and_stops_no_run(
+def test_an_odd_first_segment_is_reported_and_stops_no_run(
     act: Files, tmp_path: Path, segment: list[float], start: float | None, end: float | None, missing: bool, split: str
 ) -> None:
     texts = json.loads(act[f"{split}_captions"].read_text())
@@ -144,7 +144,7 @@ def test_an_odd_first_segment_is_said_and_stops_no_run(
     assert sum(found.missing().values()) == missing
 
 
-def test_a_comma_without_quotes_cuts_no_caption(msr: Files) -> None:
+def test_a_comma_without_quotes_does_not_cut_a_caption(msr: Files) -> None:
     lines = msr["test_captions"].read_text().replace('"', "").splitlines()
     lines[1] += ", a dog,and more"
     msr["test_captions"].write_text("\n".join(lines))
@@ -163,7 +163,7 @@ def test_a_comma_without_quotes_cuts_no_caption(msr: Files) -> None:
         ("", "lacks the columns video_id and sentence"),
     ],
 )
-def test_a_row_that_can_t_be_told_apart_is_refused(msr: Files, table: str, said: str) -> None:
+def test_an_ambiguous_row_is_refused(msr: Files, table: str, said: str) -> None:
     msr["test_captions"].write_text(table)
     with pytest.raises(UserError, match=said):
         msrvtt(**msr)
@@ -206,7 +206,7 @@ def test_a_defaultdict_of_lists_is_admitted_in_every_protocol(tmp_path: Path, pr
     assert len(read_split(tmp_path / "x.pkl")) == 8
 
 
-def test_a_nested_attribute_is_no_way_round(tmp_path: Path) -> None:
+def test_a_nested_attribute_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.pkl"
     path.write_bytes(b"\x80\x04\x8c\x0bcollections\x8c\x17defaultdict.__init_sub_\x93.")
     with pytest.raises(UserError, match="is no CTVR split file"):
@@ -239,7 +239,7 @@ def test_a_split_file_of_another_shape_is_refused(tmp_path: Path, tree: Any, say
         read_split(save(tmp_path, tree))
 
 
-def test_a_few_bytes_that_ask_for_gigabytes_get_none(tmp_path: Path) -> None:
+def test_a_small_pickle_cannot_allocate_gigabytes(tmp_path: Path) -> None:
     path = tmp_path / "x.pkl"
     path.write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")  # an empty dictionary, remembered as number 2**31 - 1
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -248,7 +248,7 @@ def test_a_few_bytes_that_ask_for_gigabytes_get_none(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # kilobytes
 
 
-def test_what_is_no_pickle_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_pickle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_text("hello")
     with pytest.raises(UserError, match=r"x\.pkl is no CTVR split file"):
         read_split(tmp_path / "x.pkl")

@@ -32,7 +32,7 @@ def test_a_missing_file_is_named_as_it_is_written(tmp_path: Path, there: str, na
     assert reason(tmp_path, named) == f"the file is missing, and there is {there}"
 
 
-def test_where_two_could_be_meant_none_is_named(tmp_path: Path) -> None:
+def test_an_ambiguous_name_gets_no_hint(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.mp4").touch()
@@ -40,7 +40,7 @@ def test_where_two_could_be_meant_none_is_named(tmp_path: Path) -> None:
     assert reason(tmp_path, "b.mp4") == "the file is missing"
 
 
-def test_spellings_of_one_name_stand_together() -> None:
+def test_spellings_of_one_name_are_grouped() -> None:
     composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
     names = ["cats", composed, "Cats", "dogs", apart, "cats"]
     assert spellings(names) == [["cats", "Cats"], [composed, apart]]

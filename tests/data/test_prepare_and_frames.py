@@ -93,7 +93,7 @@ def test_queries_add_up_over_tasks_and_never_come_from_training(project: Path) -
     assert [caption["video"] for caption in captions] == ["6.mp4", "7.mp4"]
 
 
-def test_the_backbone_is_gathered_without_what_is_not_needed(project: Path) -> None:
+def test_only_the_needed_files_of_the_backbone_are_copied(project: Path) -> None:
     prepare.main()
     names = ["config.json", "gathered.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
     assert sorted(path.name for path in Path("work/backbone").iterdir()) == names
@@ -147,7 +147,7 @@ def test_the_sample_s_clip_is_refused_for_other_data_whatever_its_categories(pro
         prepare.main()
 
 
-def test_the_sample_s_clip_is_taken_for_part_of_the_sample(project: Path) -> None:
+def test_the_sample_s_clip_is_accepted_for_part_of_the_sample(project: Path) -> None:
     table = project / "data/captions.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:7]) + "\n")
     write_tasks(split_categories(["cats"], 1))
@@ -155,7 +155,7 @@ def test_the_sample_s_clip_is_taken_for_part_of_the_sample(project: Path) -> Non
     assert Path("work/backbone").is_dir()
 
 
-def test_frames_are_kept_in_the_manifest_s_order(project: Path) -> None:
+def test_frames_are_stored_in_the_manifest_s_order(project: Path) -> None:
     prepare.main()
     frames.main("t01")
     split = FrameSplit(Path("work/frames/t01/train"))
@@ -178,7 +178,7 @@ def test_thumbnails_are_of_the_test_split_and_of_the_same_frames(project: Path) 
         thumbs.jpeg("5.mp4", 8)
 
 
-def test_frames_go_on_with_the_videos_that_an_interrupted_run_had_not_done(
+def test_frames_only_decodes_the_videos_that_an_interrupted_run_had_not_done(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare.main()
@@ -216,7 +216,7 @@ def written() -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in files if file.is_file()}
 
 
-def test_a_broken_video_is_quarantined_and_the_others_stay(project: Path) -> None:
+def test_a_broken_video_is_quarantined_and_the_others_are_used(project: Path) -> None:
     (project / "data/videos/4.mp4").write_bytes(b"")
     prepare.main()
     frames.main("t01")
@@ -239,14 +239,14 @@ def break_videos(project: Path, *names: str) -> None:
         (project / "data/videos" / name).write_bytes(name.encode())
 
 
-def test_a_task_without_one_test_video_that_decodes_stops(project: Path) -> None:
+def test_a_task_without_a_decodable_test_video_stops(project: Path) -> None:
     break_videos(project, "4.mp4", "5.mp4")
     prepare.main()
     with pytest.raises(UserError, match=r"t01: none of the test videos can be decoded \(4\.mp4: .*\): replace"):
         frames.main("t01")
 
 
-def test_a_category_without_one_training_video_that_decodes_stops(project: Path) -> None:
+def test_a_category_without_a_decodable_training_video_stops(project: Path) -> None:
     write_tasks(split_categories(["cats", "dogs"], 1))
     break_videos(project, "6.mp4", "7.mp4")
     prepare.main()
@@ -268,7 +268,7 @@ def test_a_video_that_changed_since_prepare_stops(project: Path) -> None:
         frames.main("t01")
 
 
-def test_stretches_of_one_file_are_clips_of_their_own(project: Path) -> None:
+def test_stretches_of_one_file_are_separate_clips(project: Path) -> None:
     table = project / "data/captions.csv"
     lines = table.read_text().splitlines()
     lines = [lines[0] + ",start,end"] + [line + ",," for line in lines[1:]]
@@ -369,7 +369,7 @@ def test_a_link_out_of_the_collection_is_left_out_with_the_reason(project: Path,
     assert "row 7: 5.mp4: it is a link to a place outside the collection, left out" in found.notes
 
 
-def test_a_link_that_came_after_the_listing_is_not_followed(project: Path) -> None:
+def test_a_link_made_after_the_check_is_not_followed(project: Path) -> None:
     prepare.main()
     (project / "data/videos/5.mp4").rename(project / "private.mp4")
     (project / "data/videos/5.mp4").symlink_to(project / "private.mp4")

@@ -57,20 +57,20 @@ def test_only_configuration_tokenizer_and_one_kind_of_weights_are_fetched(
     assert sorted(path.name for path in (tmp_path / "backbone").iterdir()) == sorted([*asked, HASHES])
 
 
-def test_older_weights_are_taken_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_weights_are_used_if_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = serve(monkeypatch, model(tmp_path / "snapshot", *CONFIG, "pytorch_model.bin"))
     resolve(NAME)
     assert asked == [*CONFIG, "pytorch_model.bin"]
 
 
-def test_too_little_disk_is_told_before_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_is_reported_before_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = serve(monkeypatch, model(tmp_path / "snapshot", "config.json", "model.safetensors"), size=10**15)
     with pytest.raises(UserError, match=r"needs 2000000\.0 GB"):
         resolve(NAME)
     assert asked == []
 
 
-def test_without_a_network_the_hub_s_own_copy_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_local_copy_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = model(tmp_path / "snapshot", *CONFIG, "model.safetensors")
     monkeypatch.setattr(hub.HfApi, "model_info", failing(OSError("no route")))
     monkeypatch.setattr(hub, "snapshot_download", lambda name, local_files_only: str(snapshot))
@@ -84,7 +84,7 @@ def test_without_a_network_and_a_copy_it_says_so(monkeypatch: pytest.MonkeyPatch
         resolve(NAME)
 
 
-def test_a_name_that_the_hub_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_the_hub_refuses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="neither a folder here nor a public model on the hub"):
         resolve("two words")
 
@@ -110,14 +110,14 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
         ("preprocessor_config.json", r"lacks preprocessor_config\.json: name a complete Hugging Face CLIP"),
     ],
 )
-def test_what_a_folder_lacks_of_a_clip_is_told(file: str, said: str, tmp_path: Path) -> None:
+def test_the_files_that_a_folder_lacks_are_named(file: str, said: str, tmp_path: Path) -> None:
     folder = model(tmp_path / "clip", *CONFIG, "model.safetensors")
     (folder / file).unlink()
     with pytest.raises(UserError, match=said):
         resolve(str(folder))
 
 
-def test_a_model_that_is_no_clip_is_told(tmp_path: Path) -> None:
+def test_a_model_that_is_not_a_clip_is_refused(tmp_path: Path) -> None:
     folder = model(tmp_path / "clip", *CONFIG, "model.safetensors")
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match=r"lacks a config\.json with model_type clip"):
@@ -125,7 +125,7 @@ def test_a_model_that_is_no_clip_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("foreign", ["open_clip_model.safetensors", "adapter_model.safetensors", "x.bin"])
-def test_a_foreign_file_hides_no_weights(foreign: str, tmp_path: Path) -> None:
+def test_an_unrelated_file_does_not_hide_the_weights(foreign: str, tmp_path: Path) -> None:
     folder = model(tmp_path / "clip", *CONFIG, foreign)
     with pytest.raises(UserError, match="lacks weights"):
         resolve(str(folder))
@@ -136,7 +136,7 @@ def test_a_foreign_file_hides_no_weights(foreign: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stem", ["model-{}-of-00002.safetensors", "pytorch_model-{}-of-00002.bin"])
-def test_weights_in_parts_are_all_gathered_or_the_lost_one_named(stem: str, tmp_path: Path) -> None:
+def test_all_shards_of_weights_are_copied_or_the_missing_one_is_named(stem: str, tmp_path: Path) -> None:
     first, second = stem.format("00001"), stem.format("00002")
     index = stem.replace("-{}-of-00002", "") + ".index.json"
     folder = model(tmp_path / "clip", *CONFIG, index, first, second)
@@ -147,7 +147,7 @@ def test_weights_in_parts_are_all_gathered_or_the_lost_one_named(stem: str, tmp_
         resolve(str(folder))
 
 
-def test_a_preprocessing_that_can_t_be_obeyed_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
+def test_unsupported_preprocessing_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
     folder = model(tmp_path / "clip", *CONFIG, "model.safetensors")
     (folder / "preprocessor_config.json").write_text('{"do_center_crop": false}')
     with pytest.raises(UserError, match="do_center_crop"):
@@ -155,7 +155,7 @@ def test_a_preprocessing_that_can_t_be_obeyed_is_refused_before_anything_is_copi
     assert not (tmp_path / "backbone").exists()
 
 
-def test_a_gathered_file_that_changed_is_named(tmp_path: Path) -> None:
+def test_a_copied_file_that_changed_is_named(tmp_path: Path) -> None:
     folder = model(tmp_path / "clip", *CONFIG, "model.safetensors")
     gather(str(folder), tmp_path / "backbone")
     verify_gathered(tmp_path / "backbone")
@@ -175,13 +175,13 @@ def test_a_gathered_file_that_changed_is_named(tmp_path: Path) -> None:
         verify_gathered(tmp_path / "backbone")
 
 
-def test_an_older_tokenizer_of_two_files_will_do(tmp_path: Path) -> None:
+def test_an_older_tokenizer_of_two_files_is_accepted(tmp_path: Path) -> None:
     folder = model(tmp_path / "clip", *CONFIG, "model.safetensors", "vocab.json", "merges.txt")
     (folder / "tokenizer.json").unlink()
     assert resolve(str(folder)) == folder
 
 
-def test_gathering_leaves_nothing_behind_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_copy_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = model(tmp_path / "clip", *CONFIG, "model.safetensors")
     monkeypatch.setattr(shutil, "copyfile", failing(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="No space left on device"):

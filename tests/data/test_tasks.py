@@ -13,7 +13,7 @@ from structalign.strict_yaml import dump_yaml, load_yaml
 
 
 @given(st.integers(1, 150), st.data())
-def test_categories_are_dealt_in_order_and_evenly(count: int, data: st.DataObject) -> None:
+def test_categories_are_divided_in_order_and_evenly(count: int, data: st.DataObject) -> None:
     tasks = data.draw(st.integers(1, count))
     names = [f"c{i}" for i in range(count)]
     dealt = split_categories(names, tasks)
@@ -65,7 +65,7 @@ def test_every_name_is_read_back_here_and_by_dvc(tmp_path_factory: pytest.TempPa
     assert load_dvc_file(str(path))["tasks"]["t01"]["categories"] == names
 
 
-def test_only_the_first_task_reads_what_acts_first() -> None:
+def test_only_the_first_task_has_phase_first() -> None:
     first, second = split_categories(["a", "b"], 2).values()
     assert (first.prev, first.phase) == ("t00", "first")
     assert (second.prev, second.phase) == ("t01", "later")

@@ -44,7 +44,7 @@ def test_a_variable_frame_rate_is_read_by_time_not_by_count(make: Make) -> None:
     assert clip.times == [0.5, 1.5, 2.5, 3.5]
 
 
-def test_a_rotated_video_comes_upright(make: Make, tmp_path: Path) -> None:
+def test_a_rotated_video_is_decoded_upright(make: Make, tmp_path: Path) -> None:
     lying, turned = make("a.mp4", GREY), tmp_path / "turned.mp4"
     ffmpeg("-display_rotation", "90", "-i", str(lying), "-c", "copy", str(turned))
     assert decode(turned, count=1, size=24).frames.shape == (1, 32, 24, 3)
@@ -55,7 +55,7 @@ def test_pixels_that_are_not_square_are_made_square(make: Make) -> None:
     assert decode(wide, count=1, size=24).frames.shape == (1, 24, 64, 3)
 
 
-def test_one_frame_is_enough_and_is_repeated(make: Make) -> None:
+def test_a_video_of_one_frame_repeats_it(make: Make) -> None:
     clip = decode(make("one.mp4", GREY, "-frames:v", "1"), count=3, size=24)
     assert numbers(clip.frames) == [0, 0, 0]
     assert clip.duration > 0
@@ -153,7 +153,7 @@ def test_the_cover_of_a_song_is_no_video(make: Make, tmp_path: Path) -> None:
         decode(out, count=4, size=24)
 
 
-def test_a_slow_video_is_given_up(make: Make) -> None:
+def test_a_video_that_decodes_too_slowly_is_broken(make: Make) -> None:
     with pytest.raises(BrokenVideo, match="longer than"):
         decode(make("a.mp4", GREY), count=4, size=24, timeout=0.001)
 

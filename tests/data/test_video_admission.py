@@ -78,7 +78,7 @@ def test_the_refusal_names_the_kind(tmp_path: Path, kind: str, said: str) -> Non
 @pytest.mark.parametrize(
     "text", [f"<!--{'x' * 9000}-->{DASH}", "#EXTINF:2,\na.mp4\n", "version https://git-lfs.github.com/spec/v1\n", "ü\n"]
 )
-def test_any_other_text_is_called_one(tmp_path: Path, text: str) -> None:
+def test_any_other_text_is_refused_as_a_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.mp4").write_text(text, encoding="utf-8")
     with pytest.raises(BrokenVideo, match="it is a text"):
         measure(tmp_path / "a.mp4")
@@ -99,7 +99,7 @@ def test_no_format_is_admitted_that_reads_more_than_one_file() -> None:
     assert not of_others & set(ADMITTED.split(","))
 
 
-def test_every_call_admits_the_open_file_and_no_other_way_to_one() -> None:
+def test_every_ffmpeg_call_only_admits_the_open_file() -> None:
     header = Header(format="mov", track="0")
     for line in (command.opening(3), command.decoding(3, header, 4, None, [(16, 5)]), command.packets(3, header, 4)):
         assert line[line.index("-protocol_whitelist") + 1] == "fd"
@@ -158,7 +158,7 @@ def test_a_name_that_is_an_address_shows_its_own_file(make: Make, tmp_path: Path
         assert numbers(decode(tmp_path / name, count=2, size=16).frames) == [5, 15]
 
 
-def test_what_is_no_regular_file_is_broken(tmp_path: Path) -> None:
+def test_a_path_that_is_no_regular_file_is_broken(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "loop.mp4").symlink_to("loop.mp4")
@@ -168,7 +168,7 @@ def test_what_is_no_regular_file_is_broken(tmp_path: Path) -> None:
             decode(tmp_path / name, count=1, size=16, timeout=5)
 
 
-def test_a_link_is_followed_inside_the_collection_only(tmp_path: Path) -> None:
+def test_a_link_is_only_followed_inside_the_collection(tmp_path: Path) -> None:
     videos = tmp_path / "data/videos"
     (videos / "cats").mkdir(parents=True)
     (videos / "cats/a.mp4").write_bytes(b"a")
@@ -199,7 +199,7 @@ def test_the_collection_itself_may_be_a_link_and_its_files_may_be_in_dvc_s_cache
     assert "outside the collection" in str(why_absent(tmp_path / "videos", "b.mp4"))  # what it is named after it is not
 
 
-def test_what_cannot_be_read_is_absent_with_a_reason(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_absent_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "pipe")

@@ -86,7 +86,7 @@ def test_a_long_video_with_a_true_header_is_decoded_once(make: Make, passes: lis
     assert clip.times == [5 + 10 * i for i in range(12)]
 
 
-def test_what_one_pass_guesses_is_what_two_passes_find(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_pass_finds_the_same_frames_as_two_passes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole and in a stretch, in sizes of both kinds."""
     path = make("a.mkv", LONG.format(60), "-g", "50")
     for start, end in ((None, None), (7.3, 50.1), (None, 20)):
@@ -177,7 +177,7 @@ def test_a_picture_of_too_many_pixels_is_broken(tmp_path: Path) -> None:
         decode(tmp_path / "a.png", 1, 16)
 
 
-def test_pictures_larger_than_their_limit_are_let_go() -> None:
+def test_pictures_beyond_the_memory_limit_are_dropped() -> None:
     pictures = Pictures(limit=100)
     for _ in range(3):
         pictures(b"P6\n6 4\n255\n" + bytes(72))
@@ -185,7 +185,7 @@ def test_pictures_larger_than_their_limit_are_let_go() -> None:
 
 
 @pytest.mark.parametrize("head", [b"P6\n100000 100000\n255\n", b"P6\nx y\n255\n", b"P5\n1 1\n255\n", b"\0" * 200])
-def test_what_is_no_picture_is_not_waited_for(head: bytes) -> None:
+def test_an_invalid_picture_header_is_refused_at_once(head: bytes) -> None:
     with pytest.raises(BrokenVideo, match="pictures"):
         Pictures(limit=1e9)(head)
 
@@ -200,13 +200,13 @@ def test_an_end_behind_the_last_frame_is_the_last_frame_s(make: Make, end: float
 
 
 @pytest.mark.parametrize("start", [1e15, 1e300])
-def test_a_start_behind_the_last_frame_is_told(make: Make, start: float) -> None:
+def test_a_start_behind_the_last_frame_is_refused(make: Make, start: float) -> None:
     with pytest.raises(BrokenVideo, match="it shows nothing from"):
         decode(make("a.mp4", GREY), count=4, size=24, start=start)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 1e5, 1e10, 1e308, float("inf"), float("nan")])
-def test_a_time_limit_that_is_none_is_refused(timeout: float) -> None:
+def test_an_invalid_time_limit_is_refused(timeout: float) -> None:
     with pytest.raises(ValidationError, match="timeout"):
         DataParams(on_broken="skip", on_damaged="use", timeout=timeout)
 
@@ -276,7 +276,7 @@ def test_nothing_of_a_program_outlives_its_limit(make: Make, wrap: Wrap, tmp_pat
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
-def test_a_session_with_a_cleared_environment_ends_as_well(make: Make, wrap: Wrap, tmp_path: Path) -> None:
+def test_a_session_with_a_cleared_environment_also_ends(make: Make, wrap: Wrap, tmp_path: Path) -> None:
     path = make("a.mp4", GREY)
     wrap(f"env -i setsid /bin/sh -c 'sleep 300; : {tmp_path}' & wait")
     with pytest.raises(BrokenVideo, match="longer than 1 s"):
@@ -296,7 +296,7 @@ def test_a_program_cannot_fill_the_disk(make: Make, wrap: Wrap, tmp_path: Path) 
     assert (tmp_path / "status").read_text().strip() == str(128 + signal.SIGXFSZ)
 
 
-def test_what_a_program_had_started_before_it_was_limited_is_limited_too(
+def test_children_started_before_the_limit_are_also_limited(
     make: Make, wrap: Wrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, limit = make("a.mp4", GREY), child._limit
@@ -312,7 +312,7 @@ def test_what_a_program_had_started_before_it_was_limited_is_limited_too(
     assert (tmp_path / "status").read_text().strip() == str(128 + signal.SIGXFSZ)
 
 
-def test_a_wrapper_that_passes_everything_on_is_no_hindrance(make: Make, wrap: Wrap) -> None:
+def test_a_wrapper_that_calls_ffmpeg_works(make: Make, wrap: Wrap) -> None:
     path = make("a.mp4", GREY)
     for script in ("FFMPEG", "exec FFMPEG", "echo hello >&2; FFMPEG; exit $?", "(FFMPEG)", "nice FFMPEG"):
         wrap(script)
@@ -327,7 +327,7 @@ def test_a_program_that_crashes_after_some_frames_gives_no_shorter_video(make: M
 
 
 @pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "KILL"])
-def test_a_wrapper_that_is_stopped_from_outside_makes_no_video_broken(make: Make, wrap: Wrap, name: str) -> None:
+def test_stopping_a_wrapper_from_outside_makes_no_video_broken(make: Make, wrap: Wrap, name: str) -> None:
     path = make("a.mp4", GREY)
     wrap(f'[ "$1" = -version ] && exit\nFFMPEG\nkill -{name} $$')
     with pytest.raises(UserError, match="another process stopped ffmpeg"):
@@ -364,7 +364,7 @@ def test_an_ffmpeg_that_lacks_an_option_is_named_once_and_not_per_video(make: Ma
         decode(path, count=1, size=24)
 
 
-def test_all_children_end_where_the_reader_gives_up(make: Make, wrap: Wrap) -> None:
+def test_all_children_end_when_the_reader_stops(make: Make, wrap: Wrap) -> None:
     """Ctrl-C reaches this process alone; its threads must not wait for the limit."""
     path = make("a.mp4", GREY)
     program = wrap('[ "$1" = -version ] && exit 0\nsleep 300')
@@ -398,7 +398,7 @@ def test_a_child_s_memory_is_bounded() -> None:
     assert int(ended.log) * 1024 == child.MEMORY
 
 
-def test_a_child_stands_still_while_it_is_paused_and_gets_its_whole_time_then() -> None:
+def test_a_paused_child_does_nothing_and_then_gets_its_full_time() -> None:
     begin, ticks = time.monotonic(), list[float]()
     reader, writer = os.pipe()
     ended = child.run(

@@ -53,24 +53,24 @@ def error(path: Path, other: Path, count: int = 4) -> float:
 
 @pytest.mark.parametrize("transfer", TRANSFERS)
 @pytest.mark.parametrize("container", WRITERS)
-def test_a_high_dynamic_range_comes_out_as_the_usual_one(tmp_path: Path, transfer: str, container: str) -> None:
+def test_a_high_dynamic_range_is_mapped_to_the_standard_one(tmp_path: Path, transfer: str, container: str) -> None:
     path = hdr(tmp_path / f"a.{container}", TRANSFERS[transfer], *WRITERS[container])
     assert error(path, CASES / "sdr_original.mkv", count=1 if "-frames:v" in WRITERS[container] else 4) < 3
 
 
-def test_a_high_dynamic_range_in_rgb_comes_out_as_the_usual_one(tmp_path: Path) -> None:
+def test_a_high_dynamic_range_in_rgb_is_mapped_to_the_standard_one(tmp_path: Path) -> None:
     """HEVC names its profile before the pixels."""
     path = hdr(tmp_path / "a.mp4", "smpte2084", *WRITERS["mp4"], matrix="gbr", pixels="gbrp10le")
     assert error(path, CASES / "sdr_original.mkv") < 3
 
 
-def test_colours_that_cannot_be_converted_are_a_reason(tmp_path: Path) -> None:
+def test_a_video_with_unknown_colours_is_broken_with_a_reason(tmp_path: Path) -> None:
     path = hdr(tmp_path / "a.mkv", "smpte2084", "-c:v", "ffv1", matrix="ictcp")
     with pytest.raises(BrokenVideo, match="cannot convert its colour format"):
         decode(path, 1, 24)
 
 
-def test_the_case_of_hlg_is_close_to_its_original() -> None:
+def test_the_hlg_case_is_close_to_its_original() -> None:
     assert error(CASES / "hlg_bt2020.mp4", CASES / "sdr_original.mkv") < 1
 
 
@@ -80,7 +80,7 @@ def test_a_high_dynamic_range_of_odd_width_and_height_decodes(tmp_path: Path) ->
     assert error(path, tmp_path / "b.mkv") < 3
 
 
-def test_thumbnails_of_a_high_dynamic_range_are_mapped_as_well(tmp_path: Path) -> None:
+def test_thumbnails_of_a_high_dynamic_range_are_also_mapped(tmp_path: Path) -> None:
     path = hdr(tmp_path / "a.mp4", "smpte2084", *WRITERS["mp4"])
     ours, original = (decode(file, 2, 48, thumbnails=True).thumbnails for file in (path, CASES / "sdr_original.mkv"))
     assert abs(ours.astype(float) - original).mean() < 3
@@ -145,7 +145,7 @@ def with_property(path: Path, box: bytes, items: Sequence[int] = (5,)) -> Path:
         ((b"imir", 1), "GRYB"),
     ],
 )
-def test_tiles_that_are_turned_or_mirrored_come_upright(tmp_path: Path, box: tuple[bytes, int], shown: str) -> None:
+def test_turned_or_mirrored_tiles_are_decoded_upright(tmp_path: Path, box: tuple[bytes, int], shown: str) -> None:
     """As libheif shows them."""
     path = with_property(tmp_path / "a.heic", struct.pack(">I4sB", 9, *box))
     found = quadrants(decode(path, count=1, size=128).frames[0])
@@ -162,7 +162,7 @@ def test_tiles_of_a_high_dynamic_range_are_joined_and_mapped(tmp_path: Path) -> 
     assert abs(mapped.astype(float) - usual).mean() > 10
 
 
-def test_tiles_of_which_one_is_missing_are_quarantined(tmp_path: Path) -> None:
+def test_a_picture_with_a_missing_tile_is_quarantined(tmp_path: Path) -> None:
     data = (CASES / "phone_2x2_tiles.heic").read_bytes()
     uses = struct.pack(">6H", 5, 4, 1, 2, 3, 4)
     assert uses in data
@@ -171,7 +171,7 @@ def test_tiles_of_which_one_is_missing_are_quarantined(tmp_path: Path) -> None:
         decode(tmp_path / "a.heic", 1, 24)
 
 
-def test_of_several_tracks_the_default_one_is_shown(make: Make, tmp_path: Path) -> None:
+def test_the_default_one_of_several_tracks_is_shown(make: Make, tmp_path: Path) -> None:
     first, second = (
         make("red.mp4", "color=red:size=64x48:duration=1"),
         make("blue.mp4", "color=blue:size=64x48:duration=1"),
@@ -193,7 +193,7 @@ def test_a_cover_is_not_taken_for_the_video(make: Make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["64x48", "48x64"])
 @pytest.mark.parametrize(("container", "codec"), [("ts", "libx264"), ("h264", "libx264"), ("mpg", "mpeg2video")])
-def test_a_picture_that_changes_its_shape_is_quarantined(
+def test_a_video_that_changes_its_shape_is_quarantined(
     make: Make, tmp_path: Path, first: str, container: str, codec: str
 ) -> None:
     sizes = (first, "64x48" if first == "48x64" else "48x64")
@@ -216,7 +216,7 @@ def test_the_case_that_changes_its_shape_is_quarantined_but_not_a_stretch_before
     assert decode(case, count=2, size=24, end=1).frames.shape == (2, 24, 48, 3)
 
 
-def test_a_picture_that_changes_its_resolution_alone_is_shown(make: Make, tmp_path: Path) -> None:
+def test_a_video_that_only_changes_its_resolution_is_shown(make: Make, tmp_path: Path) -> None:
     parts = [make("1.ts", GREY), make("2.ts", GREY.replace("64x48", "128x96"))]
     (tmp_path / "both.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
     clip = decode(tmp_path / "both.ts", count=4, size=24)

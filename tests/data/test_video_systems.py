@@ -26,7 +26,7 @@ except UserError as error:
 """
 
 
-def test_windows_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_is_refused_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "video.mp4").write_bytes(b"anything")
     monkeypatch.setattr("sys.platform", "win32")
     for refused in (lambda: decode(tmp_path / "video.mp4", 8, 48), lambda: clip_length(tmp_path / "video.mp4")):

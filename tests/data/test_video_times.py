@@ -22,7 +22,7 @@ def make(tmp_path: Path) -> Make:
     return maker(tmp_path)
 
 
-def test_a_rotation_that_is_no_quarter_turn_leaves_times_and_pictures_alone() -> None:
+def test_an_odd_rotation_changes_neither_times_nor_pictures() -> None:
     turned, base = (decode(CASES / name, count=4, size=48) for name in ("odd_rotation_37.mp4", "base.mp4"))
     assert (turned.duration, turned.times) == (3.0, [0.375, 1.125, 1.875, 2.625])
     assert turned.frames.mean((1, 2, 3)).round().tolist() == base.frames.mean((1, 2, 3)).round().tolist()
@@ -67,7 +67,7 @@ def test_frames_without_a_time_base_are_refused() -> None:
     "line",
     [b"0, 1\n", b"0, x, y, z, 1, 1\n", b"0, 0, -9223372036854775808, 1, 1, 0x0\n", b"#tb 0: 1/0\n", b"z" * 5000],
 )
-def test_times_that_are_none_are_refused(line: bytes) -> None:
+def test_invalid_times_are_refused(line: bytes) -> None:
     with pytest.raises(BrokenVideo, match="times"):
         Times()(b"#tb 0: 1/8\n" + line)
 

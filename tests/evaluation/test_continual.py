@@ -30,7 +30,7 @@ def test_a_hundredth_task_comes_after_the_ninety_ninth() -> None:
     assert backward_forgetting(acc, {"t99": 1, "t100": 1}, after="t100") == pytest.approx(10.0)
 
 
-def test_a_task_without_queries_has_no_say() -> None:
+def test_a_task_without_queries_does_not_count() -> None:
     acc: dict[str, dict[str, float]] = {"t01": {}, "t02": {"t02": 60.0}, "t03": {"t02": 50.0, "t03": 1.0}}
     assert backward_forgetting(acc, {"t01": 5, "t02": 1, "t03": 1}, after="t03") == pytest.approx(10.0)
 

@@ -66,12 +66,12 @@ def test_a_rotated_simplex_is_off_its_vertices() -> None:
 
 
 @pytest.mark.parametrize(("scale", "distance"), [(3.0, 0.0), (-1.0, 4.0)])
-def test_nc3_knows_length_from_direction(scale: float, distance: float) -> None:
+def test_nc3_ignores_length_but_not_direction(scale: float, distance: float) -> None:
     assert measured(scale * vertices(), vertices())["NC3"] == pytest.approx(distance, abs=1e-6)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_moving_all_prototypes_alike_changes_no_centred_measure(part: str) -> None:
+def test_shifting_all_prototypes_changes_no_centred_measure(part: str) -> None:
     if part != "NC4":  # the rule by vertices is not centred
         assert measured(vertices() + 0.3, vertices())[part] == pytest.approx(0, abs=1e-6)
 
@@ -95,7 +95,7 @@ def test_nc1_counts_a_category_once_whatever_its_samples() -> None:
     assert twice["NC1"] == pytest.approx(0.2**2 / 2 / 2)
 
 
-def test_one_long_prototype_shows_in_the_norms() -> None:
+def test_one_long_prototype_changes_the_norms() -> None:
     """Centred ±3 on one axis and ±1 on the other: mean 2, deviation 1."""
     centres = np.array([[3.0, 0], [-3.0, 0], [0, 1.0], [0, -1.0]])
     assert measured(centres, vertices(4)[:, :2])["NC2_norms"] == pytest.approx(0.5)
@@ -129,7 +129,7 @@ def test_text_and_video_on_the_same_vertices_meet_at_no_angle() -> None:
     assert found["own"] == pytest.approx([0] * 5, abs=1e-4)
 
 
-def test_a_gap_between_the_modalities_is_not_seen_by_centred_angles() -> None:
+def test_a_gap_between_the_modalities_does_not_change_centred_angles() -> None:
     found = angle_spectra(vertices(), vertices() + 0.5)
     assert found is not None
     assert found["own"] == pytest.approx([0] * 5, abs=1e-4)
@@ -150,14 +150,14 @@ PLANE = np.array([[1.0, 0.0], [0.0, 2.0]])
 
 
 @pytest.mark.parametrize("degrees", [0.0, 10.0, 90.0])
-def test_a_turn_is_the_drift(degrees: float) -> None:
+def test_the_drift_is_the_angle_of_a_rotation(degrees: float) -> None:
     assert text_drift(PLANE, PLANE @ turn(degrees)) == pytest.approx(degrees, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("then", "now", "moved"), [(0.0, 10.0, 10.0), (20.0, 5.0, -15.0), (10.0, -10.0, 0.0)], ids=["away", "near", "round"]
 )
-def test_misalignment_is_what_of_the_drift_leads_away_from_the_videos(then: float, now: float, moved: float) -> None:
+def test_misalignment_is_the_drift_away_from_the_videos(then: float, now: float, moved: float) -> None:
     assert misalignment(PLANE @ turn(then), PLANE @ turn(now), PLANE) == pytest.approx(moved, abs=1e-6)
 
 
@@ -178,7 +178,7 @@ def history() -> dict[str, dict[str, NDArray[np.generic]]]:
 TASK_OF = {0: "t01", 1: "t01", 2: "t02", 3: "t02"}
 
 
-def test_drift_is_told_by_task_since_it_was_learned() -> None:
+def test_drift_is_reported_for_each_task_since_it_was_learned() -> None:
     found = geometry_over_time(history(), {"t01": None, "t02": None}, TASK_OF)
     assert found["text_drift"]["t02"] == pytest.approx({"t01": 30, "t02": 0}, abs=1e-3)
     assert found["misalignment"]["t02"] == pytest.approx({"t01": 30, "t02": 0}, abs=1e-3)

@@ -36,7 +36,7 @@ def test_categories_with_both_captions_and_videos_are_stored(tmp_path: Path) -> 
     assert found["video"][0].tolist() == pytest.approx(video[0].tolist())
 
 
-def test_collapse_is_measured_behind_the_head_on_the_categories_own_vertices() -> None:
+def test_collapse_is_measured_after_the_head_on_the_categories_vertices() -> None:
     """Vectors whose image is 3 e_c, of categories 4 and 1 of a simplex of six."""
     head, vertices = torch.nn.Linear(8, 8, bias=False), simplex_etf(8, 6, seed=0)
     torch.nn.init.orthogonal_(head.weight)

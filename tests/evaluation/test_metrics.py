@@ -23,17 +23,17 @@ def random_scores(queries: int, videos: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(queries, videos))
 
 
-def test_a_hand_counted_matrix_has_the_ranks_one_counts() -> None:
+def test_a_small_matrix_has_the_ranks_counted_by_hand() -> None:
     assert text_to_video_ranks(SCORES, DIAGONAL).tolist() == [1, 2, 3]
 
 
-def test_columns_have_the_ranks_one_counts() -> None:
+def test_columns_of_a_small_matrix_have_the_ranks_counted_by_hand() -> None:
     videos, ranks = video_to_text_ranks(SCORES, DIAGONAL)
     assert videos.tolist() == [0, 1, 2]
     assert ranks.tolist() == [1, 1, 1]
 
 
-def test_a_tie_counts_against_us() -> None:
+def test_a_tie_gets_the_worse_rank() -> None:
     assert text_to_video_ranks(np.array([[0.5, 0.5, 0.1]]), np.array([0])).tolist() == [2]
 
 
@@ -44,7 +44,7 @@ def test_a_collapsed_model_scores_zero_not_a_hundred() -> None:
     assert summarise(video_to_text_ranks(same, ground_truth)[1])["R@10"] == 0.0
 
 
-def test_a_videos_other_captions_are_no_rivals_and_its_best_counts() -> None:
+def test_a_videos_other_captions_are_no_negatives_and_its_best_caption_counts() -> None:
     # Video 0 has captions 0 and 1, video 1 has caption 2. Caption 0 (0.2) is worse than the foreign 0.5,
     # caption 1 (0.9) is better: rank 1, though two rows of column 0 would come before caption 0.
     scores = np.array([[0.2, 0.0], [0.9, 0.0], [0.5, 0.0]])
@@ -52,7 +52,7 @@ def test_a_videos_other_captions_are_no_rivals_and_its_best_counts() -> None:
     assert dict(zip(videos.tolist(), ranks.tolist(), strict=True)) == {0: 1, 1: 3}
 
 
-def test_a_video_without_a_caption_is_a_rival_but_asks_nothing() -> None:
+def test_a_video_without_a_caption_is_a_negative_but_no_query() -> None:
     scores = np.array([[0.5, 0.9]])
     assert text_to_video_ranks(scores, np.array([0])).tolist() == [2]
     assert video_to_text_ranks(scores, np.array([0]))[0].tolist() == [0]
@@ -66,7 +66,7 @@ def test_the_published_metrics_keep_their_names() -> None:
     assert [*METRICS][:5] == ["R@1", "R@5", "R@10", "MedR", "MeanR"]
 
 
-def test_a_score_that_is_no_number_is_an_error_that_says_where() -> None:
+def test_a_score_that_is_not_a_number_is_refused_with_its_place() -> None:
     scores = SCORES.copy()
     scores[1, 2] = np.nan
     with pytest.raises(UserError, match="query 1 and video 2"):

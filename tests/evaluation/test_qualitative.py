@@ -35,12 +35,12 @@ def shown(ground_truth: list[int], ours: list[int], frozen: list[int]) -> dict[s
     return examples(found, index, asked(ground_truth), VIDEOS)
 
 
-def test_won_is_first_here_and_worst_frozen() -> None:
+def test_won_shows_queries_of_rank_1_that_zero_shot_clip_ranks_worst() -> None:
     won = shown([0, 1, 2, 3], ours=[1, 1, 1, 2], frozen=[1, 3, 6, 6])["won"]
     assert [(e["query"], e["rank"], e["zero_shot_rank"]) for e in won] == [("q2", 1, 6), ("q1", 1, 3)]
 
 
-def test_lost_is_ranked_worst() -> None:
+def test_lost_shows_the_worst_ranked_queries() -> None:
     lost = shown([0, 1, 2, 3], ours=[1, 2, 6, 4], frozen=[1, 1, 1, 1])["lost"]
     assert [(e["query"], e["rank"]) for e in lost] == [("q2", 6), ("q3", 4), ("q1", 2)]
 

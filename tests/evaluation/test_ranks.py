@@ -50,7 +50,7 @@ def in_blocks(scores: dict[str, Matrix], size: int) -> list[dict[str, Matrix]]:
 
 
 @given(st.integers(1, 12), st.integers(2, 9), st.integers(1, 5), st.integers(0, 99))
-def test_blocks_of_queries_give_every_number_of_the_whole(queries: int, videos: int, size: int, seed: int) -> None:
+def test_ranking_in_blocks_of_queries_changes_no_number(queries: int, videos: int, size: int, seed: int) -> None:
     scores = matrices(queries, videos, seed)
     ground_truth = np.random.default_rng(seed).integers(0, videos, queries)
     video_tasks = [f"t{1 + v % 2:02d}" for v in range(videos)]
@@ -115,7 +115,7 @@ def test_a_score_that_is_not_a_number_is_named_with_its_query() -> None:
         rank(in_blocks(scores, 2), np.zeros(6, dtype=np.int64), ["t01"] * 3, HALF)
 
 
-def test_ranks_come_back_for_the_beta_they_hold_for(tmp_path: Path) -> None:
+def test_stored_ranks_are_read_for_the_beta_they_hold_for(tmp_path: Path) -> None:
     ranks = rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, THIRD)
     write_ranks(tmp_path / "ranks", ranks, THIRD)
     for name, values in read_ranks(tmp_path / "ranks", THIRD).items():
@@ -136,7 +136,7 @@ def test_ranks_of_another_task_prior_are_refused(tmp_path: Path) -> None:
         read_ranks(tmp_path / "ranks", Ranking(beta=0.5, task_prior=0))
 
 
-def test_ranks_of_before_there_was_a_task_prior_are_refused(tmp_path: Path) -> None:
+def test_ranks_without_a_task_prior_setting_are_refused(tmp_path: Path) -> None:
     save_file({}, tmp_path / "ranks", {"beta": "0.5"})
     with pytest.raises(UserError, match=r"`ranking\.task_prior` = none"):
         read_ranks(tmp_path / "ranks", HALF)
@@ -165,7 +165,7 @@ def test_a_task_prior_moves_whole_tasks_and_no_video_within_one() -> None:
     assert much["method_text"].tolist() == (first + without["method_task"]).tolist()
 
 
-def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:
+def test_gallery_task_only_ranks_and_standardises_over_own_videos() -> None:
     words, sentence = random_scores(6, 5), random_scores(6, 5, seed=1)
     ground_truth = np.array([0, 2, 4, 1, 3, 3])
     video_tasks = ["t01", "t02", "t01", "t02", "t01"]
@@ -176,7 +176,7 @@ def test_gallery_task_ranks_and_standardises_over_own_videos_alone() -> None:
     assert found["acc_task"]["t01"] == summarise(text_to_video_ranks(alone, np.array([0, 1, 2])))["R@1"]
 
 
-def test_other_tasks_scores_never_touch_gallery_task() -> None:
+def test_other_tasks_scores_do_not_change_gallery_task() -> None:
     words, sentence = random_scores(6, 4), random_scores(6, 4, seed=1)
     ground_truth, video_tasks, tasks = np.array([0, 1, 1, 2, 3, 3]), ["t01", "t01", "t02", "t02"], ["t01", "t02"]
     before = measured(words, sentence, ground_truth, video_tasks, tasks)
@@ -186,7 +186,7 @@ def test_other_tasks_scores_never_touch_gallery_task() -> None:
     assert after["acc_seen"] != before["acc_seen"]
 
 
-def test_per_task_recalls_average_to_the_whole() -> None:
+def test_the_mean_of_per_task_recalls_is_the_recall() -> None:
     words, sentence = random_scores(8, 4), random_scores(8, 4, seed=1)
     ground_truth = np.array([0, 0, 1, 1, 2, 2, 3, 3])
     found = measured(words, sentence, ground_truth, ["t01", "t01", "t02", "t02"], ["t01", "t02"])

@@ -76,7 +76,7 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
     return run
 
 
-def test_what_is_ranked_block_by_block_is_reported_as_what_was_kept(evaluated: Evaluated) -> None:
+def test_ranking_block_by_block_gives_the_same_report_as_stored_scores(evaluated: Evaluated) -> None:
     kept, files = evaluated(ASKED)
     ranked, others = evaluated(QUERIES)
     assert json.loads(ranked) == json.loads(kept)
@@ -98,7 +98,7 @@ def test_a_querys_scores_do_not_depend_on_its_block(galleries: list[Gallery], tm
     assert torch.equal(torch.cat([part[1] for part in parts]), whole[0][1])
 
 
-def test_matrices_that_are_kept_have_a_row_a_query(evaluated: Evaluated, tmp_path: Path) -> None:
+def test_stored_matrices_have_one_row_for_each_query(evaluated: Evaluated, tmp_path: Path) -> None:
     evaluated(ASKED)
     scores = load_file(tmp_path / str(ASKED) / "work/scores/t02/test.safetensors")
     assert {name: tuple(x.shape) for name, x in scores.items()} == dict.fromkeys(
@@ -113,18 +113,18 @@ def test_the_limit_counts_the_bytes_of_every_matrix(evaluated: Evaluated, tmp_pa
     assert sum(x.element_size() for x in scores.values()) == bytes_a_pair()
 
 
-def test_what_fits_is_scored_at_once() -> None:
+def test_scores_that_fit_are_computed_at_once() -> None:
     assert queries_at_once(500, 1000) == 500
 
 
-def test_what_does_not_fit_is_scored_in_blocks_of_whole_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_that_do_not_fit_are_computed_in_blocks_of_whole_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_SCORES_MIB", "1")
     assert queries_at_once(1000, 300) == 2 * QUERIES
     assert queries_at_once(1000, 10**6) == QUERIES
 
 
 @pytest.mark.parametrize("told", ["0", "much", "-1"])
-def test_a_limit_that_is_none_is_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_limit_is_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_SCORES_MIB", told)
     with pytest.raises(UserError, match=f"STRUCTALIGN_SCORES_MIB={told} is no number of MiB"):
         queries_at_once(10, 10)

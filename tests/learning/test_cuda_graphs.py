@@ -42,7 +42,7 @@ def test_the_text_tower_encodes_as_the_model(task: int) -> None:
     assert torch.equal(TextTower(model, task)(batch.ids, batch.eot), expected)
 
 
-def test_a_batch_is_filled_up_by_its_first_row() -> None:
+def test_a_short_batch_is_padded_with_its_first_row() -> None:
     assert pad_batch(torch.tensor([[1], [2]]), 4).tolist() == [[1], [2], [1], [1]]
     assert pad_batch(torch.tensor([[1], [2]]), 2).tolist() == [[1], [2]]
 
@@ -91,7 +91,7 @@ def _derived_alike(one: Trainer, other: Trainer) -> bool:
     return all((a is b) if a is None or b is None else torch.allclose(a, b, atol=1e-5) for a, b in pairs)
 
 
-def test_what_counts_or_recomputes_in_its_forward_pass_is_not_recorded() -> None:
+def test_a_module_that_counts_or_recomputes_in_its_forward_pass_is_not_recorded() -> None:
     assert recordable(tiny_model())
     shape = ModelConfig(FRAMES, 1, rank=2, alpha=8.0, experts=3, dropout=0.0, etf_dim=20, modules=("moe",))
     assert not recordable(VideoText(tiny_clip(), shape, seed=0))

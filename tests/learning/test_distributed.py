@@ -175,11 +175,11 @@ def gather() -> None:
     assert one.flatten().tolist() == [0]
 
 
-def test_what_processes_share_is_whole_in_each() -> None:
+def test_every_process_gets_all_rows_of_a_gather() -> None:
     load_batch(2, gather)
 
 
-def test_one_process_shares_with_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gather_in_one_process_returns_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "all_gather", None)
     states = torch.arange(3.0)
     (rows,) = gather_shards(3, lambda part: [states[part]])

@@ -40,12 +40,12 @@ def test_the_largest_simplex_of_a_space_fits() -> None:
     assert simplex_etf(512, 513, 0).shape == (513, 512)
 
 
-def test_a_space_too_small_is_named_with_both_numbers() -> None:
+def test_a_space_that_is_too_small_is_refused_with_both_numbers() -> None:
     with pytest.raises(UserError, match=r"`etf.dim` = 8 .*not for 10.*to 9"):
         simplex_etf(8, 10, 0)
 
 
-def test_one_category_is_no_simplex() -> None:
+def test_one_category_is_refused() -> None:
     with pytest.raises(UserError, match="at least 2 categories, not 1"):
         simplex_etf(8, 1, 0)
 
@@ -54,7 +54,7 @@ def test_equal_seeds_give_equal_vertices() -> None:
     assert torch.equal(simplex_etf(16, 5, 3), simplex_etf(16, 5, 3))
 
 
-def test_another_seed_turns_the_simplex() -> None:
+def test_another_seed_rotates_the_simplex() -> None:
     assert not torch.allclose(simplex_etf(16, 5, 3), simplex_etf(16, 5, 4))
 
 
@@ -63,7 +63,7 @@ def test_the_head_starts_as_the_identity() -> None:
 
 
 @pytest.mark.parametrize(("dim", "embedding"), [(12, 8), (8, 12)])
-def test_a_head_between_unlike_spaces_starts_orthonormal(dim: int, embedding: int) -> None:
+def test_a_head_between_spaces_of_different_dimension_starts_orthonormal(dim: int, embedding: int) -> None:
     head = etf_head_init(dim, embedding, 0)
     small = head.T @ head if dim > embedding else head @ head.T
     torch.testing.assert_close(small, torch.eye(8))
@@ -85,7 +85,7 @@ def test_gaussian_vertices_miss_the_simplex_as_measured() -> None:
     assert (float(cosine.min()), float(cosine.max())) == pytest.approx((-0.140, 0.053), abs=5e-4)
 
 
-def test_random_heads_are_two_unlike_maps_of_a_default_linear_layer() -> None:
+def test_random_heads_are_two_different_default_linear_layers() -> None:
     text, video = (random_head_init(20, 64, 0, name) for name in ("weight", "video_weight"))
     assert not torch.equal(text, video)
     for head in (text, video):

@@ -54,7 +54,7 @@ def test_a_checkpoint_of_two_tasks_scores_with_the_bits_of_the_model_that_was_sa
 
 
 @every_method
-def test_a_task_moves_the_similarities(tmp_path: Path, method: str) -> None:
+def test_training_a_task_changes_the_similarities(tmp_path: Path, method: str) -> None:
     trainer = begin_task(tmp_path, method, 1)
     before = similarities(trainer.model, trainer)["sentence"]
     trainer.fit(lambda row: None)
@@ -109,9 +109,7 @@ def test_everything_that_learns_is_in_one_group_and_gets_a_gradient(tmp_path: Pa
 
 
 @every_method
-def test_a_task_that_was_stopped_ends_in_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
+def test_a_resumed_task_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     monkeypatch.setenv("STRUCTALIGN_SAVE_SECONDS", "0")
     act = settings(2, epochs=4)
     whole = second_task_of(tmp_path, method, act)
@@ -150,21 +148,21 @@ def remembered(folder: Path, method: str) -> tuple[Memory, Memory]:
     return first, second
 
 
-def test_stablefusion_keeps_one_unit_vector_of_every_training_video(tmp_path: Path) -> None:
+def test_stablefusion_stores_one_unit_vector_of_every_training_video(tmp_path: Path) -> None:
     first, second = remembered(tmp_path, "stablefusion")
     assert [len(memory.extra["videos"]) for memory in (first, second)] == [6, 12]
     assert torch.equal(second.extra["videos"][:6], first.extra["videos"])
     torch.testing.assert_close(second.extra["videos"].norm(dim=1), torch.ones(12))
 
 
-def test_replay_keeps_two_pairs_of_every_category_and_their_task(tmp_path: Path) -> None:
+def test_replay_stores_two_pairs_of_every_category_and_their_task(tmp_path: Path) -> None:
     first, second = remembered(tmp_path, "replay")
     assert [len(memory.extra["pair_states"]) for memory in (first, second)] == [4, 8]
     assert second.extra["pair_task"].tolist() == [1] * 4 + [2] * 4
     assert torch.equal(second.extra["pair_states"][:4], first.extra["pair_states"])
 
 
-def test_a_kept_pair_is_a_video_of_the_task_with_a_caption_of_its_own(tmp_path: Path) -> None:
+def test_a_stored_pair_is_a_training_video_with_one_of_its_captions(tmp_path: Path) -> None:
     trainer = finish_task(tmp_path, begin_task(tmp_path, "replay", 1))
     past, captions = load_memory(tmp_path / "1"), trainer.captions
     states = [trainer.features.read(v).half() for v in range(len(trainer.features))]

@@ -78,7 +78,7 @@ def test_an_identity_head_of_another_dimension_is_refused() -> None:
         with_etf(head="identity")
 
 
-def test_no_task_is_learned_on_top_of_a_checkpoint_without_memory(tmp_path: Path) -> None:
+def test_a_task_after_a_checkpoint_without_memory_is_refused(tmp_path: Path) -> None:
     config = CheckpointConfig("tiny", "structalign_released", tasks=["t01"], model=tiny_model().config)
     save_checkpoint(tmp_path, config, tiny_model().adapter_state(), {})
     with pytest.raises(UserError, match="remembers no category and no vertex"):
@@ -94,6 +94,6 @@ def test_fusion_starts_as_the_identity_or_uniformly() -> None:
     assert float(uniform.q_proj.bias.detach().abs().max()) == 0
 
 
-def test_two_layers_start_with_unlike_uniform_projections() -> None:
+def test_two_layers_start_with_different_uniform_projections() -> None:
     first, second = with_fusion("uniform").fusions()
     assert not torch.equal(first.q_proj.weight, second.q_proj.weight)

@@ -63,7 +63,7 @@ def test_etf_alignment_equals_a_loop() -> None:
     assert float(losses.etf_alignment(words, mask, frames, vertices)) == pytest.approx(total / 3, abs=1e-5)
 
 
-def test_words_and_frames_that_the_loss_maps_cost_what_mapped_ones_do() -> None:
+def test_mapping_inside_the_etf_loss_equals_mapping_before_it() -> None:
     words, frames, vertices = noise(3, 4, 6).requires_grad_(), noise(3, 2, 6, seed=1), noise(3, 5, seed=2)
     mask = torch.tensor([[True, False, False, False], [True, True, True, False], [True] * 4])
     text, video = noise(5, 6, seed=3).requires_grad_(), noise(5, 6, seed=4).requires_grad_()
@@ -74,7 +74,7 @@ def test_words_and_frames_that_the_loss_maps_cost_what_mapped_ones_do() -> None:
     torch.testing.assert_close(torch.autograd.grad(given, learning), torch.autograd.grad(mapped, learning))
 
 
-def test_a_caption_without_words_has_a_cosine_of_zero_and_no_broken_gradient() -> None:
+def test_a_caption_without_words_has_cosine_zero_and_a_finite_gradient() -> None:
     words, frames, vertices = noise(1, 2, 6).requires_grad_(), noise(1, 2, 6, seed=1), noise(1, 6, seed=2)
     vertices = vertices / vertices.norm()
     loss = losses.etf_alignment(words, torch.zeros(1, 2, dtype=torch.bool), frames, vertices)
@@ -84,7 +84,7 @@ def test_a_caption_without_words_has_a_cosine_of_zero_and_no_broken_gradient() -
     assert torch.equal(words.grad, torch.zeros(1, 2, 6))
 
 
-def test_words_on_their_vertex_cost_nothing() -> None:
+def test_words_on_their_vertex_have_loss_zero() -> None:
     vertex = noise(1, 6)
     tokens = vertex[:, None].repeat(1, 3, 1)
     loss = losses.etf_alignment(tokens, torch.ones(1, 3, dtype=torch.bool), tokens, vertex)
@@ -118,7 +118,7 @@ def test_relation_equals_the_divergence_written_out(size: int, temperature: floa
     assert float(losses.relation(student, teacher, temperature)) == pytest.approx((rows + columns) / 2, abs=1e-4)
 
 
-def test_equal_relations_cost_nothing() -> None:
+def test_equal_relations_have_loss_zero() -> None:
     logits = noise(4, 4) * 5
     assert float(losses.relation(logits, logits, 2)) == pytest.approx(0, abs=1e-6)
 

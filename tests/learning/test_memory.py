@@ -81,7 +81,7 @@ def test_drawn_videos_have_the_radius_of_their_category(c: int) -> None:
     assert spread == pytest.approx(float(memory.video_radius[c]), rel=0.03)
 
 
-def test_text_and_video_get_noise_of_their_own() -> None:
+def test_text_and_video_get_independent_noise() -> None:
     memory = filled()
     text, video, category = draw_pseudo(memory, 3000, source())
     a = (text - memory.text_mean[category]).flatten()
@@ -105,7 +105,7 @@ def test_remembering_appends_the_new_categories() -> None:
     assert remembered().learned == 5
 
 
-def test_remembering_leaves_the_past_alone() -> None:
+def test_remembering_does_not_change_older_categories() -> None:
     assert torch.equal(remembered().text_mean[:3], filled().text_mean)
 
 
@@ -140,7 +140,7 @@ def test_one_sample_takes_the_pooled_radius() -> None:
     assert float(shrunk(RADIUS, COUNT)[1] ** 2) == pytest.approx(POOLED)
 
 
-def test_five_samples_meet_the_pooled_radius_half_way() -> None:
+def test_the_radius_of_five_samples_is_half_pooled() -> None:
     assert float(shrunk(RADIUS, COUNT)[0] ** 2) == pytest.approx((1 + POOLED) / 2)
 
 
@@ -153,7 +153,7 @@ def test_equal_radii_are_not_shrunk() -> None:
     torch.testing.assert_close(shrunk(torch.full((3,), 0.3), torch.tensor([2, 9, 40])), torch.full((3,), 0.3))
 
 
-def test_single_samples_alone_have_no_radius() -> None:
+def test_categories_of_one_sample_each_have_no_radius() -> None:
     assert shrunk(torch.zeros(2), torch.ones(2, dtype=torch.int64)).tolist() == [0, 0]
 
 

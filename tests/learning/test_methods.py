@@ -107,7 +107,7 @@ def test_all_of_clip_learns_from_the_first_layer_to_the_temperature(tmp_path: Pa
     assert {name for name in still if not name.endswith("k_proj.bias")} == set()
 
 
-def test_what_the_towers_were_is_what_frozen_clip_stays(tmp_path: Path) -> None:
+def test_frozen_clip_has_the_weights_from_before_training(tmp_path: Path) -> None:
     trainer = finish_task(tmp_path, begin_task(tmp_path, "clip4clip", 1))
     with trainer.model.frozen():
         again = {name: p.clone() for name, p in trainer.model.clip.model.named_parameters()}
@@ -117,7 +117,7 @@ def test_what_the_towers_were_is_what_frozen_clip_stays(tmp_path: Path) -> None:
 # --- LwF, VR-LwF, ZSCL ---
 
 
-def test_lwf_keeps_the_relations_of_the_model_before_in_both_directions(tmp_path: Path) -> None:
+def test_lwf_keeps_the_previous_model_s_relations_in_both_directions(tmp_path: Path) -> None:
     trainer = moved(second_task_of(tmp_path, "lwf"))
     scale = float(trainer.model.clip.temperature)
     taught_texts, taught_videos = sides(trainer, teacher_of(tmp_path, 1), 1)
@@ -128,12 +128,12 @@ def test_lwf_keeps_the_relations_of_the_model_before_in_both_directions(tmp_path
 
 
 @pytest.mark.parametrize("method", ["lwf", "vr_lwf"])
-def test_before_the_first_step_nothing_was_forgotten(tmp_path: Path, method: str) -> None:
+def test_the_distillation_loss_is_zero_before_the_first_step(tmp_path: Path, method: str) -> None:
     assert term(second_task_of(tmp_path, method), method) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["lwf", "vr_lwf", "stablefusion"])
-def test_the_first_task_has_no_past_to_keep(tmp_path: Path, method: str) -> None:
+def test_the_first_task_only_has_the_contrastive_loss(tmp_path: Path, method: str) -> None:
     trainer = begin_task(tmp_path, method, 1)
     assert set(trainer.losses(pairs_of(trainer), *KEY)) == {"contrastive"}
 
@@ -193,7 +193,7 @@ def test_task_loras_random_captions_have_the_words_of_the_tasks_own(tmp_path: Pa
     assert set(random.ids[:, -1].tolist()) == {int(tokens.ids[0, tokens.eot[0]])}
 
 
-def test_zscl_keeps_new_videos_and_new_texts_where_frozen_clip_has_them(tmp_path: Path) -> None:
+def test_zscl_distils_frozen_clip_on_new_videos_and_new_texts(tmp_path: Path) -> None:
     trainer = moved(second_task_of(tmp_path, "zscl"))
     scale = float(trainer.model.clip.temperature)
     with trainer.model.frozen():
@@ -204,7 +204,7 @@ def test_zscl_keeps_new_videos_and_new_texts_where_frozen_clip_has_them(tmp_path
     assert term(trainer, "zscl") == pytest.approx((by_video + by_text) / 2, rel=1e-3)
 
 
-def test_zscl_ends_a_task_with_the_mean_of_the_weights_it_passed(tmp_path: Path) -> None:
+def test_zscl_ends_a_task_with_the_mean_of_its_weights(tmp_path: Path) -> None:
     """Twelve steps: an average of the start and of every one of them, as there are not ten times two."""
     act = settings(1, epochs=4, batch=2)
     trainer = begin_task(tmp_path, "zscl", 1, act)
@@ -218,7 +218,7 @@ def test_zscl_ends_a_task_with_the_mean_of_the_weights_it_passed(tmp_path: Path)
 # --- StableFusion ---
 
 
-def test_stablefusion_ranks_captions_among_the_batch_and_a_turn_of_stored_past_videos(tmp_path: Path) -> None:
+def test_stablefusion_ranks_captions_among_the_batch_and_some_stored_past_videos(tmp_path: Path) -> None:
     trainer = second_task_of(tmp_path, "stablefusion", settings(2, batch=4))
     trainer.model.eval()
     with torch.no_grad():
@@ -278,7 +278,7 @@ def act_of_experts(number: int, experts: int) -> Settings:
     return replace(act, adapters=act.adapters.model_copy(update={"experts": experts}))
 
 
-def test_the_experts_a_task_used_most_learn_no_more(tmp_path: Path) -> None:
+def test_the_most_used_experts_are_frozen_after_a_task(tmp_path: Path) -> None:
     finish_task(tmp_path, begin_task(tmp_path, "moe_adapter", 1, act_of_experts(1, 6)))
     trainer = begin_task(tmp_path, "moe_adapter", 2, act_of_experts(2, 6))
     before = [[(a.detach().clone(), b.detach().clone()) for a, b in zip(m.lora_As, m.lora_Bs, strict=True)]
@@ -294,7 +294,7 @@ def test_the_experts_a_task_used_most_learn_no_more(tmp_path: Path) -> None:
         assert len(still) < 6
 
 
-def test_a_task_trains_its_own_router_alone(tmp_path: Path) -> None:
+def test_a_task_only_trains_its_own_router(tmp_path: Path) -> None:
     trainer = second_task_of(tmp_path, "moe_adapter", settings(2, epochs=4))
     before = [moe.routers[0].detach().clone() for moe in trainer.model.moes()]
     own = [moe.routers[1].detach().clone() for moe in trainer.model.moes()]

@@ -127,7 +127,7 @@ def test_a_state_dict_teaches_as_the_task_before(task: int) -> None:
 
 @pytest.mark.parametrize("section", ["previous", "pretrained"])
 @pytest.mark.parametrize("teacher", [None, other_state()])
-def test_the_teacher_given_stands_in_for_the_section_s(section: str, teacher: dict[str, Tensor] | None) -> None:
+def test_a_given_teacher_replaces_that_of_the_settings(section: str, teacher: dict[str, Tensor] | None) -> None:
     expected = unweighted_by_loops(2, teacher)["crp"]
     choice = training(teacher=teacher)
     chosen = replace(choice.settings, settings=turned(act(2), Crp, teacher=section))
@@ -135,7 +135,7 @@ def test_the_teacher_given_stands_in_for_the_section_s(section: str, teacher: di
     assert found == pytest.approx(expected, rel=2e-5)
 
 
-def test_a_state_dict_teaches_with_strict_words_too() -> None:
+def test_a_state_dict_also_teaches_with_strict_words() -> None:
     words = replace(LIKE, words="strict")
     model = replace(MODEL, model_config=words)
     choice = training(teacher=model.state)
@@ -180,7 +180,7 @@ GROUPS = {  # parts of the released names
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_group_s_rate_moves_that_group_alone(group: str) -> None:
+def test_a_group_s_rate_only_changes_that_group(group: str) -> None:
     before, plain = state_of(), trained(2).state
     still = train(MODEL, training(rates={group: 0.0})).state
     for name, tensor in still.items():
@@ -266,7 +266,7 @@ def test_the_first_task_has_its_own_rates_and_no_later_loss(monkeypatch: pytest.
     assert found.settings.acts(Pseudo) is False
 
 
-def test_a_later_preset_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_preset_overrides_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names = ("released", "msrvtt-10")
     assert settings_from(*names, task=2).settings[Crp].teacher == "previous"
@@ -279,7 +279,7 @@ def test_without_a_preset_the_settings_are_those_of_the_project(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("task", [0, -1, 11])
-def test_settings_of_a_task_that_there_is_not_are_refused(task: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_a_missing_task_are_refused(task: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=rf"there is no task {task} in msrvtt-10 released: choose one from 1 to 10"):
         settings_from("msrvtt-10", "released", task=task)
@@ -310,7 +310,7 @@ def test_another_number_of_frames_than_the_model_config_s_is_refused(frames: int
         (noise(1, FRAMES, IMAGE, IMAGE, 3), r"must be \[3, 32, 32\]"),
     ],
 )
-def test_what_are_no_pixels_of_the_backbone_is_refused(pixels: Tensor, reason: str) -> None:
+def test_invalid_pixels_are_refused(pixels: Tensor, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         frame_embeddings(MODEL, pixels)
 
@@ -333,7 +333,7 @@ def test_a_teacher_that_does_not_know_the_task_before_is_refused() -> None:
         train(MODEL, training(3, teacher=other_state(1)))
 
 
-def test_as_many_tasks_as_captions_are_asked_for() -> None:
+def test_the_number_of_tasks_must_be_that_of_captions() -> None:
     with pytest.raises(UserError, match=r"one task a caption, \[3\], not \[1\]"):
         text_embeddings(MODEL, tokens(*CAPTIONS[0]), torch.tensor([2]))
 
@@ -376,7 +376,7 @@ REFUSED: list[tuple[Callable[[Training], Training], str]] = [
 
 
 @pytest.mark.parametrize(("change", "reason"), REFUSED)
-def test_a_training_that_cannot_be_is_refused(change: Callable[[Training], Training], reason: str) -> None:
+def test_an_invalid_training_is_refused(change: Callable[[Training], Training], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         train(MODEL, change(training()))
 

@@ -32,13 +32,13 @@ def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["__init__", "structalign.py", "../loading", ""])
-def test_what_is_no_method_file_is_no_method(name: str) -> None:
+def test_a_module_that_is_no_method_file_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="is no method"):
         load_method(name)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_training_depends_on_the_code_of_its_own_method_alone(name: str) -> None:
+def test_training_only_depends_on_the_code_of_its_own_method(name: str) -> None:
     """And on the methods that this one is built on."""
     loaded = [module.format_map({"method": {"name": name}}) for module in LOADED_BY_NAME["train"]]
     assert methods_in(CODE.closure("stages.train", loaded)) == methods_in(CODE.closure(f"{PACKAGE}.{name}"))
@@ -51,7 +51,7 @@ def test_training_depends_on_no_ranking_signal(name: str) -> None:
     assert not [module for module in modules if module.startswith(ranking)]
 
 
-def test_joint_depends_on_finetune_alone() -> None:
+def test_joint_only_depends_on_finetune() -> None:
     assert methods_in(CODE.closure("stages.joint")) == {"finetune"}
 
 
@@ -70,5 +70,5 @@ def test_zero_shot_trains_nothing() -> None:
     assert load_method("zero_shot").trains == ()
 
 
-def test_finetune_has_the_contrastive_loss_alone() -> None:
+def test_finetune_only_has_the_contrastive_loss() -> None:
     assert [term.name for term in load_method("finetune").terms] == ["contrastive"]

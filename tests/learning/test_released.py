@@ -225,7 +225,7 @@ def test_partial_batches_are_dropped() -> None:
     assert [part.caption.tolist() for part in released.full_batches(Pairs(row, row, row), 3)] == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_less_than_a_batch_is_refused_with_the_way_out() -> None:
+def test_less_than_a_batch_is_refused_with_a_remedy() -> None:
     row = torch.arange(2)
     with pytest.raises(UserError, match=r"lower `optim\.shared\.batch` = 3"):
         list(released.full_batches(Pairs(row, row, row), 3))
@@ -287,14 +287,14 @@ def test_the_temperature_is_set_before_the_first_step(tmp_path: Path) -> None:
     assert float(released.logit_scale(trainer.model)) == pytest.approx(4.60)
 
 
-def test_after_a_task_nothing_of_clip_asks_for_gradients(tmp_path: Path) -> None:
+def test_after_a_task_no_parameter_of_clip_requires_gradients(tmp_path: Path) -> None:
     trainer = first_task(tmp_path)
     trainer.fit(lambda row: None)
     backbone = [*trainer.model.backbone_parameters(), *trainer.model.head.parameters()]
     assert not any(p.requires_grad or p.grad is not None for p in backbone)
 
 
-def test_the_numbers_that_learn_are_counted_without_leftovers(tmp_path: Path) -> None:
+def test_trained_parameters_are_counted_without_leftovers(tmp_path: Path) -> None:
     trainer = first_task(tmp_path)
     trainer.fit(lambda row: None)
     learning = trainer.model.learning(1)
@@ -302,9 +302,7 @@ def test_the_numbers_that_learn_are_counted_without_leftovers(tmp_path: Path) ->
     assert trainer.trained_parameters == sum(p.numel() for name in named for p in learning[name])
 
 
-def test_an_interrupted_task_goes_on_with_its_leftover_gradients(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_task_has_its_leftover_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_SAVE_SECONDS", "0")
     whole = first_task(tmp_path)
     whole.fit(lambda row: None)

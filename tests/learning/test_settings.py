@@ -51,7 +51,7 @@ def test_the_check_writes_the_losses_of_every_task(tmp_path: Path, monkeypatch: 
         first[Crp]
 
 
-def test_the_check_says_how_to_be_rid_of_columns_of_an_older_version(
+def test_the_check_says_how_to_remove_columns_of_an_older_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -106,7 +106,7 @@ def test_views_take_turns(how: str, epoch: int, views: int) -> None:
 
 @pytest.mark.parametrize("how", ["videos", "captions"])
 @pytest.mark.parametrize("even", [False, True])
-def test_without_cached_views_no_two_visits_are_one_view(how: str, even: bool) -> None:
+def test_without_cached_views_every_visit_is_a_new_view(how: str, even: bool) -> None:
     seen: list[int] = []
     for epoch in range(3):
         pairs = balanced_epoch(epoch, 0, how) if even else epoch_pairs(tail_captions(), 11, 0, how, 0, epoch)
@@ -119,7 +119,7 @@ def test_every_caption_of_a_video_is_drawn_sometimes() -> None:
     assert drawn == {0, 1, 2}
 
 
-def test_two_epochs_have_unlike_orders() -> None:
+def test_two_epochs_have_different_orders() -> None:
     one, other = (epoch_pairs(captions([*range(20)]), 20, 1, "videos", 0, e).video for e in (0, 1))
     assert not torch.equal(one, other)
 
@@ -134,7 +134,7 @@ def test_a_video_without_captions_is_left_out() -> None:
 
 
 @given(st.integers(0, 40), st.integers(2, 9))
-def test_only_a_last_pair_on_its_own_is_left_out(count: int, size: int) -> None:
+def test_only_a_single_last_pair_is_left_out(count: int, size: int) -> None:
     row = torch.arange(count)
     visited = [b.caption.tolist() for b in batches(Pairs(row, row, row), size)]
     lost = 1 if count % size == 1 else 0
@@ -164,13 +164,13 @@ def balanced_epoch(epoch: int = 0, views: int = 4, how: str = "videos") -> Pairs
 @pytest.mark.parametrize("how", ["videos", "captions"])
 @given(epoch=st.integers(0, 9))
 @trials(deadline=None)
-def test_every_category_is_drawn_as_often(how: str, epoch: int) -> None:
+def test_balanced_sampling_draws_all_categories_equally_often(how: str, epoch: int) -> None:
     found = torch.bincount(tail_captions().category[balanced_epoch(epoch, how=how).caption])
     assert int(found.max() - found.min()) <= 1
 
 
 @pytest.mark.parametrize(("how", "pairs"), [("videos", 11), ("captions", 22)])
-def test_a_balanced_epoch_is_as_long(how: str, pairs: int) -> None:
+def test_a_balanced_epoch_is_as_long_as_an_ordinary_one(how: str, pairs: int) -> None:
     assert len(balanced_epoch(how=how).caption) == pairs
 
 
@@ -181,7 +181,7 @@ def test_a_balanced_pair_is_a_video_and_its_caption(epoch: int) -> None:
     assert torch.equal(tail_captions().video[pairs.caption], pairs.video)
 
 
-def test_repeats_of_a_video_take_other_views() -> None:
+def test_repeats_of_a_video_have_other_views() -> None:
     """The last category's only video comes three or four times in eleven."""
     pairs = balanced_epoch()
     own = pairs.view[pairs.video == 10]
@@ -245,12 +245,12 @@ def test_every_trainable_parameter_is_in_exactly_one_group(task: int, method: st
     assert sorted(grouped_names) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
 
 
-def test_finetuning_leaves_the_head_alone() -> None:
+def test_finetuning_does_not_train_the_head() -> None:
     assert "head.weight" not in grouped(tiny_model(), 1, "finetune")
 
 
 @pytest.mark.parametrize("task", [1, 2])
-def test_decay_acts_on_lora_and_router_alone(task: int) -> None:
+def test_decay_only_acts_on_lora_and_router(task: int) -> None:
     model, act = tiny_model(tasks=task), settings(task)
     adamw = optimizer(model, METHOD.trains, task, act.shared, act.phase)
     decayed = [p for group in adamw.param_groups if group["weight_decay"] for p in group["params"]]
@@ -317,7 +317,7 @@ def test_everything_trainable_gets_a_gradient(tmp_path: Path, task: int) -> None
     assert {name for name in still if not name.endswith("k_proj.bias")} == set()
 
 
-def test_at_the_very_first_step_only_what_a_zero_hides_gets_no_gradient(tmp_path: Path) -> None:
+def test_at_the_first_step_only_parameters_behind_a_zero_get_no_gradient(tmp_path: Path) -> None:
     # Fusion projections are hidden by alpha = 0, A by B = 0.
     trainer = first_task(tmp_path, settings(1, epochs=1, batch=6))
     still = {name for name, size in largest_gradients(trainer).items() if size == 0.0}
@@ -369,26 +369,26 @@ def test_training_twice_gives_equal_bits(tmp_path: Path, begin: Callable[[Path],
     assert all(torch.equal(tensor, results[1][name]) for name, tensor in results[0].items())
 
 
-def test_training_leaves_the_backbone_alone(tmp_path: Path) -> None:
+def test_training_does_not_change_the_backbone(tmp_path: Path) -> None:
     model, _ = trained_memory(tmp_path)
     ours = list(model.backbone_parameters())
     assert all(torch.equal(p, q) for p, q in zip(ours, tiny_clip().parameters(), strict=True))
 
 
-def test_training_moves_the_loss_down(tmp_path: Path) -> None:
+def test_training_reduces_the_loss(tmp_path: Path) -> None:
     rows: list[dict[str, float]] = []
     first_task(tmp_path, settings(1, epochs=12), "finetune").fit(rows.append)
     assert sum(r["loss"] for r in rows[-4:]) < sum(r["loss"] for r in rows[:4])
 
 
-def test_the_first_task_prototype_stays_what_it_was(tmp_path: Path) -> None:
+def test_later_training_does_not_change_the_first_task_prototype(tmp_path: Path) -> None:
     trainer = second_task(tmp_path)
     before = trainer.model.task_prototypes[0].clone()
     trainer.fit(lambda row: None)
     assert torch.equal(trainer.model.task_prototypes[0], before)
 
 
-def test_the_previous_teacher_reads_captions_as_the_model_before(tmp_path: Path) -> None:
+def test_the_previous_teacher_encodes_captions_as_the_previous_model(tmp_path: Path) -> None:
     model, _ = trained_memory(tmp_path)
     trainer = second_task(tmp_path / "again")
     trainer.fit(lambda row: None)
@@ -397,7 +397,7 @@ def test_the_previous_teacher_reads_captions_as_the_model_before(tmp_path: Path)
     assert torch.equal(trainer.teacher.text(rows).words, encode_captions(model, trainer.captions.tokens, 1, CPU).words)
 
 
-def test_the_previous_teacher_sees_videos_as_the_model_before(tmp_path: Path) -> None:
+def test_the_previous_teacher_encodes_videos_as_the_previous_model(tmp_path: Path) -> None:
     model, _ = trained_memory(tmp_path)
     trainer = second_task(tmp_path / "again")
     trainer.fit(lambda row: None)
@@ -417,7 +417,7 @@ def test_the_pretrained_teacher_is_frozen_clip(tmp_path: Path) -> None:
     torch.testing.assert_close(words, frozen, rtol=1e-4, atol=1e-5)
 
 
-def test_with_fresh_crops_the_teacher_sees_the_students_as_the_model_before(tmp_path: Path) -> None:
+def test_with_fresh_crops_the_teacher_is_the_previous_model_on_the_same_crops(tmp_path: Path) -> None:
     for number in (1, 2):
         write_features(tmp_path / f"features{number}", first=2 * (number - 1), views=0)
     trainer = second_task_of(tmp_path, "structalign")
@@ -431,7 +431,7 @@ def test_with_fresh_crops_the_teacher_sees_the_students_as_the_model_before(tmp_
 
 
 @pytest.mark.parametrize("teacher", ["previous", "pretrained"])
-def test_where_padding_counts_the_teacher_reads_the_students_batch(tmp_path: Path, teacher: str) -> None:
+def test_if_padding_counts_the_teacher_encodes_the_student_s_batch(tmp_path: Path, teacher: str) -> None:
     first, act = settings(1), turned(settings(2), Crp, teacher=teacher)
     adapters = first.adapters.model_copy(update={"words": "with_padding"})
     finish_task(tmp_path, begin_task(tmp_path, "structalign", 1, replace(first, adapters=adapters)))
@@ -464,7 +464,7 @@ def pairs_of(trainer: Trainer) -> Pairs:
         ("finetune", 2, {"contrastive"}),
     ],
 )
-def test_a_task_has_its_terms(tmp_path: Path, method: str, task: int, terms: set[str]) -> None:
+def test_a_task_has_its_losses(tmp_path: Path, method: str, task: int, terms: set[str]) -> None:
     trainer = (first_task if task == 1 else second_task)(tmp_path, None, method)
     assert set(trainer.losses(pairs_of(trainer), 0)) == terms
 
@@ -515,7 +515,7 @@ def test_replay_moves_every_expert_that_a_pass_of_the_step_chose(tmp_path: Path)
         assert sum(moved[1:]) > 0, "the batch's captions choose among all"
 
 
-def test_before_the_first_step_the_student_relates_as_its_teacher(tmp_path: Path) -> None:
+def test_the_relation_loss_is_zero_before_the_first_step(tmp_path: Path) -> None:
     # Task 2 begins with every expert equal to the first, so any routing gives the model before.
     trainer = second_task(tmp_path)
     trainer.model.eval()
@@ -622,7 +622,7 @@ def test_a_video_category_is_remembered_from_its_centre_views(tmp_path: Path) ->
     torch.testing.assert_close(memory.video_mean[1], torch.stack(units).mean(dim=0))
 
 
-def test_a_text_category_is_remembered_from_its_words_alone(tmp_path: Path) -> None:
+def test_a_text_category_is_remembered_from_its_words_without_padding(tmp_path: Path) -> None:
     model, memory = trained_memory(tmp_path)
     known = Features(tmp_path / "t01").captions()
     units = []

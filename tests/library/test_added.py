@@ -114,7 +114,7 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_is_added_is_found_at_once_and_nothing_of_the_project_changes(project: Path, video: Path) -> None:
+def test_added_videos_are_found_at_once_and_the_project_does_not_change(project: Path, video: Path) -> None:
     before = contents(project)
     assert put(project, video, category="red") == [str(video)]
     assert sorted(found(project)) == ["red.mp4", "t01.mp4"]
@@ -123,13 +123,13 @@ def test_what_is_added_is_found_at_once_and_nothing_of_the_project_changes(proje
     assert [(Path(row.file), row.category, row.task) for row in listing(project)] == [(video, "red", 1)]
 
 
-def test_evaluation_s_gallery_never_has_what_was_added(project: Path, video: Path) -> None:
+def test_evaluation_s_gallery_never_has_added_videos(project: Path, video: Path) -> None:
     before = structalign.open_index(project, split="test").search("red")
     put(project, video)
     assert structalign.open_index(project, split="test").search("red") == before
 
 
-def test_what_was_added_before_another_task_is_found_without_being_encoded_again(
+def test_videos_added_before_another_task_are_found_without_being_encoded_again(
     project: Path, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(project, video)
@@ -144,14 +144,14 @@ def test_what_was_added_before_another_task_is_found_without_being_encoded_again
     assert torch.equal(explained.words[explained.mask], words[explained.mask])  # asked as the task that encoded it
 
 
-def test_a_search_as_after_an_earlier_task_finds_nothing_that_a_later_model_encoded(project: Path, video: Path) -> None:
+def test_a_search_as_of_an_earlier_task_finds_no_video_that_a_later_model_encoded(project: Path, video: Path) -> None:
     learn(project, 2)
     put(project, video)
     assert "red.mp4" in found(project)
     assert found(project, after="t01") == ["t01.mp4"]
 
 
-def test_after_a_training_anew_a_search_names_the_command_that_encodes_again(project: Path, video: Path) -> None:
+def test_after_retraining_a_search_names_the_command_that_encodes_again(project: Path, video: Path) -> None:
     put(project, video, category="red")
     save_anew(project)
     with pytest.raises(UserError, match=r"trained again: `structalign add --again`"):
@@ -175,7 +175,7 @@ def save_anew(project: Path) -> None:
     store(project, 1)
 
 
-def test_search_and_evaluation_score_to_the_bit_alike(project: Path) -> None:
+def test_search_and_evaluation_give_bit_identical_scores(project: Path) -> None:
     folder, index = project / "work/gallery/t01", project / "work/index/t01.json"
     rows = read_json(folder / "test.json")["videos"]
     rows = [rows[0] | {"id": f"{number}.mp4", "file": f"{number}.mp4"} for number in range(37)]
@@ -196,7 +196,7 @@ def test_search_and_evaluation_score_to_the_bit_alike(project: Path) -> None:
         assert [scores[row["file"]] for row in rows] == evaluated[number].tolist()
 
 
-def test_a_content_that_is_there_already_is_named_and_not_encoded(project: Path, video: Path, tmp_path: Path) -> None:
+def test_a_file_with_known_content_is_named_and_not_encoded(project: Path, video: Path, tmp_path: Path) -> None:
     copy = shutil.copy(video, tmp_path / "copy.mp4")
     own = {"videos": [{"id": "t01.mp4", "sha256": hashlib.sha256(video.read_bytes()).hexdigest()}]}
     put(project, video)
@@ -206,7 +206,7 @@ def test_a_content_that_is_there_already_is_named_and_not_encoded(project: Path,
     assert add(chain, sampler_of(chain), [video]).duplicates == [(str(video), "t01.mp4 of captions.csv")]
 
 
-def test_removing_hides_at_once_compacting_erases_and_the_file_stays(project: Path, video: Path) -> None:
+def test_removing_hides_a_video_compacting_erases_it_and_its_file_stays(project: Path, video: Path) -> None:
     put(project, video)
     assert remove(project, [str(video)]) == [str(video)]
     assert found(project) == ["t01.mp4"]
@@ -219,7 +219,7 @@ def test_removing_hides_at_once_compacting_erases_and_the_file_stays(project: Pa
     assert "red.mp4" in found(project)
 
 
-def test_what_was_removed_comes_back_without_being_encoded(
+def test_adding_a_removed_video_again_does_not_encode_it(
     project: Path, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(project, video)
@@ -230,16 +230,14 @@ def test_what_was_removed_comes_back_without_being_encoded(
 
 
 @pytest.mark.parametrize("name", ["t01.mp4", "missing.mp4"])
-def test_what_was_not_added_is_not_removed(project: Path, video: Path, name: str) -> None:
+def test_removing_a_video_that_was_not_added_is_refused(project: Path, video: Path, name: str) -> None:
     put(project, video)
     with pytest.raises(UserError, match=f"{name} was not added"):
         remove(project, [str(video), name])
     assert "red.mp4" in found(project)
 
 
-def test_a_long_file_is_found_by_segments_each_with_as_many_frames_as_the_model_learned_with(
-    project: Path, tmp_path: Path
-) -> None:
+def test_a_long_file_is_found_by_segments_with_the_model_s_number_of_frames(project: Path, tmp_path: Path) -> None:
     long = maker(tmp_path)("long.mp4", "testsrc=size=48x48:rate=5:duration=50,format=yuv420p")
     put(project, long)
     index = ProjectIndex(project)

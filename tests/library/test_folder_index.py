@@ -72,7 +72,7 @@ def test_videos_of_all_folders_below_are_found(folder: Path, clip: Path, place: 
     assert {Path(hit.file).name for hit in index.search("red")} == files(index)
 
 
-def test_a_second_start_encodes_only_what_is_new(
+def test_a_second_start_only_encodes_new_files(
     folder: Path, clip: Path, place: Path, make: Make, described: list[str]
 ) -> None:
     indexed(folder, clip, place)
@@ -92,7 +92,7 @@ def test_a_touched_file_is_hashed_and_not_encoded(folder: Path, clip: Path, plac
     assert files(index) == {"red.mp4", "blue.mkv"}
 
 
-def test_a_changed_file_replaces_what_it_was(folder: Path, clip: Path, place: Path, make: Make) -> None:
+def test_a_changed_file_replaces_its_former_entry(folder: Path, clip: Path, place: Path, make: Make) -> None:
     before, _ = indexed(folder, clip, place)
     make("red.mp4", plain("white", 4))
     after, _ = indexed(folder, clip, place)
@@ -134,7 +134,7 @@ def test_equal_files_are_one_result_that_names_both(folder: Path, clip: Path, pl
     assert {Path(name).name for name in (hit.file, *hit.also)} == {"red.mp4", "again.mp4"}
 
 
-def test_videos_are_known_by_content_and_not_by_name(folder: Path, clip: Path, place: Path) -> None:
+def test_videos_are_recognised_by_content_and_not_by_name(folder: Path, clip: Path, place: Path) -> None:
     (folder / "red.mp4").rename(folder / "no name at all")
     (folder / "notes.txt").write_text("words\n", encoding="utf-8")
     (folder / "photo.mp4").write_bytes((ROOT / "docs/report.png").read_bytes())
@@ -185,7 +185,7 @@ def test_an_index_among_the_videos_is_refused(folder: Path, clip: Path) -> None:
     assert not (folder / "index").exists()
 
 
-def test_a_folder_that_holds_other_files_is_no_place_for_an_index(folder: Path, clip: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_for_an_index(folder: Path, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").touch()
     with pytest.raises(UserError, match="full has other files"):
@@ -193,13 +193,13 @@ def test_a_folder_that_holds_other_files_is_no_place_for_an_index(folder: Path, 
     assert [file.name for file in (tmp_path / "full").iterdir()] == ["mine.txt"]
 
 
-def test_the_place_follows_from_folders_and_clip(tmp_path: Path) -> None:
+def test_the_default_place_of_an_index_depends_on_folders_and_clip(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     assert place_of([one], "a") == place_of([one], "a")
     assert len({place_of([one], "a"), place_of([other], "a"), place_of([one], "b"), place_of([one, other], "a")}) == 4
 
 
-def test_another_clip_is_refused_for_an_index_of_one(folder: Path, clip: Path, place: Path, tmp_path: Path) -> None:
+def test_a_clip_other_than_the_index_s_is_refused(folder: Path, clip: Path, place: Path, tmp_path: Path) -> None:
     indexed(folder, clip, place)
     other = shutil.copytree(clip, tmp_path / "other")
     (other / "config.json").write_text((other / "config.json").read_text() + "\n", encoding="utf-8")
@@ -207,7 +207,7 @@ def test_another_clip_is_refused_for_an_index_of_one(folder: Path, clip: Path, p
         begin([folder], str(other), place)
 
 
-def test_a_clip_that_changed_since_is_refused_at_the_search(
+def test_a_clip_that_changed_since_indexing_is_refused_by_a_search(
     folder: Path, clip: Path, place: Path, tmp_path: Path
 ) -> None:
     own = shutil.copytree(clip, tmp_path / "own")
@@ -218,19 +218,19 @@ def test_a_clip_that_changed_since_is_refused_at_the_search(
 
 
 @pytest.mark.parametrize("name", ["missing", "red.mp4"])
-def test_what_is_no_folder_is_named(folder: Path, clip: Path, place: Path, name: str) -> None:
+def test_a_path_that_is_no_folder_is_named(folder: Path, clip: Path, place: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"{name} (does not exist|is no folder)"):
         begin([folder / name], str(clip), place)
 
 
-def test_names_that_are_no_text_are_indexed(folder: Path, clip: Path, place: Path) -> None:
+def test_names_that_are_not_utf_8_are_indexed(folder: Path, clip: Path, place: Path) -> None:
     odd = os.fsdecode(b"\xff \x1b[31m\n.mp4")
     (folder / "red.mp4").rename(folder / odd)
     index, _ = indexed(folder, clip, place)
     assert odd in files(index)
 
 
-def test_a_second_writer_is_told_who_holds_the_lock(folder: Path, clip: Path, place: Path) -> None:
+def test_a_second_writer_learns_who_holds_the_lock(folder: Path, clip: Path, place: Path) -> None:
     index, _ = indexed(folder, clip, place)
     with writing(place, {}), pytest.raises(UserError, match=rf"is being written by process {os.getpid()} on .* since"):
         refresh(index)
@@ -243,7 +243,7 @@ def test_a_reader_reads_while_another_writes(folder: Path, clip: Path, place: Pa
         assert len(structalign.open_index(place)) == 2
 
 
-def test_a_search_tells_of_a_newer_index(folder: Path, clip: Path, place: Path, make: Make) -> None:
+def test_a_search_reports_a_newer_index(folder: Path, clip: Path, place: Path, make: Make) -> None:
     index, _ = indexed(folder, clip, place)
     assert not index.newer()
     make("green.mp4", plain("green"))
@@ -251,7 +251,7 @@ def test_a_search_tells_of_a_newer_index(folder: Path, clip: Path, place: Path, 
     assert index.newer()
 
 
-def test_a_damaged_shard_is_told_when_the_index_is_opened(folder: Path, clip: Path, place: Path) -> None:
+def test_a_damaged_shard_is_refused_when_the_index_is_opened(folder: Path, clip: Path, place: Path) -> None:
     index, _ = indexed(folder, clip, place)
     file = place / SHARDS / index.shards[0].entry.name / "frames.npy"
     data = bytearray(file.read_bytes())
@@ -262,14 +262,14 @@ def test_a_damaged_shard_is_told_when_the_index_is_opened(folder: Path, clip: Pa
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 99}', "{"])
-def test_a_manifest_that_is_none_is_told(folder: Path, clip: Path, place: Path, text: str) -> None:
+def test_an_invalid_manifest_is_refused(folder: Path, clip: Path, place: Path, text: str) -> None:
     indexed(folder, clip, place)
     (place / MANIFEST).write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"manifest\.json"):
         structalign.open_index(place)
 
 
-def test_vanished_videos_are_erased_by_compacting_and_the_others_stay_as_they_are(
+def test_compacting_erases_vanished_videos_and_changes_no_others(
     folder: Path, clip: Path, place: Path, make: Make
 ) -> None:
     indexed(folder, clip, place)
@@ -314,7 +314,7 @@ print("done")
 
 
 @pytest.mark.slow
-def test_an_index_that_was_killed_at_any_write_opens_and_goes_on(
+def test_indexing_that_was_killed_at_any_write_can_be_resumed(
     folder: Path, clip: Path, place: Path, tmp_path: Path
 ) -> None:
     indexed(folder, clip, tmp_path / "whole")
@@ -335,7 +335,7 @@ def test_an_index_that_was_killed_at_any_write_opens_and_goes_on(
         pytest.fail("it was killed at every write that was tried")
 
 
-def test_the_vectors_are_those_of_the_frames_that_are_shown(folder: Path, clip: Path, place: Path) -> None:
+def test_the_stored_vectors_are_those_of_the_shown_frames(folder: Path, clip: Path, place: Path) -> None:
     index, _ = indexed(folder, clip, place)
     shard, row = index._where[0]
     mean = shard.frames[row].astype(np.float64).mean(axis=0)
@@ -377,7 +377,7 @@ def test_a_link_in_place_of_a_file_or_folder_is_not_read(
         index.path_of(hit.id)
 
 
-def test_how_far_a_writer_has_come_can_be_read_until_it_ends(folder: Path, clip: Path, place: Path) -> None:
+def test_a_writer_s_progress_can_be_read_until_it_ends(folder: Path, clip: Path, place: Path) -> None:
     index, _ = indexed(folder, clip, place)
     with writing(place, {}) as writer:
         assert index.progress() == Progress(0, 0)

@@ -107,22 +107,22 @@ def test_a_hit_shows_the_part_of_its_best_frame(project: Path) -> None:
     assert (find(project)[0].start, find(project)[0].end) == (12.0, 14.0)
 
 
-def test_a_hit_knows_its_task(project: Path) -> None:
+def test_a_hit_has_its_task(project: Path) -> None:
     assert find(project)[2].task == "t02"
 
 
-def test_a_filter_leaves_order_and_scores_as_they_are(project: Path) -> None:
+def test_a_filter_changes_neither_order_nor_scores(project: Path) -> None:
     index = opened(project)
     everything = index.search("north")
     assert index.search("north", task="t01") == [hit for hit in everything if hit.task == "t01"]
 
 
-def test_a_filter_that_nothing_passes_names_what_there_is(project: Path) -> None:
+def test_a_filter_without_matches_names_the_choices(project: Path) -> None:
     with pytest.raises(UserError, match="no stored video has the category 'tides': choose one of winds"):
         opened(project).search("north", category="tides")
 
 
-def test_a_page_goes_on_where_the_one_before_ended(project: Path) -> None:
+def test_a_page_continues_where_the_previous_one_ended(project: Path) -> None:
     index = opened(project)
     assert index.search("north", top=2) + index.search("north", top=2, offset=2) == index.search("north")
 
@@ -136,14 +136,14 @@ def test_clips_that_are_not_stored_for_search_are_named(project: Path) -> None:
     assert opened(project).note == "the training clips of t01, t02 are not stored for search: run `dvc repro`."
 
 
-def test_a_score_is_told_beside_the_average_video(project: Path) -> None:
+def test_a_score_is_shown_relative_to_the_average_video(project: Path) -> None:
     hits = find(project, torch.tensor([[-5000.0, -1.0]]))
     assert sum(hit.above for hit in hits) == pytest.approx(0)
     assert max(abs(hit.above) for hit in hits) < 3
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "work/index/t02.json"])
-def test_what_a_run_writes_again_makes_the_index_an_older_one(project: Path, file: str) -> None:
+def test_a_run_that_writes_files_again_makes_an_open_index_outdated(project: Path, file: str) -> None:
     index = opened(project)
     assert not index.newer()
     path = project / file
@@ -151,7 +151,7 @@ def test_what_a_run_writes_again_makes_the_index_an_older_one(project: Path, fil
     assert index.newer()
 
 
-def test_what_a_run_removes_makes_the_index_an_older_one(project: Path) -> None:
+def test_a_run_that_removes_files_makes_an_open_index_outdated(project: Path) -> None:
     index = opened(project)
     (project / "work/index/t02.json").unlink()
     assert index.newer()
@@ -171,5 +171,5 @@ def test_a_clip_is_shown_as_in_the_table_and_read_in_the_collection(project: Pat
         index.path_of(id)
 
 
-def test_an_added_file_is_shown_without_its_place(project: Path) -> None:
+def test_an_added_file_is_shown_without_its_folder(project: Path) -> None:
     assert opened(project).shown("/home/someone/films/cat.mp4") == "cat.mp4"

@@ -78,7 +78,7 @@ def test_fusion_equals_a_loop_over_frames(layer: int) -> None:
 
 
 @torch.no_grad()
-def test_one_video_is_fused_without_looking_at_another() -> None:
+def test_the_fusion_of_a_video_does_not_depend_on_others() -> None:
     module, hidden = fusion(1), noise(2 * FRAMES, 1 + PATCHES, WIDTH)
     changed = hidden.clone()
     changed[FRAMES:] += 1
@@ -151,7 +151,7 @@ def test_gates_sum_to_one(tasks: list[int], seed: int) -> None:
 @given(st.lists(st.integers(2, 4), min_size=1, max_size=6), st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
 @torch.no_grad()
-def test_at_most_two_experts_serve_a_caption(tasks: list[int], seed: int) -> None:
+def test_a_caption_has_at_most_two_experts(tasks: list[int], seed: int) -> None:
     module, count = mixture(), len(tasks)
     routed(module, tasks, [2] * count, seed)
     assert int((module.gates(noise(count, 3, WIDTH, seed=seed)) > 0).sum(dim=1).max()) <= 2
@@ -166,7 +166,7 @@ def test_the_first_task_is_the_first_expert(others: list[int]) -> None:
 
 
 @torch.no_grad()
-def test_gates_look_at_the_input_before_dropout() -> None:
+def test_gates_depend_on_the_input_before_dropout() -> None:
     module, x = mixture(dropout=0.9).train(), noise(2, 4, WIDTH)
     routed(module, [2, 2], [3, 3])
     module.w_noise.fill_(-1e4)  # softplus of a very negative number: hardly any noise
@@ -199,7 +199,7 @@ def test_an_expert_is_used_if_any_pass_of_the_step_chose_it() -> None:
 
 
 @torch.no_grad()
-def test_the_second_task_begins_with_the_first_expert_everywhere() -> None:
+def test_every_expert_of_the_second_task_begins_as_a_copy_of_the_first() -> None:
     module = mixture()
     first = module.lora_Bs[0].clone()
     module.spread_first_expert()
@@ -207,7 +207,7 @@ def test_the_second_task_begins_with_the_first_expert_everywhere() -> None:
 
 
 @torch.no_grad()
-def test_spreading_the_first_expert_changes_no_caption_of_task_one() -> None:
+def test_copying_the_first_expert_changes_no_caption_of_task_one() -> None:
     model, batch, one = shaken(tiny_model(tasks=2)), tokens([5, 6, 7]), torch.tensor([1])
     before = model.encode_text(batch, one).words
     for module in model.mixtures():
@@ -215,7 +215,7 @@ def test_spreading_the_first_expert_changes_no_caption_of_task_one() -> None:
     assert torch.equal(model.encode_text(batch, one).words, before)
 
 
-def test_equal_keys_start_a_mixture_alike() -> None:
+def test_equal_keys_give_a_mixture_equal_initial_weights() -> None:
     one, other = mixture(), mixture()
     one.initialise(0, "lora", 1)
     other.initialise(0, "lora", 1)

@@ -62,14 +62,14 @@ def test_the_sentence_of_clip_is_the_token_at_end_of_text() -> None:
 
 
 @torch.no_grad()
-def test_a_later_token_moves_no_earlier_token_of_clip() -> None:
+def test_a_later_token_does_not_change_an_earlier_token_of_clip() -> None:
     clip = tiny_clip()
     one, other = clip.text(tokens([5, 6, 7])), clip.text(tokens([5, 6, 9]))
     assert torch.equal(one[:, :3], other[:, :3])
     assert not torch.equal(one[:, 3], other[:, 3])
 
 
-def test_clip_has_nothing_to_train() -> None:
+def test_clip_has_no_trainable_parameters() -> None:
     assert not any(p.requires_grad for p in tiny_clip().parameters())
 
 
@@ -93,7 +93,7 @@ def test_a_caption_without_words_has_its_end_as_its_only_word() -> None:
 
 @given(captions, st.integers(0, 3))
 @settings(deadline=None)
-def test_with_padding_words_are_what_the_released_rule_says(rows: list[list[int]], pad: int) -> None:
+def test_with_padding_words_follow_the_released_rule(rows: list[list[int]], pad: int) -> None:
     batch = tokens(*rows, pad=pad)
     for ids, eot, mask in zip(batch.ids.tolist(), batch.eot.tolist(), batch.words_with_padding(), strict=True):
         assert mask.nonzero()[:, 0].tolist() == padded_words(ids, eot)
@@ -107,14 +107,14 @@ def test_with_padding_a_caption_may_have_no_word() -> None:
     assert not tokens([]).words_with_padding().any()
 
 
-def test_a_padding_mask_changes_the_padding_alone() -> None:
+def test_a_padding_mask_only_changes_the_padding() -> None:
     batch, clip = tokens([5], [6, 7, 8]), tiny_clip()
     plain, masked = clip.text(batch), clip.text(batch, padding_mask=True)
     torch.testing.assert_close(plain[batch.real()], masked[batch.real()])
     assert not torch.allclose(plain[0, -1], masked[0, -1])
 
 
-def test_chosen_captions_lose_the_padding_that_none_needs() -> None:
+def test_a_selection_of_captions_is_trimmed_to_its_longest() -> None:
     assert tokens([5, 6, 7], [8])[torch.tensor([1])].ids.tolist() == [[BOS, 8, EOT]]
 
 
@@ -131,7 +131,7 @@ def test_a_long_caption_is_cut_and_keeps_its_end(folder: Path) -> None:
     assert (batch.ids.shape[1], int(batch.eot[0])) == (tokeniser.limit, tokeniser.limit - 1)
 
 
-def test_captions_that_were_cut_are_counted_aloud(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_captions_that_were_cut_are_counted_in_a_note(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokeniser = Tokeniser(folder)
     tokens = tokeniser(["a", "a " * 500, "b " * 500])
     assert tokens.cut == 2
@@ -151,7 +151,7 @@ def test_a_special_token_in_a_caption_is_text_and_cuts_nothing(folder: Path, spe
     assert not {start, end} & set(words)
 
 
-def test_a_character_that_the_vocabulary_lacks_is_left_out_aloud(
+def test_a_character_that_the_vocabulary_lacks_is_left_out_with_a_note(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The tokenizer's unknown token is the end of the text."""
@@ -173,12 +173,12 @@ def test_a_short_caption_is_padded_with_the_end(folder: Path) -> None:
     assert batch.ids[0, int(batch.eot[0]) :].unique().tolist() == [end]  # type: ignore[no-untyped-call]
 
 
-def test_no_captions_are_no_rows(folder: Path) -> None:
+def test_no_captions_give_no_rows(folder: Path) -> None:
     batch: Tokens = Tokeniser(folder)([])
     assert len(batch.ids) == 0
 
 
-def test_a_folder_that_is_no_clip_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_clip_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{tmp_path.name}.*backbone.name"):
         load_clip(tmp_path)
 
@@ -187,5 +187,5 @@ def test_a_saved_clip_loads_with_its_projection(folder: Path) -> None:
     assert load_clip(folder).embedding_dim > 0
 
 
-def test_the_tiny_clip_has_unlike_width_and_projection() -> None:
+def test_the_tiny_clip_has_different_width_and_projection() -> None:
     assert tiny_clip().embedding_dim == DIM != WIDTH

@@ -53,7 +53,7 @@ def test_a_loaded_model_is_in_eval_mode(folder: Path) -> None:
     assert not any(module.training for module in load(folder).modules())
 
 
-def test_a_config_comes_back_as_it_was(folder: Path, model: VideoText) -> None:
+def test_a_saved_config_is_read_back_unchanged(folder: Path, model: VideoText) -> None:
     config = CheckpointConfig("tiny", "structalign", 0, ["t01", "t02"], {"cat": 0, "dog": 1}, model.config)
     assert read_config(folder) == config
 
@@ -98,22 +98,22 @@ def folder_of_format_1(folder: Path) -> Path:
 
 
 @torch.no_grad()
-def test_a_checkpoint_from_before_encodes_with_equal_bits(folder_of_format_1: Path, model: VideoText) -> None:
+def test_a_checkpoint_of_format_1_encodes_with_equal_bits(folder_of_format_1: Path, model: VideoText) -> None:
     batch, two = tokens([5, 6, 7]), torch.tensor([2])
     assert torch.equal(load(folder_of_format_1).encode_text(batch, two).words, model.encode_text(batch, two).words)
 
 
-def test_a_config_from_before_says_what_it_said(folder_of_format_1: Path, model: VideoText) -> None:
+def test_a_config_of_format_1_keeps_its_meaning(folder_of_format_1: Path, model: VideoText) -> None:
     config = CheckpointConfig("tiny", "structalign", 0, ["t01", "t02"], {"cat": 0, "dog": 1}, model.config)
     assert read_config(folder_of_format_1) == replace(config, trained_parameters=9, remembered_bytes=7)
 
 
-def test_the_config_from_before_any_task_is_read(tmp_path: Path) -> None:
+def test_a_config_of_format_1_before_any_task_is_read(tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", {"backbone": "tiny", "tasks": [], "method": None})
     assert read_config(tmp_path) == CheckpointConfig("tiny")
 
 
-def test_captions_that_a_memory_from_before_kept_are_ignored(folder_of_format_1: Path) -> None:
+def test_captions_in_a_memory_of_format_1_are_ignored(folder_of_format_1: Path) -> None:
     memory = load_memory(folder_of_format_1)
     assert torch.equal(memory["vertices"], fresh_memory().vertices)
     assert not [name for name in memory if name.startswith("caption_")]
@@ -149,7 +149,7 @@ def test_a_config_without_fields_is_refused(tmp_path: Path, values: Any) -> None
         read_config(tmp_path)
 
 
-def test_memory_comes_back_with_equal_bits(folder: Path) -> None:
+def test_a_saved_memory_is_read_back_with_equal_bits(folder: Path) -> None:
     assert torch.equal(load_memory(folder)["vertices"], fresh_memory().vertices)
 
 
@@ -199,7 +199,7 @@ def test_a_bit_that_flipped_is_noticed_wherever_it_is(folder: Path, name: str, p
 @pytest.mark.parametrize("name", ["adapters.safetensors", "memory.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"abcd", b"\xff" * 64, b"version https://git-lfs"])
 @pytest.mark.parametrize("hashed", [True, False])
-def test_a_file_of_another_form_is_named(folder: Path, name: str, content: bytes, hashed: bool) -> None:
+def test_an_unreadable_file_is_named(folder: Path, name: str, content: bytes, hashed: bool) -> None:
     if not hashed:
         without_hashes(folder)
     (folder / name).write_bytes(content)
@@ -222,13 +222,13 @@ def test_numbers_that_are_not_finite_are_refused(folder: Path, name: str, number
 @pytest.mark.parametrize(
     "change", [{"frames": 0}, {"rank": 10**9}, {"words": "loose"}, {"input_kind": "x"}, {"alpha": 1e300}]
 )
-def test_a_model_that_can_t_be_is_refused_by_its_field(folder: Path, change: dict[str, Any]) -> None:
+def test_an_impossible_model_is_refused_by_its_field(folder: Path, change: dict[str, Any]) -> None:
     without_hashes(folder, **change)
     with pytest.raises(UserError, match=f"see `model.{next(iter(change))}`"):
         read_config(folder)
 
 
-def test_a_damaged_checkpoint_is_not_taken_for_another_one(folder: Path) -> None:
+def test_a_damaged_checkpoint_is_reported_as_damaged_and_not_as_another_one(folder: Path) -> None:
     """`search` compares fingerprints before it loads: `dvc repro` would find nothing to do."""
     before = fingerprint(folder)
     content = bytearray((folder / "adapters.safetensors").read_bytes())
@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_is_not_taken_for_another_one(folder: Path) -> None
     assert fingerprint(folder) != before
 
 
-def test_a_lost_memory_is_noticed(folder: Path) -> None:
+def test_a_missing_memory_is_noticed(folder: Path) -> None:
     (folder / "memory.safetensors").unlink()
     with pytest.raises(UserError, match=r"memory\.safetensors does not exist"):
         load_memory(folder)

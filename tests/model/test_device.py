@@ -6,7 +6,7 @@ from structalign.model.device import Fetched, env_flag, matrix_products, prepare
 
 
 @pytest.mark.parametrize("threads", ["abc", "-3", "0", "1.5"])
-def test_a_number_of_threads_that_is_none_is_refused(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_number_of_threads_is_refused(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_THREADS", threads)
     with pytest.raises(UserError, match=f"STRUCTALIGN_THREADS={threads} is no number of threads"):
         prepare_device()
@@ -18,7 +18,7 @@ def test_the_environment_sets_the_threads(monkeypatch: pytest.MonkeyPatch) -> No
     assert torch.get_num_threads() == 1
 
 
-def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_DEVICE", "warp")
     with pytest.raises(UserError, match="STRUCTALIGN_DEVICE=warp cannot be used here"):
         prepare_device()
@@ -30,7 +30,7 @@ def test_a_switch_of_the_environment_is_one_or_zero(value: str, answer: bool, mo
     assert env_flag("STRUCTALIGN_RECOMPUTE") is answer
 
 
-def test_another_word_for_a_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_with_another_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_RECOMPUTE", "yes")
     with pytest.raises(UserError, match="STRUCTALIGN_RECOMPUTE=yes must be 0 or 1"):
         env_flag("STRUCTALIGN_RECOMPUTE")
@@ -44,7 +44,7 @@ def test_a_switch_that_is_not_set_is_its_default(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("tf32", True), ("bf16", False), ("fp32", False)])
-def test_products_are_rounded_to_tf32_where_the_precision_says_so(precision: str, allowed: bool) -> None:
+def test_products_are_rounded_to_tf32_if_the_precision_is_tf32(precision: str, allowed: bool) -> None:
     with matrix_products("tf32"), matrix_products(precision):
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is allowed
@@ -52,7 +52,7 @@ def test_products_are_rounded_to_tf32_where_the_precision_says_so(precision: str
     assert not torch.backends.cudnn.allow_tf32
 
 
-def test_what_is_sent_and_fetched_is_what_it_was() -> None:
+def test_sending_and_fetching_a_tensor_does_not_change_it() -> None:
     numbers = torch.tensor([[1.5, -2.0], [0.0, 7.25]])
     assert torch.equal(send(numbers, torch.device("cpu")), numbers)
     assert Fetched(numbers).tolist() == numbers.tolist()

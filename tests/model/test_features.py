@@ -12,7 +12,7 @@ def test_states_come_back_a_video_at_a_time(tmp_path: Path) -> None:
     assert torch.equal(features.read(2), expected)
 
 
-def test_a_view_has_states_of_its_own(tmp_path: Path) -> None:
+def test_every_view_has_its_own_states(tmp_path: Path) -> None:
     features = write_features(tmp_path / "train", videos=3)
     assert torch.equal(features.read(1, "view01"), noise(FRAMES, 1 + PATCHES, WIDTH, seed=201).half().float())
 
@@ -36,7 +36,7 @@ def test_a_split_without_videos_can_be_read(tmp_path: Path) -> None:
     assert len(Features(tmp_path)) == 0
 
 
-def test_joined_splits_number_their_videos_through_and_keep_captions_with_them(tmp_path: Path) -> None:
+def test_joined_splits_renumber_their_videos_and_keep_their_captions(tmp_path: Path) -> None:
     parts = [write_features(tmp_path / f"t{n}", videos=n, each=2) for n in (2, 3, 1)]
     joined = JoinedFeatures(parts)
     captions = joined.captions()

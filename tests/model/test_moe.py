@@ -54,7 +54,7 @@ def test_the_output_is_the_mlps_and_the_weighed_sum_of_the_experts() -> None:
             torch.testing.assert_close(found[sequence, token], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_choices_are_counted_in_training_alone() -> None:
+def test_choices_are_only_counted_in_training() -> None:
     made, x = moe(), noise(2, LENGTH, WIDTH)
     made(x)
     assert int(made.chosen.sum()) == 0
@@ -63,7 +63,7 @@ def test_choices_are_counted_in_training_alone() -> None:
     assert int(made.chosen.sum()) == 4  # two sequences, two experts each
 
 
-def test_a_new_task_counts_anew() -> None:
+def test_a_new_task_resets_the_counts() -> None:
     made = moe().train()
     made(noise(2, LENGTH, WIDTH))
     made.add_router("router", 2)
@@ -100,7 +100,7 @@ def test_both_towers_start_as_clip() -> None:
 
 
 @torch.no_grad()
-def test_the_last_tasks_router_reads_the_videos_and_a_captions_own_its_text() -> None:
+def test_videos_use_the_last_task_s_router_and_captions_their_own_task_s() -> None:
     model = VideoText(tiny_clip(), SHAPE, seed=0)
     for task in (1, 2):
         model.add_task("router", task)

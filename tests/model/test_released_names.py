@@ -49,7 +49,7 @@ def test_a_released_file_has_the_authors_names() -> None:
     assert set(to_released(model_of(), {})) == expected_names()
 
 
-def test_a_released_file_comes_in_and_goes_out_with_equal_bits() -> None:
+def test_a_released_file_is_imported_and_exported_with_equal_bits() -> None:
     state = released_state()
     model, kept = from_released(state, tiny_clip(), LIKE)
     back = to_released(model, kept)
@@ -58,7 +58,7 @@ def test_a_released_file_comes_in_and_goes_out_with_equal_bits() -> None:
 
 
 @torch.no_grad()
-def test_an_imported_model_says_what_the_exported_one_said() -> None:
+def test_an_imported_model_encodes_as_the_exported_one() -> None:
     before = model_of()
     after, _ = from_released(to_released(before, {}), tiny_clip(), LIKE)
     states, batch, two = noise(1, FRAMES, 5, 32), tokens([5, 6, 7], [8, 9]), torch.tensor([1, 2])
@@ -66,7 +66,7 @@ def test_an_imported_model_says_what_the_exported_one_said() -> None:
     assert torch.equal(after.encode_text(batch, two).sentence, before.encode_text(batch, two).sentence)
 
 
-def test_the_file_itself_says_rank_experts_and_etf_dimension() -> None:
+def test_rank_experts_and_etf_dimension_are_read_from_the_file() -> None:
     model, _ = from_released(released_state(), tiny_clip(), LIKE)
     assert (model.config.rank, model.config.experts, model.config.etf_dim) == (2, 3, ETF_DIM)
     assert len(model.task_prototypes) == 2
@@ -77,12 +77,12 @@ def test_position_buffers_may_be_left_out() -> None:
     from_released(state, tiny_clip(), LIKE)
 
 
-def test_a_shared_head_goes_out_as_both() -> None:
+def test_a_shared_head_is_exported_as_both_heads() -> None:
     state = to_released(model_of("shared"), {})
     assert torch.equal(state["etf_proj1.weight"], state["etf_proj2.weight"])
 
 
-def test_other_parts_have_no_released_name() -> None:
+def test_a_model_with_other_parts_cannot_be_exported() -> None:
     with pytest.raises(UserError, match=r"no place for .*moe"):
         to_released(model_of(parts=("moe",)), {})
 
@@ -110,7 +110,7 @@ def test_a_file_of_other_sizes_is_refused_with_a_count() -> None:
         from_released(state | strange, tiny_clip(), LIKE)
 
 
-def test_a_plain_clip_is_no_released_file() -> None:
+def test_a_file_of_plain_clip_is_refused() -> None:
     state = {f"clipmodel.{name}": x for name, x in tiny_clip().model.state_dict().items()}
     with pytest.raises(UserError, match=r"it lacks the matrices .*q_lora\.lora_A\.weight"):
         from_released(state, tiny_clip(), LIKE)
@@ -149,7 +149,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_released(tmp_path / "gone.pth")
 
 
-def test_numbers_beside_tensors_are_no_state_dict(tmp_path: Path) -> None:
+def test_a_file_with_numbers_beside_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "numbers.pth")
     with pytest.raises(UserError, match=r"numbers\.pth has no state dict"):
         read_released(tmp_path / "numbers.pth")

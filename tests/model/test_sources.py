@@ -14,7 +14,7 @@ from structalign.model.views import centre_view, seeded_view
 STATISTICS = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
 
 
-def test_pixels_are_the_frames_views_as_the_features_were_made_of(tmp_path: Path) -> None:
+def test_pixels_are_the_views_that_the_features_were_computed_from(tmp_path: Path) -> None:
     features = write_features(tmp_path / "f")
     pixels = PixelSource(features, NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
     frames = torch.from_numpy(NoiseFrames(1).frames(2)).permute(0, 3, 1, 2).float() / 255
@@ -24,7 +24,7 @@ def test_pixels_are_the_frames_views_as_the_features_were_made_of(tmp_path: Path
     assert pixels.read(0).shape == (FRAMES, 3, IMAGE, IMAGE)
 
 
-def test_a_batch_of_pixels_holds_what_each_view_is_alone(tmp_path: Path) -> None:
+def test_a_batch_of_pixels_equals_its_views_read_one_by_one(tmp_path: Path) -> None:
     pixels = PixelSource(
         write_features(tmp_path / "f"), NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU
     )
@@ -103,7 +103,7 @@ def test_without_cached_views_the_centre_is_the_cached_one(tmp_path: Path) -> No
     assert torch.equal(videos.read(2), Features(tmp_path / "f").read(2))
 
 
-def test_a_split_has_the_same_length_views_and_captions_whatever_is_read(tmp_path: Path) -> None:
+def test_all_sources_of_a_split_have_equal_length_views_and_captions(tmp_path: Path) -> None:
     features = write_features(tmp_path / "f")
     pixels = PixelSource(features, NoiseFrames(1), IMAGE, STATISTICS, flip=False, seed=0, device=CPU)
     for videos in (pixels, EmbeddingSource(features, tiny_clip(), 1, CPU)):

@@ -60,7 +60,7 @@ def test_a_new_task_begins_at_zero_shot_clip() -> None:
 
 
 @torch.no_grad()
-def test_what_an_old_task_reads_is_the_same_to_the_bit_after_another_one_came() -> None:
+def test_a_new_task_does_not_change_a_bit_of_an_older_task_s_embeddings() -> None:
     made, captions = model(tasks=2), tokens([5, 6, 7], [8], [9, 4])
     before = encode_captions(made, captions, 1, CPU)
     made.add_task("tiny", 2)

@@ -41,7 +41,7 @@ def test_captions_encoded_as_many_tasks_at_once_have_the_bits_of_one_task_at_a_t
         assert torch.equal(found.mask, alone.mask)
 
 
-def test_experts_that_learned_since_are_read_anew() -> None:
+def test_experts_are_stacked_again_after_training() -> None:
     model = shaken(tiny_model(tasks=2))
     before = encode_captions(model, MIXED, 2, CPU).words
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_encoding_queries_twice_gives_equal_bits() -> None:
     assert torch.equal(encode_captions(model, MIXED, 2, CPU).words, encode_captions(model, MIXED, 2, CPU).words)
 
 
-def test_grouped_queries_are_what_one_pass_gives() -> None:
+def test_encoding_in_groups_equals_one_pass() -> None:
     model = shaken(tiny_model(tasks=2))
     with torch.no_grad():
         whole = model.encode_text(MIXED, torch.full((40,), 2))
@@ -99,6 +99,6 @@ def test_with_padding_queries_are_encoded_in_their_order_32_at_a_time() -> None:
             assert not found.mask[rows, width:].any()
 
 
-def test_frozen_queries_are_the_pretrained_clips() -> None:
+def test_frozen_queries_are_those_of_pretrained_clip() -> None:
     ours = encode_zero_shot((model := shaken(tiny_model())).clip, model, MIXED, CPU)
     assert torch.equal(ours.words, encode_zero_shot(tiny_clip(), None, MIXED, CPU).words)

@@ -9,7 +9,7 @@ from structalign.model.video_text import TextEmbeddings
 MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))
 
 
-def test_a_frozen_copy_says_the_same_when_the_model_has_moved() -> None:
+def test_a_frozen_copy_does_not_change_when_the_model_is_trained() -> None:
     model = shaken(tiny_model(tasks=2))
     kept, before = model.frozen_copy(), encode_captions(model, MIXED, 2, CPU).words
     shaken(model, seed=1)
@@ -22,7 +22,7 @@ def test_a_frozen_copy_shares_the_backbone() -> None:
     assert {id(p) for p in model.frozen_copy().backbone_parameters()} == shared
 
 
-def test_a_frozen_copy_made_of_the_pretrained_clip_stays_that() -> None:
+def test_a_frozen_copy_of_pretrained_clip_stays_pretrained_clip() -> None:
     model = shaken(tiny_model(tasks=2))
     with model.frozen():
         kept = model.frozen_copy()
@@ -37,14 +37,14 @@ def test_encoding_a_video_twice_gives_equal_bits() -> None:
 
 
 @torch.no_grad()
-def test_a_later_token_moves_no_earlier_token() -> None:
+def test_a_later_token_does_not_change_an_earlier_token() -> None:
     model, one = shaken(tiny_model()), torch.ones(1, dtype=torch.int64)
     first, second = model.encode_text(tokens([5, 6, 7]), one), model.encode_text(tokens([5, 6, 9]), one)
     assert torch.equal(first.words[:, :3], second.words[:, :3])
 
 
 @torch.no_grad()
-def test_padding_moves_no_word() -> None:
+def test_padding_does_not_change_a_word() -> None:
     model, two = shaken(tiny_model(tasks=2)), torch.tensor([2])
     short, padded = model.encode_text(tokens([5, 6]), two), model.encode_text(tokens([5, 6], pad=3), two)
     torch.testing.assert_close(short.words, padded.words[:, :4], rtol=1e-5, atol=1e-5)
@@ -97,7 +97,7 @@ def test_equal_keys_give_equal_task_prototypes() -> None:
     assert torch.equal(tiny_model(tasks=1).task_prototypes[0], tiny_model(tasks=2).task_prototypes[0])
 
 
-def test_two_tasks_have_unlike_prototypes() -> None:
+def test_two_tasks_have_different_prototypes() -> None:
     assert not torch.equal(*tiny_model(tasks=2).task_prototypes)
 
 

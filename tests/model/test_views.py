@@ -14,7 +14,7 @@ def picture(height: int, width: int, frames: int = 2) -> Tensor:
     return torch.rand(frames, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_centre_view_of_a_square_of_the_right_size_is_itself() -> None:
+def test_the_centre_view_of_a_square_of_the_right_size_is_the_square() -> None:
     frames = picture(32, 32)
     assert torch.equal(centre_view(frames, 32), frames)
 
@@ -42,7 +42,7 @@ def test_the_centre_view_keeps_the_picture_s_shape_and_shows_the_middle(height: 
         assert float(view[colour].mean()) == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_bicubic_overshoot_stays_a_colour() -> None:
+def test_a_bicubic_overshoot_is_clipped() -> None:
     frames = (picture(20, 20) > 0.5).float()
     view = centre_view(frames, 32)
     assert (float(view.min()), float(view.max())) == (0.0, 1.0)
@@ -84,7 +84,7 @@ def test_a_crop_shows_at_least_half_of_the_picture() -> None:
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_only_a_flipped_view_runs_backwards(flip: bool) -> None:
+def test_only_a_flipped_view_is_mirrored(flip: bool) -> None:
     frames = torch.linspace(0, 1, 40).expand(1, 3, 40, 40)
     views = [random_view(frames, 16, flip, generator(key)) for key in range(40)]
     backwards = sum(bool(view[0, 0, 0, 0] > view[0, 0, 0, -1]) for view in views)

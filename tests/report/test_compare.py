@@ -92,7 +92,7 @@ def test_runs_on_other_videos_are_another_group_without_a_difference() -> None:
     assert "`data` is the beginning of data.dvc's hash" in notes[0]
 
 
-def test_each_of_many_ablations_is_called_by_what_it_changes() -> None:
+def test_every_ablation_is_named_by_the_settings_it_changes() -> None:
     default = run("structalign", 0, 30.0)
     default = replace(default, params={**default.params, "etf.weight": 1})
     given = [replace(default, params={**default.params, key: 0}) for key in ("crp.weight", "etf.weight")]
@@ -108,7 +108,7 @@ def test_runs_of_other_tasks_have_no_paired_difference() -> None:
     assert difference(ours, theirs, "R@1") is None
 
 
-def test_a_task_list_is_told_by_its_length_its_order_and_its_cuts() -> None:
+def test_a_task_list_is_identified_by_its_length_order_and_cuts() -> None:
     lists = [[["a", "b"], ["c"]], [["b", "a"], ["c"]], [["a"], ["b", "c"]], [["a"], ["b"], ["c"]]]
     told = [task_list(categories) for categories in lists]
     assert [text.split(" ")[0] for text in told] == ["2", "2", "2", "3"]
@@ -122,7 +122,7 @@ def test_results_of_another_tasks_file_are_noticed() -> None:
     assert made_of_other({"tasks.yaml": "1", "data": "5.dir"}, lock, "prepare") == "data"
 
 
-def test_a_lock_without_the_stage_tells_nothing() -> None:
+def test_a_lock_without_the_stage_is_ignored() -> None:
     assert made_of_other({"tasks.yaml": "1"}, None, "prepare") is None
 
 
@@ -160,7 +160,7 @@ def test_a_run_that_repeats_another_counts_once() -> None:
     assert notes == []
 
 
-def test_other_numbers_under_the_same_parameters_are_left_out_aloud() -> None:
+def test_different_numbers_with_equal_parameters_are_left_out_with_a_note() -> None:
     groups, notes = group_runs([*RUNS, run("structalign", 0, 99.0, name="old-code")])
     assert groups[0].spread("R@1") == pytest.approx((32.0, 2.0))
     assert len(notes) == 1
@@ -191,7 +191,7 @@ LOCK = {
 }
 
 
-def test_results_made_with_other_parameters_are_found_out() -> None:
+def test_results_of_other_parameters_are_noticed() -> None:
     assert outdated({"seed": 0, "optim": {"first": {"lr": 0.1}}}, LOCK, ["t01"]) is None
     assert outdated({"seed": 0, "optim": {"first": {"lr": 0.2}}}, LOCK, ["t01"]) == "optim.first.lr"
     assert outdated({"seed": 0, "optim": {"first": {"lr": 0.1}}}, LOCK, ["t01", "t09"]) == "seed"
@@ -206,7 +206,7 @@ def losses_lock(*tasks: str, of: Losses) -> dict[str, Any]:
     return {"stages": stages}
 
 
-def test_results_made_with_other_losses_are_found_out() -> None:
+def test_results_of_other_losses_are_noticed() -> None:
     params = load_yaml(ROOT / "params.yaml")
     lock = losses_lock("t01", "t02", of=validate(params))
     assert task_of_other_losses(params, lock, ["t01", "t02"]) is None
@@ -217,7 +217,7 @@ def test_results_made_with_other_losses_are_found_out() -> None:
     assert task_of_other_losses(params, lock, ["t01", "t02"]) == "t01"
 
 
-def test_params_or_a_lock_of_another_version_tell_nothing_of_losses() -> None:
+def test_losses_are_not_compared_with_params_or_a_lock_of_another_version() -> None:
     params = load_yaml(ROOT / "params.yaml")
     lock = losses_lock("t01", of=validate(params))
     assert task_of_other_losses(params, LOCK, ["t01"]) is None
@@ -225,7 +225,7 @@ def test_params_or_a_lock_of_another_version_tell_nothing_of_losses() -> None:
     assert task_of_other_losses({**params, "crp": {"weight": 2}}, lock, ["t01"]) is None
 
 
-def test_tables_say_the_same_in_every_format() -> None:
+def test_tables_have_the_same_numbers_in_every_format() -> None:
     groups, _ = group_runs(RUNS)
     tables = compare_tables(groups, groups[1])
     assert "32.0 ± 2.0" in markdown(tables[0])
@@ -241,7 +241,7 @@ def test_tables_say_the_same_in_every_format() -> None:
     assert float(first["seconds"]) == 11.0
 
 
-def test_a_group_alone_has_no_difference_to_show() -> None:
+def test_a_single_group_has_no_difference_column() -> None:
     groups, _ = group_runs([run("structalign", 0, 30.0), run("structalign", 1, 32.0)])
     _, cost = compare_tables(groups, groups[0])
     assert (cost.title, cost.rows) == ("Cost", [["structalign", "7", "–", "10", "–"]])
@@ -281,7 +281,7 @@ def old_and_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_revision_from_before_and_a_migrated_one_are_seeds_of_one_group(old_and_new: Path) -> None:
+def test_an_older_revision_and_a_migrated_one_are_seeds_of_one_group(old_and_new: Path) -> None:
     runs, _ = read_runs(["HEAD~1", "HEAD"])
     groups, notes = group_runs(runs)
     assert notes == []
@@ -329,7 +329,7 @@ def test_a_table_of_old_and_new_is_printed(old_and_new: Path) -> None:
         ("expected.categories", ("categories: none", "categories: 9")),
     ],
 )
-def test_an_old_revision_whose_params_are_not_of_its_results_is_found_out(
+def test_an_old_revision_with_params_of_other_results_is_noticed(
     key: str, edit: tuple[str, str], old_and_new: Path
 ) -> None:
     call("git", "checkout", "-q", "HEAD~1")
@@ -339,7 +339,7 @@ def test_an_old_revision_whose_params_are_not_of_its_results_is_found_out(
         read_runs(["workspace"])
 
 
-def test_migrated_params_are_those_of_the_results_from_before(old_and_new: Path) -> None:
+def test_results_from_before_a_migration_fit_the_migrated_params(old_and_new: Path) -> None:
     lock = load_dvc_file(str(OLD / "dvc.lock.txt"))
     params = load_yaml(Path("params.yaml"))
     tasks = [f"t{number:02d}" for number in range(1, 6)]

@@ -39,7 +39,7 @@ def test_missing_and_broken_videos_are_counted_by_task_and_split() -> None:
     )
 
 
-def test_a_partial_run_is_marked_wherever_its_numbers_stand(
+def test_a_partial_run_is_marked_wherever_its_numbers_are_shown(
     unfinished: Callable[[int], Path], finishing: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = unfinished(2)
@@ -85,14 +85,14 @@ def test_compare_marks_a_group_with_a_partial_run_in_every_format() -> None:
         (24.0, 22.14, "more than 1 point apart"),
     ],
 )
-def test_frozen_clip_is_compared_with_what_was_published(found: float, published: float, says: str) -> None:
+def test_frozen_clip_is_compared_with_the_published_result(found: float, published: float, says: str) -> None:
     assert says in verdict(found, 20, Reference(zero_shot=published, categories=20))
 
 
 @pytest.mark.parametrize(
     "reference", [Reference(zero_shot="none", categories="none"), Reference(zero_shot=22, categories=20)]
 )
-def test_without_a_number_for_just_these_categories_nothing_is_said(reference: Reference) -> None:
+def test_without_a_published_result_for_these_categories_nothing_is_compared(reference: Reference) -> None:
     assert verdict(21.9, 18, reference) == ""
 
 

@@ -63,7 +63,7 @@ def test_per_task_json_and_csv_agree(finished: Path) -> None:
             assert float(row["value"]) == value
 
 
-def test_geometry_is_told_for_every_time_and_task(finished: Path) -> None:
+def test_geometry_is_reported_for_every_time_and_task(finished: Path) -> None:
     found = json.loads((finished / "reports/geometry.json").read_text())
     assert set(found["test"]["collapse"]) == set(found["test"]["gap"]) == {"t01", "t02", "t03"}
     assert set(found["test"]["text_drift"]["t03"]) == {"t01", "t02", "t03"}
@@ -119,14 +119,14 @@ def test_the_page_says_which_model_and_which_signals_it_shows(finished: Path) ->
     assert "task prior" not in said  # weight 0
 
 
-def test_the_interval_of_recall_stands_beside_it(finished: Path) -> None:
+def test_recall_is_shown_with_its_interval(finished: Path) -> None:
     row = json.loads((finished / "reports/per_task.json").read_text())["test"]["method"]
     low, high = row["t2v_interval"]["t03"]
     assert low < row["t2v"]["t03"]["R@1"] < high
     assert (finished / "reports/index.html").read_text().count(f"{low:.1f}–{high:.1f}") >= 2
 
 
-def test_what_was_left_out_is_open_and_the_geometry_folded_behind_the_examples(finished: Path) -> None:
+def test_left_out_videos_are_unfolded_and_the_geometry_is_folded_after_the_examples(finished: Path) -> None:
     page = (finished / "reports/index.html").read_text()
     assert "<details open><summary data-left-out" in page
     folded = page.index('<details><summary><h2 style="display:inline">Geometry')
@@ -140,7 +140,7 @@ def test_every_thumbnail_has_its_file_s_name(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 20])
-def test_the_page_shows_what_so_many_tasks_have(run_of: Callable[[int], Path], tasks: int) -> None:
+def test_the_page_shows_all_charts_that_its_number_of_tasks_allows(run_of: Callable[[int], Path], tasks: int) -> None:
     page = (run_of(tasks) / "reports/index.html").read_text()
     assert ("<h2>Over time" in page) == ("heatmap" in page.partition("</style>")[2]) == (tasks > 1)
     legend = re.findall(r"</i>(t\d\d)</li>", page.partition("R@1 of each task")[2].partition("</figure>")[0])
@@ -177,7 +177,7 @@ def test_the_last_tasks_sizes_are_reported(finished: Path) -> None:
     assert "4.1 kB" in page
 
 
-def test_reports_have_the_digits_that_mean_something(finished: Path) -> None:
+def test_reports_only_have_significant_digits(finished: Path) -> None:
     geometry = json.loads((finished / "reports/geometry.json").read_text())["test"]
     drift = geometry["text_drift"]["t03"]["t01"]
     assert drift == round(drift, 1)
@@ -194,7 +194,7 @@ def test_plot_records_have_a_numeric_x(finished: Path) -> None:
         assert all(isinstance(row[x], int) and isinstance(row[y], float) for row in records)
 
 
-def test_losses_keep_their_names_and_run_on_over_tasks(finished: Path) -> None:
+def test_losses_keep_their_names_and_continue_over_tasks(finished: Path) -> None:
     records = read_losses({task: finished / f"work/logs/{task}.jsonl" for task in ("t01", "t02")})
     assert {row["loss"] for row in records if row["task"] == "t01"} == {"loss", "contrastive", "etf"}
     assert {row["loss"] for row in records if row["task"] == "t02"} == {"loss", "contrastive", "etf", "crp", "pseudo"}

@@ -59,7 +59,7 @@ def test_a_terminal_of_80_columns_cuts_nothing(table: Callable[[], Table]) -> No
     assert "…" not in stream.getvalue()
 
 
-def test_a_name_can_t_write_to_the_terminal() -> None:
+def test_a_name_cannot_control_the_terminal() -> None:
     console = terminal()
     console.file = io.StringIO()
     name = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\nrank.mp4"

@@ -38,7 +38,7 @@ def test_z_scores_have_the_bits_of_their_formula(scores: np.ndarray) -> None:
     assert zscores(scores).tobytes() == ((exact - mean) / np.maximum(deviation, 1e-6)).tobytes()
 
 
-def test_fusion_leaves_the_matrices_as_they_are() -> None:
+def test_fusion_does_not_change_its_inputs() -> None:
     signals = {"words": noise(0), "sentence": noise(1), "task_prior": noise(2)}
     for names in (["words", "sentence", "task_prior"], ["sentence", "task_prior"], ["sentence"]):
         fuse({name: signals[name] for name in names}, WEIGHTS)[:] = 0
@@ -46,7 +46,7 @@ def test_fusion_leaves_the_matrices_as_they_are() -> None:
         np.testing.assert_array_equal(matrix, noise(seed))
 
 
-def test_a_flat_row_is_not_blown_up() -> None:
+def test_a_constant_row_is_not_amplified() -> None:
     row = zscores(np.array([[1.0, 1.0 + 1e-9]]))[0]
     assert np.abs(row).max() == pytest.approx(5e-4, rel=1e-3)
 
@@ -67,23 +67,23 @@ def test_fusion_is_the_weighted_sum_of_z_scores() -> None:
     assert fuse({"words": words, "sentence": sentence}, PAPER) == pytest.approx(by_hand)
 
 
-def test_a_further_signal_is_added_as_it_is_times_its_weight() -> None:
+def test_a_further_signal_is_added_times_its_weight_without_standardisation() -> None:
     two, prior = {"words": noise(0), "sentence": noise(1)}, noise(2)
     np.testing.assert_allclose(fuse(two | {"task_prior": prior}, WEIGHTS), fuse(two, PAPER) + 0.1 * prior)
 
 
-def test_a_signal_without_weight_takes_no_part_even_where_it_is_no_number() -> None:
+def test_a_signal_of_weight_0_is_ignored_even_if_it_is_nan() -> None:
     two, nothing = {"words": noise(0), "sentence": noise(1)}, np.full((4, 6), np.nan)
     np.testing.assert_array_equal(fuse(two | {"task_prior": nothing}, PAPER), fuse(two, PAPER))
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
-def test_one_cosine_ranks_as_it_is_whatever_the_share_of_words(beta: float) -> None:
+def test_a_single_cosine_is_not_standardised_whatever_beta_is(beta: float) -> None:
     cosine = noise(0)
     np.testing.assert_array_equal(fuse({"sentence": cosine}, Ranking(beta=beta, task_prior=0).weights()), cosine)
 
 
-def test_one_cosine_is_standardised_where_a_signal_is_added_to_it() -> None:
+def test_a_single_cosine_is_standardised_if_a_signal_is_added() -> None:
     cosine, prior = noise(0), noise(1)
     np.testing.assert_allclose(fuse({"sentence": cosine, "task_prior": prior}, WEIGHTS), zscores(cosine) + 0.1 * prior)
 

@@ -47,7 +47,7 @@ def test_galleries_come_in_the_order_of_tasks(root: Path) -> None:
     assert [g.task for g in galleries(store(root, 3))] == ["t01", "t02", "t03"]
 
 
-def test_what_is_stored_are_unit_vectors(root: Path) -> None:
+def test_stored_vectors_are_unit_vectors(root: Path) -> None:
     frames = galleries(root / "index/t01.json")[0].frames
     assert (frames**2).sum(dim=2).flatten().tolist() == pytest.approx([1.0] * 6)
 
@@ -84,11 +84,11 @@ def test_a_damaged_file_is_noticed_when_the_index_is_opened_not_at_a_search(root
         Index(root / "index/t01.json")
 
 
-def test_signals_are_told_by_what_all_tasks_observed(root: Path) -> None:
+def test_signals_get_the_statistics_of_all_tasks(root: Path) -> None:
     assert Index(store(root, 2)).states["task_prior"].task.tolist() == [1, 1, 2, 2]
 
 
-def test_an_index_from_before_it_had_a_format_is_refused(root: Path) -> None:
+def test_an_index_without_a_format_is_refused(root: Path) -> None:
     index = root / "index/t01.json"
     write_json(index, {"galleries": read_json(index)["galleries"]})
     for read in (Index, newest_encoder, lambda path: store(root, 2)):

@@ -75,11 +75,11 @@ def test_a_checkpoint_loads_from_any_folder_and_scores(retriever: Retriever) -> 
     assert bool((scores.abs() <= 1).all())
 
 
-def test_the_newest_task_routes_a_text_if_none_is_named(retriever: Retriever) -> None:
+def test_a_text_is_routed_as_the_newest_task_by_default(retriever: Retriever) -> None:
     assert torch.equal(retriever.encode_text(["a b"]).words, retriever.encode_text(["a b"], task=2).words)
 
 
-def test_another_task_reads_a_text_in_another_way(retriever: Retriever) -> None:
+def test_another_task_gives_a_text_another_embedding(retriever: Retriever) -> None:
     assert not torch.equal(retriever.encode_text(["a b"], task=1).words, retriever.encode_text(["a b"], task=2).words)
 
 
@@ -97,7 +97,7 @@ def test_no_text_is_refused(retriever: Retriever) -> None:
         retriever.encode_text([])
 
 
-def test_a_sentence_is_no_list_of_sentences(retriever: Retriever) -> None:
+def test_a_single_sentence_in_place_of_a_list_is_refused(retriever: Retriever) -> None:
     with pytest.raises(UserError, match="'a b' is no list of sentences"):
         retriever.score("a b", [video(0, frames=1)])
 
@@ -113,12 +113,12 @@ def test_a_missing_file_is_named(retriever: Retriever, tmp_path: Path) -> None:
         retriever.encode_video(tmp_path / "gone.mp4")
 
 
-def test_no_frames_are_no_video(retriever: Retriever) -> None:
+def test_an_array_without_frames_is_refused(retriever: Retriever) -> None:
     with pytest.raises(UserError, match="is no video"):
         retriever.encode_video(video(0, frames=1)[:0])
 
 
-def test_frames_that_are_no_bytes_are_refused(retriever: Retriever) -> None:
+def test_frames_that_are_not_uint8_are_refused(retriever: Retriever) -> None:
     with pytest.raises(UserError, match=r"float64 of shape \[1, 40, 50, 3\] is no video"):
         retriever.encode_video(video(0, frames=1) / 1.0)  # type: ignore[arg-type]
 
@@ -167,13 +167,13 @@ def test_texts_may_be_any_list_of_sentences(retriever: Retriever) -> None:
 
 
 @pytest.mark.parametrize("texts", [None, 3, [None], ["a", float("nan")], [b"a"], np.array([]), Labelled({7: 1.5})])
-def test_what_is_no_list_of_sentences_is_refused(retriever: Retriever, texts: Any) -> None:
+def test_other_types_than_a_list_of_sentences_are_refused(retriever: Retriever, texts: Any) -> None:
     with pytest.raises(UserError, match="no list of sentences"):
         retriever.encode_text(texts)
 
 
 @pytest.mark.parametrize("one", [None, 3, ["a.mp4"]])
-def test_what_is_no_video_is_refused(retriever: Retriever, one: Any) -> None:
+def test_other_types_than_a_video_are_refused(retriever: Retriever, one: Any) -> None:
     with pytest.raises(UserError, match="is no video"):
         retriever.encode_video(one)
 

@@ -54,7 +54,7 @@ def columns(encoder: Encoder, name: str, encoded_as: int) -> Tensor:
         return torch.cat([score(Comparison(text, zero_shot, gallery(n).frames), {})[name] for n in (1, 2)], dim=1)
 
 
-def test_captions_taken_some_at_a_time_have_the_scores_of_all_at_once(
+def test_encoding_captions_in_parts_gives_the_scores_of_all_at_once(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = tokens(*[[1 + q % 30] * (1 + q % 5) for q in range(150)])
@@ -67,9 +67,7 @@ def test_captions_taken_some_at_a_time_have_the_scores_of_all_at_once(
         assert torch.equal(parts[name], matrix), name
 
 
-def test_blocks_that_are_no_multiple_of_what_is_encoded_at_a_time_hold_every_caption_once(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_of_any_size_have_every_caption_once(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     many, galleries = tokens(*[[1 + q % 30] * (1 + q % 5) for q in range(600)]), [gallery(1), gallery(2)]
     monkeypatch.setattr(scoring, "PAIRS", 2 * 3 * scoring.QUERIES)
     with torch.inference_mode():
@@ -99,7 +97,7 @@ def test_zero_shot_clip_scores_its_own_stored_videos(encoder: Encoder) -> None:
         assert torch.equal(found[f"zero_shot.{name}"], plain[name])
 
 
-def test_the_task_prior_is_the_same_whatever_the_adapters_do(encoder: Encoder) -> None:
+def test_the_task_prior_does_not_depend_on_the_adapters(encoder: Encoder) -> None:
     plain = Encoder(tiny_model().clip, None, HEADS["fused"], CPU)
     found = []
     for one in (encoder, plain):

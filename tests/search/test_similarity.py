@@ -51,12 +51,12 @@ def test_padding_does_not_beat_a_negative_similarity() -> None:
     assert float(score) == -1.0
 
 
-def test_a_caption_without_words_scores_nothing() -> None:
+def test_a_caption_without_words_has_score_zero() -> None:
     mask = torch.tensor([[True, True], [False, False]])
     assert word_frame(noise(2, 2, 4), mask, noise(3, 2, 4, seed=1))[1].tolist() == [0, 0, 0]
 
 
-def test_the_length_of_an_embedding_does_not_count() -> None:
+def test_the_norm_of_an_embedding_does_not_count() -> None:
     words, frames, mask = noise(2, 5, 6), noise(2, 3, 6, seed=1), masked([2, 4])
     torch.testing.assert_close(word_frame(words * 7, mask, frames * 0.1), word_frame(words, mask, frames))
 
@@ -74,7 +74,7 @@ def test_sentence_video_equals_a_double_loop(queries: int, videos: int, seed: in
 
 @given(lengths, st.integers(1, 4), st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
-def test_the_best_frame_holds_the_largest_cosine_of_any_word(lengths: list[int], videos: int, seed: int) -> None:
+def test_the_best_frame_has_the_largest_cosine_of_any_word(lengths: list[int], videos: int, seed: int) -> None:
     words, frames = noise(len(lengths), 5, 6, seed=seed), noise(videos, 3, 6, seed=seed + 1000)
     best = best_frame(best_words(cosines(words, masked(lengths), frames)))
     for q, length in enumerate(lengths):

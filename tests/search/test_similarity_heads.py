@@ -26,7 +26,7 @@ def test_a_stored_video_scores_as_the_raw_one(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "vectors"), [("fused", 4), ("mean", 1), ("raw_mean", 1), ("pooled", 4)])
-def test_what_is_stored_are_unit_vectors(name: str, vectors: int) -> None:
+def test_stored_vectors_are_unit_vectors(name: str, vectors: int) -> None:
     stored = HEADS[name].store(FRAMES)
     assert stored.shape == (3, vectors, 6)
     torch.testing.assert_close(stored.norm(dim=2), torch.ones(3, vectors))
@@ -52,7 +52,7 @@ def test_prepared_videos_score_as_stored_ones_to_the_bit(name: str) -> None:
         assert torch.equal(found[signal], matrix), signal
 
 
-def test_word_similarity_is_trained_where_it_ranks() -> None:
+def test_word_similarity_is_trained_if_it_ranks() -> None:
     text = TextEmbeddings(noise(2, 3, 6), torch.ones(2, 3, dtype=torch.bool), SENTENCES)
     (words,) = HEADS["fused"].trained(None, text, FRAMES, both=False)
     torch.testing.assert_close(words, word_frame(text.words, text.mask, FRAMES))

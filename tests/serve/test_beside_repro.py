@@ -47,9 +47,7 @@ def test_a_project_is_served_with_its_categories_and_videos(server: Server) -> N
     assert server.json("/api/explain", {"query": "clip", "id": hits[0]["id"]})["words"]
 
 
-def test_searches_are_answered_while_a_run_trains_anew_and_then_by_what_it_made(
-    project: Project, server: Server
-) -> None:
+def test_searches_are_answered_during_a_run_and_afterwards_use_its_results(project: Project, server: Server) -> None:
     before, faults, over = scores(server), list[object](), threading.Event()
 
     def search() -> None:

@@ -47,7 +47,7 @@ def test_health_says_when_searches_are_answered(shelf: Path, tmp_path: Path) -> 
         assert served.search("red")
 
 
-def test_the_order_is_the_command_s(server: Server, shelf: Path) -> None:
+def test_results_have_the_order_of_structalign_search(server: Server, shelf: Path) -> None:
     queries = ["red", "a blue green", "white   black", "unheard"]
     code, said = structalign("search", "--index", str(shelf / "index"), *queries, "--top", "20", "--json")
     assert code == 0
@@ -57,7 +57,7 @@ def test_the_order_is_the_command_s(server: Server, shelf: Path) -> None:
         assert [hit["id"] for part in (0, 10) for hit in server.search(query, limit=10, offset=part)] == ids
 
 
-def test_filters_leave_scores_as_they_are(server: Server) -> None:
+def test_filters_do_not_change_scores(server: Server) -> None:
     everything = {hit["id"]: hit["score"] for hit in server.search("red", limit=100)}
     found = server.search("red", limit=100, folder="two")
     assert {hit["file"].split("/")[0] for hit in found} == {"two"}
@@ -65,14 +65,14 @@ def test_filters_leave_scores_as_they_are(server: Server) -> None:
     assert all(everything[hit["id"]] == hit["score"] for hit in found)
 
 
-def test_what_looks_like_a_video_leaves_itself_out(server: Server) -> None:
+def test_videos_similar_to_a_video_do_not_include_it(server: Server) -> None:
     id = server.id_of("film.mp4")
     found = server.json(f"/api/similar/{id}?limit=100")
     assert id not in [hit["id"] for hit in found["hits"]]
     assert (len(found["hits"]), found["end"]) == (server.collection.index.files - 1, True)
 
 
-def test_every_word_meets_every_frame(server: Server) -> None:
+def test_explain_gives_a_cosine_for_every_word_and_frame(server: Server) -> None:
     found = server.json("/api/explain", {"query": "red", "id": server.id_of("film.mp4")})
     assert [word["word"] for word in found["words"]] == ["red"]
     assert all(len(word["cosines"]) == len(found["times"]) for word in found["words"])
@@ -99,7 +99,7 @@ def waits(served: Server, count: int) -> None:
         time.sleep(0.01)
 
 
-def test_queries_that_wait_share_a_pass(shelf: Path, tmp_path: Path) -> None:
+def test_waiting_queries_share_a_pass(shelf: Path, tmp_path: Path) -> None:
     may = threading.Event()
     index = Slow(shelf / "index", may)
     with running(lambda: index, tmp_path) as served, ThreadPoolExecutor(20) as pool:
@@ -114,7 +114,7 @@ def test_queries_that_wait_share_a_pass(shelf: Path, tmp_path: Path) -> None:
     assert max(map(len, index.passes)) == 10
 
 
-def test_who_would_wait_too_long_is_told_when_to_come_again(
+def test_a_query_that_would_wait_too_long_gets_429_with_retry_after(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collection, "WAITING", 3)
@@ -133,7 +133,7 @@ def test_who_would_wait_too_long_is_told_when_to_come_again(
         assert all(one.result() for one in asked)
 
 
-def test_a_query_that_fails_fails_alone(server: Server) -> None:
+def test_a_failing_query_does_not_fail_others(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
         bodies = [{"query": "red", "category": "none"} if number % 2 else {"query": "red"} for number in range(8)]
         answers = list(pool.map(lambda body: server.ask("/api/search", body)[0], bodies))
@@ -161,7 +161,7 @@ def until(what: Callable[[], bool], seconds: float = SOON) -> None:
         time.sleep(0.1)
 
 
-def test_what_is_added_is_found_soon(growing: Callable[[str], None], tmp_path: Path) -> None:
+def test_added_videos_are_found_soon(growing: Callable[[str], None], tmp_path: Path) -> None:
     with running(lambda: FolderIndex(tmp_path / "index"), tmp_path / "cache") as served:
         model = served.collection.index.tokeniser
         assert [hit["file"] for hit in served.search("red")] == ["red.mp4"]
@@ -172,7 +172,7 @@ def test_what_is_added_is_found_soon(growing: Callable[[str], None], tmp_path: P
         assert served.collection.index.tokeniser is model  # not loaded again
 
 
-def test_an_open_request_ends_on_the_index_that_it_began_on(growing: Callable[[str], None], tmp_path: Path) -> None:
+def test_a_request_uses_one_index_until_its_end(growing: Callable[[str], None], tmp_path: Path) -> None:
     may = threading.Event()
     index = Slow(tmp_path / "index", may)
     with running(lambda: index, tmp_path / "cache") as served, ThreadPoolExecutor(1) as pool:
@@ -184,7 +184,7 @@ def test_an_open_request_ends_on_the_index_that_it_began_on(growing: Callable[[s
         until(lambda: len(served.search("red")) == 2)
 
 
-def test_an_index_that_is_gone_is_answered_from_and_told(growing: Callable[[str], None], tmp_path: Path) -> None:
+def test_a_deleted_index_still_answers_and_is_reported(growing: Callable[[str], None], tmp_path: Path) -> None:
     with running(lambda: FolderIndex(tmp_path / "index"), tmp_path / "cache") as served:
         (tmp_path / "index").rename(tmp_path / "away")
         until(lambda: "changing" in served.json("/api/health"))
@@ -202,7 +202,7 @@ def test_an_index_that_is_gone_is_answered_from_and_told(growing: Callable[[str]
         ValueError("'/secret/models/clip/weights' is no weight"),
     ],
 )
-def test_why_a_newer_index_is_not_shown_names_no_place(shelf: Path, tmp_path: Path, error: Exception) -> None:
+def test_the_reason_for_not_showing_a_newer_index_names_no_path(shelf: Path, tmp_path: Path, error: Exception) -> None:
     index = FolderIndex(shelf / "index")
 
     def fail() -> bool:
@@ -232,7 +232,7 @@ def test_folders_that_look_the_same_can_each_be_chosen(shelf: Path, tmp_path: Pa
     }
 
 
-def test_progress_of_what_is_indexed_is_told(shelf: Path, growing: Callable[[str], None], tmp_path: Path) -> None:
+def test_progress_of_indexing_is_reported(shelf: Path, growing: Callable[[str], None], tmp_path: Path) -> None:
     with running(lambda: FolderIndex(tmp_path / "index"), tmp_path / "cache") as served:
         assert served.json("/api/index")["indexing"] is None
         values = {"process": os.getpid(), "machine": os.uname().nodename, "since": "now", "done": 3, "total": 7}
@@ -302,21 +302,21 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
         (["--host", "192.0.2.1", "--token", "a" * 16], "192.0.2.1:0 cannot be listened on"),
     ],
 )
-def test_what_cannot_be_served_is_told(arguments: list[str], said: str) -> None:
+def test_an_impossible_request_to_serve_is_refused(arguments: list[str], said: str) -> None:
     command = [str(Path(sys.executable).with_name("structalign")), "serve", "--port", "0", *arguments]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stderr.count("Traceback")) == (1, 0)
     assert said in found.stderr
 
 
-def test_a_damaged_index_is_told_and_not_served(shelf: Path, tmp_path: Path) -> None:
+def test_a_damaged_index_is_refused(shelf: Path, tmp_path: Path) -> None:
     shutil.copytree(shelf / "index", tmp_path / "index")
     next((tmp_path / "index/shards").rglob("means.npy")).write_bytes(b"")
     code, out = structalign("serve", "--port", "0", "--index", str(tmp_path / "index"))
     assert (code, "is damaged" in out, "Traceback" in out) == (1, True, False)
 
 
-def test_an_index_that_cannot_be_opened_is_no_endless_start(tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_opened_ends_the_start(tmp_path: Path) -> None:
     def fail() -> FolderIndex:
         raise UserError("no")
 

@@ -53,7 +53,7 @@ def test_how_a_file_plays_was_decided_when_it_was_indexed(server: Server, file: 
     assert server.json(f"/api/videos/{server.id_of(file)}")["playing"] == playing
 
 
-def test_a_file_that_browsers_play_comes_as_it_is_and_in_any_part(server: Server, shelf: Path) -> None:
+def test_a_file_that_browsers_play_is_sent_unchanged_and_in_any_range(server: Server, shelf: Path) -> None:
     url, data = f"/api/videos/{server.id_of('film.mp4')}/media", (shelf / "videos/one/film.mp4").read_bytes()
     assert server.ask(url)[2] == data
     status, headers, part = server.ask(url, Range="bytes=100-199")
@@ -63,7 +63,7 @@ def test_a_file_that_browsers_play_comes_as_it_is_and_in_any_part(server: Server
     assert server.ask(url, Range=f"bytes={len(data)}-")[0] == 416
 
 
-def test_a_part_that_is_none_is_ignored_and_one_beyond_the_end_is_told(server: Server, shelf: Path) -> None:
+def test_an_invalid_range_is_ignored_and_one_beyond_the_end_gets_416(server: Server, shelf: Path) -> None:
     url, data = f"/api/videos/{server.id_of('film.mp4')}/media", (shelf / "videos/one/film.mp4").read_bytes()
     for none in (
         "items=0-1",
@@ -88,7 +88,7 @@ def test_a_part_that_is_none_is_ignored_and_one_beyond_the_end_is_told(server: S
         assert str(len(data)) in json.loads(body)["error"]
 
 
-def test_what_a_browser_has_is_not_sent_again(server: Server) -> None:
+def test_a_cached_file_is_not_sent_again(server: Server) -> None:
     for path in (f"/api/videos/{server.id_of('film.mp4')}/poster?at=1", "/page/page.js", "/"):
         tag = server.ask(path)[1]["etag"]
         for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
@@ -98,7 +98,7 @@ def test_what_a_browser_has_is_not_sent_again(server: Server) -> None:
 
 
 @pytest.mark.parametrize("part", ["", "/media", "/poster", "/preview"])
-def test_head_tells_what_get_sends(server: Server, part: str) -> None:
+def test_head_has_the_headers_of_get(server: Server, part: str) -> None:
     path = f"/api/videos/{server.id_of('film.mp4')}{part}"
     _, expected, data = server.ask(path)
     status, headers, body = server.ask(path, method="HEAD")
@@ -134,7 +134,7 @@ def test_another_file_plays_half_a_minute_around_the_match_and_then_whole(shelf:
 
 
 @pytest.mark.parametrize("file", ["film.mp4", "boxed.avi"])
-def test_each_part_of_a_file_is_told_to_be_of_the_same_one(server: Server, file: str) -> None:
+def test_all_ranges_of_a_file_have_one_etag(server: Server, file: str) -> None:
     url = f"/api/videos/{server.id_of(file)}/media"
     server.ask(url)
     tags = set()
@@ -182,7 +182,7 @@ def test_a_preview_is_small_short_and_silent(server: Server, tmp_path: Path) -> 
     assert made.stat().st_size < 200_000
 
 
-def test_what_no_decoder_can_show_is_told(shelf: Path, tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_decoded_gets_an_error(shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         id, index = served.id_of("hevc.mp4"), served.collection.index
         bad = tmp_path / "bad.mp4"
@@ -194,7 +194,7 @@ def test_what_no_decoder_can_show_is_told(shelf: Path, tmp_path: Path) -> None:
         assert not list((tmp_path / "cache").iterdir())
 
 
-def test_a_file_that_vanished_is_told(shelf: Path, tmp_path: Path) -> None:
+def test_a_vanished_file_gets_an_error(shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         index = served.collection.index
         index._readable = lambda file: None  # type: ignore[method-assign]
@@ -204,7 +204,7 @@ def test_a_file_that_vanished_is_told(shelf: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["film.mp4", "hevc.mp4"])
-def test_a_file_that_vanishes_while_it_is_asked_for_is_told(shelf: Path, tmp_path: Path, file: str) -> None:
+def test_a_file_that_vanishes_during_a_request_gets_an_error(shelf: Path, tmp_path: Path, file: str) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         id = served.id_of(file)
         served.collection.index.path_of = lambda id: tmp_path / "gone.mp4"  # type: ignore[method-assign]
@@ -213,7 +213,9 @@ def test_a_file_that_vanishes_while_it_is_asked_for_is_told(shelf: Path, tmp_pat
             assert (status, b"is missing" in body, str(tmp_path).encode() in body) == (404, True, False), part
 
 
-def test_what_is_asked_for_twice_is_made_once(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_requests_for_one_preview_make_it_once(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls, still = list[float](), playable.still
 
     def slow(path: Path, at: float, wanted: playable.Condition) -> bytes:
@@ -231,7 +233,7 @@ def test_what_is_asked_for_twice_is_made_once(shelf: Path, tmp_path: Path, monke
     assert len(calls) == 1
 
 
-def test_the_cache_keeps_what_was_used_last(shelf: Path, tmp_path: Path) -> None:
+def test_the_cache_keeps_the_most_recently_used_files(shelf: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with running(lambda: Labelled(shelf / "index"), cache, limit=20_000) as served:
         url = f"/api/videos/{served.id_of('film.mp4')}/poster?at="
@@ -245,7 +247,7 @@ def test_the_cache_keeps_what_was_used_last(shelf: Path, tmp_path: Path) -> None
         assert len(list(cache.iterdir())) > 1
 
 
-def test_nothing_is_made_for_who_has_gone(shelf: Path, tmp_path: Path) -> None:
+def test_nothing_is_made_for_a_client_that_has_left(shelf: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=30:duration=40", "-preset", "ultrafast", long)
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
@@ -262,7 +264,7 @@ def test_nothing_is_made_for_who_has_gone(shelf: Path, tmp_path: Path) -> None:
         assert not list((tmp_path / "cache").iterdir())
 
 
-def test_copies_that_nobody_waits_for_hold_up_nothing_else(
+def test_background_copies_do_not_delay_other_requests(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy, over = playable.copy, threading.Event()
@@ -285,9 +287,7 @@ def test_copies_that_nobody_waits_for_hold_up_nothing_else(
             over.set()
 
 
-def test_a_copy_stands_still_while_a_stretch_is_made(
-    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_is_paused_while_a_stretch_is_made(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stretch, seen, over = playable.stretch, list[bool](), threading.Event()
 
     def slowly(*arguments: Any) -> None:
@@ -326,7 +326,7 @@ def test_a_copy_that_cannot_be_made_is_not_promised(shelf: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("part", ["poster", "preview", "stretch", "media"])
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_no_file(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def full(*arguments: Any) -> None:
@@ -357,7 +357,7 @@ def test_a_copy_that_finds_no_room_is_tried_again_later(
         until(lambda: served.json(url)["play"]["whole"])
 
 
-def test_a_disk_that_is_full_for_ffmpeg_is_no_broken_video(
+def test_a_full_disk_in_ffmpeg_is_not_reported_as_a_broken_video(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "ffmpeg"
@@ -371,7 +371,7 @@ def test_a_disk_that_is_full_for_ffmpeg_is_no_broken_video(
         playable.copy(shelf / "videos/two/old.mpg", out.fileno(), "transcode")
 
 
-def test_who_waits_when_the_server_stops_is_told(
+def test_a_waiting_client_gets_an_error_when_the_server_stops(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun = threading.Event()
@@ -391,7 +391,7 @@ def test_who_waits_when_the_server_stops_is_told(
     assert "Traceback" not in caplog.text
 
 
-def test_a_server_that_stops_begins_no_further_decoder(shelf: Path, tmp_path: Path) -> None:
+def test_a_stopping_server_starts_no_further_decoder(shelf: Path, tmp_path: Path) -> None:
     begun, calls = threading.Event(), list[bool]()
     made = media.Media(tmp_path, 2**30)
 
@@ -411,7 +411,7 @@ def test_a_server_that_stops_begins_no_further_decoder(shelf: Path, tmp_path: Pa
     assert calls == [False]
 
 
-def test_a_cache_that_someone_erased_is_made_again(shelf: Path, tmp_path: Path) -> None:
+def test_an_erased_cache_is_made_again(shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         shutil.rmtree(tmp_path / "cache")
         id = served.id_of("film.mp4")
@@ -419,7 +419,7 @@ def test_a_cache_that_someone_erased_is_made_again(shelf: Path, tmp_path: Path) 
             assert served.ask(f"/api/videos/{id}/{part}")[0] == 200
 
 
-def test_a_stretch_that_is_whole_before_it_is_opened_is_sent(
+def test_a_stretch_that_is_complete_before_it_is_opened_is_sent(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exists, replace = Path.exists, Path.replace
@@ -440,7 +440,7 @@ def test_a_stretch_that_is_whole_before_it_is_opened_is_sent(
         assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
 
 
-def test_a_server_that_stops_leaves_no_decoder(shelf: Path, tmp_path: Path) -> None:
+def test_a_stopped_server_leaves_no_decoder(shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         served.ask(f"/api/videos/{served.id_of('hevc.mp4')}")  # begins a copy
         served.ask(f"/api/videos/{served.id_of('old.mpg')}")
@@ -448,7 +448,7 @@ def test_a_server_that_stops_leaves_no_decoder(shelf: Path, tmp_path: Path) -> N
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
-def test_a_playlist_in_place_of_a_video_reaches_nothing(tmp_path: Path) -> None:
+def test_a_playlist_in_place_of_a_video_reads_no_other_file(tmp_path: Path) -> None:
     playlist = tmp_path / "list.mp4"
     playlist.write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", encoding="utf-8")
     for make in (
@@ -459,14 +459,14 @@ def test_a_playlist_in_place_of_a_video_reaches_nothing(tmp_path: Path) -> None:
             make()
 
 
-def test_the_api_says_how_it_is_asked(server: Server) -> None:
+def test_the_openapi_page_documents_the_requests(server: Server) -> None:
     paths = json.loads(server.ask("/openapi.json")[2])["paths"]
     assert {"/api/health", "/api/search", "/api/videos/{id}", "/api/videos/{id}/media", "/api/similar/{id}"} <= set(
         paths
     )
 
 
-def test_the_api_says_which_errors_it_answers(server: Server) -> None:
+def test_the_openapi_page_documents_the_errors(server: Server) -> None:
     described = json.loads(server.ask("/openapi.json")[2])
     paths, id = described["paths"], server.id_of("film.mp4")
     asked = {

@@ -73,7 +73,7 @@ def test_typing_shows_posters_in_the_order_of_the_api(page: "Page", server: Serv
     page.wait_for_function("() => document.querySelector('.card img').naturalWidth > 0")
 
 
-def test_every_score_has_a_bar_and_is_said(page: "Page", server: Server) -> None:
+def test_every_score_has_a_bar_and_a_text(page: "Page", server: Server) -> None:
     bar = search(page, "red").first.locator(".score")
     above = server.search("red", limit=1)[0]["above"]
     assert f"{above:.1f} standard deviations" in (bar.get_attribute("aria-label") or "")
@@ -108,7 +108,7 @@ def test_the_whole_copy_takes_over_and_any_second_can_be_chosen(page: "Page") ->
     assert page.locator("#playing").inner_text() == ""
 
 
-def test_what_failed_is_told_and_can_be_tried_again(page: "Page") -> None:
+def test_a_failure_is_shown_and_can_be_tried_again(page: "Page") -> None:
     search(page, "red")
     asked = "**/api/videos/*?at=*"
     page.route(asked, lambda route: route.fulfill(status=502, body="<html>"))  # as of a proxy
@@ -128,7 +128,7 @@ def test_what_failed_is_told_and_can_be_tried_again(page: "Page") -> None:
     page.wait_for_function(SHOWS)  # as soon as there is room
 
 
-def test_a_server_that_does_not_answer_is_told_until_it_does(page: "Page") -> None:
+def test_a_server_without_an_answer_is_reported_until_it_answers(page: "Page") -> None:
     page.route("**/api/index", lambda route: route.abort())
     page.wait_for_selector("#state.error")
     assert "structalign serve" in page.locator("#state").inner_text()
@@ -137,14 +137,14 @@ def test_a_server_that_does_not_answer_is_told_until_it_does(page: "Page") -> No
     assert page.locator("#state.error").count() == 0
 
 
-def test_the_api_s_page_tells_its_errors(page: "Page", server: Server) -> None:
+def test_the_page_of_the_api_shows_its_errors(page: "Page", server: Server) -> None:
     page.goto(f"{server.url}/docs")
     section = page.locator("section", has_text="/api/videos/{id}/media")
     section.locator("summary").click()
     assert {"404", "416", "429"} <= set(section.locator("details th").all_inner_texts())
 
 
-def test_a_word_meets_a_frame_and_the_matching_one_is_marked(page: "Page") -> None:
+def test_the_frame_that_matches_a_word_is_marked(page: "Page") -> None:
     search(page, "red")
     card_of(page, "one/film.mp4").click()
     page.wait_for_selector("#heat tbody tr")
@@ -187,7 +187,7 @@ def test_hovering_and_focus_show_a_silent_preview(page: "Page") -> None:
         assert page.locator(".card video").count() == 0
 
 
-def test_the_keyboard_is_enough(page: "Page") -> None:
+def test_the_page_can_be_used_by_keyboard_only(page: "Page") -> None:
     search(page, "red")
     focused = "() => [...document.querySelectorAll('.card')].indexOf(document.activeElement)"
     page.locator("body").click(position={"x": 2, "y": 2})
@@ -212,14 +212,14 @@ def test_the_keyboard_is_enough(page: "Page") -> None:
 
 
 @pytest.mark.parametrize(("filter", "value"), [("category", "two"), ("folder", "two"), ("task", "t02")])
-def test_a_filter_leaves_only_what_passes(page: "Page", filter: str, value: str) -> None:
+def test_a_filter_only_shows_matching_videos(page: "Page", filter: str, value: str) -> None:
     search(page, "red")
     page.select_option(f"#{filter}", value)
     page.wait_for_function("() => document.querySelectorAll('.card').length === 3")
     assert {file.split("/")[0] for file in files(page.locator(".card"))} == {"two"}
 
 
-def test_a_link_holds_query_and_filters_and_no_address_tells_them(
+def test_a_link_has_query_and_filters_and_the_server_does_not_see_them(
     page: "Page", browser: "Browser", server: Server
 ) -> None:
     search(page, "red blue")
@@ -237,7 +237,7 @@ def test_a_link_holds_query_and_filters_and_no_address_tells_them(
     context.close()
 
 
-def test_back_leads_to_the_query_before_and_closes_the_video(page: "Page") -> None:
+def test_back_restores_the_previous_query_and_closes_the_video(page: "Page") -> None:
     search(page, "red")
     page.keyboard.press("Enter")
     page.locator("#category").select_option("two")
@@ -250,7 +250,7 @@ def test_back_leads_to_the_query_before_and_closes_the_video(page: "Page") -> No
     assert page.input_value("#category") == ""
 
 
-def test_scrolling_brings_more_until_a_stated_end(page: "Page", server: Server) -> None:
+def test_scrolling_loads_more_until_a_message_marks_the_end(page: "Page", server: Server) -> None:
     search(page, "red")
     for _ in range(20):
         page.mouse.wheel(0, 4000)
@@ -262,7 +262,7 @@ def test_scrolling_brings_more_until_a_stated_end(page: "Page", server: Server) 
     assert len(set(files(page.locator(".card")))) == count
 
 
-def test_what_is_being_indexed_is_shown_with_its_progress(page: "Page", shelf: Path) -> None:
+def test_the_progress_of_indexing_is_shown(page: "Page", shelf: Path) -> None:
     values = {"process": os.getpid(), "machine": os.uname().nodename, "done": 3, "total": 7}
     writer = shelf / "index/writer.json"
     writer.write_text(json.dumps(values), encoding="utf-8")
@@ -294,7 +294,7 @@ def test_hostile_captions_and_file_names_are_text(page: "Page") -> None:
     assert not page.evaluate(OWNED)
 
 
-def test_more_like_this_leads_to_what_looks_alike(page: "Page", server: Server) -> None:
+def test_more_like_this_shows_similar_videos(page: "Page", server: Server) -> None:
     search(page, "red")
     card_of(page, "one/film.mp4").click()
     page.click("#like")
@@ -345,7 +345,7 @@ def test_a_screen_reader_finds_a_name_for_every_control(page: "Page") -> None:
     assert page.locator("#state").get_attribute("role") == "status"
 
 
-def test_two_tabs_search_for_themselves(page: "Page", server: Server) -> None:
+def test_two_tabs_search_independently(page: "Page", server: Server) -> None:
     other = page.context.new_page()
     other.goto(server.url)
     page.fill("#query", "red")
@@ -355,7 +355,7 @@ def test_two_tabs_search_for_themselves(page: "Page", server: Server) -> None:
         assert files(tab.locator(".card"))[:5] == [hit["file"] for hit in server.search(query, limit=5)]
 
 
-def test_nothing_is_asked_of_another_machine(browser: "Browser", server: Server) -> None:
+def test_the_page_sends_no_request_to_another_machine(browser: "Browser", server: Server) -> None:
     context, urls = browser.new_context(), list[str]()
     page = context.new_page()
     page.on("request", lambda request: urls.append(request.url))

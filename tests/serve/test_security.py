@@ -39,13 +39,11 @@ def test_every_answer_forbids_what_the_page_does_not_need(server: Server, path: 
 @pytest.mark.parametrize(
     "name", ["evil.example.org", "127.0.0.1.evil.org", "192.168.0.7", "", "localhost.evil.org:80", "[::2]"]
 )
-def test_a_name_that_is_not_ours_gets_no_answer(server: Server, name: str) -> None:
+def test_a_foreign_host_name_is_refused(server: Server, name: str) -> None:
     assert server.ask("/api/health", Host=name)[0] == 421
 
 
-def test_the_report_is_shown_and_leads_back_here(
-    server: Server, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_report_is_shown_with_a_link_back(server: Server, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.collection.index, "path", finished)
     status, headers, body = server.ask("/report")
     assert (status, b'<a href="/">' in body, b"127.0.0.1:8000" in body) == (200, True, False)
@@ -53,7 +51,7 @@ def test_the_report_is_shown_and_leads_back_here(
     assert server.json("/api/index")["report"]
 
 
-def test_a_report_that_is_being_written_is_told(
+def test_a_report_that_is_being_written_gets_an_error(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = tmp_path / REPORT
@@ -68,21 +66,21 @@ def test_a_report_that_is_being_written_is_told(
 
 
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "localhost."])
-def test_this_machine_s_own_names_are_answered(server: Server, name: str) -> None:
+def test_host_names_of_this_machine_are_accepted(server: Server, name: str) -> None:
     assert server.ask("/api/health", Host=name)[0] == 200
 
 
-def test_a_name_that_was_allowed_is_answered(locked: Server) -> None:
+def test_an_allowed_host_name_is_accepted(locked: Server) -> None:
     assert locked.ask("/api/health", Host="films.example.org", Authorization=f"Bearer {TOKEN}")[0] == 200
 
 
-def test_a_page_of_another_site_gets_no_answer(server: Server) -> None:
+def test_a_request_of_another_site_is_refused(server: Server) -> None:
     assert server.ask("/api/search", {"query": "red"}, Origin="https://evil.example.org")[0] == 403
     assert server.ask("/api/search", {"query": "red"}, Origin=server.url)[0] == 200
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_what_a_page_of_another_site_embeds_gets_no_answer(server: Server, site: str) -> None:
+def test_embedding_in_another_site_is_refused(server: Server, site: str) -> None:
     for path in ("/", "/openapi.json", f"/api/videos/{server.id_of('film.mp4')}/poster"):
         assert server.ask(path, Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors")[0] == 403
     assert server.ask("/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate")[0] == 200
@@ -95,7 +93,7 @@ def test_what_a_page_of_another_site_embeds_gets_no_answer(server: Server, site:
     [("Films.Example.org.", "films.example.org:8443"), ("bücher.example", "xn--bcher-kva.example"),
      ("bu\u0308cher.example", "xn--bcher-kva.example"), ("[::1]", "[::1]"), ("fe80::0:1", "[fe80::1]:80")],
 )  # fmt: skip
-def test_a_name_is_allowed_however_it_is_written(allowed: str, asked: str) -> None:
+def test_an_allowed_host_name_is_accepted_in_every_spelling(allowed: str, asked: str) -> None:
     check("127.0.0.1", None, [allowed])
     assert Guard(lambda *_: None, "127.0.0.1", [allowed])._is_ours(_name(asked))  # type: ignore[arg-type]
 
@@ -103,7 +101,7 @@ def test_a_name_is_allowed_however_it_is_written(allowed: str, asked: str) -> No
 @pytest.mark.parametrize(
     "name", ["", "http://films.org", "films.org:8443", "*.films.org", "films..org", "a b", "a" * 64]
 )
-def test_what_is_no_name_is_told(name: str) -> None:
+def test_an_invalid_host_name_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="is no name"):
         check("127.0.0.1", None, [name])
 
@@ -128,7 +126,7 @@ def test_a_token_that_is_easily_guessed_or_cannot_be_sent_is_refused(token: str)
     [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}, {"Cookie": f"{COOKIE}={TOKEN}"},
      {"Cookie": f"{COOKIE}=\"\\"}, {"Authorization": "Bearer "}],
 )  # fmt: skip
-def test_without_the_token_nothing_is_told(locked: Server, headers: dict[str, str]) -> None:
+def test_without_the_token_nothing_is_revealed(locked: Server, headers: dict[str, str]) -> None:
     id = locked.id_of("film.mp4")
     for path in ("/api/health", "/api/index", f"/api/videos/{id}/media", "/api/nothing"):
         status, _, body = locked.ask(path, **headers)
@@ -165,14 +163,14 @@ def test_the_cookie_is_found_beside_those_of_other_servers_on_this_machine(locke
         assert locked.ask("/api/health", Cookie=f"{others}; {ours}")[0] == 200, others
 
 
-def test_a_wrong_token_is_told_where_it_was_asked_for(locked: Server) -> None:
+def test_the_form_reports_a_wrong_token(locked: Server) -> None:
     assert b" hidden" in locked.ask("/login")[2]
     status, headers, body = locked.ask(login(locked, "wrong")[1]["location"])
     assert (status, b"not the token" in body, b" hidden" in body) == (200, True, False)
     assert "default-src 'none'" in headers["content-security-policy"]
 
 
-def test_a_fault_of_the_server_gives_nothing_away(shelf: Path, tmp_path: Path) -> None:
+def test_an_internal_error_reveals_nothing(shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         served.collection.index.search = None  # type: ignore[method-assign,assignment]
         status, headers, body = served.ask("/api/search", {"query": "red"})
@@ -188,14 +186,14 @@ def test_a_wrong_token_gets_no_cookie(locked: Server, token: str) -> None:
     assert "set-cookie" not in headers
 
 
-def test_the_form_itself_and_its_look_need_no_token(locked: Server) -> None:
+def test_the_form_and_its_style_need_no_token(locked: Server) -> None:
     for path in ("/login", "/page/look.css", "/page/style.css"):
         assert locked.ask(path)[0] == 200
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST"])
 @pytest.mark.parametrize("path", ["/api/videos/{id}", "/api/videos/{id}/media", "/api/index", "/"])
-def test_nothing_can_be_changed(server: Server, method: str, path: str) -> None:
+def test_no_request_can_change_anything(server: Server, method: str, path: str) -> None:
     status, _, _ = server.ask(path.format(id=server.id_of("film.mp4")), {}, method)
     assert status == 405
 
@@ -209,11 +207,11 @@ def test_an_id_is_no_path(server: Server, id: str, part: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/page/..%2Fapp.py", "/page/../app.py", "/page/%2e%2e/app.py", "/page/", "/page/x"])
-def test_the_page_s_folder_gives_nothing_else(server: Server, path: str) -> None:
+def test_no_other_file_of_the_page_s_folder_is_sent(server: Server, path: str) -> None:
     assert server.ask(path)[0] == 404
 
 
-def test_no_answer_names_a_place_on_this_machine(server: Server, shelf: Path) -> None:
+def test_no_answer_has_a_path_of_this_machine(server: Server, shelf: Path) -> None:
     id = server.id_of("film.mp4")
     bodies = [
         server.ask(path)[2] for path in ("/api/index", f"/api/videos/{id}", f"/api/similar/{id}", "/api/videos/x")
@@ -236,7 +234,7 @@ def test_a_body_may_have_64_kilobytes(server: Server) -> None:
     assert server.ask("/login", b"token=" + b"a" * (BODY + 1))[0] in (303, 413)
 
 
-def test_a_body_without_a_length_is_bounded_too(server: Server) -> None:
+def test_a_body_without_a_length_is_also_bounded(server: Server) -> None:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     pieces = (b" " * 1000 for _ in range(200))
     connection.request("POST", "/api/search", pieces, {"Content-Type": "application/json"}, encode_chunked=True)
@@ -261,7 +259,7 @@ def test_a_body_that_comes_too_slowly_is_not_waited_for(server: Server, monkeypa
      ("/api/videos/{id}/stretch?at=1", "nearest is begin"), ("/api/health?x", "none is read"),
      ("/api/videos/{id}/media?at=1", "at: "), ("/api/similar/{id}?%1b=1", "\\\\x1b: ")],
 )  # fmt: skip
-def test_a_key_of_an_address_that_nothing_reads_is_refused(server: Server, path: str, told: str) -> None:
+def test_an_unknown_query_parameter_is_refused(server: Server, path: str, told: str) -> None:
     status, _, body = server.ask(path.format(id=server.id_of("film.mp4")))
     assert (status, told in body.decode()) == (422, True), body
 
@@ -271,7 +269,7 @@ def test_a_key_of_an_address_that_nothing_reads_is_refused(server: Server, path:
              b'{"query": "red", "offset": -1}', b'{"query": "red", "limit": 1e400}', b'{"query": "   "}',
              b'{"query": "red", "folder": "/etc"}', b'{"query": "red", "category": "none"}', b"[" * 60000]
 )  # fmt: skip
-def test_what_cannot_be_understood_is_told_and_harms_nothing(server: Server, body: bytes) -> None:
+def test_an_invalid_body_is_refused_and_the_server_keeps_running(server: Server, body: bytes) -> None:
     status, _, said = server.ask("/api/search", body)
     assert (status in (400, 422), said.startswith(b'{"error":"')) == (True, True)
     assert server.ask("/api/health")[0] == 200
@@ -291,7 +289,7 @@ def test_what_is_wrong_with_a_request_is_named(server: Server, path: str, body: 
 
 
 @pytest.mark.parametrize("at", ["nan", "inf", "-1", "1e300", "x"])
-def test_a_time_that_is_none_is_refused(server: Server, at: str) -> None:
+def test_an_invalid_time_is_refused(server: Server, at: str) -> None:
     assert server.ask(f"/api/videos/{server.id_of('film.mp4')}/poster?at={at}")[0] == 422
 
 
@@ -304,7 +302,7 @@ def test_queries_are_not_logged(
     assert "confidential" not in caplog.text + out.out + out.err
 
 
-def test_a_link_that_now_stands_in_place_of_a_file_is_not_followed(shelf: Path, tmp_path: Path) -> None:
+def test_a_link_that_replaced_a_file_is_not_followed(shelf: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.mp4"
     secret.write_bytes(b"secret")
     videos = tmp_path / "videos"

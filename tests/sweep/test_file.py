@@ -57,12 +57,12 @@ def test_a_list_of_mappings_is_no_product() -> None:
     assert [lr(one) for one in settings] == [(1e-2, 1e-3), (1e-3, 2e-2)]
 
 
-def test_a_method_without_settings_is_run_as_params_yaml_has_it() -> None:
+def test_a_method_without_settings_uses_those_of_params_yaml() -> None:
     (one,) = plan("  zero_shot:\n").settings
     assert (one.method, one.values) == ("zero_shot", {})
 
 
-def test_settings_for_all_methods_give_way_to_a_method_s_own() -> None:
+def test_a_method_s_settings_override_those_for_all_methods() -> None:
     settings = plan("  lwf:\n  zscl: {optim.first.epochs: 3}\n", HEAD + "settings: {optim.*.epochs: 2}\n").settings
     epochs = [[one.sections["optim"][phase]["epochs"] for phase in ("first", "later")] for one in settings]
     assert epochs == [[2, 2], [3, 2]]
@@ -130,7 +130,7 @@ def test_a_fault_is_refused_in_one_sentence(methods: str, head: str, facts: list
 
 
 @pytest.mark.parametrize("text", ["", "[]", "seeds", "3"])
-def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused(text: str) -> None:
     Path("some.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"some\.yaml has no sweep"):
         read_plan(Path("some.yaml"))
@@ -142,5 +142,5 @@ def test_a_broken_params_yaml_is_refused_by_its_own_name() -> None:
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda file: file.name)
-def test_a_committed_sweep_is_taken(file: Path) -> None:
+def test_a_committed_sweep_is_valid(file: Path) -> None:
     assert read_plan(file).settings

@@ -68,7 +68,7 @@ def test_an_interval_is_that_of_evaluate(run: dict[str, Any]) -> None:
 
 @given(runs())
 @settings(max_examples=20)
-def test_the_mean_over_equal_seeds_is_that_of_one(run: dict[str, Any]) -> None:
+def test_the_mean_over_equal_runs_is_that_of_one_run(run: dict[str, Any]) -> None:
     times = draws(len(run["videos"]))
     one, three = resampled(run, "it", times), over_seeds([run] * 3, "it", times)
     assert {name: interval(values) for name, values in three.items()} == {
@@ -78,7 +78,7 @@ def test_the_mean_over_equal_seeds_is_that_of_one(run: dict[str, Any]) -> None:
 
 @given(runs())
 @settings(max_examples=20)
-def test_a_difference_to_itself_is_nothing_in_every_draw(run: dict[str, Any]) -> None:
+def test_the_difference_of_a_run_to_itself_is_zero_in_every_draw(run: dict[str, Any]) -> None:
     times = draws(len(run["videos"]))
     values = resampled(run, "it", times)
     assert all(interval(values[name] - resampled(run, "it", times)[name]) == (0, 0, 0) for name in values)

@@ -46,14 +46,14 @@ def played(
 ABC = [setting("lwf", name) for name in "abc"]
 
 
-def test_the_best_at_the_first_seed_go_on_and_the_best_mean_is_chosen() -> None:
+def test_the_best_at_the_first_seed_are_finalists_and_the_best_mean_is_chosen() -> None:
     recall: dict[tuple[str, int], float | str] = {("a", 0): 3, ("b", 0): 5, ("c", 0): 4, ("b", 1): 1, ("c", 1): 3}
     queue, done = played(ABC, 2, recall)
     assert queue.made == [("a", 0), ("b", 0), ("c", 0), ("b", 1), ("c", 1)]
     assert winners(done)["lwf"].setting is ABC[2]
 
 
-def test_of_equal_settings_the_first_in_the_file_is_chosen() -> None:
+def test_the_first_of_equally_good_settings_is_chosen() -> None:
     _, done = played(ABC, 1, dict.fromkeys([("a", 0), ("b", 0), ("c", 0), ("a", 1)], 2.0))
     assert winners(done)["lwf"].setting is ABC[0]
 
@@ -64,7 +64,7 @@ def test_each_method_has_its_own_finalists() -> None:
     assert queue.made[3:] == [("b", 1), ("c", 1)]
 
 
-def test_with_all_every_setting_is_run_at_every_seed() -> None:
+def test_finalists_all_runs_every_setting_at_every_seed() -> None:
     queue, _ = played(ABC, None, {(name, seed): 1 for name in "abc" for seed in (0, 1)})
     assert len(queue.made) == 6
 
@@ -76,7 +76,7 @@ def test_zero_shot_is_run_once() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_setting_of_which_a_run_failed_is_not_chosen(seed: int) -> None:
+def test_a_setting_with_a_failed_run_is_not_chosen(seed: int) -> None:
     recall: dict[tuple[str, int], float | str] = {(name, s): 5 for name in "abc" for s in (0, 1)}
     recall["a", seed] = "task 1 diverged."
     _, done = played(ABC, 2, recall)

@@ -70,7 +70,7 @@ def scored(root: Path, task: str, split: str) -> tuple[list[dict[str, Any]], dic
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_a_run_is_the_pipeline_s_to_the_bit(project: Project, split: str) -> None:
+def test_a_run_gives_the_bits_of_the_pipeline(project: Project, split: str) -> None:
     text = f"seeds: [0]\nsplit: {split}\nmethods: {{structalign: , zero_shot: }}\n"
     code, said = sweep(project.root, text, "--out", split)
     assert code == 0, said
@@ -105,7 +105,7 @@ def test_its_numbers_are_those_of_the_reports(project: Project) -> None:
     assert {name: run[name] for name in sizes} == sizes
 
 
-def test_joint_is_the_stage_s(project: Project) -> None:
+def test_joint_gives_the_numbers_of_stage_joint(project: Project) -> None:
     project.run("dvc", "exp", "run", "-S", "joint/on.yaml:joint=[all]", "joint/dvc.yaml")
     expected = json.loads((project.root / "reports/joint/metrics.json").read_text())
     project.run("git", "checkout", "-q", ".")
@@ -134,7 +134,7 @@ def test_val_reads_nothing_of_the_test_split(project: Project, tmp_path: Path) -
     assert runs[0]["rows"] == runs[1]["rows"]
 
 
-def test_a_killed_sweep_loses_the_runs_in_flight_alone(project: Project) -> None:
+def test_a_killed_sweep_only_loses_unfinished_runs(project: Project) -> None:
     out = project.root / "killed"
     text = "seeds: [0]\nsplit: val\nmethods:\n  finetune: {optim.*.lr: [1e-3, 2e-3, 3e-3]}\n"
     (project.root / "some.yaml").write_text(text, encoding="utf-8")
@@ -197,7 +197,7 @@ def test_frames_or_features_of_other_parameters_are_refused_with_the_command(pro
     assert "`structalign repro`" in said
 
 
-def test_a_project_without_features_is_told_the_command(tmp_path: Path, project: Project) -> None:
+def test_a_project_without_features_is_refused_with_the_command(tmp_path: Path, project: Project) -> None:
     for name in ("params.yaml", "tasks.yaml"):
         shutil.copy(project.root / name, tmp_path)
     code, said = sweep(tmp_path, "seeds: [0]\nsplit: val\nmethods: {zero_shot: }\n")

@@ -38,7 +38,7 @@ def spoken(vectors: Tensor) -> TextEmbeddings:
 
 @given(st.integers(0, 99))
 @settings(deadline=None)
-def test_tasks_that_arrive_one_after_the_other_give_the_prior_of_all_captions_at_once(seed: int) -> None:
+def test_statistics_of_sequential_tasks_give_the_prior_of_all_captions_at_once(seed: int) -> None:
     first, second, vectors, category = two_tasks(seed)
     apart, whole = prior_of(first, second), prior_of(moments(vectors, category, 1))
     torch.testing.assert_close(apart.weight, whole.weight, rtol=1e-4, atol=1e-4)
@@ -75,7 +75,7 @@ def test_the_probability_of_a_task_is_that_of_gaussians_by_loops() -> None:
         assert logs.exp().tolist() == pytest.approx(shares, rel=1e-4)
 
 
-def test_captions_that_lie_by_task_are_told_apart() -> None:
+def test_captions_in_separate_clusters_get_their_task() -> None:
     centres = torch.eye(4, DIM)
     category = torch.arange(400) % 4
     vectors = normalize(centres[category] + 0.2 * noise(400, DIM), dim=-1)
@@ -100,7 +100,7 @@ def test_two_captions_a_category_give_on_average_the_covariance_of_many(seed: in
     torch.testing.assert_close(covariance.float(), torch.eye(DIM), rtol=0, atol=0.15)
 
 
-def test_categories_of_one_repeated_caption_still_tell_tasks_apart() -> None:
+def test_categories_of_one_repeated_caption_still_separate_tasks() -> None:
     captions = torch.eye(2, DIM).repeat_interleave(3, dim=0)
     prior = prior_of(moments(captions[:3], torch.zeros(3, dtype=torch.int64), 1),
                      moments(captions[3:], torch.ones(3, dtype=torch.int64), 2))  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_tasks_videos_share_its_column() -> None:
     assert torch.equal(found, prior.log(asked)[:, 1:2].expand(2, 3))
 
 
-def test_what_is_kept_of_a_task_are_the_moments_of_its_captions_as_unit_vectors() -> None:
+def test_a_task_stores_the_moments_of_its_captions_as_unit_vectors() -> None:
     _, _, vectors, category = two_tasks()
     observed: Statistics = observe(spoken(3 * vectors), category, 1)
     torch.testing.assert_close(observed["mean"], moments(vectors, category, 1).mean)
