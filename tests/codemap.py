@@ -1,4 +1,4 @@
-"""The project's modules and who imports whom, read from the source without running it."""
+"""The project's modules and their imports, read from the source without running it."""
 
 import ast
 from collections.abc import Iterator

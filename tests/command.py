@@ -12,7 +12,7 @@ from structalign.data.tasks import split_categories, write_tasks
 
 
 def structalign(*arguments: str) -> tuple[int, str]:
-    """Run the command; its exit code and all it printed."""
+    """Run the command. Returns its exit code and all output."""
     code = "from structalign.cli.app import main; main()"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(

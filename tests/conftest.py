@@ -1,14 +1,14 @@
-"""What holds for all tests, and the fixtures of more than one file."""
+"""Setup of all tests, and the fixtures of more than one file."""
 
 import gc
 import os
 
-os.environ["DVC_NO_ANALYTICS"] = "1"  # else every DVC command of a project made here starts one more Python
+os.environ["DVC_NO_ANALYTICS"] = "1"  # otherwise every DVC command of a project made here starts one more Python
 
 pytest_plugins = ["finished_run", "browsing", "served"]
 
 
 def pytest_collection_finish() -> None:
-    """Collecting imports torch, transformers and every test: no garbage collection need look through these again."""
+    """Exclude the objects of all imports from garbage collection, which would scan them again and again."""
     gc.collect()
     gc.freeze()

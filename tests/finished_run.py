@@ -1,4 +1,4 @@
-"""A finished run made of nothing: scores, logs and thumbnails of invented videos."""
+"""A synthetic finished run: scores, logs and thumbnails of videos that do not exist."""
 
 import colorsys
 import json
@@ -30,7 +30,7 @@ SIGNAL = {
 
 
 def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
-    """Everything that evaluate and report read, below `root`; task 1 has one broken video, one is missing."""
+    """Write all inputs of evaluate and report below `root`. Task 1 has one broken and one missing video."""
     rng = np.random.default_rng(0)
     shutil.copy(ROOT / "params.yaml", root / "params.yaml")
     write_tasks(split_categories([f"{NAMES[i % 12]} {i}" for i in range(2 * tasks)], tasks), root / "tasks.yaml")
@@ -57,7 +57,7 @@ def fabricate(root: Path, tasks: int, per_task: int = VIDEOS) -> None:
 
 
 def _scores(folder: Path, split: str, keys: list[str], per_task: int, rng: np.random.Generator) -> None:
-    """Noise and a signal on every query's own video; the method's fades with the age of the task."""
+    """Noise, and a signal on every query's ground truth. The method's signal fades with the age of the task."""
     videos: list[dict[str, Any]] = [
         {
             "id": f"{key}/{i}.mp4",
@@ -95,7 +95,7 @@ def _scores(folder: Path, split: str, keys: list[str], per_task: int, rng: np.ra
 
 
 def _geometry(folder: Path, number: int, rng: np.random.Generator) -> None:
-    """Prototypes of all seen categories, and numbers that stand for their collapse; nothing for validation."""
+    """Prototypes of all seen categories and synthetic collapse measures. Validation has none."""
     count = 2 * number
     measures = dict.fromkeys(("NC1", "NC2_norms", "NC2_angles", "NC3", "NC4"), 0.1 * number)
     write_json(folder / "collapse.json", {"test": {"text": measures, "video": None if number == 1 else measures}})
@@ -150,7 +150,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def unfinished(tmp_path: Path) -> Callable[[int], Path]:
-    """Make a run of so many tasks that lacks evaluate and report."""
+    """Make a run of some tasks without evaluate and report."""
 
     def make(tasks: int) -> Path:
         fabricate(tmp_path, tasks)
@@ -167,7 +167,7 @@ def finishing() -> Callable[[Path], None]:
 
 @pytest.fixture
 def run_of(unfinished: Callable[[int], Path]) -> Callable[[int], Path]:
-    """Make a finished run of so many tasks."""
+    """Make a finished run of some tasks."""
 
     def make(tasks: int) -> Path:
         root = unfinished(tasks)

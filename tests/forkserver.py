@@ -1,8 +1,8 @@
 """A `python` for the proofs that has torch and transformers imported already.
 
-The proofs start some sixty stages that need them, and a start costs four seconds. The server imports the
-libraries once, none of the project's code, and forks for each `python -m MODULE ARGUMENT...`: the child then
-imports and runs the module afresh, in the caller's folder, environment, output and exit code.
+The proofs start some sixty stages that need them, and a start takes four seconds. The server imports the
+libraries once, without the project's code. It forks for each `python -m MODULE ARGUMENT...`. The child then imports
+and runs the module, with the caller's folder, environment, output and exit code.
 
     python forkserver.py serve SOCKET          in the background
     python forkserver.py run SOCKET -m MODULE  what the `python` on the project's PATH does
@@ -33,7 +33,7 @@ OUTPUTS = 3  # standard input, output and error travel as file descriptors
 
 
 def serve(path: str) -> None:
-    """Fork for one caller after another; DVC runs one stage at a time."""
+    """Fork for one caller after another, since DVC runs one stage at a time."""
     for library in LIBRARIES:
         import_module(library)
     with socket.socket(socket.AF_UNIX) as server:
@@ -83,7 +83,7 @@ def _become(request: dict[str, object], descriptors: list[int]) -> None:
 
 
 def run(path: str, arguments: list[str]) -> int:
-    """Have the server run `arguments`; the exit code."""
+    """Let the server run `arguments`. Returns the exit code."""
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
         request = {"folder": str(Path.cwd()), "environment": dict(os.environ), "arguments": arguments}

@@ -1,4 +1,4 @@
-"""Small videos and indexes of raw folders for tests, with a tiny CLIP of nothing."""
+"""Small videos and indexes of raw folders for tests, with a tiny random CLIP."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def plain(colour: str, seconds: float = 3, rate: int = 5) -> str:
 
 
 def clip_folder(folder: Path) -> Path:
-    """A folder with a tiny CLIP, its tokenizer and what its pictures are normalised by."""
+    """A folder with a tiny CLIP, its tokenizer and its image normalisation."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace

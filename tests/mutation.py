@@ -1,8 +1,8 @@
-"""`python tests/mutation.py`: small changes to the core, each of which some quick test must notice.
+"""`python tests/mutation.py` makes small changes to the core. Some quick test must notice each of them.
 
-A mutant changes one operator, constant or condition. It dies when a test of its own package fails, among those that
-`make check` runs. The sample is fixed by the seed. Survivors are printed with their diff; those that change nothing,
-or nothing that matters, are explained in mutants.yaml.
+A mutant changes one operator, constant or condition. It is killed if a test of its package
+fails, among those that `make check` runs. The seed fixes the sample. Survivors are printed with their diff. Survivors
+that change nothing relevant are explained in mutants.yaml.
 
     python tests/mutation.py --count 200 --seed 0
 """
@@ -90,7 +90,7 @@ SWAPPED: dict[type, type] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """A file of the library with one expression exchanged. name: file, function, and what became of what."""
+    """A file of the library with one changed expression. name: file, function, old and new code."""
 
     file: str
     name: str
@@ -98,7 +98,7 @@ class Mutant:
 
     @property
     def package(self) -> str:
-        """The folder of its tests."""
+        """The folder of the file's tests."""
         return "tests/" + self.file.split("/")[1]
 
     def diff(self) -> str:
@@ -121,7 +121,7 @@ def mutants(file: str, source: str) -> list[Mutant]:
 
 
 def _numbered(found: list[Mutant]) -> list[Mutant]:
-    """The second of a name is number 2."""
+    """Append a number to repeated names, from 2."""
     seen: Counter[str] = Counter()
     numbered = []
     for mutant in found:
@@ -132,7 +132,7 @@ def _numbered(found: list[Mutant]) -> list[Mutant]:
 
 
 def _expressions(tree: ast.AST, where: str = "module") -> Iterator[tuple[str, ast.expr]]:
-    """Each expression that acts, with the function around it: no annotations, no texts."""
+    """Each expression with an effect and its function, without annotations and texts."""
     for field, value in ast.iter_fields(tree):
         if field in ("annotation", "returns", "decorator_list") or isinstance(tree, ast.JoinedStr):
             continue
@@ -168,7 +168,7 @@ def _changes(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _replaced(source: str, node: ast.expr, new: str) -> str:
-    """The source with one expression exchanged; columns count bytes."""
+    """The source with one replaced expression. Columns count bytes."""
     lines = [line.encode() for line in source.splitlines(keepends=True)]
     assert node.end_lineno is not None
     assert node.end_col_offset is not None
@@ -178,7 +178,7 @@ def _replaced(source: str, node: ast.expr, new: str) -> str:
 
 
 def conditions(file: str, source: str) -> list[Mutant]:
-    """All mutants that turn a condition of `if` or `while` round."""
+    """All mutants that negate a condition of `if` or `while`."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.If | ast.While):
@@ -188,7 +188,7 @@ def conditions(file: str, source: str) -> list[Mutant]:
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
-    """`count` mutants of the core, dealt over its files in proportion."""
+    """`count` mutants of the core, spread over its files in proportion to their numbers."""
     found = []
     for name in CORE:
         file = f"structalign/{name}"
@@ -198,7 +198,7 @@ def sample(count: int, seed: int) -> list[Mutant]:
 
 
 def tests_of(file: str) -> list[str]:
-    """The tests of a file first, then all of its package: a mutant should die in seconds."""
+    """A file's tests first, then all tests of its package, so that most mutants are killed in seconds."""
     _, package, *_, name = file.split("/")
     own = sorted(
         path.relative_to(ROOT).as_posix() for path in (ROOT / "tests" / package).rglob(f"test_{name[:-3]}*.py")
@@ -207,7 +207,7 @@ def tests_of(file: str) -> list[str]:
 
 
 def copy_tree(folder: Path) -> None:
-    """The working tree's files of git, and what `dvc pull data` brought."""
+    """Copy the working tree's files in git, and the data of `dvc pull data`."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
     for name in listed.stdout.decode().splitlines():
         if not name.startswith("sample-remote/") and (ROOT / name).is_file():
@@ -218,9 +218,9 @@ def copy_tree(folder: Path) -> None:
 
 
 def run(folder: Path, tests: list[str], seconds: int) -> tuple[int, float, str]:
-    """Run tests in a fork of this process, which has imported the libraries; exit code, processor seconds, last lines.
+    """Run tests in a fork of this process. Returns exit code, CPU seconds and the last lines.
 
-    A test that changes what others see can do so only in its own fork.
+    The fork has the imported libraries, and keeps the tests' side effects apart.
     """
     log = folder / "tests.log"
     child = os.fork()
@@ -264,7 +264,7 @@ def run(folder: Path, tests: list[str], seconds: int) -> tuple[int, float, str]:
 
 
 def judge(mutant: Mutant, folder: Path) -> dict[str, object]:
-    """Run the tests of a mutant; what came of it."""
+    """Run the tests of a mutant. Returns the outcome."""
     target = folder / mutant.file
     whole = target.read_bytes()
     target.write_text(mutant.text, encoding="utf-8")
@@ -285,12 +285,12 @@ def refuse_failing(folder: Path, packages: list[str]) -> None:
 
 
 def explained() -> dict[str, str]:
-    """The survivors that need no test, each with its reason, by name."""
+    """The explained survivors: the reason for each, by name."""
     return {row["mutant"]: row["reason"] for row in load_yaml(EXPLAINED)} if EXPLAINED.exists() else {}
 
 
 def main() -> None:
-    """Judge a sample of mutants; exit 1 if too many live or one that lives is not explained."""
+    """Judge a sample of mutants. Exit 1 if too many survive, or if a survivor is not explained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -326,7 +326,7 @@ def main() -> None:
 
 
 def report(results: list[dict[str, object]], reasons: dict[str, str], seconds: float) -> None:
-    """Print killed and survivors of each file; exit 1 if too many live."""
+    """Print the killed mutants and survivors of each file. Exit 1 if too many survive."""
     for file in dict.fromkeys(str(result["file"]) for result in sorted(results, key=lambda r: str(r["file"]))):
         here = [result for result in results if result["file"] == file]
         print(f"{file}: {sum(bool(result['killed']) for result in here)} of {len(here)} killed")

@@ -1,7 +1,9 @@
-"""The method as the authors' code computes it, in slow loops written from its formulas: what the fast code must equal.
+"""The method as the authors' code computes it, in slow loops of its formulas. The fast code must equal it.
 
-A model is a mapping from the released names to tensors, float64 here, so that its gradients are those of autograd over
-these loops. Nothing of the library is used. Letters: B pairs, N frames, T tokens of a frame, L tokens of a caption,
+A model is a mapping from the released names to tensors. They are float64, and their gradients are those of autograd
+over these loops. The module does not use the library.
+
+Letters: B pairs, N frames, T tokens of a frame, L tokens of a caption,
 W width, D embedding, d ETF space, E experts.
 """
 
@@ -17,7 +19,7 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a state dict doesn't say. scale: a / r of the mixture; fused: first vision layer with fusion."""
+    """Settings that are not in a state dict. scale: a / r of the mixture. fused: first vision layer with fusion."""
 
     heads: int
     patch: int
@@ -41,7 +43,7 @@ def layer_norm(state: State, name: str, x: Tensor) -> Tensor:
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, last: int | None = None) -> Tensor:
-    """[T, W] each, a head and a query position at a time. With `last` it is causal, and nothing after it is seen."""
+    """[T, W] each, one head and one query position at a time. With `last`, attention is causal and stops there."""
     size = query.shape[1] // heads
     rows = []
     for t in range(len(query)):
@@ -116,8 +118,10 @@ def fused_attention(state: State, plan: Plan, name: str, layer: int, frames: lis
 def token_embeddings(
     state: State, plan: Plan, ids: Sequence[int], eot: int, task: int | None, noise: Tensor | None = None
 ) -> Tensor:
-    """One caption -> [L, D]. task: what it is routed as, from 1, or None for x[eot] without a prototype. noise: [E], of
-    a training step."""
+    """One caption -> [L, D].
+
+    task: routing, from 1, or None for x[eot] without a prototype. noise: [E], of a training step.
+    """
     name = "clipmodel.text_model"
     table, places = (state[f"{name}.embeddings.{part}_embedding.weight"] for part in ("token", "position"))
     x = torch.stack([table[token] + places[place] for place, token in enumerate(ids)])
@@ -159,12 +163,12 @@ def gates(state: State, lora: str, at_eot: Tensor, task: int | None, noise: Tens
 
 
 def padded_words(ids: Sequence[int], eot: int) -> list[int]:
-    """Positions of words as released: neither the start token's id, nor 0, nor the first end; padding counts."""
+    """Positions of words as released: all except the start token's id, 0 and the first end. Padding counts."""
     return [j for j, token in enumerate(ids) if token != ids[0] and token != 0 and j != eot]
 
 
 def strict_words(ids: Sequence[int], eot: int) -> list[int]:
-    """Positions strictly between start and the first end; the end where there are none."""
+    """Positions strictly between start and the first end, or the end if there are none."""
     return list(range(1, eot)) or [eot]
 
 
@@ -180,7 +184,7 @@ def unit(a: Tensor) -> Tensor:
 
 
 def word_frame(words: Sequence[Tensor], frames: Tensor) -> Tensor:
-    """s of one caption, given as its words, and one video; 0 without words."""
+    """s of one caption, given as its words, and one video. Without words it is 0."""
     if not len(words):
         return torch.zeros((), dtype=frames.dtype)
     by_word = [torch.stack([cos(w, f) for f in frames]).max() for w in words]
@@ -194,7 +198,7 @@ def sentence_video(sentence: Tensor, frames: Tensor) -> Tensor:
 
 
 def ranking(words: Tensor, sentence: Tensor, beta: float) -> Tensor:
-    """[Q, V] of both similarities -> the score that is ranked by."""
+    """[Q, V] of both similarities -> the ranking score."""
     rows = []
     for q in range(len(words)):
         parts = []
@@ -251,7 +255,7 @@ def relation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def attended(tokens: Sequence[Tensor], vertex: Tensor) -> Tensor:
-    """sum_l softmax_l(<h(w_l), e>) h(w_l); nothing of nothing."""
+    """sum_l softmax_l(<h(w_l), e>) h(w_l). Zero without words."""
     if not len(tokens):
         return torch.zeros_like(vertex)
     weight = torch.stack([token @ vertex for token in tokens]).exp()
@@ -260,7 +264,7 @@ def attended(tokens: Sequence[Tensor], vertex: Tensor) -> Tensor:
 
 
 def alignment(words: Sequence[Sequence[Tensor]], frames: Tensor, vertices: Tensor) -> Tensor:
-    """mean_b [2 - cos(w_b, e_c) - cos(f_b, e_c)], all in ETF space; vertices: [B, d], each pair's own."""
+    """mean_b [2 - cos(w_b, e_c) - cos(f_b, e_c)], all in ETF space. vertices: [B, d], one for each pair."""
     rows = [
         2 - cos(attended(words[b], vertices[b]), vertices[b]) - cos(attended(list(frames[b]), vertices[b]), vertices[b])
         for b in range(len(vertices))
@@ -302,7 +306,7 @@ def similarities(
 
 
 def addends(state: State, plan: Plan, given: Given, task: int, vertices: Tensor) -> dict[str, Tensor]:
-    """The released loss of a batch by name, weighted: weights and temperature as published."""
+    """The weighted released losses of a batch, by name, with the published weights and temperature."""
     words, frames, s = similarities(state, plan, given, task, train=True)
     scale = state["clipmodel.logit_scale"].exp()
     tau = scale / math.sqrt(len(given.ids))
@@ -331,7 +335,7 @@ def addends(state: State, plan: Plan, given: Given, task: int, vertices: Tensor)
 
 
 def prototype(samples: Sequence[Tensor]) -> tuple[Tensor, float]:
-    """Mean and radius sqrt(tr Cov / D) of normalised samples; NaN of one."""
+    """Mean and radius sqrt(tr Cov / D) of normalised samples. One sample gives NaN."""
     mean = sum((unit(x) for x in samples), torch.zeros(())) / len(samples)
     if len(samples) < 2:
         return mean, math.nan
@@ -346,7 +350,7 @@ LATER = (".lora_Bs.", ".lora_route.", ".w_noise.")
 
 
 def trained(state: State, plan: Plan, task: int) -> dict[str, str]:
-    """Name -> kind of all that learns: `alpha` and `prototype` have a rate of their own after task 1."""
+    """Name -> kind of all trained parameters. After task 1, `alpha` and `prototype` have separate learning rates."""
     kinds = {}
     for name in state:
         if "frame_cross_attention" in name or name.endswith("self_attn.alpha"):
@@ -369,7 +373,7 @@ LEFTOVERS = (
 
 
 def rate(k: int, steps: int, task: int) -> float:
-    """Factor on the learning rate of update k: up over a tenth of task 1, then a whole period of a cosine."""
+    """Factor on the learning rate of update k: warm-up over a tenth of task 1, then a whole period of a cosine."""
     warm = int(0.1 * steps) if task == 1 else 0
     if k < warm:
         return k / warm
@@ -377,7 +381,7 @@ def rate(k: int, steps: int, task: int) -> float:
 
 
 class Training:
-    """The updates of one task from its start on: the state with its moments and the gradients never zeroed."""
+    """The updates of one task: the state, its moments, and gradients that are never zeroed."""
 
     def __init__(self, state: State, plan: Plan, task: int, steps: int, rates: Mapping[str, float], decay: float):
         self.state = {name: x.clone().double() for name, x in state.items()}
@@ -389,7 +393,7 @@ class Training:
         self.clipped: dict[str, Tensor] = {}
 
     def step(self, given: Given, vertices: Tensor) -> dict[str, float]:
-        """One update; the addends of its loss and `grad_norm`, the norm before clipping."""
+        """One update. Returns the addends of its loss, and `grad_norm`, the norm before clipping."""
         names = [*self.kinds, *LEFTOVERS]
         leaves = {n: x.clone().requires_grad_(n in names) for n, x in self.state.items()}
         found = addends(leaves, self.plan, given, self.task, vertices)

@@ -1,4 +1,4 @@
-"""A released state dict in small, every tensor away from its start, and batches of it, for ours and for the loops."""
+"""A small released state dict with no tensor at its initial value, and batches for our code and for the loops."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ CAPTIONS = (((5, 6, 0, 7), (8,), (9, 10)), ((11, 12), (0, 13, 14), (15,)), ((16,
 
 
 def state_of(tasks: int = 3) -> dict[str, Tensor]:
-    """Every tensor away from its start."""
+    """A state dict with no tensor at its initial value."""
     state = to_released(released_model(tasks), {})
     state["clipmodel.logit_scale"] = torch.tensor(released.LOGIT_SCALE)
     return {name: x.detach() for name, x in state.items()}
@@ -73,7 +73,7 @@ def given(step: Step) -> Given:
 
 
 def act(task: int) -> Settings:
-    """The preset's choices in small."""
+    """The preset's settings at small sizes."""
     base = settings(task, batch=PAIRS, warmup=0.1 if task == 1 else 0.0)
     phase = base.phase.model_copy(update={"lr": RATES["lora"], "alpha_lr": RATES["alpha"]})
     chosen = turned(turned(base, Contrastive, mask_duplicates=False), Crp, teacher="pretrained")
@@ -96,7 +96,7 @@ def double(pairs: tuple[Tensor, Tensor, Tensor] | None) -> tuple[Tensor, Tensor,
 
 
 def close(found: Tensor, expected: Tensor, relative: float) -> None:
-    """Every number, relative to the largest of its tensor."""
+    """Compare every number, relative to the largest of its tensor."""
     largest = float(expected.abs().max())
     torch.testing.assert_close(found.double(), expected, rtol=relative, atol=relative * largest)
 

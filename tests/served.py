@@ -1,4 +1,4 @@
-"""A running server over small videos, for tests: the index is real, its categories and tasks are given."""
+"""A running server over small videos, for tests. The index is real, and its categories and tasks are given."""
 
 import http.client
 import json
@@ -61,13 +61,13 @@ def make_videos(folder: Path) -> None:
     ffmpeg("-filter_complex", parts, folder / "one" / "long.mp4")
     for number in range(30):
         colour = COLOURS[number % len(COLOURS)]
-        source = plain(colour, seconds=1 + number / 5)  # each another content
+        source = plain(colour, seconds=1 + number / 5)  # different content in each
         name = HOSTILE if number == 0 else f"{colour}-{number:02d}.mp4"
         ffmpeg("-f", "lavfi", "-i", source, folder / "one" / name)
 
 
 class Server:
-    """A server in a thread of this process, asked over its socket."""
+    """A server in a thread of this process. Requests go over its socket."""
 
     def __init__(self, host: str, port: int, collection: Collection):
         self.host, self.port, self.collection = host, port, collection
@@ -93,7 +93,7 @@ class Server:
             connection.close()
 
     def json(self, path: str, body: Any = None, **headers: str) -> Any:
-        """What a good answer holds."""
+        """The JSON of a successful answer."""
         status, _, data = self.ask(path, body, **headers)
         assert status == 200, (status, data)
         return json.loads(data)
@@ -113,7 +113,7 @@ class Server:
 def running(
     open: Callable[[], VideoIndex], cache: Path, limit: int = 2**30, wait: bool = True, **guard: Any
 ) -> Iterator[Server]:
-    """A server until the end of the block, ready if `wait`."""
+    """Run a server until the end of the block. With `wait`, it is ready first."""
     collection = Collection(open)
     media = Media(cache, limit)
     app = make_app(collection, media, **{"host": "127.0.0.1", **guard})

@@ -1,4 +1,4 @@
-"""docs/api.md is what the docstrings say; `python tests/test_api_page.py` writes it anew."""
+"""docs/api.md equals the docstrings. `python tests/test_api_page.py` writes it again."""
 
 import ast
 import inspect
@@ -29,7 +29,7 @@ Definition = ast.FunctionDef | ast.ClassDef
 
 
 def public(module: str) -> Iterator[tuple[str, Definition]]:
-    """The public functions and classes of a module, and of a class its public methods, by dotted name."""
+    """The public functions, classes and methods of a module, by dotted name."""
     file = CODE.file(module)
     assert file is not None
     for node in ast.parse(file.read_text(encoding="utf-8")).body:

@@ -1,4 +1,4 @@
-"""The benchmarks measure the same work in all ways and keep what they measured (scale and paper take too long)."""
+"""The benchmarks do the same work in all ways and store their results. Scale and paper take too long to test."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Stages whose videos go to Dask workers: two local processes stand for two machines."""
+"""Stages that send their videos to Dask workers. Two local processes stand for two machines."""
 
 import json
 import os
@@ -21,7 +21,7 @@ WORKERS = 2
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A toy project of one task whose videos are listed."""
+    """A toy project of one task after stage prepare."""
     project = Project(tmp_path_factory.mktemp("toy"))
     make_project(project, 1)
     for stage in ("check", "prepare"):
@@ -31,7 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def scheduler(project: Project, tmp_path: Path) -> Iterator[str]:
-    """The address of a Dask scheduler with two workers, each a process with one thread, started elsewhere."""
+    """The address of a Dask scheduler with two workers of one thread each, started in another folder."""
     pytest.importorskip("distributed", reason="Dask is not installed: pip install 'structalign[scale]'")
     file = tmp_path / "scheduler.json"
     environment = os.environ | {"PYTHONPATH": str(project.root), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -62,7 +62,7 @@ def wait_for(file: Path, text: str = "") -> None:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """What frames and features write."""
+    """The outputs of frames and features."""
     folders = ("frames", "thumbs", "quarantine", "features")
     files = [file for name in folders for file in (root / "work" / name).rglob("*") if file.is_file()]
     return {str(file.relative_to(root)): file.read_bytes() for file in files}

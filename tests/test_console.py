@@ -1,4 +1,4 @@
-"""What commands print: one sentence for an error, and nothing that a terminal would obey."""
+"""Commands print one sentence for an error, and no control sequences."""
 
 import ast
 import hashlib
@@ -47,7 +47,7 @@ DATA = {"structalign/cli/compare.py"}
 
 
 def test_every_command_prints_through_one_of_two_modules() -> None:
-    """`console.say` and `report.terminal` show what a name would have the terminal do."""
+    """`console.say` and `report.terminal` escape control characters in names."""
     guests = set()
     for folder in ("structalign/cli", "structalign/report"):
         for file in (ROOT / folder).glob("*.py"):

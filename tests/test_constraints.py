@@ -1,4 +1,4 @@
-"""constraints.txt pins all that an installation brings, on every Python that is supported."""
+"""constraints.txt pins all installed packages, for every supported Python."""
 
 import re
 import tomllib
@@ -21,18 +21,18 @@ OF_CUDA = ("cuda-", "nvidia-", "triton")  # which a CUDA build of torch pins by 
 
 
 def applies(need: Requirement, python: str, extra: str = "") -> bool:
-    """Whether a requirement counts on a version of Python, for an extra."""
+    """Whether a requirement applies to a version of Python and an extra."""
     environment = cast("dict[str, str]", default_environment()) | {"python_version": python, "extra": extra}
     return need.marker is None or need.marker.evaluate(environment)
 
 
 def pinned(python: str) -> list[str]:
-    """The names that are pinned for a version of Python."""
+    """The pinned names for a version of Python."""
     return [canonicalize_name(pin.name) for pin in PINS if applies(pin, python)]
 
 
 def brought(name: str, extras: frozenset[str], python: str, found: set[tuple[str, frozenset[str]]]) -> None:
-    """Add to `found` what a package needs on a version of Python, by what is installed here, all the way down."""
+    """Add a package's requirements on a version of Python to `found`, recursively, from the installed metadata."""
     if (name, extras) in found:
         return
     found.add((name, extras))

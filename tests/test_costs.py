@@ -1,4 +1,4 @@
-"""Costs are noted on success, beside the project, under a fingerprint that the lock file gives again."""
+"""Costs are noted on success, under a fingerprint that can be computed from the lock file."""
 
 import json
 import resource
@@ -56,7 +56,7 @@ OUTPUTS = {"checkpoints/t00": "00e1.dir", "work/frames/t01": "01e1.dir", "work/f
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose frames are made, and whose training is about to begin."""
+    """A project after its frames and before its training."""
     monkeypatch.chdir(tmp_path)
     for name in ("DVC_STAGE", "DVC_ROOT", "RANK"):
         monkeypatch.delenv(name, raising=False)
@@ -75,7 +75,7 @@ def noted() -> list[dict[str, Any]]:
 
 
 def cost(*command: str) -> dict[str, Any]:
-    """What a block costs that runs a command."""
+    """The costs of a block that runs a command."""
     with measured():
         if command:
             subprocess.run(command, check=True)

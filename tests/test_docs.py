@@ -1,4 +1,4 @@
-"""What the pages say can be followed: links lead somewhere, commands and options exist, code and tests are there."""
+"""The pages are correct: links have targets, and commands, options, code and tests exist."""
 
 import re
 import shlex

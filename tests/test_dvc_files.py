@@ -1,4 +1,4 @@
-"""The command that a message gives for a damaged file works, whatever of it DVC's cache still holds."""
+"""The command in a message about a damaged file works, whether or not DVC's cache has the file."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def damage(file: Path) -> None:
-    """Flip a bit as a disk does: mode and times stay, so that DVC takes the file for what it was."""
+    """Flip a bit as a disk does. Mode and times stay, so DVC takes the file for unchanged."""
     about = file.stat()
     file.chmod(0o644)
     content = bytearray(file.read_bytes())
@@ -46,7 +46,7 @@ def damage(file: Path) -> None:
 
 
 def cached(text: str) -> Path:
-    """The object of DVC's cache that holds a text."""
+    """The object of DVC's cache with a text."""
     return next(file for file in Path(".dvc/cache").rglob("*") if file.is_file() and file.read_text() == text)
 
 

@@ -1,4 +1,4 @@
-"""A command that lacks an extra names it."""
+"""A command that lacks an extra names the extra."""
 
 import re
 from importlib.metadata import requires

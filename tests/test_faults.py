@@ -1,6 +1,6 @@
-"""Faults, what meets them, and what happened: each row is tried, and docs/faults.md is what this module wrote.
+"""Each row is a fault that is tried. This module writes the results into docs/faults.md.
 
-python tests/test_faults.py     # after a message changed: writes docs/faults.md anew
+python tests/test_faults.py     # after a message changed: writes docs/faults.md again
 """
 
 import json
@@ -72,7 +72,7 @@ def outcome(fault: Fault) -> str:
 
 
 def _first(findings: Iterator[Any]) -> None:
-    """A finding of the doctor as an error, so that all rows have one form."""
+    """Raise a finding of the doctor as an error, so that all rows have one form."""
     if (found := next(findings, None)) is not None:
         raise UserError(str(found))
 

@@ -1,4 +1,4 @@
-"""What the docs say of the first `dvc pull` in a clone of this repository: its remote only holds the data."""
+"""The docs are right about the first `dvc pull` in a clone of this repository. Its remote only has the data."""
 
 import re
 import shlex

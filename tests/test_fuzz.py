@@ -1,5 +1,7 @@
-"""Random damage to every kind of file that is read: a reader gives a value or its documented error, and a command one
-sentence, in 2 s and 1 GiB. The seed is fixed."""
+"""Random damage to every kind of file that is read, with a fixed seed.
+
+A reader gives a value or its documented error, and a command one sentence, within 2 s and 1 GiB.
+"""
 
 import json
 import os
@@ -80,7 +82,7 @@ TOKENS = [
 
 @dataclass(frozen=True)
 class Reader:
-    """What is read: `make` writes a whole input below a folder, `file` is the one that is damaged."""
+    """A reader. `make` writes a valid input below a folder, and `file` is damaged."""
 
     file: str
     make: Callable[[Path], object]
@@ -172,7 +174,7 @@ READERS: dict[str, Reader] = {
 
 
 def damage(data: bytes, dice: random.Random) -> bytes:
-    """One to three changes: of bits, of parts, of lines, of words for such as readers stumble over."""
+    """Apply one to three changes: to bits, parts, lines, or words that are hard to read."""
     for _ in range(dice.choice((1, 1, 2, 3))):
         data = dice.choice(CHANGES)(data, dice)
     return data
@@ -201,7 +203,7 @@ def insert(data: bytes, dice: random.Random) -> bytes:
 
 
 def exchange_word(data: bytes, dice: random.Random) -> bytes:
-    """A word or number for another one, or for a token."""
+    """Replace a word or number by another one, or by a token."""
     words = data.split(b" ")
     words[dice.randrange(len(words))] = dice.choice([*words, *TOKENS])
     return b" ".join(words)
@@ -219,7 +221,7 @@ def repeat(data: bytes, dice: random.Random) -> bytes:
 
 
 def grow_number(data: bytes, dice: random.Random) -> bytes:
-    """A length or a number to something extreme, as text or as the eight bytes that begin a safetensors file."""
+    """Replace a number by an extreme one, as text or as the first eight bytes of a safetensors file."""
     if dice.random() < 0.3:
         return struct.pack("<Q", dice.choice((0, 1, 2**31, 2**63, 2**64 - 1, len(data)))) + data[8:]
     places = [n for n, byte in enumerate(data) if 48 <= byte < 58]
@@ -237,7 +239,7 @@ def inputs(name: str, whole: bytes, count: int) -> list[bytes]:
 
 
 def in_child(work: Callable[[], object], log: Path) -> Any:
-    """What `work` gives in a fork that may take 1 GiB more than this process has; None if that died."""
+    """The result of `work` in a fork with at most 1 GiB more memory than this process. None if the fork died."""
     child = os.fork()
     if child == 0:
         try:
@@ -253,7 +255,7 @@ def in_child(work: Callable[[], object], log: Path) -> Any:
 
 
 def complaint(reader: Reader, folder: Path, text: bytes) -> str:
-    """What is wrong with how a reader takes an input; "refused" and "read" are right."""
+    """The problem with a reader's outcome. "refused" and "read" are correct."""
     (folder / reader.file).write_bytes(text)
     begun = time.process_time()
     try:
@@ -267,7 +269,7 @@ def complaint(reader: Reader, folder: Path, text: bytes) -> str:
 
 
 def is_sentence(text: str, file: str = "") -> bool:
-    """Whether an error names the file, fits a few lines and ends; the last may be how many more there are."""
+    """Whether an error names the file, has few lines and ends properly. It may end in the number of further errors."""
     return file in text and "\n" not in text and text.endswith((".", "lists all)")) and len(text) < SENTENCE
 
 
@@ -288,7 +290,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_sentence(tmp_path: Path, name:
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is given a damaged file."""
+    """A command and the damaged file that it reads."""
 
     reader: str
     words: Callable[[Path], list[str]]

@@ -1,4 +1,4 @@
-"""What the benchmarks of a GPU say where there is none: launches and waits on a stand-in, and a toy run."""
+"""The GPU benchmarks without a GPU: launches and waits on a stand-in, and a toy run."""
 
 import json
 from pathlib import Path

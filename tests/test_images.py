@@ -1,4 +1,4 @@
-"""A still image is a video of one frame: image files go through every stage as videos do, without any other code."""
+"""A still image is a video of one frame. Image files go through every stage, without special code."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ SPLITS = ("train", "train", "test", "test")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tasks of images, PNG for training and JPEG for test, no validation split, after all stages."""
+    """Two tasks of images after all stages: PNG for training, JPEG for test, no validation split."""
     root = tmp_path_factory.mktemp("images")
     shutil.copy(ROOT / "params.yaml", root)
     for key, value in leaves(SMALL):

@@ -1,4 +1,4 @@
-"""Items of an interrupted stage: made once, kept whole, and made again where half a file is left."""
+"""Items of an interrupted stage are made once and stored whole. An incomplete file is made again."""
 
 from pathlib import Path
 

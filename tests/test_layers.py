@@ -1,4 +1,4 @@
-"""Who may import whom: the floors of the house, and one door for each large third-party library."""
+"""Allowed imports: the layers, and one module for each large third-party library."""
 
 import pytest
 from codemap import closure, graph, imported, modules
@@ -71,7 +71,7 @@ TORCH = {"torch", "transformers", "safetensors.torch", "torchmetrics"}
 
 
 def floor(name: str) -> str:
-    """The floor that a module stands on."""
+    """The layer of a module."""
     if name.startswith("stages."):
         return "stages"
     part = name.split(".")[1]
@@ -91,7 +91,7 @@ def test_there_are_no_import_cycles() -> None:
 
 
 def test_nothing_is_imported_from_a_package_itself() -> None:
-    """A stage would depend on all that the package may load, and a reader would not see where a name is defined."""
+    """Otherwise a stage depends on all that the package loads, and a reader cannot see where a name is defined."""
     packages = {name.rpartition(".")[0] for name in modules()}
     for name in modules():
         hidden = {

@@ -1,4 +1,4 @@
-"""What the docs and CI promise of `make`."""
+"""The docs and CI agree with `make`."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The mutants that `python tests/mutation.py` judges: each is another program, has a name of its own, and stays put."""
+"""The mutants of `python tests/mutation.py` are different programs with unique names, and a seed fixes their sample."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""params.yaml: what it says of itself is true, and what is wrong in it is refused in one sentence."""
+"""params.yaml: its comments are true, and each error in it is refused in one sentence."""
 
 import copy
 import re
@@ -40,7 +40,7 @@ def edited(key: str, value: Any) -> dict[str, Any]:
 
 
 def promised() -> dict[str, str]:
-    """Each key of params.yaml with what its comment says after the arrow."""
+    """Each key of params.yaml with the stage after the arrow in its comment."""
     found: dict[str, str] = {}
     path: list[str] = []
     for line in TEXT.splitlines():
@@ -124,7 +124,7 @@ def test_a_wrong_value_is_refused_with_a_remedy(key: str, value: Any, said: str)
     with pytest.raises(UserError) as refusal:
         validate(edited(key, value))
     assert said in str(refusal.value)
-    assert "git checkout" not in str(refusal.value)  # it would throw every other edit away
+    assert "git checkout" not in str(refusal.value)  # that would discard every other edit
     assert "\n" not in str(refusal.value)
 
 
@@ -337,7 +337,7 @@ def test_parameters_of_an_older_version_keep_the_effect_of_the_task_prior(
 
 
 def test_dvc_only_changes_the_line_of_the_changed_number(tmp_path: Path) -> None:
-    """`dvc exp run -S` writes params.yaml anew; it would leave `null` empty."""
+    """`dvc exp run -S` rewrites params.yaml, and would write `null` as an empty value."""
     file = tmp_path / "params.yaml"
     file.write_text(TEXT, encoding="utf-8")
     with modify_yaml(str(file)) as tree:

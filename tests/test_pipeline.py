@@ -1,4 +1,4 @@
-"""dvc.yaml tells the truth: a stage lists the digest of its code, and exactly the parameters that it reads.
+"""dvc.yaml is right: a stage lists the digest of its code, and exactly the parameters that it reads.
 
 DVC does not follow imports and does not see reads, so a missing line means stale results without any error.
 """
@@ -29,14 +29,14 @@ TASKS = split_categories(["first", "later"], 2)  # one row of each kind
 
 
 def described(stage: str) -> dict[str, Any]:
-    """A stage's entry in dvc.yaml, whether it is one or a row a task."""
+    """A stage's entry in dvc.yaml, whether it has one row or a row for each task."""
     entry: dict[str, Any] = STAGES[stage]
     return entry.get("do", entry)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "check"])
 def test_a_stage_depends_on_the_digest_of_its_own_code(stage: str) -> None:
-    """By it the stage waits for the check, too: a wrong parameter stops even a run with a target."""
+    """So the stage also waits for the check, and a wrong parameter even stops a run with a target."""
     deps = described(stage)["deps"]
     assert [dep for dep in deps if dep.startswith(("work/code", *PACKAGES))] == [f"work/code/{stage}"]
 
@@ -79,7 +79,7 @@ def test_dvc_does_not_take_compiled_code_for_code() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_a_stage_loads_by_name_is_part_of_its_digest(stage: str) -> None:
-    """No import statement shows it. What params loads are the words of a refusal, which change no result."""
+    """No import statement shows it. Modules that params loads only word an error, and change no result."""
     of_results = closure(f"stages.{stage}") - {"structalign.params.reading"}
     by_name = {name for name in of_results if any("import_module" in found for found in imported(name))}
     assert not by_name or stage in LOADED_BY_NAME
@@ -148,14 +148,14 @@ def test_a_stage_in_a_user_s_own_stage_needs_no_digest(tmp_path: Path, environme
     assert start(tmp_path, **environment).returncode == 0
 
 
-# What embed ranks because it is too large to keep holds for one beta; a change of beta runs evaluate alone, which
-# refuses ranks of another (tests/evaluation/test_ranks.py).
+# If scores are too large to store, embed ranks them for one beta. A change of beta only runs evaluate, which refuses
+# ranks of another beta (tests/evaluation/test_ranks.py).
 GUARDED = {"embed": {"ranking"}}
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "check"])
 def test_a_stage_lists_exactly_the_parameters_it_reads(stage: str) -> None:
-    """`check` reads all of params.yaml as a file: an unknown key must make it run, too."""
+    """`check` reads all of params.yaml as a file, since an unknown key must also run it."""
     listed = set[str]().union(*params_of(STAGES[stage], TASKS))
     files = modules()
     patterns = [
@@ -170,7 +170,7 @@ def test_a_stage_lists_exactly_the_parameters_it_reads(stage: str) -> None:
 
 
 def key_pattern(key: ast.expr) -> str:
-    """The keys that `read(...)` may read, as a regular expression: a literal, or an f-string with holes."""
+    """The keys that `read(...)` may read, as a regular expression, from a literal or an f-string."""
     if isinstance(key, ast.Constant):
         return re.escape(str(key.value))
     assert isinstance(key, ast.JoinedStr), f"read({ast.unparse(key)}) is neither a literal nor an f-string"

@@ -1,4 +1,4 @@
-"""What a CLIP folder says of its pixels is done as transformers does it, or refused."""
+"""A CLIP folder's preprocessing is done as in transformers, or refused."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_pixels_are_those_of_transformers(change: dict[str, Any], shape: tuple[i
     theirs = CLIPImageProcessorPil(**values)(frame, return_tensors="pt")["pixel_values"][0]
     mean, std = pixel_statistics(folder_of(tmp_path, values))
     ours = normalised_view(frame[None], SIZE, (mean, std))[0]
-    steps = (ours - theirs).abs() * std * 255  # of 255, where the differences of two resizers are at home
+    steps = (ours - theirs).abs() * std * 255  # of 255: two resizers differ by this much
     assert steps.max() < 3
 
 

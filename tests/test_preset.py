@@ -55,7 +55,7 @@ def test_a_preset_changes_the_keys_it_names_and_no_other(project: Path, name: st
 
 
 def _named(name: str) -> dict[str, Any]:
-    """The keys that a preset sets, those of the presets that it stands on included."""
+    """The keys that a preset sets, including those of the presets that it extends."""
     tree = load_yaml(Path(f"presets/{name}.yaml"))
     tree.pop("tasks", None)
     below = [_named(base) for base in tree.pop("presets", [])]

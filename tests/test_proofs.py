@@ -1,6 +1,6 @@
-"""Change one thing, and DVC runs what depends on it and nothing else: on real stages, three tasks, toy CLIP.
+"""After each change, DVC runs the stages that depend on it and no others: real stages, three tasks, toy CLIP.
 
-One project serves all rows. After each, the change is taken back and the run cache restores every result.
+All tests share one project. After each, the change is reverted and the run cache restores every result.
 """
 
 import csv
@@ -51,7 +51,7 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 @pytest.fixture
 def project(run_once: Project) -> Iterator[Project]:
-    """The project as it was after the first run, and again so afterwards."""
+    """The project after its first run. The state is restored afterwards."""
     before = run_once.results()
     yield run_once
     for experiment in run_once.experiments():
@@ -90,13 +90,13 @@ def test_a_changed_parameter_runs_its_stages_and_the_run_cache_restores_the_resu
     for part in key.split("."):
         old = old[part]
     project.set(key, old)
-    # the report's small files lie in git, which DVC's run cache does not restore
+    # the report's small files are in git, and DVC's run cache does not restore them
     assert project.repro() == {"report"}
     assert project.results() == before
 
 
 def every(stage: str) -> set[str]:
-    """The stages of a name, one a task."""
+    """The stages of a name, one for each task."""
     return {f"{stage}@t{task:02d}" for task in range(1, TASKS + 1)}
 
 
@@ -116,7 +116,7 @@ def test_a_comment_only_runs_the_check(project: Project) -> None:
 @pytest.mark.parametrize(
     ("file", "addition", "row"),
     [
-        # what they write is as before, so nothing after them runs
+        # their outputs do not change, so no later stage runs
         ("structalign/model/frozen_features.py", "EDITED = True", every("features")),
         ("structalign/learning/losses.py", "EDITED = True", every("train")),
         ("structalign/learning/methods/structalign.py", "EDITED = True", every("train")),
@@ -144,7 +144,7 @@ def test_a_moved_module_only_runs_the_check(project: Project) -> None:
 
 
 def edit_evaluation(project: Project, how: str) -> None:
-    """Edit a module that evaluate alone imports; an edit of another test would come from the run cache."""
+    """Edit a module that only evaluate imports, differently in each test, so that the run cache has no results."""
     edit(project, "structalign/report/sanity_check.py", f"EDITED = {how!r}")
 
 
@@ -191,7 +191,7 @@ def test_a_tasks_file_of_an_older_version_runs_no_training(project: Project) -> 
 
 
 def test_an_experiment_shows_the_weight_of_a_loss(project: Project) -> None:
-    """No stage declares it: training depends on what `check` makes of it."""
+    """No stage declares it. Training depends on the file that `check` writes."""
     done = project.run("dvc", "exp", "run", "-n", "weaker", "-S", "crp.weight=0.7")
     assert executed(done) - {"check"} == lane("train", since=2)
     head, *rows = csv.reader(io.StringIO(project.run("dvc", "exp", "show", "--csv").stdout))
@@ -204,7 +204,7 @@ def test_an_experiment_shows_the_weight_of_a_loss(project: Project) -> None:
 def test_costs_of_runs_in_temporary_workspaces_are_in_the_project(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first task's are those of the run in the workspace, which nobody measured again."""
+    """The first task's costs are those of the run in the workspace. They were not measured again."""
     project.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "crp.weight=0.8")
     project.run("dvc", "exp", "run", "--run-all")
     apart = executed(project.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "crp.weight=0.9"))
@@ -364,7 +364,7 @@ def clone_of(project: Project, folder: Path) -> Project:
 
 
 def test_a_fresh_clone_makes_what_is_committed_and_nothing_runs_after_it(project: Project, tmp_path: Path) -> None:
-    """On the machine that made the lock: `git status` is clean after everything ran, from an empty cache."""
+    """On the machine that made the lock, `git status` is clean after a full run from an empty cache."""
     clone = clone_of(project, tmp_path)
     clone.run("dvc", "pull", "-q", "data")
     assert clone.repro() == {"check", "prepare"} | lane("frames")

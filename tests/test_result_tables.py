@@ -1,7 +1,7 @@
 """Tables of results are those of docs/results/*.csv; `python tests/test_result_tables.py` writes them into the pages.
 
 In a page `<!-- table NAME.csv rows="a; b" columns="R@1; BWF seen" decimals="1" -->` begins a table, and `<!-- end of
-table -->` ends it. Rows are chosen by their first cell; without a choice all are shown. A CSV has plain numbers.
+table -->` ends it. Rows are chosen by their first cell. Without a choice all rows are shown. A CSV has plain numbers.
 `X_mean` and `X_std` become one column, as do `X` or `X_difference` with `X_low` and `X_high`. So the CSV of
 `structalign compare` fits.
 """
@@ -25,7 +25,7 @@ def is_number(cell: str) -> bool:
 
 
 def number(cell: str, decimals: int, sign: str = "") -> str:
-    """A cell as it is shown: rounded, or thousands apart; what is no number stays."""
+    """A cell as shown: rounded, with thousands separators. Other text does not change."""
     if not is_number(cell):
         return cell
     text = f"{float(cell):{sign}.{decimals}f}" if "." in cell or sign else f"{int(cell):,}"
@@ -33,7 +33,7 @@ def number(cell: str, decimals: int, sign: str = "") -> str:
 
 
 def columns_of(header: list[str]) -> dict[str, str]:
-    """The CSV's column that each column of the table begins with, by its title."""
+    """The CSV column of each column of the table, by title."""
     found = {}
     for name in header:
         if name.endswith("_difference"):
@@ -44,7 +44,7 @@ def columns_of(header: list[str]) -> dict[str, str]:
 
 
 def shown(row: dict[str, str], name: str, decimals: int) -> str:
-    """A row's cell of the table: a number with its spread or interval, where it has one."""
+    """A cell of the table: a number, with its spread or interval if there is one."""
     base = name.removesuffix("_mean").removesuffix("_difference")
     signed = name.endswith("_difference")
     text = number(row[name], decimals, "+" if signed else "")
@@ -93,7 +93,7 @@ def test_every_csv_is_shown() -> None:
 
 
 def test_every_table_of_the_results_has_its_csv() -> None:
-    """A table that is no one's CSV could go stale: those that are left say what to do, and hold no result."""
+    """A table without a CSV could become stale. The tables without one give instructions, and no results."""
     left = TABLE.sub("", (ROOT / "docs/results.md").read_text(encoding="utf-8"))
     assert [line for line in left.splitlines() if line.startswith("|") and re.search(r"\| *[\d−–]", line)] == []
 
@@ -112,7 +112,7 @@ def test_a_table_joins_means_spreads_and_intervals(tmp_path: Path, monkeypatch: 
 
 
 def committed(name: str) -> dict[str, float]:
-    """reports/NAME as the last commit has it: an experiment in the workspace changes the file."""
+    """reports/NAME of the last commit, since an experiment in the workspace changes the file."""
     done = subprocess.run(["git", "show", f"HEAD:reports/{name}"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         pytest.skip("this is no clone")

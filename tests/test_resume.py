@@ -1,4 +1,4 @@
-"""A stage that is stopped goes on where it was and ends in the same bytes; nothing outlives the `dvc` that began it."""
+"""A stopped stage resumes and ends in the same bytes. No process outlives the `dvc` that started it."""
 
 import os
 import shutil
@@ -78,7 +78,7 @@ def wait_for(condition: Callable[[], Any], what: str) -> None:
 
 
 def steps_kept(root: Path) -> int:
-    """How many steps of t02 are saved; 0 where none is."""
+    """The number of saved steps of t02."""
     for file in root.glob(".scratch/train-t02/*/progress.safetensors"):
         with safe_open(file, framework="numpy") as progress:
             return str(progress.metadata()["rows"]).count('"step"')
@@ -98,7 +98,7 @@ def training(root: Path) -> list[int]:
 
 
 def training_after(root: Path, seconds: float) -> list[int]:
-    """Those that are left when all have ended, or after some time."""
+    """The training processes that remain after a wait."""
     until = time.monotonic() + seconds
     while training(root) and time.monotonic() < until:
         time.sleep(0.05)
@@ -107,7 +107,7 @@ def training_after(root: Path, seconds: float) -> list[int]:
 
 @dataclass
 class History:
-    """What was seen while one training was stopped three times and finished by `dvc repro`."""
+    """Observations of one training that was stopped three times and finished by `dvc repro`."""
 
     root: Path
     uninterrupted: dict[str, bytes]
@@ -120,7 +120,7 @@ class History:
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The toy project with everything that t02's training needs, and all stages started quickly."""
+    """The toy project with all inputs of t02's training, whose stages start quickly."""
     with quick_python(tmp_path_factory.mktemp("python")) as python:
         project = Project(tmp_path_factory.mktemp("toy").resolve(), python)
         make_project(project, 2)
@@ -131,7 +131,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def history(toy: Project) -> History:
-    """Stop the training of t02 by Ctrl-C, by SIGTERM and by a kill -9 of its dvc; then let `dvc repro` finish."""
+    """Stop the training of t02 by Ctrl-C, SIGTERM and a kill -9 of its dvc. Then finish it by `dvc repro`."""
     root = toy.root
     toy.run("python", "-m", "stages.train", "t02")
     seen = History(root, contents(root, *WRITTEN))
@@ -144,7 +144,7 @@ def history(toy: Project) -> History:
     (root / "stay.sh").write_text('python hold.py "$@"\nexit $?\n', encoding="utf-8")
 
     def stop(command: list[str], how: signal.Signals) -> int:
-        """Start, wait until more is kept than before, stop; the exit code."""
+        """Start, wait for a newly saved step, and stop. Returns the exit code."""
         before = steps_kept(root)
         process = subprocess.Popen(
             command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -227,7 +227,7 @@ def test_features_are_computed_once_for_each_video(toy: Project, monkeypatch: py
 def test_progress_is_keyed_by_all_parameters_of_the_stage(
     toy: Project, monkeypatch: pytest.MonkeyPatch, stage: str, exempt: set[str]
 ) -> None:
-    """Exempt is what decides about broken videos alone, of which nothing is kept."""
+    """Exempt are settings that only decide about broken videos, since progress has none of these."""
     monkeypatch.chdir(toy.root)
     module, seen = import_module(f"stages.{stage}"), list[str]()
 

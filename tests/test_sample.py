@@ -1,4 +1,4 @@
-"""The sample's captions tell the truth, its words mean two things in two tasks, and what pre-training reads."""
+"""The sample's captions are true, its words have two meanings in two tasks, and pre-training reads only some words."""
 
 import hashlib
 import json

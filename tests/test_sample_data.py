@@ -1,4 +1,4 @@
-"""The sample that a clone carries is what its generator makes."""
+"""The sample in a clone is that of its generator."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""What an interrupted stage kept is taken up under the same circumstances, and under no others."""
+"""An interrupted stage's progress is used again under the same conditions, and under no others."""
 
 import os
 from contextlib import suppress
@@ -38,7 +38,7 @@ def write_stage(text: str) -> None:
 
 
 def interrupt(values: object = 1) -> Path:
-    """Enter, keep a file, and be interrupted; the folder."""
+    """Enter, store a file, and be interrupted. Returns the folder."""
     with suppress(KeyboardInterrupt), scratch("train", "t01", values, [Path("input")]) as kept:
         (kept / "progress").touch()
         raise KeyboardInterrupt
@@ -46,7 +46,7 @@ def interrupt(values: object = 1) -> Path:
 
 
 def found(values: object = 1) -> bool:
-    """Whether the next run finds what was kept; it succeeds."""
+    """Whether the next run finds the stored file. The run succeeds."""
     with scratch("train", "t01", values, [Path("input")]) as kept:
         return (kept / "progress").exists()
 

@@ -1,4 +1,4 @@
-"""What a start loads, and that the collector of garbage stays off it."""
+"""What a start loads, and that the garbage collector is off during it."""
 
 import gc
 import os
@@ -46,7 +46,7 @@ MAY_LOAD: dict[str, set[str]] = {
 
 
 def loaded(module: str) -> set[str]:
-    """The packages that a fresh process has loaded once it has imported `module`."""
+    """The packages that a new process has loaded after importing `module`."""
     code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
     environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
     done = subprocess.run(
@@ -77,7 +77,7 @@ def test_an_import_that_fails_leaves_the_collector_on() -> None:
 
 @pytest.fixture
 def nothing_frozen() -> Iterator[None]:
-    """conftest.py has frozen what was imported; it is frozen again afterwards."""
+    """Unfreeze the objects that conftest.py has frozen, and freeze them again afterwards."""
     gc.unfreeze()
     yield
     gc.unfreeze()  # what the test froze may be garbage by now

@@ -63,7 +63,7 @@ def test_a_write_that_the_disk_refuses_names_the_file(tmp_path: Path) -> None:
 
 def test_a_tensor_file_that_the_disk_refuses_names_the_file(tmp_path: Path) -> None:
     class SafetensorError(Exception):
-        """As safetensors raises it."""
+        """The error as safetensors raises it."""
 
     said = r"a\.safetensors could not be written \(No space left on device"
     with pytest.raises(UserError, match=said), whole(tmp_path / "a.safetensors"):

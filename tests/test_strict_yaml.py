@@ -1,4 +1,4 @@
-"""YAML is read as DVC reads it; what the versions of YAML read differently is refused with the way to write it."""
+"""YAML is read as DVC reads it. A value that YAML's versions read differently is refused, with a remedy."""
 
 import math
 import os
@@ -22,7 +22,7 @@ from structalign.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
 
 def shape(tree: Any) -> Any:
-    """A tree with the kind of each value: 1, 1.0 and true differ, NaN is itself, a kind of ruamel is the plain one."""
+    """A tree with the type of each value. 1, 1.0 and true differ, NaN equals NaN, and ruamel's types are plain ones."""
     if isinstance(tree, dict):
         return {shape(key): shape(value) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -43,7 +43,7 @@ def refusal(text: str) -> str | None:
 
 
 def read_alike(text: str) -> bool:
-    """Whether our reader accepts a text; it then must give the tree that DVC reads, and edits."""
+    """Whether our reader accepts a text. If so, checks that DVC reads, and edits, the same tree."""
     if said := refusal(text):
         assert "params.yaml" in said
         assert "\n" not in said
@@ -54,7 +54,7 @@ def read_alike(text: str) -> bool:
     return True
 
 
-# Words that a scalar is made of, and pieces that a file is made of: what the two readers could differ in
+# Words of a scalar and pieces of a file in which the two readers could differ
 LETTERS = st.text("0123456789_.eE+-:xob nyf~=<", min_size=1, max_size=7)
 WORDS = "yes No ON off y N true False tRUE null Null ~ .inf -.INF .NaN 010 1:30 1_0 0o7 0b1 0x1F 1e-05 5e-4 2024-01-01"
 PIECES = [
@@ -94,7 +94,7 @@ FILES = [
 
 @st.composite
 def damaged(draw: st.DrawFn) -> str:
-    """A file with some pieces put in or taken out."""
+    """A file with some pieces inserted or removed."""
     text = draw(st.sampled_from(FILES))
     for _ in range(draw(st.integers(1, 4))):
         begin = draw(st.integers(0, len(text)))
@@ -300,7 +300,7 @@ def test_a_folder_or_a_pipe_is_refused(tmp_path: Path, make: Any) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The superuser reads every file, so the system's refusal is played."""
+    """The superuser can read every file, so the refusal is simulated."""
 
     def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
@@ -361,7 +361,7 @@ def test_a_file_with_comments_is_also_read_strictly(tmp_path: Path) -> None:
 
 
 def test_dvc_accepts_some_files_that_we_refuse() -> None:
-    """Where DVC's reader is as strict as ours, ours has nothing to add."""
+    """If DVC's reader were as strict as ours, ours would not be needed."""
     assert dvc_reads("seed: 010\n", "params.yaml") == {"seed": 10}
     with pytest.raises(DvcException):
         dvc_reads("seed: 1\nseed: 2\n", "params.yaml")

@@ -1,4 +1,4 @@
-"""Counts as a person says them, and names as a terminal may show them."""
+"""Counts in singular and plural, and names that are safe on a terminal."""
 
 from hypothesis import given
 from hypothesis import strategies as st

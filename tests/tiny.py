@@ -1,4 +1,4 @@
-"""A random three-layer CLIP, adapters that do something, and the features of a task, all made of nothing."""
+"""A random three-layer CLIP, adapters with an effect, and the features of a task, all synthetic."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 def tiny_clip(attention: str = "eager") -> Clip:
-    """Equal weights at every call."""
+    """A random CLIP with equal weights at every call."""
     tower = {"hidden_size": WIDTH, "intermediate_size": 40, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
     text = {"vocab_size": 40, "max_position_embeddings": 12, "bos_token_id": BOS, "eos_token_id": EOT}
     config = CLIPConfig(
@@ -69,7 +69,7 @@ def tiny_model(
 
 
 def shaken(model: VideoText, seed: int = 0, size: float = 0.2) -> VideoText:
-    """The same model with random noise on every adapter parameter: nothing is at its start."""
+    """The same model with noise on every adapter parameter, so that no parameter is at its initial value."""
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameters in model.groups().values():
@@ -139,7 +139,7 @@ def turned(act: Settings, kind: type[LossSection], **values: object) -> Settings
 
 
 class NoiseFrames:
-    """Decoded frames of a task's split, each video its own noise."""
+    """Decoded frames of a task's split, with different noise for each video."""
 
     def __init__(self, number: int):
         self.number = number
@@ -150,7 +150,7 @@ class NoiseFrames:
 
 
 def begin_task(folder: Path, method: str, number: int, act: Settings | None = None) -> Trainer:
-    """Task `number` as the train stage begins it, on from the checkpoint `folder`/<number - 1>."""
+    """Begin task `number` as the train stage does, from the checkpoint `folder`/<number - 1>."""
     if number == 1 and not (folder / "0").exists():
         (folder / "0").mkdir(parents=True)
         save_checkpoint(folder / "0", CheckpointConfig("tiny"), {}, {})
@@ -174,6 +174,6 @@ def finish_task(folder: Path, trainer: Trainer) -> Trainer:
 
 
 def second_task_of(folder: Path, method: str, act: Settings | None = None) -> Trainer:
-    """Task 2, not yet trained, after a first task that left its checkpoint."""
+    """Task 2 before its training, after a first task with a checkpoint."""
     finish_task(folder, begin_task(folder, method, 1))
     return begin_task(folder, method, 2, act)

@@ -1,8 +1,8 @@
-"""`make torture`: what becomes of a project whose runs are killed and whose files are damaged.
+"""`make torture` kills runs of a project and damages its files.
 
-A toy project of two tasks is run once, undisturbed. Each trial takes a copy of it in which one stage has still to run,
-disturbs that run or the copy, and runs `dvc repro` again. That must give the undisturbed bytes, or stop; then
-`structalign doctor --fix` mends the copy and the next `dvc repro` gives them.
+A toy project of two tasks is run once, undisturbed. Each trial takes a copy of it in which one stage must still run.
+It disturbs that run or the copy, and runs `dvc repro` again. That must give the undisturbed bytes, or stop. If it
+stops, `structalign doctor --fix` must repair the copy, so that the next `dvc repro` gives these bytes.
 
     python tests/torture.py --seed 0 --kills 36
 """
@@ -41,7 +41,7 @@ FILLED = ("frames@t01", "features@t02", "train@t02", "report")
 
 @dataclass
 class Trial:
-    """A disturbance and what came of it."""
+    """A disturbance and its outcome."""
 
     name: str
     outcome: str = ""
@@ -49,7 +49,7 @@ class Trial:
 
 
 class Copy(Project):
-    """A copy of the undisturbed project, with DVC's memory of hashes beside it."""
+    """A copy of the undisturbed project, with DVC's database of hashes beside it."""
 
     def __init__(self, whole: Path, place: Path, memory: Path | None = None) -> None:
         super().__init__(place)
@@ -57,7 +57,7 @@ class Copy(Project):
         subprocess.run(["cp", "-a", whole, place], check=True)
 
     def environment(self) -> dict[str, str]:
-        """One thread, no network, the memory of hashes beside the copy."""
+        """One thread, no network, and the database of hashes beside the copy."""
         kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
         own = {"PATH": path, "DVC_SITE_CACHE_DIR": str(self.memory), "STRUCTALIGN_SAVE_SECONDS": "0"}
@@ -73,7 +73,7 @@ class Copy(Project):
         )
 
     def start(self, *command: str) -> "subprocess.Popen[str]":
-        """Start a command in a process group of its own."""
+        """Start a command in a new process group."""
         return subprocess.Popen(
             command,
             cwd=self.root,
@@ -91,7 +91,7 @@ class Copy(Project):
         return subprocess.CompletedProcess(command, process.returncode, said, "")
 
     def forget(self, stage: str) -> None:
-        """Have one stage still to run: its outputs, its entry of dvc.lock and DVC's run cache go."""
+        """Make one stage run again: remove its outputs, its entry of dvc.lock and DVC's run cache."""
         file = self.root / "dvc.lock"
         lock = load_yaml(file)
         for out in lock["stages"].pop(stage)["outs"]:
@@ -109,7 +109,7 @@ class Copy(Project):
         return found
 
     def contents(self) -> dict[str, bytes]:
-        """What the run has made, without what it cost."""
+        """The run's results, without its costs."""
         files = [file for name in FOLDERS for file in (self.root / name).rglob("*") if file.is_file()]
         names = {file.relative_to(self.root).as_posix(): file for file in files}
         return {name: file.read_bytes() for name, file in names.items() if not name.startswith(COSTS)}
@@ -123,7 +123,7 @@ def remove(path: Path) -> None:
 
 
 def kill(project: Copy, stage: str, how: signal.Signals, target: str, moment: str, dice: random.Random) -> str:
-    """Run a stage by `dvc repro` and send a signal; what was hit."""
+    """Run a stage by `dvc repro` and send a signal. Returns a description of the kill."""
     project.forget(stage)
     process = project.start("dvc", "repro")
     begun = time.monotonic()
@@ -153,7 +153,7 @@ def kill(project: Copy, stage: str, how: signal.Signals, target: str, moment: st
 
 
 def _ours_failed(said: str) -> bool:
-    """Whether code of ours ended in a traceback that no interrupt explains."""
+    """Whether our code ended in a traceback that no interrupt explains."""
     return "Traceback" in said and "KeyboardInterrupt" not in said and "structalign/" in said
 
 
@@ -181,7 +181,7 @@ def objects(project: Copy) -> list[Path]:
 
 
 def flip(path: Path) -> None:
-    """Change one byte; the cache's objects stay read-only, which DVC takes for whole."""
+    """Change one byte. The cache's objects stay read-only, so DVC takes them for intact."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.chmod(0o644)
@@ -190,7 +190,7 @@ def flip(path: Path) -> None:
 
 
 def damage_cache(project: Copy, how: str) -> str:
-    """Damage the objects, and take away what has been checked out of them."""
+    """Damage the objects, and remove the files that were checked out from them."""
     for name in FOLDERS[:2]:
         shutil.rmtree(project.root / name)
     for path in objects(project):
@@ -215,7 +215,7 @@ def write(project: Copy, name: str, content: bytes | int) -> str:
 
 
 def damage_memory(project: Copy) -> str:
-    """Damage DVC's memory of hashes, which lies outside the project."""
+    """Damage DVC's database of hashes, which is outside the project."""
     project.finish("dvc", "status")
     files = list(project.memory.rglob("cache.db"))
     for file in files:
@@ -238,7 +238,7 @@ def fill_disk(project: Copy, stage: str, left: int) -> str:
 
 
 def recover(project: Copy, expected: dict[str, bytes], trial: Trial, silent: bool) -> None:
-    """Run `dvc repro`, then the doctor if that was not enough. silent: DVC may take damage for whole by itself."""
+    """Run `dvc repro`, then the doctor if needed. silent: DVC alone may not notice this damage."""
     done = project.finish("dvc", "repro")
     same = project.contents() == expected
     if done.returncode == 0 and same:
@@ -285,7 +285,7 @@ def attempt(
 
 
 def kills(count: int, seed: int) -> Iterator[tuple[str, Callable[[Copy], str]]]:
-    """Kills dealt over stages, signals, targets and moments, so that each is met equally often."""
+    """Kills spread over stages, signals, targets and moments, so that each is tried equally often."""
     dice = random.Random(seed)
     ways = [(how, target) for how in SIGNALS for target in TARGETS]
     for number in range(count):
@@ -297,7 +297,7 @@ def kills(count: int, seed: int) -> Iterator[tuple[str, Callable[[Copy], str]]]:
 
 
 def damages() -> Iterator[tuple[str, Callable[[Copy], str], bool]]:
-    """Everything but kills; the last says whether DVC may take the damage for whole by itself."""
+    """All damages. The last item says whether DVC alone may not notice the damage."""
     yield "two dvc repro at once", two_at_once, False
     for how in ("flipped", "files flipped", "lists flipped", "cut", "gone"):
         yield f"every object of the cache {how}", partial(damage_cache, how=how), True
@@ -312,7 +312,7 @@ def damages() -> Iterator[tuple[str, Callable[[Copy], str], bool]]:
 
 
 def mount(place: Path, mebibytes: int) -> bool:
-    """Mount a small tmpfs; False without the right to."""
+    """Mount a small tmpfs. Returns False if that is not permitted."""
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(place)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -331,13 +331,13 @@ def full_disks(whole: Path, folder: Path, expected: dict[str, bytes]) -> Iterato
             fill, memory = partial(fill_disk, stage=stage, left=16384), folder / f"memory{number}"
             yield attempt(
                 trial, fill, whole, place / "toy", expected, memory=memory
-            )  # beside the disk, else DVC stops first
+            )  # outside the disk, otherwise DVC stops first
         finally:
             subprocess.run(["umount", str(place)], check=False)
 
 
 def main() -> None:
-    """Run all trials, two at a time; exit 1 if one fails."""
+    """Run all trials, two at a time. Exit 1 if one fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=36)

@@ -19,7 +19,7 @@ from codemap import ROOT
 from structalign.data.tasks import split_categories, write_tasks
 from structalign.strict_yaml import dump_yaml, load_yaml
 
-# small numbers, and a fixed start for every key that a proof changes, whatever params.yaml's defaults become
+# small numbers, and a fixed value of every key that a proof changes, independent of params.yaml's defaults
 SMALL = {
     "seed": 0,
     "crp": {"weight": 10},
@@ -36,7 +36,7 @@ SPLITS = ("train", "train", "val", "test")
 
 
 class Project:
-    """A git and DVC repository of its own with a copy of the working tree's code, run as a user runs it."""
+    """A separate git and DVC repository with a copy of the working tree's code, run as a user runs it."""
 
     def __init__(self, root: Path, python: Path = Path(sys.executable).parent):
         """`python` is the folder whose `python` runs the stages."""
@@ -44,7 +44,7 @@ class Project:
         self.python = python
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project: this Python first on PATH, one thread, no network."""
+        """Run a command in the project, with this Python first on PATH, one thread and no network."""
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environment |= {
             "PATH": os.pathsep.join([str(self.python), str(Path(sys.executable).parent), environment["PATH"]]),
@@ -61,7 +61,7 @@ class Project:
         return done
 
     def repro(self, *targets: str) -> set[str]:
-        """`dvc repro`; the names of the stages whose command ran."""
+        """Run `dvc repro`. Returns the names of the stages whose command ran."""
         return executed(self.run("dvc", "repro", *targets))
 
     def commit(self) -> None:
@@ -81,12 +81,12 @@ class Project:
         file.write_text(dump_yaml(tree), encoding="utf-8")
 
     def experiments(self) -> list[str]:
-        """The git references of the recorded experiments (`dvc exp list`, without its second of start)."""
+        """The git references of the recorded experiments, like `dvc exp list` but faster."""
         listed = self.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/[0-9a-f][0-9a-f]/**")
         return listed.stdout.split()
 
     def results(self) -> dict[str, bytes]:
-        """What a user would lose: the reports, and the lock file that names every output."""
+        """The files that a user could lose: the reports, and the lock file that names every output."""
         files = [*(self.root / "reports").rglob("*.json"), self.root / "dvc.lock"]
         return {str(file.relative_to(self.root)): file.read_bytes() for file in files}
 
@@ -116,7 +116,7 @@ def quick_python(folder: Path) -> Iterator[Path]:
 
 
 def make_project(project: Project, tasks: int) -> None:
-    """Fill an empty folder with `tasks` tasks of two categories each, committed, not yet run."""
+    """Fill an empty folder with a committed project of `tasks` tasks of two categories each. It has not run."""
     root = project.root
     for name in ("stages", "structalign", "joint"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
@@ -153,7 +153,7 @@ def categories(task: int) -> list[str]:
 
 
 def clips(root: Path, task: int) -> list[list[str]]:
-    """Make a task's clips; their rows of the captions table."""
+    """Make a task's clips. Returns their rows of the captions table."""
     rows = []
     for half, category in enumerate(categories(task)):
         for number, split in enumerate(SPLITS):
@@ -164,7 +164,7 @@ def clips(root: Path, task: int) -> list[list[str]]:
 
 
 def make_clip(file: Path, hue: int) -> None:
-    """Write half a second of a test picture turned to a hue, degrees: each hue is another file."""
+    """Write half a second of a test picture with a hue in degrees. Each hue gives a different file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     source = f"testsrc2=size=48x32:rate=8:duration=0.5,hue=h={hue}"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "lavfi", "-i", source]
@@ -183,7 +183,7 @@ def write_captions(root: Path, rows: list[list[str]]) -> None:
 
 
 def write_clip(folder: Path) -> None:
-    """Save a random CLIP, two layers of width 32 a tower, whose tokens are single letters."""
+    """Save a random CLIP with two layers of width 32 in each tower. Its tokens are single letters."""
     import torch
     from tokenizers import pre_tokenizers
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer

@@ -14,14 +14,14 @@ GREY = "color=black:size=64x48:rate=10:duration=2,format=yuv420p,geq=lum='20+10*
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    """Run ffmpeg; what it complains of fails the test."""
+    """Run ffmpeg. An error message of ffmpeg fails the test."""
     command = [get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def numbers(frames: np.ndarray[Any, Any]) -> list[int]:
-    """Which frame of GREY each one is, read from its brightness (16..235 becomes 0..255)."""
+    """The number of each frame in GREY, read from its brightness (16..235 becomes 0..255)."""
     return [round((float(frame.mean()) / 255 * 219 + 16 - 20) / 10) for frame in frames]
 
 

@@ -1,5 +1,7 @@
-"""`structalign doctor`: each fault is found in one sentence, nothing is touched unasked, and `--fix` brings a project
-back to where `dvc repro` gives what it gave before."""
+"""`structalign doctor` reports each fault in one sentence and changes nothing without `--fix`.
+
+After `--fix`, `dvc repro` gives the same results as before the fault.
+"""
 
 import json
 import os
@@ -24,7 +26,7 @@ LOCK = "schema: '2.0'\nstages:\n  check:\n    cmd: python\n    outs:\n    - path
 
 
 def flip(path: Path) -> None:
-    """Change one byte in place; the file keeps its number, size and time, as after a fault of the disk."""
+    """Change one byte in place. Inode, size and time do not change, as after a fault of the disk."""
     about = path.stat()
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -40,7 +42,7 @@ def cut(path: Path, to: int) -> None:
 
 
 def cached(root: Path, path: str) -> Path:
-    """The object of DVC's cache that holds what a file of the project holds."""
+    """The object of DVC's cache with a file's content."""
     md5 = folder_files((root / path).parent)[Path(path).name]
     return root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
@@ -51,7 +53,7 @@ def damage_object(root: Path) -> None:
 
 
 def damage_everywhere(root: Path) -> None:
-    """The cache's objects and the videos in data/, which may be one file or two."""
+    """Damage the cache's objects and the videos in data/, which may be linked to each other."""
     for path in sorted((root / ".dvc/cache/files/md5").glob("*/*")):
         path.chmod(0o644)
         path.write_bytes(b"damaged")
@@ -61,7 +63,7 @@ def damage_everywhere(root: Path) -> None:
 
 
 def stop_an_experiment(root: Path) -> None:
-    """What a killed `dvc exp run` left when this was tried."""
+    """Leave the files that a killed `dvc exp run` was seen to leave."""
     for name in ("EXEC_BASELINE", "EXEC_HEAD", "EXEC_MERGE"):
         subprocess.run(["git", "update-ref", f"refs/exps/exec/{name}", "HEAD"], cwd=root, check=True)
     (root / ".dvc/tmp/exps/tmpk1ll3d/stages").mkdir(parents=True)
@@ -111,7 +113,7 @@ def doctor(project: Project, *arguments: str) -> tuple[int, str]:
 
 
 def bytes_of(root: Path) -> dict[str, bytes]:
-    """Every result, and data/; not what a run costs, nor the page, which shows that."""
+    """The bytes of data/ and all results, except costs and the page that shows them."""
     files = [file for name in ("work", "checkpoints", "reports", "data") for file in (root / name).rglob("*")]
     names = {file.relative_to(root).as_posix(): file for file in files if file.is_file()}
     left_out = ("work/costs/", "reports/costs.json", "reports/index.html")
@@ -120,7 +122,7 @@ def bytes_of(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project of one task that has run."""
+    """A project of one task after its run."""
     with quick_python(tmp_path_factory.mktemp("python")) as python:
         project = Project(tmp_path_factory.mktemp("toy").resolve(), python)
         make_project(project, 1)
@@ -131,7 +133,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 @pytest.fixture
 def project(whole: Project, tmp_path: Path) -> Project:
-    """A copy to be damaged: hard links stay such, nothing is shared with the original."""
+    """A copy that tests may damage. It keeps its hard links and shares no file with the original."""
     subprocess.run(["cp", "-a", whole.root, tmp_path / "copy"], check=True)
     return Project(tmp_path / "copy", whole.python)
 
@@ -237,7 +239,7 @@ def test_a_valid_lock_file_is_read() -> None:
 
 
 def test_a_folder_has_the_hash_that_dvc_gives_it(tmp_path: Path) -> None:
-    """The number is `dvc add`'s."""
+    """The hash is that of `dvc add`."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a/b.txt").write_text("b")
     (tmp_path / "a-b.txt").write_text("a")

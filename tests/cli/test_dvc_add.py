@@ -1,4 +1,4 @@
-"""`init`, `import` and `task add` change all or nothing, say DVC's own reason, and leave nothing out of DVC."""
+"""`init`, `import` and `task add` change all or nothing, report DVC's reason, and add all files to DVC."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ with Repo().lock:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A folder of own files: nothing here decodes them."""
+    """A folder of user's files, which no test here decodes."""
     folder = tmp_path / "own"
     (folder / "videos/more").mkdir(parents=True)
     rows = ["video,caption,category,split"]
@@ -53,14 +53,14 @@ def commit() -> None:
 
 
 def state() -> dict[str, bytes]:
-    """Every file of the project but git's and DVC's own."""
+    """Every file of the project except those of git and DVC."""
     files = (file for file in Path().rglob("*") if file.is_file() and file.parts[0] not in (".git", ".dvc"))
     return {str(file): file.read_bytes() for file in files}
 
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Another process holds DVC's lock."""
+    """Hold DVC's lock in another process."""
     with subprocess.Popen([sys.executable, "-c", LOCK], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"locked\n"

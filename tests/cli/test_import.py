@@ -1,4 +1,4 @@
-"""`structalign import`, as a user types it, on a look-alike of MSR-VTT; then the preset that it names."""
+"""`structalign import`, as a user types it, on files in MSR-VTT's format, and the preset that it names."""
 
 import json
 import pickle
@@ -19,7 +19,7 @@ from structalign.strict_yaml import load_yaml
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Twenty categories in ten tasks, a training and a test video each; the last test video isn't there."""
+    """Twenty categories in ten tasks, each with a training and a test video. The last test video is missing."""
     own = tmp_path / "own"
     (own / "videos").mkdir(parents=True)
     tree = {

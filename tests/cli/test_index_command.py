@@ -11,7 +11,7 @@ from videos import maker
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder beside videos, a CLIP, and a data folder of the user's own."""
+    """An empty folder beside videos, a CLIP, and a data folder of the user."""
     for name in ("empty", "videos"):
         (tmp_path / name).mkdir()
     clip_folder(tmp_path / "clip")

@@ -1,4 +1,4 @@
-"""`structalign migrate`: files of an older version under the keys of this one, nothing else changed, nothing lost."""
+"""`structalign migrate` gives files of an older version this version's keys. Nothing else changes."""
 
 import subprocess
 from pathlib import Path
@@ -40,7 +40,7 @@ etf:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A committed project of a1d4c6b with a preset of someone's own."""
+    """A committed project of revision a1d4c6b with a user's preset."""
     monkeypatch.chdir(tmp_path)
     for name in ("params.yaml", "tasks.yaml"):
         Path(name).write_bytes((OLD / name).read_bytes())

@@ -1,4 +1,4 @@
-"""`structalign new`, and the packages that bring it: a project that runs with the installed library."""
+"""`structalign new` makes a project that runs with the installed library, from a wheel or a source package."""
 
 import shutil
 import subprocess

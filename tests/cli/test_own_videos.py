@@ -32,7 +32,7 @@ SKIP = DataParams(on_broken="skip", on_damaged="use", timeout=60)
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of own videos: two categories, eight clips of half a second, all different."""
+    """A folder of a user's videos: two categories, eight different clips of half a second."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "videos").mkdir()
     rows = [("video", "caption", "category", "split")]
@@ -214,7 +214,7 @@ def test_init_does_not_start_from_uncommitted_numbers(own: Path, project: Path) 
 
 
 def test_init_reads_the_committed_numbers_as_those_in_the_file(own: Path, project: Path) -> None:
-    """`dvc exp run -S optim.shared.weight_decay=1e-5` writes 1e-05, which YAML 1.1 takes for a text."""
+    """`dvc exp run -S optim.shared.weight_decay=1e-5` writes 1e-05, which YAML 1.1 reads as a text."""
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(re.sub(r"( weight_decay:) \S+", r"\1 1e-05", text), encoding="utf-8")
     commit(project)

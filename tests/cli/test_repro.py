@@ -1,4 +1,4 @@
-"""`structalign repro` runs what `dvc repro` runs, two stages at a time, and none before what it needs."""
+"""`structalign repro` runs the stages of `dvc repro`, two at a time, each after the stages that it needs."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 class Watched:
-    """Stands in for DVC: notes what was under way when each stage began, and which stages had ended."""
+    """A stand-in for DVC. It notes which stages ran and which had ended when each stage began."""
 
     def __init__(self, failing: str | None = None):
         self.failing = failing

@@ -1,4 +1,4 @@
-"""`structalign search` answers with what was learned of this tasks.yaml, never with what another project left."""
+"""`structalign search` only uses checkpoints of this tasks.yaml, never those of another project."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def learn(categories: list[str], first: int = 1) -> None:
-    """Leave what a run of one task a category leaves, from task number `first` on."""
+    """Write the files that a run leaves, with one task for each category, from task number `first` on."""
     tasks = split_categories(categories, len(categories))
     for number, key in enumerate(tasks, start=1):
         if number >= first:

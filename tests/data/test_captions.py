@@ -1,4 +1,4 @@
-"""The captions table: what is read, and the sentence for each thing that can be wrong."""
+"""The captions table: valid tables are read, and each problem is reported in one sentence."""
 
 from pathlib import Path
 

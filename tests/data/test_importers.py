@@ -1,4 +1,4 @@
-"""MSR-VTT and ActivityNet from the files people have: look-alikes, and the real split files where they lie."""
+"""Importing MSR-VTT and ActivityNet: from synthetic files, and from the real split files if they are present."""
 
 import csv
 import json
@@ -26,12 +26,12 @@ Files = dict[str, Path]
 
 
 def ids(task: int, category: int, split: str) -> list[str]:
-    """Two training and three test videos a category, under ids of the kind that the benchmarks have."""
+    """Two training and three test videos of each category, with ids in the benchmarks' format."""
     return [f"video{1000 * (split == 'val') + 100 * task + 10 * category + n}" for n in range(2 + (split == "val"))]
 
 
 def split_tree(name: Callable[[int], Any], prefix: str = "") -> dict[str, Any]:
-    """Two tasks of two categories in the shape of a CTVR split file."""
+    """Two tasks of two categories in the format of a CTVR split file."""
     tree: dict[str, Any] = {}
     for split in ("train", "val"):
         tree[split] = {}
@@ -55,7 +55,7 @@ def all_ids(tree: dict[str, Any], split: str) -> list[str]:
 
 @pytest.fixture
 def msr(tmp_path: Path) -> Files:
-    """MSR-VTT's four kinds of files, with a caption that a video has twice, and one with stray blanks."""
+    """MSR-VTT's four kinds of files. One video has a caption twice, and one caption has extra blanks."""
     tree = split_tree(int)
     sentences = [
         {"video_id": video, "caption": caption, "sen_id": 0}
@@ -79,7 +79,7 @@ def msr(tmp_path: Path) -> Files:
 
 @pytest.fixture
 def act(tmp_path: Path) -> Files:
-    """ActivityNet's files; every video has two segments, of which the first counts."""
+    """ActivityNet's files. Every video has two segments, and only the first counts."""
     tree = split_tree(lambda category: f"Having {category}", "v_")
     files = {"splits": save(tmp_path, tree), "videos": tmp_path / "act"}
     (tmp_path / "act").mkdir()
@@ -300,7 +300,7 @@ def test_a_folder_without_one_of_the_videos_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Benchmark]:
-    """A published setting by name, over empty files in place of the videos and invented training captions."""
+    """A published setting by name, with empty files for the videos and synthetic training captions."""
     if not REAL.is_dir():
         pytest.skip("the benchmark's split files are not in ../shared/ctvr; they have no licence to be copied here")
 
@@ -352,9 +352,7 @@ def test_a_published_setting_has_its_published_counts(
     assert (len(found.rows), train & test) == (captions, set())
     by_category = Counter(category for _, category in {(r.video, r.category) for r in found.rows if r.split == "train"})
     assert set(by_category.values()) == {16}
-    assert found.tasks == split_categories(
-        names, tasks
-    )  # so that a preset's `tasks: 20` makes the 20-task setting of it
+    assert found.tasks == split_categories(names, tasks)  # so that a preset's `tasks: 20` gives the 20-task setting
     write_captions(tmp_path, found.rows)
     assert read_captions(tmp_path, found.tasks) == found.rows
     assert against_tasks(found.rows, found.tasks) == []

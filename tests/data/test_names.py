@@ -1,4 +1,4 @@
-"""Names that look the same and are not get a hint."""
+"""A missing file gets a hint if a file with a name that looks the same exists."""
 
 import unicodedata
 from pathlib import Path
@@ -11,7 +11,7 @@ from structalign.data.names import spellings
 
 
 def reason(folder: Path, name: str) -> str:
-    """Why a file that the table names is not there."""
+    """The reported reason why a file of the table is missing."""
     return hash_files([CaptionRow(2, name, "c", "cats", "train", None, None)], folder)[1][name]
 
 

@@ -1,4 +1,4 @@
-"""The stages prepare and frames, run in a folder as a user runs them."""
+"""The stages prepare and frames, run as a user runs them."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def write_table(folder: Path, rows: list[tuple[str, str, str, str]]) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with params.yaml, two tasks (cats; dogs), three splits of two clips each, a CLIP that isn't one."""
+    """A folder with params.yaml, two tasks (cats; dogs), three splits of two clips each, an empty CLIP."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(clips, tmp_path / "data/videos")
@@ -290,7 +290,7 @@ def test_more_videos_than_a_shard_holds_are_read_back(project: Path) -> None:
 
 
 def damage_videos(project: Path, *names: str) -> None:
-    """Keep the index and six tenths of the pictures."""
+    """Cut off four tenths of the pictures, but keep the index."""
     for name in names:
         path = project / "data/videos" / name
         source = "testsrc2=size=64x48:rate=8:duration=9"

@@ -1,4 +1,4 @@
-"""The backbone's files: from a folder, from the hub, and the sentence for each way that fails."""
+"""The backbone's files, from a folder or from the hub, and one sentence for each failure."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ CONFIG = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
 
 def model(folder: Path, *names: str) -> Path:
-    """A folder of files that hold nothing, but for a config.json that says `clip` and a preprocessor's numbers."""
+    """A folder of empty files, except a config.json of type `clip` and a preprocessor's numbers."""
     folder.mkdir(parents=True)
     holds = {
         "config.json": '{"model_type": "clip"}',
@@ -31,7 +31,7 @@ def model(folder: Path, *names: str) -> Path:
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, snapshot: Path, size: int = 1) -> list[str]:
-    """Let the hub's client serve a folder; what it is asked to download is appended to the list returned."""
+    """Let the hub's client serve a folder. The returned list collects the requested patterns."""
     asked: list[str] = []
 
     def info(_: Any, name: str, files_metadata: bool) -> SimpleNamespace:

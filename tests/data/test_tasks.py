@@ -1,4 +1,4 @@
-"""tasks.yaml: dealt, written and read back; a row that DVC would misread is refused."""
+"""tasks.yaml is made, written and read back. A row that DVC would misread is refused."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read_tasks(tmp_path / "tasks.yaml") == tasks
 
 
-# Names that YAML 1.1 or 1.2 takes for something else, and characters that end a line for one of them
+# Names that YAML 1.1 or 1.2 does not read as text, and characters that end a line in one of them
 WORDS = [
     "no",
     "on",

@@ -1,4 +1,4 @@
-"""Frames by presentation time, on files that lie about themselves."""
+"""Frames are chosen by presentation time, also in files with wrong metadata."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -175,7 +175,7 @@ def test_an_ffmpeg_that_does_not_exist_is_named(make: Make, monkeypatch: pytest.
     "end", ["echo '[info] Exiting normally, received signal 2.' >&2; exit 255", "kill -9 $$"], ids=["Ctrl-C", "kill -9"]
 )
 def test_a_decoder_stopped_from_outside_gives_no_clip(make: Make, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    """What it had decoded by then would pass for a shorter video."""
+    """Otherwise the frames decoded so far would be taken for a shorter video."""
     path = make("a.mp4", GREY)
     stopped = path.with_name("ffmpeg")
     stopped.write_text(f'#!/bin/sh\n"{get_ffmpeg_exe()}" "$@"\n{end}\n')

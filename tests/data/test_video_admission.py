@@ -53,7 +53,7 @@ def make(tmp_path: Path) -> Make:
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_a_text_that_names_another_video_shows_nothing_of_it(make: Make, tmp_path: Path, kind: str) -> None:
-    """By every name that a tool may believe, and naming its neighbour in every way that a tool may follow."""
+    """The file has every extension that a tool may trust, and every syntax that refers to its neighbour."""
     other = make("other.ts", GREY)
     make("other.mp4", GREY)
     ways = (other.name, str(other), other.as_uri(), f"concat:{other}", f"subfile,,start,0,end,0,,:{other}", "other.mp4")
@@ -109,7 +109,7 @@ def test_every_ffmpeg_call_only_admits_the_open_file() -> None:
 
 @pytest.fixture
 def listener() -> Iterator[tuple[int, list[bytes]]]:
-    """A port of this machine, and what reached it."""
+    """A port of this machine, and the requests that it received."""
     heard = list[bytes]()
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
@@ -196,7 +196,9 @@ def test_the_collection_itself_may_be_a_link_and_its_files_may_be_in_dvc_s_cache
         cached.write_bytes(b"v")
         (tmp_path / "real" / name).symlink_to(cached)
     assert why_absent(tmp_path / "videos", "a.mp4") is None
-    assert "outside the collection" in str(why_absent(tmp_path / "videos", "b.mp4"))  # what it is named after it is not
+    assert "outside the collection" in str(
+        why_absent(tmp_path / "videos", "b.mp4")
+    )  # its content differs from its name
 
 
 def test_an_unreadable_file_is_absent_with_a_reason(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a file or a program may cost: time, memory, pixels, bytes of log, processes."""
+"""Limits of decoding: time, memory, pixels, bytes of log, processes."""
 
 import os
 import resource
@@ -35,7 +35,7 @@ def make(tmp_path: Path) -> Make:
 
 @pytest.fixture
 def wrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wrap:
-    """A shell script in ffmpeg's place."""
+    """Use a shell script in place of ffmpeg."""
 
     def write(script: str) -> Path:
         path = tmp_path / "ffmpeg"
@@ -62,7 +62,7 @@ def living(mark: str) -> list[str]:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
-    """The command lines that decode, as they run."""
+    """The command lines of all decoding passes."""
     lines = list[Sequence[str]]()
     run = child.run
 
@@ -232,7 +232,7 @@ def test_the_time_limit_grows_with_the_length_of_the_file(make: Make) -> None:
 
 
 def test_a_length_alone_does_not_raise_the_time_limit(make: Make) -> None:
-    """Seven hours in a few kilobytes are a lie, or decoded in no time."""
+    """A file of a few kilobytes that declares seven hours has a wrong header, or decodes at once."""
     assert limit_of(make("a.mp4", "color=red:size=16x16:rate=1/60:duration=25200")) == 60
 
 
@@ -292,7 +292,7 @@ def test_a_program_cannot_fill_the_disk(make: Make, wrap: Wrap, tmp_path: Path) 
     wrap(f"cat /dev/zero >{tmp_path}/zeros; echo $? >{tmp_path}/status; sleep 300")
     with pytest.raises(BrokenVideo):
         decode(path, count=2, size=24, timeout=1)
-    # it was ended by its limit, which it may have passed before it was set
+    # it was ended by its limit, which may have been set after it was exceeded
     assert (tmp_path / "status").read_text().strip() == str(128 + signal.SIGXFSZ)
 
 
@@ -365,7 +365,7 @@ def test_an_ffmpeg_that_lacks_an_option_is_named_once_and_not_per_video(make: Ma
 
 
 def test_all_children_end_when_the_reader_stops(make: Make, wrap: Wrap) -> None:
-    """Ctrl-C reaches this process alone; its threads must not wait for the limit."""
+    """Ctrl-C only reaches this process. Its threads must not wait for the time limit."""
     path = make("a.mp4", GREY)
     program = wrap('[ "$1" = -version ] && exit 0\nsleep 300')
     begin = time.monotonic()

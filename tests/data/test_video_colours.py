@@ -1,4 +1,4 @@
-"""The pictures of a video as they are meant: colours, tiles, tracks, shapes."""
+"""Frames have the right colours, tiles, track and shape."""
 
 import struct
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ def test_the_tiles_of_a_phone_s_photograph_make_one_picture() -> None:
 
 
 def with_property(path: Path, box: bytes, items: Sequence[int] = (5,)) -> Path:
-    """The case with one more property of some items, 5 is the grid: the boxes around grow, the tiles move behind."""
+    """The HEIC case with one more property of some items (5 is the grid). Boxes grow, and tiles move behind them."""
     data = bytearray((CASES / "phone_2x2_tiles.heic").read_bytes())
     uses = data.find(b"ipma") - 4
     place, last = uses + 16, uses + struct.unpack_from(">I", data, uses)[0]
@@ -146,7 +146,7 @@ def with_property(path: Path, box: bytes, items: Sequence[int] = (5,)) -> Path:
     ],
 )
 def test_turned_or_mirrored_tiles_are_decoded_upright(tmp_path: Path, box: tuple[bytes, int], shown: str) -> None:
-    """As libheif shows them."""
+    """libheif shows the same."""
     path = with_property(tmp_path / "a.heic", struct.pack(">I4sB", 9, *box))
     found = quadrants(decode(path, count=1, size=128).frames[0])
     names = {(True, False, False): "R", (False, True, False): "G", (False, False, True): "B", (True, True, False): "Y"}
@@ -154,7 +154,7 @@ def test_turned_or_mirrored_tiles_are_decoded_upright(tmp_path: Path, box: tuple
 
 
 def test_tiles_of_a_high_dynamic_range_are_joined_and_mapped(tmp_path: Path) -> None:
-    """The same numbers, said to be PQ, are other colours."""
+    """The same values mean other colours if the file declares PQ."""
     box = struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 9, 16, 9, 0)
     grid = with_property(tmp_path / "a.heic", box, items=(1, 2, 3, 4, 5))
     mapped, usual = (decode(file, 1, 128).frames for file in (grid, CASES / "phone_2x2_tiles.heic"))

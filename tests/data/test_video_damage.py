@@ -1,4 +1,4 @@
-"""A damaged video is used with a note, and a healthy one without."""
+"""A damaged video is used with a note, and an intact one without."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def trailed(path: Path, behind: bytes, options: str = H264) -> Path:
 
 
 def piped(path: Path) -> Path:
-    """Written to where no length can be filled in afterwards."""
+    """A file written to a pipe, where the length cannot be filled in afterwards."""
     ffmpeg("-f", "lavfi", "-i", SOURCE.format(12, 4), *H264.split(), "-f", "matroska", "-live", "1", path)
     return path
 
@@ -158,7 +158,7 @@ def test_a_healthy_video_has_no_note(tmp_path: Path, kind: str) -> None:
 
 
 def test_moments_behind_the_last_frame_are_no_damage(tmp_path: Path) -> None:
-    """The sound lasts longer, and no picture is there at any of the moments that its length suggests."""
+    """The sound lasts longer than the pictures, so the file's length suggests times without a picture."""
     path = encoded(tmp_path / "a.mp4", f"{H264} -c:a aac", seconds=1, sound=60)
     clip = decode(path, count=4, size=200, thumbnails=True)
     assert (clip.duration, clip.damage) == (1, None)
@@ -169,7 +169,7 @@ def broken_off(data: bytes) -> bytes:
 
 
 def zeroed(data: bytes, begin: int) -> bytes:
-    """A fifth, from `begin` tenths."""
+    """Fill a fifth of the file with zeros, from `begin` tenths."""
     first, fifth = len(data) * begin // 10, len(data) // 5
     return data[:first] + bytes(fifth) + data[first + fifth :]
 
@@ -232,7 +232,7 @@ def test_a_stretch_before_the_break_is_as_long_as_it_should_be(tmp_path: Path) -
 
 @pytest.mark.parametrize(("seconds", "noted"), [(1, True), (100_000, False)])
 def test_a_forged_length_changes_no_picture(tmp_path: Path, seconds: int, noted: bool) -> None:
-    """All headers of the file say so; it lasts 4 s. One that is too long ffmpeg corrects by the index."""
+    """All headers declare it, but the video lasts 4 s. ffmpeg corrects too long a length by the index."""
     path = encoded(tmp_path / "a.mp4", H264)
     expected = decode(path, count=3, size=24)
     data = bytearray(path.read_bytes())
@@ -247,7 +247,7 @@ def test_a_forged_length_changes_no_picture(tmp_path: Path, seconds: int, noted:
 
 
 def test_pictures_that_the_decoder_patched_up_are_noted(make: Make) -> None:
-    """Bytes of the pictures themselves are changed, and no structure: the decoder fills in plain areas."""
+    """Only bytes of pictures are changed, no structure. The decoder fills the damaged areas."""
     path = make("a.mp4", SOURCE.format(12, 4), *H264.split())
     data = bytearray(path.read_bytes())
     begin, end = data.find(b"mdat") + 800, data.find(b"moov")

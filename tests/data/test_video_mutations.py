@@ -1,5 +1,7 @@
-"""Bytes changed at random, through the real ffmpeg: a clip comes out or the documented error, in time, and no child
-stays."""
+"""Random damage to files, decoded by the real ffmpeg.
+
+Each file gives a clip or the documented error, in time, and no child process remains.
+"""
 
 import os
 import random
@@ -120,7 +122,7 @@ def test_mutated_bytes_give_a_clip_or_the_documented_error(
 
 
 def outcome(path: Path) -> str | None:
-    """Decode; the reason of the documented error, or None for a clip that is right in form."""
+    """Decode. Returns the reason of the documented error, or None for a valid clip."""
     try:
         check(decode(path, count=2, size=16, timeout=LIMIT))
     except BrokenVideo as reason:
@@ -129,7 +131,7 @@ def outcome(path: Path) -> str | None:
 
 
 def check(clip: DecodedClip) -> None:
-    """What every clip is, whatever it was made of."""
+    """Check the properties of every clip, whatever its source."""
     count, high, wide, _ = clip.frames.shape
     assert (count, min(high, wide)) == (2, 16)
     assert clip.frames.dtype == np.uint8

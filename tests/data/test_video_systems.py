@@ -10,7 +10,7 @@ from codemap import ROOT
 from structalign.data.video import clip_length, decode, require_ffmpeg
 from structalign.errors import UserError
 
-# What Windows lacks, taken away before the library is imported; its own dependencies come first.
+# Removes what Windows lacks, after importing the dependencies and before importing the library.
 WINDOWS = """
 import signal, sys
 import ffmpeg, imageio_ffmpeg, numpy, PIL.Image, pydantic, yaml

@@ -1,4 +1,4 @@
-"""Times come from a channel of their own: no message, name or title changes them."""
+"""Times come from a separate channel, so no message, name or title changes them."""
 
 from pathlib import Path
 
@@ -82,6 +82,6 @@ def test_times_may_come_in_any_pieces() -> None:
 
 
 def test_a_slide_show_lasts_as_long_as_its_header_says(make: Make) -> None:
-    """FLV holds no lengths of frames: the last slide is shown as long as the one before."""
+    """FLV has no frame lengths, so the last slide is shown as long as the previous one."""
     for name in ("slides.mp4", "slides.mkv", "slides.flv", "slides.gif"):
         assert clip_length(make(name, "testsrc2=size=64x48:rate=1/5:duration=30")) == 30

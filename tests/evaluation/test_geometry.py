@@ -49,7 +49,7 @@ PARTS = ("NC1", "NC2_norms", "NC2_angles", "NC3", "NC4")
 
 
 def test_everything_is_zero_on_the_seen_vertices_of_a_larger_simplex() -> None:
-    """The mean of the seen vertices is not zero: centring by it makes them a simplex of their own."""
+    """The mean of the seen vertices is not zero. Centred by it, they are a simplex."""
     found = measured(vertices(3, capacity=10), vertices(3, capacity=10))
     assert found == pytest.approx(dict.fromkeys(PARTS, 0.0), abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""Ranks found a block of queries at a time, and the metrics made of them."""
+"""Ranks computed in blocks of queries, and their metrics."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def measured(
 
 
 def matrices(queries: int, videos: int, seed: int = 0) -> dict[str, Matrix]:
-    """Scores of few different values, so that there are ties, and frames."""
+    """Scores with few different values, so that there are ties, and best frames."""
     source = np.random.default_rng(seed)
     names = ("method.words", "method.sentence", "task_prior", "zero_shot.words", "zero_shot.sentence")
     scores = {name: source.integers(0, 6, (queries, videos)).astype(np.float32) / 7 for name in names}
@@ -180,7 +180,7 @@ def test_other_tasks_scores_do_not_change_gallery_task() -> None:
     words, sentence = random_scores(6, 4), random_scores(6, 4, seed=1)
     ground_truth, video_tasks, tasks = np.array([0, 1, 1, 2, 3, 3]), ["t01", "t01", "t02", "t02"], ["t01", "t02"]
     before = measured(words, sentence, ground_truth, video_tasks, tasks)
-    words[:, 2:] += 100  # drowns task 1 in the common gallery
+    words[:, 2:] += 100  # dominates task 1 in the common gallery
     after = measured(words, sentence, ground_truth, video_tasks, tasks)
     assert after["acc_task"] == before["acc_task"]
     assert after["acc_seen"] != before["acc_seen"]

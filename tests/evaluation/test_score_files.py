@@ -1,4 +1,4 @@
-"""Scores of a split that are kept, or ranked at once because they are too large: the metrics are the same."""
+"""Scores that are stored, and scores that are too large and ranked at once, give the same metrics."""
 
 import json
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def galleries() -> list[Gallery]:
 
 @pytest.fixture
 def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
-    """Score and evaluate, so many queries at a time: the report, and the files of the scores."""
+    """Score and evaluate some queries at a time. Returns the report and the score files."""
     source = torch.Generator().manual_seed(0)
     captions = [torch.randint(38, (1 + q % 6,), generator=source).tolist() for q in range(ASKED)]
     encoder = shaken_encoder()

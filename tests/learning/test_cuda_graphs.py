@@ -1,4 +1,4 @@
-"""Recorded towers say what the towers say; the recording itself needs a GPU, and is left out here."""
+"""Towers prepared for CUDA graphs give the towers' outputs. Recording itself needs a GPU and is not tested here."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_a_step_with_recorded_towers_is_the_same_step(tmp_path: Path, task: int,
 
 @pytest.mark.parametrize("method", ["structalign", "replay", "stablefusion", "structalign_released"])
 def test_a_recorded_tower_runs_once_a_step(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second run would overwrite what the backward pass of the first one needs."""
+    """A second run would overwrite the activations that the first one's backward pass needs."""
     calls: list[type] = []
 
     def watched(tower: nn.Module, sample: tuple[torch.Tensor, ...], allow_unused_input: bool) -> nn.Module:

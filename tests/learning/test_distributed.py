@@ -1,4 +1,4 @@
-"""Two processes that learn a task together: they end where one ends, and only the first writes."""
+"""Two processes that train a task together give the result of one, and only the first writes."""
 
 import multiprocessing
 import os
@@ -49,7 +49,7 @@ def no_noise(logits: Tensor, spread: Tensor, noise: Tensor) -> Tensor:
 
 
 def train(folder: Path, case: str) -> None:
-    """Train task 2 without dropout and router noise; write gradients of the last step, weights, and queries' ranks."""
+    """Train task 2 without dropout and router noise. Writes the last step's gradients, weights, and queries' ranks."""
     method, epochs, batch = CASES[case]
     act = settings(2, epochs=epochs, batch=batch)
     act = replace(act, adapters=act.adapters.model_copy(update={"dropout": 0.0}))
@@ -84,7 +84,7 @@ def process(number: int, count: int, port: int, target: Any, arguments: Sequence
 
 
 def load_batch(count: int, target: Any, *arguments: Any) -> None:
-    """Run `target` in `count` processes that know of each other."""
+    """Run `target` in one process group of `count` processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -106,7 +106,7 @@ def every_case(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Tensor]]]:
-    """Of each case: what one process ends with, and each of two, after the same first task."""
+    """For each case, the result of one process and of each of two, after the same first task."""
     folder = tmp_path_factory.mktemp("ends")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapters, "noisy", no_noise)

@@ -1,4 +1,4 @@
-"""Every registered method learns two tasks through the one loop, and its checkpoint holds all that it needs."""
+"""Every registered method trains two tasks in the common loop, and its checkpoint is complete."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ every_method = pytest.mark.parametrize("method", LEARN)
 
 
 def similarities(model: VideoText, trainer: Trainer) -> dict[str, Tensor]:
-    """All captions against all videos of the trainer's task, as retrieval stores and scores them."""
+    """Scores of all captions and all videos of the trainer's task, as retrieval computes them."""
     with torch.inference_mode():
         states = [trainer.features.read(i) for i in range(len(trainer.features))]
         head = HEADS[trainer.method.similarity]
@@ -63,7 +63,7 @@ def test_training_a_task_changes_the_similarities(tmp_path: Path, method: str) -
 
 @pytest.mark.parametrize("method", [name for name in LEARN if name != "xpool"])
 def test_an_untrained_model_ranks_as_zero_shot_clip(tmp_path: Path, method: str) -> None:
-    """X-Pool's pooling weighs frames from the start."""
+    """Not X-Pool, whose pooling weights frames from the start."""
     trainer = begin_task(tmp_path, method, 1)
     before = similarities(trainer.model, trainer)["sentence"]
     with trainer.model.frozen():
@@ -142,7 +142,7 @@ def test_a_checkpoint_remembers_what_its_method_needs_and_the_simplex(tmp_path: 
 
 
 def remembered(folder: Path, method: str) -> tuple[Memory, Memory]:
-    """What is held after one task and after two."""
+    """The memory's contents after one task and after two."""
     finish_task(folder, second_task_of(folder, method))
     first, second = (memory_of(load_memory(folder / number)) for number in "12")
     return first, second

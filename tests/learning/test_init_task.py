@@ -1,4 +1,4 @@
-"""The options of what a chain begins with: head, vertices, fusion projections."""
+"""Options of the initial model: head, vertices, fusion projections."""
 
 from dataclasses import replace
 from pathlib import Path

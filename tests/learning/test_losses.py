@@ -25,7 +25,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 def slow_two_way(logits: list[list[float]], negatives: list[list[bool]]) -> float:
-    """CE of rows plus CE of columns, over the right answer and its negatives."""
+    """Cross-entropy of rows plus that of columns, over the ground truth and its negatives."""
     size, total = len(logits), 0.0
     for i in range(size):
         keep = [j for j in range(size) if j == i or negatives[i][j]]

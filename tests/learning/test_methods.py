@@ -1,4 +1,4 @@
-"""The special term of each method against a slow, obvious formula of it (docs/methods.md)."""
+"""The loss of each method against a slow, plain version of its formula (docs/methods.md)."""
 
 import math
 from dataclasses import replace
@@ -33,13 +33,13 @@ def pairs_of(trainer: Trainer) -> Pairs:
 
 
 def term(trainer: Trainer, name: str) -> float:
-    """The term's value on the three pairs, without dropout."""
+    """The loss on the three pairs, without dropout."""
     trainer.model.eval()
     return trainer.losses(pairs_of(trainer), *KEY)[name].item()
 
 
 def moved(trainer: Trainer) -> Trainer:
-    """The same trainer, its student no longer where its teacher is."""
+    """The same trainer, after changing its student so that it differs from its teacher."""
     source = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameters in trainer.model.learning(trainer.number).values():
@@ -177,7 +177,7 @@ def test_task_lora_makes_each_caption_win_against_random_ones(tmp_path: Path) ->
 
 
 def similarity(words: Tensor, frames: Tensor) -> float:
-    """Half the mean over words of the cosine to their best frame, and half the same the other way round."""
+    """Half the mean over words of the cosine to their best frame, and half the mean over frames to their best word."""
     cosines = [[float(F.cosine_similarity(word, frame, dim=0)) for frame in frames] for word in words]
     by_word = sum(max(row) for row in cosines) / len(words)
     by_frame = sum(max(column) for column in zip(*cosines, strict=True)) / len(frames)
@@ -205,7 +205,7 @@ def test_zscl_distils_frozen_clip_on_new_videos_and_new_texts(tmp_path: Path) ->
 
 
 def test_zscl_ends_a_task_with_the_mean_of_its_weights(tmp_path: Path) -> None:
-    """Twelve steps: an average of the start and of every one of them, as there are not ten times two."""
+    """Twelve steps are too few to average every second one, so the average has the start and every step."""
     act = settings(1, epochs=4, batch=2)
     trainer = begin_task(tmp_path, "zscl", 1, act)
     watched = next(p for p in trainer.model.learning(1)["tower"] if p.dim() == 2)

@@ -1,4 +1,4 @@
-"""The reference API: what it promises beyond the released row, against slow loops where there are some (`oracle`)."""
+"""The reference API beyond the released method, against slow loops (`oracle`) where these exist."""
 
 import json
 import shutil
@@ -57,7 +57,7 @@ def trained(task: int) -> Trained:
 
 @cache
 def other_state(tasks: int = 3) -> dict[str, Tensor]:
-    """Another student of the same CLIP, as a teacher."""
+    """Another student of the same CLIP, used as a teacher."""
     learned = ("self_attn.alpha", "frame_cross", "lora_", "w_noise", "task_prototype", "etf_proj")
     return {name: x * 1.5 if any(part in name for part in learned) else x for name, x in state_of(tasks).items()}
 
@@ -66,8 +66,10 @@ def other_state(tasks: int = 3) -> dict[str, Tensor]:
 
 
 def unweighted_by_loops(task: int, teacher: dict[str, Tensor] | None = None) -> dict[str, float]:
-    """The losses of the first step, each from its formula. The teacher is zero-shot CLIP, or a state that is routed as
-    the task before."""
+    """The losses of the first step, each from its formula.
+
+    The teacher is zero-shot CLIP, or a state that is routed as the previous task.
+    """
     state, batch = exact(state_of()), given(steps_of(task, 1)[0])
     words, frames, s = oracle.similarities(state, PLAN, batch, task, train=True)
     scale = state["clipmodel.logit_scale"].exp()
@@ -145,7 +147,7 @@ def test_a_state_dict_also_teaches_with_strict_words() -> None:
 
 
 def relation_to_itself() -> float:
-    """L_CRP of a student whose teacher is itself, routed as the task before, by strict words."""
+    """L_CRP of a student that is its own teacher, routed as the previous task, with strict words."""
     state, batch = exact(state_of()), given(steps_of(2, 1)[0])
     found = []
     for task, train_ in ((2, True), (1, False)):
@@ -385,7 +387,7 @@ def test_an_invalid_training_is_refused(change: Callable[[Training], Training], 
 
 
 def test_the_documented_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands, on a tiny model: of fewer pixels and tokens."""
+    """The example runs unchanged, on a tiny model with fewer pixels and tokens."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "presets", "presets")
     shutil.copy(ROOT / "params.yaml", ".")

@@ -1,4 +1,4 @@
-"""The registry of methods and the loader: a file a method, and only the chosen one's is imported."""
+"""The registry and the loader of methods: one file for each method, and only the chosen one is imported."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_a_module_that_is_no_method_file_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_training_only_depends_on_the_code_of_its_own_method(name: str) -> None:
-    """And on the methods that this one is built on."""
+    """And on the methods that it extends."""
     loaded = [module.format_map({"method": {"name": name}}) for module in LOADED_BY_NAME["train"]]
     assert methods_in(CODE.closure("stages.train", loaded)) == methods_in(CODE.closure(f"{PACKAGE}.{name}"))
 

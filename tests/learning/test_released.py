@@ -1,4 +1,4 @@
-"""The released row against slow loops written from its formulas (`oracle`), in float64, for task 1 and a later one."""
+"""The released method against slow loops of its formulas (`oracle`), in float64, for task 1 and a later task."""
 
 from dataclasses import replace
 from functools import cache
@@ -176,7 +176,7 @@ def test_every_gradient_equals_loops(task: int) -> None:
 
 
 def rates_off(found: Trained, loop: oracle.Training) -> Tensor:
-    """Of every number that learns, the difference in units of its learning rate."""
+    """For every trained number, the difference in units of its learning rate."""
     return torch.cat([
         ((found.state[name].double() - loop.state[name]).abs() / RATES[kind]).flatten()
         for name, kind in loop.kinds.items()
@@ -193,7 +193,7 @@ def test_whole_steps_equal_loops(task: int) -> None:
 
 @pytest.mark.parametrize("task", [1, 2])
 def test_whole_steps_equal_loops_in_float32(task: int) -> None:
-    """AdamW divides a gradient by its own size: of a few numbers among thousands it magnifies the rounding."""
+    """AdamW divides a gradient by its size, which magnifies the rounding of a few numbers among thousands."""
     found, (loop, _) = ours(task, 3), theirs(task, 3)
     off = rates_off(found, loop)
     assert float(off.quantile(0.999)) < 1e-4

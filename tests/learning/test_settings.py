@@ -1,4 +1,4 @@
-"""Which losses act in a task, and how training comes to know."""
+"""Which losses act in a task, and how training reads them."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_what_is_written_for_a_task_is_read_back_typed() -> None:
 
 
 def test_a_number_written_otherwise_is_the_same_text() -> None:
-    """Else `crp.weight: 1.0` in place of 1 would train anew."""
+    """Otherwise `crp.weight: 1.0` in place of 1 would train again."""
     values = {name: getattr(PARAMS, name).model_dump() for name in sections()}
     texts = [
         json_text(acting(Losses.model_validate({**values, "crp": {**values["crp"], "weight": weight}}), 2))

@@ -182,7 +182,7 @@ def test_a_balanced_pair_is_a_video_and_its_caption(epoch: int) -> None:
 
 
 def test_repeats_of_a_video_have_other_views() -> None:
-    """The last category's only video comes three or four times in eleven."""
+    """The last category's only video comes three or four times among eleven pairs."""
     pairs = balanced_epoch()
     own = pairs.view[pairs.video == 10]
     assert len(own) >= 3
@@ -263,7 +263,7 @@ def test_decay_only_acts_on_lora_and_router(task: int) -> None:
 
 
 def trained_memory(folder: Path, act: Settings | None = None) -> tuple[VideoText, Memory]:
-    """A model after task 1 and what it remembers."""
+    """A model after task 1, and its memory."""
     trainer = first_task(folder, act)
     trainer.fit(lambda row: None)
     return trainer.model, trainer.remember(2)
@@ -276,7 +276,7 @@ def first_task(folder: Path, act: Settings | None = None, method: str = "structa
 
 
 def second_task(folder: Path, act: Settings | None = None, method: str = "structalign") -> Trainer:
-    """Task 2 as the train stage begins it."""
+    """Begin task 2 as the train stage does."""
     model, memory = trained_memory(folder)
     features = write_features(folder / "t02", first=2)
     model.add_task_prototype(0, "task prototype", 2)
@@ -287,7 +287,7 @@ def second_task(folder: Path, act: Settings | None = None, method: str = "struct
 
 
 def largest_gradients(trainer: Trainer) -> dict[str, float]:
-    """Fit; the largest gradient that each trainable parameter saw."""
+    """Train. Returns the largest gradient of each trainable parameter."""
     act = trainer.settings
     optimizer(
         trainer.model, trainer.method.trains, trainer.number, act.shared, act.phase
@@ -310,7 +310,7 @@ def largest_gradients(trainer: Trainer) -> dict[str, float]:
 @pytest.mark.parametrize("task", [1, 2])
 def test_everything_trainable_gets_a_gradient(tmp_path: Path, task: int) -> None:
     # A key's bias adds one number to all logits of a softmax: its gradient is zero by construction. An expert gets one
-    # as soon as a caption chooses it, hence a few epochs.
+    # as soon as a caption chooses it, so there are a few epochs.
     begin = first_task if task == 1 else second_task
     seen = largest_gradients(begin(tmp_path, settings(task, epochs=4, batch=2, epoch="captions")))
     still = {name for name, size in seen.items() if size < 1e-7}
@@ -318,7 +318,7 @@ def test_everything_trainable_gets_a_gradient(tmp_path: Path, task: int) -> None
 
 
 def test_at_the_first_step_only_parameters_behind_a_zero_get_no_gradient(tmp_path: Path) -> None:
-    # Fusion projections are hidden by alpha = 0, A by B = 0.
+    # alpha = 0 hides the fusion projections, and B = 0 hides A.
     trainer = first_task(tmp_path, settings(1, epochs=1, batch=6))
     still = {name for name, size in largest_gradients(trainer).items() if size == 0.0}
     fusion = {n for n in expected_names(1) if "vision_model" in n and not n.endswith("alpha")}
@@ -327,7 +327,7 @@ def test_at_the_first_step_only_parameters_behind_a_zero_get_no_gradient(tmp_pat
 
 @pytest.fixture(scope="module")
 def one_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[VideoText, dict[str, Tensor]]:
-    """A model of many experts after one step of two captions, and its adapters before."""
+    """A model of many experts after one step of two captions, and its former adapters."""
     features = write_features(tmp_path_factory.mktemp("one") / "t02", videos=2, each=1)
     model = shaken(tiny_model(tasks=2, experts=8))
     act = settings(2, epochs=1)
@@ -516,7 +516,7 @@ def test_replay_moves_every_expert_that_a_pass_of_the_step_chose(tmp_path: Path)
 
 
 def test_the_relation_loss_is_zero_before_the_first_step(tmp_path: Path) -> None:
-    # Task 2 begins with every expert equal to the first, so any routing gives the model before.
+    # Task 2 begins with every expert equal to the first, so any routing gives the previous model.
     trainer = second_task(tmp_path)
     trainer.model.eval()
     assert trainer.losses(pairs_of(trainer), 0)["crp"].item() == pytest.approx(0, abs=1e-4)

@@ -1,4 +1,4 @@
-"""What is added to a project is found at once and stays found, apart from what DVC makes and evaluation reads."""
+"""Videos added to a project are found at once and remain found. DVC's outputs and evaluation ignore them."""
 
 import hashlib
 import shutil
@@ -42,7 +42,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, clip: Path) -> Path:
-    """A project that has learned its first task of two, and stores a test clip of it."""
+    """A project after the first of two tasks, with one stored test clip."""
     root = tmp_path / "project"
     shutil.copytree(clip, root / "work/backbone")
     shutil.copy(ROOT / "params.yaml", root)
@@ -55,7 +55,7 @@ def project(tmp_path: Path, clip: Path) -> Path:
 
 
 def learn(root: Path, number: int) -> None:
-    """Train a task on nothing, and store a clip of it, as `dvc repro` does."""
+    """Train a task without data, and store one of its clips, as `dvc repro` does."""
     training = root.parent / "training"
     finish_task(training, begin_task(training, "structalign", number))
     key = f"t{number:02d}"
@@ -96,7 +96,7 @@ def video(tmp_path: Path) -> Path:
 
 
 def put(project: Path, *paths: Path, category: str | None = None) -> list[str]:
-    """Add files; the paths that were encoded."""
+    """Add files. Returns the paths that were encoded."""
     chain = read_chain(project)
     return add(chain, sampler_of(chain), paths, category).encoded
 
@@ -168,7 +168,7 @@ def found_in_test(project: Path) -> list[str]:
 
 
 def save_anew(project: Path) -> None:
-    """The first task's model is another one."""
+    """Replace the first task's model by another one."""
     folder = project / "checkpoints/t01"
     adapters = load_file(folder / "adapters.safetensors")
     save_checkpoint(folder, read_config(folder), {name: 1.5 * tensor for name, tensor in adapters.items()}, {})

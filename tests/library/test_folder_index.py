@@ -1,4 +1,4 @@
-"""An index of raw folders: only what is new is encoded, nothing of the folders changes, and a kill loses nothing."""
+"""An index of raw folders: only new files are encoded, the folders do not change, and a kill loses nothing."""
 
 import os
 import shutil

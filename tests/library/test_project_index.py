@@ -26,7 +26,7 @@ NORTH, EAST = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
 
 
 class Compass:
-    """An encoder whose only word is north encoded as task 1 and east encoded as task 2."""
+    """An encoder whose only word is north when routed as task 1, and east when routed as task 2."""
 
     model, head, clip = None, HEADS["fused"], SimpleNamespace(embedding_dim=2)
 
@@ -42,7 +42,7 @@ def says(word: Tensor) -> TextEmbeddings:
 
 
 class Known:
-    """A task prior that is given."""
+    """A task prior with given values."""
 
     def __init__(self, logs: Tensor):
         self.logs = logs

@@ -1,4 +1,4 @@
-"""Where a file is cut, from frames that were made up."""
+"""Where a file is cut, from synthetic frames."""
 
 import torch
 
@@ -8,7 +8,7 @@ ONE, OTHER = (torch.tensor(row) for row in ([1.0, 0.0], [0.0, 1.0]))
 
 
 def segments(frames: list[torch.Tensor]) -> list[tuple[float, float]]:
-    """Where segments of frames a second apart begin and end."""
+    """Start and end of segments, from one frame a second."""
     found = cut(torch.stack(frames), [float(second) for second in range(len(frames))], float(len(frames)))
     return [(segment.start, segment.end) for segment in found]
 

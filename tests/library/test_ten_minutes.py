@@ -1,4 +1,4 @@
-"""A long file is found where the thing begins that a sentence is about."""
+"""A search in a long file finds the start of the clip that fits the sentence."""
 
 import csv
 import random
@@ -25,8 +25,8 @@ def table(name: str) -> list[dict[str, str]]:
 def test_the_top_hit_in_a_ten_minute_file_starts_where_its_clip_does(tmp_path: Path, seed: int) -> None:
     """Five test clips of different categories, each played over and over for two minutes, one after the other.
 
-    The sample's CLIP takes some of the clips for each other: what counts is the clip that it finds among the five. It
-    is asked about the things whose names it knows, those of held-out.csv; most other words it has never read.
+    The sample's CLIP confuses some of the clips. So the expected clip is the one that it finds among the five. Queries
+    are about the things of held-out.csv, whose names it knows. Most other words it has never read.
     """
     known = {row["video"] for row in table("held-out.csv")}
     rows = [row for row in table("captions.csv") if row["split"] == "test" and row["video"] in known]

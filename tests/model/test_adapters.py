@@ -87,7 +87,7 @@ def test_the_fusion_of_a_video_does_not_depend_on_others() -> None:
 
 
 def mixture(dropout: float = 0.0) -> LoraMixture:
-    """A mixture around a random linear layer, nothing at its start."""
+    """A mixture around a random linear layer, with no parameter at its initial value."""
     module = LoraMixture(nn.Linear(WIDTH, 10), Routing(), RANK, 8.0, EXPERTS, dropout)
     with torch.no_grad():
         for i, p in enumerate(module.parameters()):
@@ -96,7 +96,7 @@ def mixture(dropout: float = 0.0) -> LoraMixture:
 
 
 def routed(module: LoraMixture, tasks: list[int], eot: list[int], seed: int = 5) -> Tensor:
-    """Set the routing of all captions; returns their task prototypes."""
+    """Set the routing of all captions. Returns their task prototypes."""
     prototypes = noise(len(tasks), WIDTH, seed=seed)
     module.routing[0].set(torch.tensor(tasks), torch.tensor(eot), prototypes)
     return prototypes

@@ -160,7 +160,7 @@ def test_a_checkpoint_holds_no_weight_of_the_backbone(folder: Path, model: Video
 
 
 def without_hashes(folder: Path, **changes: Any) -> None:
-    """Make a checkpoint one from before there were hashes, with other fields of its model."""
+    """Remove the hashes from a checkpoint, as in an older version, and change fields of its model."""
     values = read_json(folder / "config.json")
     del values["files"], values["sha256"]
     write_json(folder / "config.json", {**values, "model": {**values["model"], **changes}})
@@ -229,7 +229,7 @@ def test_an_impossible_model_is_refused_by_its_field(folder: Path, change: dict[
 
 
 def test_a_damaged_checkpoint_is_reported_as_damaged_and_not_as_another_one(folder: Path) -> None:
-    """`search` compares fingerprints before it loads: `dvc repro` would find nothing to do."""
+    """`search` compares fingerprints first. If it said to run `dvc repro`, that would find nothing to do."""
     before = fingerprint(folder)
     content = bytearray((folder / "adapters.safetensors").read_bytes())
     content[-1] ^= 1

@@ -13,7 +13,7 @@ SHAPE = ModelConfig(FRAMES, 1, rank=RANK, alpha=4.0, experts=EXPERTS, dropout=0.
 
 
 def moe(tasks: int = 2) -> MoeMlp:
-    """A mixture around a linear layer, its experts and routers random, routing two sequences as tasks 1 and 2."""
+    """A mixture around a linear layer with random experts and routers. It routes two sequences as tasks 1 and 2."""
     routing = Routing()
     routing.set(torch.tensor([1, tasks]), torch.tensor([LENGTH - 1, 2]), torch.zeros(2, WIDTH))
     made = MoeMlp(nn.Linear(WIDTH, WIDTH), routing, WIDTH, RANK, 4.0, EXPERTS, dropout=0.0)

@@ -14,7 +14,7 @@ LIKE = ModelConfig(FRAMES, 1, 0, 8.0, 0, 0.1, 0, head="frozen_random", words="wi
 
 
 def model_of(head: str = "frozen_random", parts: tuple[str, ...] = ("fusion", "lora")) -> VideoText:
-    """Two tasks learned, nothing at its start."""
+    """A model after two tasks, with no parameter at its initial value."""
     model = VideoText(tiny_clip(), ModelConfig(FRAMES, 1, 2, 8.0, 3, 0.1, ETF_DIM, parts, head=head), 0)
     for task in range(2):
         model.add_task("tiny", task)
@@ -22,7 +22,7 @@ def model_of(head: str = "frozen_random", parts: tuple[str, ...] = ("fusion", "l
 
 
 def released_state() -> dict[str, Tensor]:
-    """As the authors' code would save it: fusion parameters that nobody read, and a temperature of its own."""
+    """A state as the authors' code saves it, with unused fusion parameters and its own temperature."""
     state = {name: tensor.clone() for name, tensor in to_released(model_of(), {}).items()}
     state["clipmodel.vision_model.encoder.layers.0.self_attn.alpha"] = torch.tensor([0.25])
     state["clipmodel.logit_scale"] = torch.tensor(4.6)
@@ -30,7 +30,7 @@ def released_state() -> dict[str, Tensor]:
 
 
 def expected_names() -> set[str]:
-    """Written from the list that the authors' files follow: two tasks, three experts, three layers a tower."""
+    """The names in the authors' files, for two tasks, three experts and three layers of each tower."""
     names = {f"clipmodel.{name}" for name in tiny_clip().model.state_dict()} | {"etf_proj1.weight", "etf_proj2.weight"}
     names |= {f"clipmodel.{tower}_model.embeddings.position_ids" for tower in ("text", "vision")}
     names |= {f"clipmodel.text_model.task_prototype.{task}" for task in (0, 1)}

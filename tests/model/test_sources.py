@@ -33,7 +33,7 @@ def test_a_batch_of_pixels_equals_its_views_read_one_by_one(tmp_path: Path) -> N
 
 
 class Shorter(NoiseFrames):
-    """One video has a frame less than the others."""
+    """Frames in which one video has a frame less than the others."""
 
     def frames(self, position: int) -> NDArray[np.uint8]:
         return super().frames(position)[position == 1 :]
@@ -55,7 +55,7 @@ def test_embeddings_are_the_frozen_towers_of_every_view(tmp_path: Path) -> None:
 
 
 def fresh(folder: Path) -> tuple[VideoSource, VideoText]:
-    """A split without cached training views, of a model that reads states."""
+    """A split without cached training views, for a model that reads cached states."""
     model = tiny_model()
     features = write_features(folder / "f", views=0)
     return make_source(model, features, NoiseFrames(1), STATISTICS, CPU, flip=True, seed=3), model

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def lora(tasks: int = 2) -> TaskLora:
-    """Adapters of so many tasks around a linear layer, all of them random, routing two captions as tasks 1 and 2."""
+    """Random adapters of some tasks around a linear layer. They route two captions as tasks 1 and 2."""
     routing = Routing()
     routing.set(torch.tensor([1, tasks]), torch.tensor([LENGTH - 1, 2]), torch.zeros(2, WIDTH))
     made = TaskLora(nn.Linear(WIDTH, WIDTH), routing, RANK, 4.0, dropout=0.0)
@@ -26,7 +26,7 @@ def lora(tasks: int = 2) -> TaskLora:
 
 
 def model(tasks: int) -> VideoText:
-    """A model of so many tasks whose adapters are random."""
+    """A model of some tasks with random adapters."""
     made = VideoText(tiny_clip(), SHAPE, seed=0)
     for task in range(tasks):
         made.add_task("tiny", task)

@@ -1,4 +1,4 @@
-"""Captions that are asked for: what each is encoded to is its own."""
+"""Query captions: the embedding of each does not depend on the others."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_a_query_does_not_depend_on_the_others_it_is_encoded_with(task: int) -> 
 def test_captions_encoded_as_many_tasks_at_once_have_the_bits_of_one_task_at_a_time(
     tasks: list[int], count: int
 ) -> None:
-    """One caption and more tasks than a pass has rows included."""
+    """This includes one caption with more tasks than a pass has rows."""
     model, some = shaken(tiny_model(tasks=5)), MIXED[torch.arange(count)]
     for task, found in zip(tasks, encode_as_tasks(model, some, tasks, CPU), strict=True):
         alone = encode_captions(model, some, task, CPU)

@@ -33,7 +33,7 @@ from structalign.report.text_table import markdown
 from structalign.store import json_text
 from structalign.strict_yaml import load_yaml
 
-OLD = Path(__file__).parent / "fixtures/a1d4c6b"  # `.txt` hides what DVC would take for its own
+OLD = Path(__file__).parent / "fixtures/a1d4c6b"  # with `.txt` DVC does not read these files
 
 
 def run(
@@ -198,7 +198,7 @@ def test_results_of_other_parameters_are_noticed() -> None:
 
 
 def losses_lock(*tasks: str, of: Losses) -> dict[str, Any]:
-    """A lock whose training of each task is of the losses `of`."""
+    """A lock in which each task was trained with the losses `of`."""
     stages = {}
     for number, task in enumerate(tasks, start=1):
         md5 = hashlib.md5(json_text(acting(of, number)).encode(), usedforsecurity=False).hexdigest()
@@ -259,7 +259,7 @@ def call(*words: str) -> None:
 
 @pytest.fixture
 def old_and_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git and DVC repository whose first commit is of a1d4c6b, and whose second is migrated, with results."""
+    """A git and DVC repository with results. Its first commit is of revision a1d4c6b, and its second is migrated."""
     monkeypatch.chdir(tmp_path)
     for name in ("params.yaml", "tasks.yaml", "dvc.yaml", "dvc.lock", "data.dvc"):
         source = OLD / name if (OLD / name).exists() else OLD / f"{name}.txt"
@@ -273,7 +273,7 @@ def old_and_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     call("git", "commit", "-qm", "a1d4c6b")
     migrate()
     Path("dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
-    Path("dvc.lock").unlink()  # as after `dvc repro`, whose lock agrees with params.yaml
+    Path("dvc.lock").unlink()  # as after `dvc repro`: the lock agrees with params.yaml
     params = Path("params.yaml").read_text(encoding="utf-8").replace("seed: 0 ", "seed: 1 ", 1)
     Path("params.yaml").write_text(params, encoding="utf-8")
     Path("reports/metrics.json").write_text('{"R@1": 40.125}', encoding="utf-8")

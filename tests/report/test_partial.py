@@ -1,4 +1,4 @@
-"""A run that lacked videos says so wherever its numbers stand; zero-shot CLIP is compared with what was published."""
+"""A run without all videos is marked wherever its numbers are shown. Zero-shot CLIP is compared with the paper's."""
 
 import csv
 import json

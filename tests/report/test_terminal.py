@@ -1,4 +1,4 @@
-"""Tables in a pipe and on a narrow terminal: headers stay whole, and text is no markup."""
+"""Tables in a pipe and on a narrow terminal: headers are complete, and text is no markup."""
 
 import io
 from collections.abc import Callable

@@ -22,7 +22,7 @@ from structalign.search.retriever import Retriever, _backbone
 
 
 class Labelled:
-    """As a pandas Series: its values in their order, each under a label that is not its place."""
+    """Like a pandas Series: values in order, each under a label that is not its position."""
 
     def __init__(self, values: dict[int, Any]) -> None:
         self.values = values
@@ -142,7 +142,7 @@ def test_a_config_of_something_else_is_refused(checkpoint: Path) -> None:
 def test_a_checkpoint_of_every_method_loads_and_scores(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The project's own folder is its backbone; the checkpoint is of one task and untrained."""
+    """The backbone is the project's folder. The checkpoint has one untrained task."""
     project, method = checkpoint.parents[1], load_method(name)
     shape = replace(SHAPE, modules=method.modules, input_kind=method.input_kind) if method.trains else None
     config = CheckpointConfig("data/clip", name, 0, ["t01"], {"cats": 0}, shape, method.similarity)

@@ -1,4 +1,4 @@
-"""From captions to named matrices: tiles, systems, and one encoding a task."""
+"""From captions to named matrices: tiles, systems, and one encoding for each task."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_blocks_of_columns_stand_side_by_side() -> None:
 
 
 def columns(encoder: Encoder, name: str, encoded_as: int) -> Tensor:
-    """The matrix of one signal where both galleries' captions are encoded as one task."""
+    """The matrix of one signal, with captions encoded as the same task for both galleries."""
     with torch.inference_mode():
         text, zero_shot = encoder.captions(CAPTIONS, encoded_as), encoder.zero_shot(CAPTIONS)
         return torch.cat([score(Comparison(text, zero_shot, gallery(n).frames), {})[name] for n in (1, 2)], dim=1)

@@ -39,7 +39,7 @@ def test_word_frame_equals_a_double_loop(lengths: list[int], videos: int, seed: 
 @given(lengths, st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
 def test_padding_words_never_change_a_score(lengths: list[int], seed: int) -> None:
-    # The padding is the frame itself: the best word there could be.
+    # The padding equals the frame, so it would be the best possible word.
     words, frames, mask = noise(len(lengths), 5, 6, seed=seed), noise(2, 3, 6, seed=seed + 1000), masked(lengths)
     changed = torch.where(mask[..., None], words, frames[0, 0])
     torch.testing.assert_close(word_frame(words, mask, frames), word_frame(changed, mask, frames))

@@ -1,4 +1,4 @@
-"""A server over a project answers while `dvc repro` runs beside it, and shows what it made."""
+"""A server over a project answers while `dvc repro` runs, and then shows the new results."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""One thread asks the index; what waits shares its pass, and what is written to the index is soon shown."""
+"""One thread queries the index. Waiting queries share a pass, and changes of the index are soon shown."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def test_explain_gives_a_cosine_for_every_word_and_frame(server: Server) -> None
 
 
 class Slow(Labelled):
-    """An index whose first search takes until it may; it counts its passes."""
+    """An index whose first search waits for `may`. It records its passes."""
 
     def __init__(self, path: Path, may: threading.Event):
         super().__init__(path)
@@ -245,7 +245,7 @@ def test_progress_of_indexing_is_reported(shelf: Path, growing: Callable[[str], 
 
 
 def begin(*arguments: str) -> "subprocess.Popen[str]":
-    """The command, as a user starts it."""
+    """Start the command as a user does."""
     code = "from structalign.cli.app import main; main()"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -255,7 +255,7 @@ def begin(*arguments: str) -> "subprocess.Popen[str]":
 
 
 def address(process: "subprocess.Popen[str]") -> tuple[str, int]:
-    """The place that the command prints."""
+    """The address that the command prints."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("open http://"):
@@ -274,7 +274,7 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
         process = begin("--videos", str(shelf / "videos/two"), "--backbone", str(shelf / "clip"))
         served = Server(*address(process), collection=None)  # type: ignore[arg-type]
         until(lambda: served.ask("/api/health")[0] == 200, TIMEOUT)
-        until(lambda: served.json("/api/health")["videos"] == 3, 5 * TIMEOUT)  # another process has to start for it
+        until(lambda: served.json("/api/health")["videos"] == 3, 5 * TIMEOUT)  # a new process must start
         assert len(served.search("red")) == 3
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=TIMEOUT)

@@ -1,4 +1,4 @@
-"""How a video reaches a browser: as it is, in another container, or made anew, and what is kept of that."""
+"""How a video reaches a browser: unchanged, in another container, or encoded again, and what is cached."""
 
 import errno
 import http.client
@@ -27,7 +27,7 @@ MOVES = 10  # seconds that something may take here
 
 
 def about(file: Path) -> str:
-    """What ffmpeg says of a file."""
+    """ffmpeg's description of a file."""
     return subprocess.run([get_ffmpeg_exe(), "-hide_banner", "-i", file], capture_output=True, text=True).stderr
 
 
@@ -38,7 +38,7 @@ def children(server: Server) -> list[str]:
 
 
 def until(what: Any) -> None:
-    """Wait until it is so."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + MOVES
     while not what():
         assert time.monotonic() < deadline
@@ -154,7 +154,7 @@ def test_a_file_in_an_old_container_keeps_its_pictures(server: Server, tmp_path:
 
 
 def colour(data: bytes) -> tuple[int, ...]:
-    """Of the middle of a JPEG."""
+    """The colour in the middle of a JPEG."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     found: Any = image.getpixel((image.width // 2, image.height // 2))
     return tuple(found)

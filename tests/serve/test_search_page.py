@@ -27,7 +27,7 @@ OWNED = "() => document.title === 'owned'"
 
 @pytest.fixture
 def page(browser: "Browser", server: Server) -> Iterator["Page"]:
-    """The page, open and empty; a script that fails fails the test."""
+    """The page, open and empty. A failing script fails the test."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     page = context.new_page()
     faults: list[str] = []
@@ -40,7 +40,7 @@ def page(browser: "Browser", server: Server) -> Iterator["Page"]:
 
 
 def search(page: "Page", query: str) -> "Locator":
-    """Type a query; the cards once they are there."""
+    """Type a query. Returns the cards when they are shown."""
     page.fill("#query", query)
     cards = page.locator("#results .card")
     cards.first.wait_for()
@@ -52,7 +52,7 @@ def files(cards: "Locator") -> list[str]:
 
 
 def card_of(page: "Page", file: str) -> "Locator":
-    """The card of a file, below however many others."""
+    """The card of a file, after scrolling as far as needed."""
     found = page.locator("#results .card", has_text=file)
     for _ in range(10):
         if found.count():
@@ -63,7 +63,7 @@ def card_of(page: "Page", file: str) -> "Locator":
 
 
 def refusing(status: int, text: str) -> "Callable[[Route], None]":
-    """What answers a request with an error of the API's."""
+    """A route handler that answers with an error of the API."""
     return lambda route: route.fulfill(status=status, body=json.dumps({"error": text}))
 
 
@@ -158,7 +158,7 @@ def test_the_frame_that_matches_a_word_is_marked(page: "Page") -> None:
 def test_the_other_moments_of_a_file_can_be_chosen(
     page: "Page", server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranking, "SAME_SIGHT", 2)  # to a random CLIP all neighbours look the same
+    monkeypatch.setattr(ranking, "SAME_SIGHT", 2)  # a random CLIP sees no difference between neighbours
     search(page, "red")
     hit = next(hit for hit in server.search("red", limit=100) if len(hit["moments"]) > 1)
     card_of(page, hit["file"]).click()
@@ -329,7 +329,7 @@ def test_it_is_legible_and_never_scrolls_sideways(browser: "Browser", server: Se
 
 
 def _legible(page: "Page") -> list[float]:
-    """Contrasts, but for what is written on a picture."""
+    """Contrasts of all texts except those on a picture."""
     page.evaluate("() => document.querySelectorAll('.picture time, option').forEach(element => element.remove())")
     return contrasts(page)
 

@@ -1,4 +1,4 @@
-"""Who gets an answer, and what an answer gives away."""
+"""Which requests are answered, and what an answer reveals."""
 
 import http.client
 import logging

@@ -1,4 +1,4 @@
-"""The file of a sweep: what it says of each method's settings, and every way in which it is refused."""
+"""The file of a sweep: the settings that it gives each method, and the errors that refuse it."""
 
 from collections.abc import Iterator
 from contextlib import chdir

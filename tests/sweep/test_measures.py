@@ -29,7 +29,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def accuracy(run: dict[str, Any], kind: str) -> dict[str, float]:
-    """R@1 of each task's queries, as evaluate has it."""
+    """R@1 of each task's queries, as evaluate computes it."""
     ranks, of = np.array(run["rows"]["it"][kind]), np.array(run["tasks"])[run["queries"]]
     return {task: summarise(ranks[of == task])["R@1"] for task in run["categories"]}
 

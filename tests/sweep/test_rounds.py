@@ -1,4 +1,4 @@
-"""Which runs a sweep makes, and which settings it chooses."""
+"""The runs of a sweep, and its choice of settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from structalign.sweep.rounds import Done, play, winners
 
 
 class Kept:
-    """Stands in for the queue: R@1 by the setting's value `x` and the seed, or a sentence for a run that fails."""
+    """A stand-in for the queue, with R@1 by the setting's value `x` and the seed, or the error of a failing run."""
 
     split = "val"
 

@@ -1,4 +1,4 @@
-"""`structalign sweep` on a toy project: DVC's numbers to the bit, and what is left of a killed one."""
+"""`structalign sweep` on a toy project gives DVC's numbers bit for bit, and resumes after a kill."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 def sweep(root: Path, text: str, *options: str) -> tuple[int, str]:
-    """Write some.yaml and sweep it; the exit code and all that was printed."""
+    """Write some.yaml and run its sweep. Returns the exit code and all output."""
     (root / "some.yaml").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [*COMMAND, "some.yaml", *options], cwd=root, env=ENVIRONMENT, capture_output=True, text=True, check=False
@@ -49,18 +49,18 @@ def sweep(root: Path, text: str, *options: str) -> tuple[int, str]:
 
 
 def kept(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every kept run by its file."""
+    """Every stored run, by its file."""
     return {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
 
 
 def of_method(folder: Path, method: str) -> dict[str, Any]:
-    """The one run of a method."""
+    """The only run of a method."""
     (found,) = (run for run in kept(folder).values() if run["method"] == method)
     return found
 
 
 def scored(root: Path, task: str, split: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The queries after a task, and what evaluate finds of embed's matrices."""
+    """The queries after a task, and evaluate's ranks from embed's matrices."""
     about = json.loads((root / f"work/scores/{task}/{split}.json").read_text())
     column = {video["id"]: number for number, video in enumerate(about["videos"])}
     truth = np.array([column[query["video"]] for query in about["queries"]])

@@ -1,4 +1,4 @@
-"""The task prior: statistics that add up, their shrunk covariance, and the classifier they give."""
+"""The task prior: additive statistics, their shrunk covariance, and the classifier that they give."""
 
 import math
 
@@ -93,7 +93,7 @@ def test_one_task_is_certain() -> None:
 @given(st.integers(0, 20))
 @settings(deadline=None)
 def test_two_captions_a_category_give_on_average_the_covariance_of_many(seed: int) -> None:
-    """The spread around a mean of two is half of the true one: one degree of freedom a category is spent."""
+    """The variance around the mean of two samples is half of the true one: each category costs a degree of freedom."""
     vectors, category = noise(4000, DIM, seed=seed), torch.arange(4000) // 2
     found = moments(vectors, category, 1)
     covariance = ledoit_wolf(found.scatter, found.fourth, 4000, 2000)
@@ -105,7 +105,7 @@ def test_categories_of_one_repeated_caption_still_separate_tasks() -> None:
     prior = prior_of(moments(captions[:3], torch.zeros(3, dtype=torch.int64), 1),
                      moments(captions[3:], torch.ones(3, dtype=torch.int64), 2))  # fmt: skip
     logs = prior.log(spoken(torch.eye(2, DIM)))
-    assert logs.min() > -DIM - 1  # no certainty that would drown the similarities
+    assert logs.min() > -DIM - 1  # not so certain that it would dominate the similarities
     assert logs.argmax(dim=1).tolist() == [0, 1]
 
 
