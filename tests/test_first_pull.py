@@ -13,7 +13,7 @@ PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 PROMISED = re.findall(r"^\| `dvc (pull[^`]*)` \| yes.*\| (\d) \|$", PAGE, re.M)
 
 
-def test_the_page_says_how_each_form_ends() -> None:
+def test_the_page_says_how_each_form_of_dvc_pull_ends() -> None:
     assert PROMISED == [("pull data", "0"), ("pull --allow-missing", "0"), ("pull", "1")]
 
 

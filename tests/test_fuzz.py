@@ -327,7 +327,7 @@ def spoken(words: list[str], folder: Path, log: Path) -> list[object]:
 
 
 @pytest.mark.parametrize("name", COMMANDS_OF)
-def test_a_command_says_one_sentence_of_a_damaged_file(tmp_path: Path, name: str) -> None:
+def test_a_command_reports_a_damaged_file_in_one_sentence(tmp_path: Path, name: str) -> None:
     command = COMMANDS_OF[name]
     reader, folder = READERS[command.reader], tmp_path / "whole"
     folder.mkdir()

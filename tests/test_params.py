@@ -162,7 +162,7 @@ def test_a_wrong_value_of_the_last_commit_is_not_offered(committed: Path) -> Non
         validate(edited("seed", -1), str(committed))
 
 
-def test_a_key_with_a_dot_is_no_section() -> None:
+def test_a_key_with_a_dot_is_refused() -> None:
     tree = edited("seed", 7)
     tree["crp.weight"] = 1
     with pytest.raises(UserError, match="write `weight` below `crp:`"):
@@ -214,7 +214,7 @@ def test_a_number_that_dvc_writes_without_a_decimal_point_is_read(tmp_path: Path
 
 
 @pytest.mark.parametrize(("key", "value"), [("seed", "7"), ("crp.weight", "1e-3"), ("features.flip", "true")])
-def test_a_text_is_no_number_and_no_truth_value(key: str, value: str) -> None:
+def test_a_text_in_place_of_a_number_or_truth_value_is_refused(key: str, value: str) -> None:
     """DVC's lock would have the text."""
     with pytest.raises(UserError, match=f"`{key}` = {value} must be"):
         validate(edited(key, value))

@@ -250,7 +250,7 @@ def test_an_edit_changes_one_entry_and_no_other_character(
 
 
 @given(st.lists(st.integers(), min_size=2, max_size=5), st.data())
-def test_an_entry_in_braces_is_removed_alone(values: list[int], data: st.DataObject) -> None:
+def test_only_the_named_entry_in_braces_is_removed(values: list[int], data: st.DataObject) -> None:
     tree: dict[str, Any] = {"s": {f"k{i}": value for i, value in enumerate(values)}, "t": 1}
     key = data.draw(st.sampled_from(sorted(tree["s"])))
     text = remove(dump_yaml(tree), f"s.{key}")

@@ -140,7 +140,7 @@ def test_a_text_is_broken(tmp_path: Path) -> None:
         decode(tmp_path / "text.mp4", count=4, size=24)
 
 
-def test_sound_alone_is_broken(make: Make) -> None:
+def test_a_file_with_only_sound_is_broken(make: Make) -> None:
     with pytest.raises(BrokenVideo, match="no video stream"):
         decode(make("a.wav", "sine=duration=1"), count=4, size=24)
 

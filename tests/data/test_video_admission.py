@@ -84,7 +84,7 @@ def test_any_other_text_is_refused_as_a_text(tmp_path: Path, text: str) -> None:
         measure(tmp_path / "a.mp4")
 
 
-def test_a_playlist_that_carries_its_segment_is_refused_as_well(make: Make, tmp_path: Path) -> None:
+def test_a_playlist_with_an_embedded_segment_is_also_refused(make: Make, tmp_path: Path) -> None:
     from base64 import b64encode
 
     data = b64encode(make("a.ts", GREY).read_bytes()).decode()

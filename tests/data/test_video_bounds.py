@@ -99,7 +99,7 @@ def test_one_pass_finds_the_same_frames_as_two_passes(make: Make, monkeypatch: p
         assert np.array_equal(once.thumbnails, twice.thumbnails)
 
 
-def test_a_header_that_lies_costs_a_second_pass_and_changes_nothing(
+def test_a_wrong_header_costs_a_second_pass_and_changes_nothing(
     make: Make, tmp_path: Path, passes: list[Sequence[str]]
 ) -> None:
     path = make("a.mp4", LONG.format(60), "-movflags", "+faststart", "-g", "25")

@@ -150,14 +150,14 @@ HEALTHY: dict[str, tuple[str, Callable[[Path], Path]]] = {
 
 
 @pytest.mark.parametrize("kind", HEALTHY)
-def test_a_healthy_video_has_no_note(tmp_path: Path, kind: str) -> None:
+def test_an_intact_video_has_no_note(tmp_path: Path, kind: str) -> None:
     name, write = HEALTHY[kind]
     path = write(tmp_path / name)
     assert measure(path).damage is None
     assert decode(path, count=3, size=24).damage is None
 
 
-def test_moments_behind_the_last_frame_are_no_damage(tmp_path: Path) -> None:
+def test_times_after_the_last_frame_are_no_damage(tmp_path: Path) -> None:
     """The sound lasts longer than the pictures, so the file's length suggests times without a picture."""
     path = encoded(tmp_path / "a.mp4", f"{H264} -c:a aac", seconds=1, sound=60)
     clip = decode(path, count=4, size=200, thumbnails=True)

@@ -123,7 +123,7 @@ def test_all_angles_of_a_simplex_are_one(kind: str) -> None:
     assert found["simplex"] == pytest.approx(math.degrees(math.acos(-1 / 4)))
 
 
-def test_text_and_video_on_the_same_vertices_meet_at_no_angle() -> None:
+def test_text_and_video_on_the_same_vertices_have_angle_zero() -> None:
     found = angle_spectra(vertices(), 2 * vertices())
     assert found is not None
     assert found["own"] == pytest.approx([0] * 5, abs=1e-4)

@@ -142,7 +142,7 @@ def test_ranks_without_a_task_prior_setting_are_refused(tmp_path: Path) -> None:
         read_ranks(tmp_path / "ranks", HALF)
 
 
-def test_the_task_prior_ranks_for_zero_shot_clip_too() -> None:
+def test_the_task_prior_also_ranks_for_zero_shot_clip() -> None:
     scores, ground_truth = matrices(20, 8), np.arange(20) % 8
     scores["task_prior"] = np.repeat(random_scores(20, 2), 4, axis=1)
     tasks = ["t01"] * 4 + ["t02"] * 4

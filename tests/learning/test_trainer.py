@@ -189,7 +189,7 @@ def test_repeats_of_a_video_have_other_views() -> None:
     assert len(set(own.tolist())) == len(own)
 
 
-def test_repeats_of_a_video_draw_its_captions_anew() -> None:
+def test_repeats_of_a_video_draw_captions_independently() -> None:
     drawn = {int(c) for e in range(10) for c in balanced_epoch(e).caption if c >= 20}
     assert drawn == {20, 21}
 
@@ -590,7 +590,7 @@ def test_a_task_of_one_pair_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["tf32", "fp32"])
-def test_steps_multiply_in_tf32_where_the_precision_says_so(tmp_path: Path, precision: str) -> None:
+def test_steps_multiply_in_tf32_if_the_precision_is_tf32(tmp_path: Path, precision: str) -> None:
     act = settings(1)
     act = replace(act, backbone=act.backbone.model_copy(update={"precision": precision}))
     seen: list[bool] = []

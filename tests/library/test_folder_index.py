@@ -342,7 +342,7 @@ def test_the_stored_vectors_are_those_of_the_shown_frames(folder: Path, clip: Pa
     assert np.allclose(mean / np.linalg.norm(mean), index.entries.means[0], atol=2e-3)
 
 
-def test_sentences_read_together_find_what_each_finds_alone(folder: Path, clip: Path, place: Path) -> None:
+def test_sentences_searched_together_give_the_results_of_each(folder: Path, clip: Path, place: Path) -> None:
     index, _ = indexed(folder, clip, place)
     sentences = ["red", "a blue white green", "black black a red", "blue", "a a a a a a a"]
     alone = [FolderIndex(place).search(sentence) for sentence in sentences]

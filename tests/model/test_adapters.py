@@ -30,7 +30,7 @@ def test_the_mixture_starts_as_identity(task: int) -> None:
 
 
 @torch.no_grad()
-def test_shaken_adapters_are_no_identity() -> None:
+def test_adapters_with_noise_are_not_the_identity() -> None:
     batch, model = tokens([5, 6, 7]), shaken(tiny_model())
     assert not torch.equal(model.encode_text(batch, torch.ones(1, dtype=torch.int64)).words, tiny_clip().text(batch))
 

@@ -39,7 +39,7 @@ class Shorter(NoiseFrames):
         return super().frames(position)[position == 1 :]
 
 
-def test_videos_of_unequal_length_make_no_batch(tmp_path: Path) -> None:
+def test_a_batch_of_videos_of_unequal_length_is_refused(tmp_path: Path) -> None:
     pixels = PixelSource(write_features(tmp_path / "f"), Shorter(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
     with pytest.raises(RuntimeError, match="size of tensor"):
         load_batch(pixels, [(0, CENTRE), (1, CENTRE)])

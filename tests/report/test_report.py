@@ -215,7 +215,7 @@ def test_thinning_keeps_the_mean_and_the_last_step() -> None:
     assert sum(value for _, value in thinned) / 100 == pytest.approx(499.5)
 
 
-def test_one_task_alone_reports_no_forgetting_and_says_so(
+def test_a_run_of_one_task_reports_no_forgetting_and_says_so(
     run_of: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = run_of(1)

@@ -92,7 +92,7 @@ def test_one_frame_is_enough(retriever: Retriever) -> None:
     assert torch.allclose(one[0], one[1], atol=1e-5)
 
 
-def test_no_text_is_refused(retriever: Retriever) -> None:
+def test_an_empty_list_of_texts_is_refused(retriever: Retriever) -> None:
     with pytest.raises(UserError, match="no list of sentences"):
         retriever.encode_text([])
 
@@ -123,7 +123,7 @@ def test_frames_that_are_not_uint8_are_refused(retriever: Retriever) -> None:
         retriever.encode_video(video(0, frames=1) / 1.0)  # type: ignore[arg-type]
 
 
-def test_no_videos_are_refused(retriever: Retriever) -> None:
+def test_an_empty_list_of_videos_is_refused(retriever: Retriever) -> None:
     with pytest.raises(UserError, match="no list of videos"):
         retriever.score(["a b"], [])
 

@@ -146,7 +146,7 @@ def login(server: Server, token: str) -> tuple[int, dict[str, str], bytes]:
     return server.ask("/login", body, Content_Type="application/x-www-form-urlencoded")
 
 
-def test_the_form_trades_the_token_for_a_cookie_that_no_script_and_no_other_site_gets(locked: Server) -> None:
+def test_the_form_gives_a_cookie_that_no_script_and_no_other_site_gets(locked: Server) -> None:
     status, headers, _ = login(locked, TOKEN)
     cookie = headers["set-cookie"]
     assert (status, headers["location"]) == (303, "/")
@@ -202,7 +202,7 @@ def test_no_request_can_change_anything(server: Server, method: str, path: str) 
     "id", ["..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd", "one%2Ffilm.mp4", "x", "%00", "a" * 5000, "..", "film.mp4"]
 )
 @pytest.mark.parametrize("part", ["", "/media", "/poster", "/preview", "/stretch"])
-def test_an_id_is_no_path(server: Server, id: str, part: str) -> None:
+def test_an_id_is_not_read_as_a_path(server: Server, id: str, part: str) -> None:
     assert server.ask(f"/api/videos/{id}{part}")[0] == 404
 
 

@@ -52,7 +52,7 @@ def test_a_star_sets_both_phases_together() -> None:
     ]
 
 
-def test_a_list_of_mappings_is_no_product() -> None:
+def test_the_mappings_of_a_list_are_not_combined() -> None:
     settings = plan("  xpool:\n    - {optim.first.lr: 1e-2}\n    - {optim.later.lr: 2e-2}\n").settings
     assert [lr(one) for one in settings] == [(1e-2, 1e-3), (1e-3, 2e-2)]
 
