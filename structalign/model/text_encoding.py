@@ -31,8 +31,8 @@ def encode_as_tasks(
     """Encode captions routed as each of `tasks`: [R, L, D] on the CPU, one after the other.
 
     A pass holds (caption, task) pairs of one length, of any tasks. A pair's embeddings do not depend on the others, to
-    the bit. They do if padding counts as words (`adapters.words`). Then captions are encoded in order, in batches of the
-    released code's size, each padded to its longest caption.
+    the bit. They do if padding counts as words (`adapters.words`). Then captions are encoded in order, in batches of
+    the released code's size, each padded to its longest caption.
     """
     count = len(tokens.eot)
 
