@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_a_name_is_allowed_however_it_is_written(allowed: str, asked: str) -> No
     "name", ["", "http://films.org", "films.org:8443", "*.films.org", "films..org", "a b", "a" * 64]
 )
 def test_what_is_no_name_is_told(name: str) -> None:
-    with pytest.raises(UserError, match="is no name"):
+    with pytest.raises(UserError, match=re.escape(f"--allow-name {name!r}")):
         check("127.0.0.1", None, [name])
 
 
@@ -176,7 +177,7 @@ def test_a_fault_of_the_server_gives_nothing_away(shelf: Path, tmp_path: Path) -
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         served.collection.index.search = None  # type: ignore[method-assign,assignment]
         status, headers, body = served.ask("/api/search", {"query": "red"})
-    assert (status, b"its log says how" in body, b"NoneType" in body) == (500, True, False)
+    assert (status, b"its log" in body, b"NoneType" in body) == (500, True, False)
     assert "default-src 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
 
