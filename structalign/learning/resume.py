@@ -81,11 +81,13 @@ def _seconds() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise UserError(f"STRUCTALIGN_SAVE_SECONDS={text} is no number of seconds: set it to 0 or more, or unset it.")
+        raise UserError(
+            f"STRUCTALIGN_SAVE_SECONDS={text} is not a number of seconds: set it to 0 or more, or unset it."
+        )
     return seconds
 
 
 def _read(path: Path) -> tuple[list[LogRow], dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         rows: list[LogRow] = json.loads(file.metadata()["rows"])
-        return rows, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        return rows, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict

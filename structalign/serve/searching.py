@@ -68,7 +68,7 @@ def add_searching(app: FastAPI, collection: Collection) -> None:
     @app.post("/api/explain", responses=BUSY | NO_ID, summary="The cosine of each word with each frame of a segment")
     async def explain(asked: Explain) -> dict[str, Any]:
         if not asked.query.strip():
-            raise UserError("the sentence is empty: say in words what the video shows.")
+            raise UserError("the sentence is empty: describe what the video shows.")
 
         def call(index: VideoIndex) -> dict[str, Any]:
             times, words = index.word_frames(asked.query, asked.id)

@@ -113,7 +113,7 @@ def _encode(model: VideoText, tokens: Tokens, tasks: Tensor | None) -> TextEmbed
         return encode_unrouted(model, tokens)
     refuse_tasks(model, tasks.tolist(), "the state dict")
     if tasks.shape != tokens.eot.shape:
-        raise UserError(f"`tasks` must name one task a caption, [{len(tokens.eot)}], not {list(tasks.shape)}.")
+        raise UserError(f"`tasks` must name one task per caption, [{len(tokens.eot)}], not {list(tasks.shape)}.")
     return model.encode_text(tokens, tasks)
 
 
@@ -126,7 +126,7 @@ def refuse_pixels(model: VideoText, pixels: Tensor) -> None:
         )
     if pixels.shape[1] != frames:
         raise UserError(
-            f"the pixels have {plural(pixels.shape[1], 'frame')} a video, but the model config has N = {frames}: "
+            f"the pixels have {plural(pixels.shape[1], 'frame')} per video, but the model config has N = {frames}: "
             "give as many, or set `frames` in the model config."
         )
     if list(pixels.shape[2:]) != [3, size, size]:

@@ -234,7 +234,9 @@ def _refuse_training(built: VideoText, model: ReferenceModel, method: Method, tr
         refuse_pixels(built, step.pixels)
         lengths = {len(x) for x in (step.pixels, step.tokens.eot, step.tokens.ids, step.video, step.category)}
         if len(lengths) > 1:
-            raise UserError(f"step {k} must have as many videos, captions, ids and categories, not {sorted(lengths)}.")
+            raise UserError(
+                f"step {k} must have equally many videos, captions, ids and categories, not {sorted(lengths)}."
+            )
         if not 0 <= int(step.category.min()) <= int(step.category.max()) < len(chosen.vertices):
             raise UserError(f"step {k} has categories without a vertex: there are {len(chosen.vertices)}, from 0.")
     if unknown := sorted(training.rates.keys() - set(method.trains)):
