@@ -17,14 +17,14 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help="What to run: see docs/operations.md.")],
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, of one thread each.")] = 2,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs in parallel, each with one thread.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; default: sweeps/<name of FILE>.")] = None,
     write_presets: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write DIR/<method>.yaml with what was chosen.")
+        Path | None, typer.Option(metavar="DIR", help="Write the chosen settings to DIR/<method>.yaml.")
     ] = None,
     md: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
 ) -> None:
-    """Run every setting that FILE lists, choose by its rule, print the tables. Runs that were kept are not repeated."""
+    """Run every setting of FILE, choose one per method, and print tables. Kept runs are not repeated."""
     from structalign.report.terminal import terminal
     from structalign.report.text_table import markdown, rich_table
     from structalign.sweep.file import read_plan
@@ -42,7 +42,7 @@ def sweep(
 
     plan = read_plan(file)
     if write_presets and plan.split == "test":
-        raise UserError(f"{file}: `split: test` chooses nothing, so there is no preset to write: leave it out.")
+        raise UserError(f"{file}: `split: test` chooses nothing, so no preset can be written: drop --write-presets.")
     refuse_stale()
     folder = out or Path("sweeps", file.stem)
     done = play(plan, Queue(folder, plan.split, jobs))

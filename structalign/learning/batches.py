@@ -1,4 +1,4 @@
-"""Which pairs a batch holds: every video or every caption once an epoch, in an order keyed by what it is for.
+"""The pairs of each batch. An epoch visits every video or every caption once, in a seeded random order.
 
 Letters: B pairs of a batch, R captions, V videos.
 """
@@ -15,7 +15,7 @@ from structalign.model.features import Captions
 
 @dataclass(frozen=True)
 class Pairs:
-    """A batch: `caption` [B] rows of the split's captions, `video` [B] rows of its videos, `view` [B] of each."""
+    """A batch. caption: [B] rows of the split's captions; video: [B] rows of its videos; view: [B] view numbers."""
 
     caption: Tensor
     video: Tensor
@@ -23,9 +23,10 @@ class Pairs:
 
 
 def epoch_pairs(captions: Captions, videos: int, views: int, how: str, *key: str | int) -> Pairs:
-    """One epoch in random order: every video once with one caption drawn, or every caption once.
+    """One epoch in random order: every video once with a random caption, or every caption once.
 
-    `key` ends with the epoch e; video v uses view (e + v) mod views, or a new one where there are none (`visits`).
+    `key` ends with the epoch e. Video v uses view (e + v) mod views. If `views` is 0, each visit gets a new view
+    (`visits`).
     """
     source = generator("pairs", *key)
     if how == "captions":
@@ -47,9 +48,9 @@ def visits(epoch: int, pairs: int) -> Tensor:
 
 
 def balanced(pairs: Pairs, captions: Captions, views: int, *key: str | int) -> Pairs:
-    """As many pairs as `pairs`, every category of theirs equally often (± 1), in random order.
+    """As many pairs as `pairs`, with each of their categories equally often (± 1), in random order.
 
-    Pairs of small categories are repeated, each time with the video's next view and a caption drawn anew. `key` ends
+    Pairs of small categories are repeated, each time with the video's next view and a new random caption. `key` ends
     with the epoch.
     """
     source = generator("balanced", *key)
@@ -77,5 +78,5 @@ def batches(pairs: Pairs, size: int) -> Iterator[Pairs]:
 
 
 def cyclic_rows(count: int, size: int, step: int) -> Tensor:
-    """[size] rows of `count` that are due in a step: consecutive ones, and from the start again."""
+    """[min(size, count)] consecutive rows of `count` for a step. After the last row comes row 0 again."""
     return (step * size + torch.arange(min(size, count))) % count

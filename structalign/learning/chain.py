@@ -25,8 +25,8 @@ def next_config(
     """The config of TASK before training. `categories`: its new categories, global id by name."""
     if min(categories.values()) != len(before.categories):
         raise UserError(
-            f"tasks.yaml: the categories of {task} do not follow the {len(before.categories)} learned ones, which keep "
-            "their numbers: only append categories, or restore the file with `git checkout tasks.yaml`."
+            f"tasks.yaml: the categories of {task} do not follow the {len(before.categories)} learned ones. Learned "
+            "categories keep their numbers: only append categories, or restore the file with `git checkout tasks.yaml`."
         )
     return replace(
         before,
@@ -46,7 +46,7 @@ def learn_task(
     log: Path,
     progress: Path | None,
 ) -> Trainer:
-    """Train the task of `next_config` and write a row per step to `log`. `progress` is for resuming."""
+    """Train the task of `next_config` and write a row per step to `log`. progress: folder to resume from, if any."""
     task, number = config.tasks[-1], len(config.tasks)
     clip, device = backbone(BACKBONE)
     method, features = load_method(str(config.method)), Features(FEATURES / task / "train")

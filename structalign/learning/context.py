@@ -1,4 +1,4 @@
-"""One task as the terms of a loss see it: its data, the model, the settings, and what never changes inside it.
+"""The context of one task for the terms of its loss: data, model, settings and constants.
 
 Letters: B pairs of a batch, V videos, N frames, R captions, D embedding.
 """
@@ -33,9 +33,9 @@ TABLE_BYTES = 1 << 30  # the largest table that is kept on the device
 
 @dataclass(frozen=True)
 class Teacher:
-    """What a frozen model says: `frames` [B, N, D] of a batch, and `text` of rows of `tokens`.
+    """Outputs of a frozen model: `frames` [B, N, D] of a batch, and `text` of rows of `tokens`.
 
-    Both are computed once a task, unless they differ at every visit (`TaskContext.teach`).
+    Both are computed once per task, unless they differ at every visit (`TaskContext.teach`).
     """
 
     frames: Callable[[Pairs], Tensor]
@@ -45,10 +45,10 @@ class Teacher:
 
 @dataclass
 class Batch:
-    """One step: its pairs, the embeddings of both sides (frames [B, N, D] raw), their logits (`TaskContext.logits`),
-    and what was found of its loss so far.
+    """One step: its pairs, the embeddings of both modalities, their logits and the losses computed so far.
 
-    key: (seed, task, step), of everything random in it. unweighted: losses by name. addends: the same, weighted.
+    frames: [B, N, D] raw. logits: as of `TaskContext.logits`. key: (seed, task, step), for the step's random numbers.
+    unweighted: losses by name. addends: the same losses, weighted.
     """
 
     pairs: Pairs
@@ -69,8 +69,10 @@ Scale = Callable[["TaskContext"], float | Tensor]
 
 
 class TaskContext:
-    """Task `number` (from 1) of a chain. `state` is what a method's callbacks carry from step to step: tensors that
-    they change in place."""
+    """Task `number` (from 1) of a chain.
+
+    state: tensors that a method's callbacks carry from step to step and change in place.
+    """
 
     def __init__(
         self,
@@ -95,10 +97,10 @@ class TaskContext:
         self.scale = scale
         self.adjustment = self._logit_adjustment() if settings[Contrastive].logit_adjustment > 0 else None
         self.teacher: Teacher | None = None
-        self._online_teachers: list[VideoText] = []  # teachers that see each batch anew
+        self._online_teachers: list[VideoText] = []  # teachers that encode each batch in its step
         self.state: dict[str, Tensor] = {}
         self._read: tuple[Pairs, Tensor, Tensor] | None = None
-        # beside the steps' own work
+        # a stream for loading, beside that of the steps
         self._reader: Any = cast(Any, torch.cuda.Stream)(device) if device.type == "cuda" else None
         self._recorded_frames: dict[int, Recorded] = {}  # by the id of the model
         self._recorded_text: Recorded | None = None
@@ -121,7 +123,7 @@ class TaskContext:
         return self.settings[Contrastive].logit_adjustment * (count / count.sum()).log()
 
     def frozen_captions(self) -> TextEmbeddings:
-        """All captions by zero-shot CLIP, at once where a model only maps embeddings: its steps run no text tower."""
+        """All captions by zero-shot CLIP. A model that only maps embeddings computes them once, before its steps."""
         if self._frozen_text is not None:
             return self._frozen_text
         return encode_zero_shot(self.model.clip, self.model, self.captions.tokens, self.device)
@@ -174,17 +176,17 @@ class TaskContext:
         return encode
 
     def table(self, x: Tensor) -> Tensor:
-        """`x`, of which steps take rows, on the device where it is small enough."""
+        """Move `x` to the device if it has at most `TABLE_BYTES`. Steps take rows of it."""
         return send(x, self.device) if x.nbytes <= TABLE_BYTES else x
 
     def rows_of(self, table: Tensor, *index: Tensor) -> Tensor:
-        """Rows of a `table` on the device; index: [B] on the CPU, of each dimension."""
+        """Rows of `table`, on the device. index: one tensor [B] per indexed dimension, on the CPU."""
         return send(table[tuple(send(i, table.device) for i in index)], self.device)
 
     def read(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """The distinct views of a batch as the model reads them, and which of them each pair shows [B].
+        """The distinct views of a batch as model inputs, and the index [B] of each pair's view among them.
 
-        The batch read last is kept: student and teacher see the same.
+        The last batch is kept, since student and teacher read the same one.
         """
         if self._read is None or self._read[0] is not pairs:
             self._let_reader_begin()
@@ -192,7 +194,7 @@ class TaskContext:
         return self._read[1:]
 
     def reading_ahead(self, plan: Sequence[Pairs]) -> Iterator[Pairs]:
-        """The batches of `plan`, each of them read by another thread while the one before is learned."""
+        """The batches of `plan`. Another thread reads each batch while the model learns the one before."""
         self._let_reader_begin()
         with ThreadPoolExecutor(1) as reader:
             pending = [reader.submit(self._load, pairs) for pairs in plan[:1]]
@@ -204,12 +206,12 @@ class TaskContext:
                 yield pairs
 
     def _let_reader_begin(self) -> None:
-        """Once the device has done what it was given until now: weights are where they belong."""
+        """Make the reader's stream wait for the device's current work, so that all weights are in place."""
         if self._reader is not None:
             self._reader.wait_stream(torch.cuda.current_stream(self.device))
 
     def _load(self, pairs: Pairs) -> Callable[[], tuple[Tensor, Tensor]]:
-        """Begin to load a batch; what is returned gives it to the steps' stream of work."""
+        """Begin to load a batch. The returned function hands it over to the stream of the steps."""
         if self._reader is None:
             loaded = self._views(pairs)
             return lambda: loaded
@@ -221,7 +223,7 @@ class TaskContext:
             steps = torch.cuda.current_stream(self.device)
             steps.wait_event(loading)
             for x in found:
-                x.record_stream(steps)  # else its memory would be given away as soon as the reader is done
+                x.record_stream(steps)  # otherwise its memory would be reused once the reader is done
             return found
 
         return arrive
@@ -230,12 +232,14 @@ class TaskContext:
         distinct, inverse = torch.unique(torch.stack([pairs.video, pairs.view]), dim=1, return_inverse=True)
         states = load_batch(self.features, [(int(v), view_name(int(w))) for v, w in distinct.T])
         there = send(states, self.device)
-        # stored in float16, they travel so
+        # float16 states are sent as float16
         return there.float() if there.dtype == torch.float16 else there, send(inverse, self.device)
 
     def embed(self, pairs: Pairs) -> tuple[TextEmbeddings, Tensor]:
-        """Text embeddings [B, …] and raw frame embeddings [B, N, D]; each distinct view is encoded once, by one of the
-        processes that learn together."""
+        """Text embeddings [B, ...] and raw frame embeddings [B, N, D].
+
+        Each distinct view is encoded once, by one of the processes that train the task.
+        """
         states, inverse = self.read(pairs)
         (frames,) = gather_shards(len(states), lambda rows: [self._frames_of(states[rows], self.model)])
         frames = frames[inverse]
@@ -251,21 +255,23 @@ class TaskContext:
         return TextEmbeddings(words, mask > 0, sentence), frames
 
     def embed_frames(self, states: Tensor, model: VideoText | None = None) -> Tensor:
-        """[B, N, …] videos as the model reads them -> [B, N, D] of this or another model, with gradients, as precise as
-        the videos, whatever the towers compute in."""
+        """Model inputs [B, N, ...] -> frame embeddings [B, N, D] with gradients, by this model or by `model`.
+
+        The result has the dtype of the input. The precision of the towers does not change it.
+        """
         with autocast(self.device, self.settings.backbone.precision):
             return (model or self.model).encode_frames(send(states, self.device)).to(states.dtype)
 
     def embed_text(self, tokens: Tokens, tasks: Tensor | None = None) -> TextEmbeddings:
-        """Captions with gradients, routed as `tasks` [R], or as this task."""
+        """Encode captions with gradients, routed as `tasks` [R]. The default is this task."""
         if tasks is None:
             tasks = torch.full((len(tokens.eot),), self.number)
         return self.model.encode_text(tokens.to(self.device), tasks)
 
     def record(self, pairs: Pairs) -> None:
-        """Record the towers, and a teacher's that sees each batch anew, as CUDA graphs for batches like this one.
+        """Record the towers as CUDA graphs for batches like this one. Teachers that encode each batch are recorded too.
 
-        A recording's backward pass is of its last call: `embed` makes one a step, and nobody else.
+        The backward pass of a recording belongs to its last call. Only `embed` calls the model's, once per step.
         """
         if not recordable(self.model):
             return
@@ -279,24 +285,26 @@ class TaskContext:
             self._recorded_text = record_text(self.model, tokens, self.number, longest)
 
     def _frames_of(self, states: Tensor, model: VideoText) -> Tensor:
-        """`embed_frames`, from the recording where there is one."""
+        """`embed_frames`, by the recording if the model has one."""
         recorded = self._recorded_frames.get(id(model))
         return self.embed_frames(states, model) if recorded is None else recorded(states)
 
     def _text_of(self, tokens: Tokens) -> TextEmbeddings:
-        """`embed_text`, from the recording for a whole batch: rows to fill it up would choose experts, too."""
+        """`embed_text`, by the recording for a full batch. Padding a partial one would add to the experts' counts."""
         if self._recorded_text is None or len(tokens.eot) < self.settings.shared.batch:
             return self.embed_text(tokens)
         tokens = tokens.to(self.device)
         return self.model.text_of(tokens, self._recorded_text(tokens))
 
     def temperature(self) -> float | Tensor:
-        """The factor that makes logits of similarities."""
+        """The factor that turns similarities into logits."""
         return self.scale(self)
 
     def video_ids(self, video: Tensor) -> Tensor:
-        """Ids [B] of the pairs' videos: captions of one video are no negatives of each other. All are different where
-        `contrastive.mask_duplicates` is off."""
+        """Ids [B] of the pairs' videos. Captions of one video are not negatives of each other.
+
+        If `contrastive.mask_duplicates` is off, all ids are different.
+        """
         known = video if self.settings[Contrastive].mask_duplicates else torch.arange(len(video))
         return send(known, self.device)
 
@@ -307,8 +315,10 @@ class TaskContext:
         return send(text, self.device), send(video, self.device), send(category, self.device)
 
     def logits(self, text: TextEmbeddings, frames: Tensor) -> list[Tensor]:
-        """[B, B'] logits of each similarity that is trained (`SimilarityHead.trained`): that of sentences beside
-        word-frame similarity only where `contrastive.sentence_weight` is above 0."""
+        """[B, B'] logits of each similarity that is trained (`SimilarityHead.trained`).
+
+        Sentence similarity is trained beside word-frame similarity if `contrastive.sentence_weight` is above 0.
+        """
         scale, both = self.temperature(), self.settings[Contrastive].sentence_weight > 0
         return [scale * kind for kind in self.similarity.trained(self.model, text, frames, both)]
 

@@ -1,8 +1,10 @@
-"""CUDA graphs of the towers: a training step launches thousands of small kernels, a recorded tower launches its own at
-once. Of use where the GPU waits for its processor, as with ViT-B/32 and batches of 32.
+"""CUDA graphs of the towers.
 
-What is recorded has a fixed shape: videos are filled up to a batch by repeats of the first, captions to one length.
-Towers that count what they do in their forward pass, or recompute it, are not recorded.
+A training step launches thousands of small kernels. A recorded tower launches all of its kernels at once. This helps if
+the GPU waits for the CPU, as with ViT-B/32 and batches of 32.
+
+A recording has fixed shapes. Videos are padded to a full batch by repeats of the first one, and captions to one length.
+Towers that count in their forward pass, or recompute it, are not recorded.
 """
 
 from collections.abc import Callable
@@ -28,7 +30,7 @@ class FrameTower(nn.Module):
         self.model, self.precision = model, precision
 
     def forward(self, states: Tensor) -> Tensor:
-        # casts that autocast caches outside would not be in the graph
+        # a cast that autocast cached outside would be missing from the graph
         with autocast(states.device, self.precision, cache=False):
             return self.model.encode_frames(states).to(states.dtype)
 
@@ -61,10 +63,10 @@ def record_frames(model: VideoText, states: Tensor, precision: str, rows: int) -
 
 
 def record_text(model: VideoText, tokens: Tokens, number: int, length: int) -> Recorded:
-    """The text tower for as many captions as `tokens`, of at most `length` tokens; called with `Tokens`."""
+    """The text tower for as many captions as `tokens`, each of at most `length` tokens. It takes `Tokens`."""
 
     def widened(part: Tokens) -> tuple[Tensor, Tensor]:
-        # what stands behind a caption's end is invisible to all tokens before it
+        # padding after a caption's end does not change the tokens before it
         return F.pad(part.ids, (0, length - part.ids.shape[1])), part.eot
 
     tower = torch.cuda.make_graphed_callables(TextTower(model, number), widened(tokens), allow_unused_input=True)

@@ -1,4 +1,4 @@
-"""Teachers, and what they say of a batch: what LwF, VR-LwF, ZSCL and StructAlign's L_CRP share."""
+"""Teachers and their outputs for a batch, shared by LwF, VR-LwF, ZSCL and StructAlign's L_CRP."""
 
 from torch import Tensor
 
@@ -20,7 +20,7 @@ def pretrained_clip(task: TaskContext) -> Teacher:
 
 
 def teacher_embeddings(task: TaskContext, batch: Batch) -> tuple[TextEmbeddings, Tensor]:
-    """The teacher's captions and frames [B, N, D] of the batch."""
+    """The teacher's text embeddings and frames [B, N, D] of the batch."""
     assert task.teacher is not None
     return task.teacher.text(batch.pairs.caption), task.teacher.frames(batch.pairs)
 

@@ -1,7 +1,7 @@
-"""Several processes that learn one task: each encodes a share of every batch, all see the whole.
+"""Training of one task in several processes. Each encodes a share of every batch, and all get the whole batch.
 
-`torchrun` or `accelerate launch` starts them. The embeddings are gathered with their gradient, so that losses, batch
-size and log know nothing of it; gradients are averaged, and every process takes the same step.
+`torchrun` or `accelerate launch` starts them. Embeddings are gathered with their gradients, so losses, batch size and
+log do not change. Gradients are averaged, and every process takes the same step.
 """
 
 import os
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 @contextmanager
 def processes() -> Iterator[bool]:
-    """Join the other processes, where a launcher started several; yields whether this is the first, which writes.
+    """Join the other processes if a launcher started several. Yields whether this is the first, which writes files.
 
-    Each takes the GPU of its number on its machine, if there are GPUs.
+    If there are GPUs, each process uses the one of its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield True
@@ -42,12 +42,12 @@ def several() -> bool:
 
 
 def process_number() -> int:
-    """Which of all this process is, from 0."""
+    """The rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def broadcast(value: T) -> T:
-    """The first process's `value`, in all."""
+    """The first process's `value`, in every process."""
     if not several():
         return value
     held = [value]
@@ -56,7 +56,7 @@ def broadcast(value: T) -> T:
 
 
 def gather_shards(count: int, compute: Callable[[slice], Sequence[Tensor]]) -> list[Tensor]:
-    """`compute` of the rows 0 .. count-1, each process some of them: tensors [count, ...] with gradient, in all.
+    """Compute rows 0 .. count-1, a share in each process. Every process gets all rows [count, ...], with gradients.
 
     compute: R consecutive rows -> floating-point tensors [R, ...].
     """
@@ -64,16 +64,16 @@ def gather_shards(count: int, compute: Callable[[slice], Sequence[Tensor]]) -> l
         return list(compute(slice(0, count)))
     each = -(-count // dist.get_world_size())
     start, end = process_number() * each, min(count, (process_number() + 1) * each)
-    # where there are fewer rows than processes, the first row stands for none: it is cut off again
+    # a process without rows computes the first one, which is cut off again
     part = compute(slice(start, end) if start < end else slice(0, 1))
     return [cast(Tensor, _Gather.apply(_pad_rows(x, each)))[:count] for x in part]  # type: ignore[no-untyped-call]
 
 
 class _Gather(torch.autograd.Function):
-    """[R, ...] of each process -> all of them, one after the other, in each; backward adds up what each derives.
+    """[R, ...] of each process -> their concatenation, in every process. The backward pass sums all gradients.
 
-    torch deprecates its own (`torch.distributed.nn.functional.all_gather`, a warning in 2.13); what it names instead is
-    private and has no name that all versions from 2.6 on have.
+    `torch.distributed.nn.functional.all_gather` is deprecated, with a warning in torch 2.13. Its replacement is private
+    and has no name that exists in all versions from 2.6 on.
     """
 
     @staticmethod
@@ -95,10 +95,10 @@ def _pad_rows(x: Tensor, rows: int) -> Tensor:
 
 
 def sync_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """After backward: average the gradients of all processes.
+    """Average the gradients of all processes, after the backward pass.
 
-    The gather's backward pass adds what every process derives from the same loss, so the mean is right, also for what
-    is computed alike in all, as the ETF head.
+    The gather's backward pass sums the gradients that the processes compute of the same loss. So the mean is right. It
+    is right too for modules that every process computes alike, such as the ETF head.
     """
     if several():
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -120,7 +120,7 @@ def any_process(flags: Tensor) -> Tensor:
 
 @contextmanager
 def all_reduce_counts(counters: Sequence[Tensor]) -> Iterator[None]:
-    """What the block adds to integer counters, added up over all processes."""
+    """Sum what the block adds to integer counters over all processes."""
     before = [counter.clone() for counter in counters] if several() else []
     yield
     for counter, start in zip(counters, before, strict=False):

@@ -8,10 +8,10 @@ from structalign.seeds import seed_of
 
 
 def simplex_etf(dim: int, categories: int, seed: int) -> Tensor:
-    """[C, d] float32 vertices, E = sqrt(C / (C - 1)) O H^T (transposed): any two meet at cosine -1 / (C - 1).
+    """[C, d] float32 vertices, E = sqrt(C / (C - 1)) O H^T (transposed). Any two have cosine -1 / (C - 1).
 
-    H: an orthonormal basis of the vectors of R^C that sum to zero; O: d x (C - 1) with orthonormal columns, seeded.
-    Computed in float64 on the CPU. Raises `UserError` where d < C - 1: no such simplex exists there.
+    H: an orthonormal basis of the vectors of R^C that sum to zero. O: d x (C - 1) with orthonormal columns, seeded.
+    Computed in float64 on the CPU. Raises `UserError` if d < C - 1, since no such simplex exists.
     """
     if categories < 2:
         raise UserError(f"a simplex needs at least 2 categories, not {categories}: raise `etf.capacity`.")
@@ -29,7 +29,7 @@ def simplex_etf(dim: int, categories: int, seed: int) -> Tensor:
 def gaussian_vertices(dim: int, categories: int, seed: int) -> Tensor:
     """[C, d] float32, the released vertices: normalised columns of W (I - 11^T / C), W = randn(d, C) of `seed`.
 
-    Near a simplex only for d much larger than C; any d will do.
+    They are near a simplex only if d is much larger than C. Any d is allowed.
     """
     if categories < 2:
         raise UserError(f"Gaussian vertices need at least 2 categories, not {categories}: raise `etf.capacity`.")
@@ -68,7 +68,7 @@ def random_head_init(rows: int, columns: int, seed: int, name: str) -> Tensor:
 
 
 def etf_head_init(rows: int, columns: int, seed: int) -> Tensor:
-    """[d, D] start of the head h: the identity where d = D, else orthonormal rows or columns."""
+    """[d, D] initial head h: the identity if d = D, otherwise orthonormal rows or columns."""
     if rows == columns:
         return torch.eye(rows)
     if rows > columns:

@@ -10,11 +10,14 @@ from structalign.learning.method import CONTRASTIVE, Method, Term
 
 
 def clip_temperature(task: TaskContext) -> Tensor:
-    """CLIP's own temperature, which learns where CLIP does."""
+    """CLIP's own temperature. It is trained if CLIP is."""
     return task.model.clip.temperature
 
 
 def fine_tuned(*more: Term, **other: Any) -> Method:
-    """All of CLIP fine-tuned from pixels on mean-pooled frames, L_con and `more` terms; `other` fields replace its."""
+    """A method that fine-tunes all of CLIP from pixels, with mean-pooled frames, L_con and `more` terms.
+
+    other: fields of `Method` to replace.
+    """
     method = Method(("tower",), ("tower",), "pixels", "mean", clip_temperature, (CONTRASTIVE, *more))
     return replace(method, **other)

@@ -1,4 +1,4 @@
-"""What a task begins with: the model and memory of the checkpoint before, or a method's modules at the identity."""
+"""The model and memory with which a task begins: those of the previous checkpoint, or new ones."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from structalign.params.losses import Etf
 
 
 def backbone(folder: Path) -> tuple[Clip, torch.device]:
-    """The CLIP in `folder` that a task is learned around, as this machine runs it.
+    """Load the CLIP in `folder` for training on this machine's device.
 
     STRUCTALIGN_RECOMPUTE=1 saves memory: activations of the vision tower are computed again in the backward pass.
     STRUCTALIGN_COMPILE=1 compiles its layers.
@@ -27,24 +27,24 @@ def backbone(folder: Path) -> tuple[Clip, torch.device]:
     clip = load_clip(folder, device, recompute=env_flag("STRUCTALIGN_RECOMPUTE"))
     if env_flag("STRUCTALIGN_COMPILE"):
         for layer in clip.vision_layers:
-            layer.compile(dynamic=True)  # no two batches show equally many distinct videos
+            layer.compile(dynamic=True)  # the number of distinct videos differs between batches
     return clip, device
 
 
 def from_checkpoint(
     clip: Clip, previous: Path, method: Method, settings: Settings, number: int, frames: int
 ) -> tuple[VideoText, Memory]:
-    """Task `number` (from 1) of a chain, on from the checkpoint folder `previous`.
+    """The model and memory with which task `number` (from 1) begins, from the checkpoint folder `previous`.
 
-    The mixture's first expert, alone until then, is copied into the others when task 2 begins (method, section 2).
+    Task 1 trains only the mixture's first expert. When task 2 begins, it is copied into the others (method, section 2).
     """
     model, memory = build_model(clip, read_config(previous), previous), memory_of(load_memory(previous))
     if model is None:
         return from_scratch(clip, method, settings, frames)
     if not len(memory.vertices):
         raise UserError(
-            f"{previous} remembers no category and no vertex, since it was imported: search with it, but learn task "
-            f"{number} after tasks that were trained here."
+            f"{previous} was imported, so it remembers no category and no vertex. Use it for search only, and train "
+            f"task {number} after tasks that were trained here."
         )
     model.add_task(settings.seed, "task prototype", number)
     if number == 2:
@@ -54,8 +54,11 @@ def from_checkpoint(
 
 
 def from_scratch(clip: Clip, method: Method, settings: Settings, frames: int) -> tuple[VideoText, Memory]:
-    """A fresh model of `method` for its first task, for videos of `frames` frames: parts seeded by `seed`, the head and
-    the simplex by `etf.seed`. Diagnostics measure every method against the simplex."""
+    """A new model of `method` for its first task, for videos of `frames` frames.
+
+    `seed` seeds its modules, and `etf.seed` the head and the simplex. Diagnostics measure every method against the
+    simplex.
+    """
     etf = settings[Etf]
     model = VideoText(clip, shape_of(method, settings, frames), settings.seed)
     with torch.no_grad():
@@ -69,7 +72,7 @@ def from_scratch(clip: Clip, method: Method, settings: Settings, frames: int) ->
 
 
 def shape_of(method: Method, settings: Settings, frames: int) -> ModelConfig:
-    """What `method` builds around CLIP for videos of `frames` frames."""
+    """The model config of `method` for videos of `frames` frames."""
     adapters, etf = settings.adapters, settings[Etf]
     return ModelConfig(
         frames=frames,

@@ -1,4 +1,4 @@
-"""The chosen method, by name: its file is the only one of `learning.methods` that is imported."""
+"""Load the chosen method by name. No other file of `learning.methods` is imported."""
 
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).with_name("methods")
 
 
 def load_method(name: str) -> Method:
-    """METHOD of methods/<name>.py; without such a file a `UserError` that names those there are."""
+    """METHOD of methods/<name>.py. Raises `UserError` for an unknown name, and lists all methods."""
     known = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
     if name not in known:
         raise UserError(f"`method.name` = {name!r} is no method: choose one of {', '.join(known)}.")

@@ -1,4 +1,4 @@
-"""Every loss as a pure function of tensors (method, section 5). They know no rank, no device and no settings.
+"""The losses as pure functions of tensors (method, section 5). They depend on no process rank, device or settings.
 
 Letters: B pairs of a batch, N frames, L words, D embedding, d ETF space, c a pair's category.
 """
@@ -11,9 +11,9 @@ from torch.nn import functional as F
 def contrastive(logits: Tensor, video: Tensor, adjustment: Tensor | None = None) -> Tensor:
     """L_con = CE(S, diag) + CE(S^T, diag), a sum.
 
-    logits: [B, B] with captions as rows; video: [B] ids: two captions of one video are no negatives of each other.
-    adjustment: [B] added to each candidate's logits in both directions (logit adjustment, Menon et al., 2021), so that
-    a pair of a rare category must win by more.
+    logits: [B, B] with captions as rows. video: [B] ids. Captions of one video are not negatives of each other.
+    adjustment: [B], added to each candidate's logits in both directions (logit adjustment, Menon et al., 2021). A pair
+    of a rare category then needs a larger margin.
     """
     masked = logits.masked_fill(same_off_diagonal(video), -torch.inf)
     if adjustment is None:
@@ -29,7 +29,7 @@ def same_off_diagonal(ids: Tensor) -> Tensor:
 
 
 def symmetric_cross_entropy(logits: Tensor) -> Tensor:
-    """CE of rows plus CE of columns, the diagonal being right."""
+    """CE of rows plus CE of columns. The diagonal is the target."""
     target = torch.arange(len(logits), device=logits.device)
     return F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
 
@@ -44,8 +44,8 @@ def etf_alignment(
 ) -> Tensor:
     """L_ETF of real pairs = mean_b [2 - cos(w_b, e_c) - cos(f_b, e_c)] with vertex-attended pooling in ETF space.
 
-    words: [B, L, D] and frames: [B, N, D]; mask: [B, L] bool; vertices: [B, d], each pair's own; the weights [d, D] map
-    into ETF space, None where words or frames are there already.
+    words: [B, L, D]; mask: [B, L] bool; frames: [B, N, D]; vertices: [B, d] of the pairs' categories. text_weight and
+    video_weight: [d, D] maps into ETF space, or None if words or frames are in ETF space already.
     """
     text = attend(words, vertices, mask, text_weight)
     video = attend(frames, vertices, torch.ones_like(frames[..., 0], dtype=torch.bool), video_weight)
@@ -53,24 +53,24 @@ def etf_alignment(
 
 
 def attend(tokens: Tensor, vertices: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Sum_l softmax_l(<h(token_l), e_c>) h(token_l), no temperature: [B, L, D] -> [B, d]; 0 without words.
+    """Sum_l softmax_l(<h(token_l), e_c>) h(token_l), without temperature: [B, L, D] -> [B, d]; 0 without words.
 
-    h is linear, with `weight` [d, D], so <h(x), e> = <x, h^T e> and the sum is mapped, not each token.
+    h is linear with `weight` [d, D], so <h(x), e> = <x, h^T e>. Therefore the sum is mapped, and not each token.
     """
     logits = torch.einsum("bld,bd->bl", tokens, vertices if weight is None else vertices @ weight)
-    # a finite floor: of a caption without words no NaN is left, whose gradient would be one too
+    # a finite floor, since -inf would make NaN values and gradients of a caption without words
     share = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask
     pooled = torch.einsum("bl,bld->bd", share, tokens)
     return pooled if weight is None else F.linear(pooled, weight)
 
 
 def vertex_distance(text: Tensor, video: Tensor, vertices: Tensor) -> Tensor:
-    """mean_b [2 - cos(text_b, e_c) - cos(video_b, e_c)]; also the pseudo-feature half of L_ETF. All [B, d]."""
+    """mean_b [2 - cos(text_b, e_c) - cos(video_b, e_c)], all [B, d]. It is also the pseudo-feature half of L_ETF."""
     return (2 - F.cosine_similarity(text, vertices) - F.cosine_similarity(video, vertices)).mean()
 
 
 def relation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """L_CRP = 1/2 [KL(R || S) + KL(R^T || S^T)] of two [B, B] logit matrices; the teacher gets no gradient."""
+    """L_CRP = 1/2 [KL(R || S) + KL(R^T || S^T)] of two [B, B] logit matrices. The teacher gets no gradient."""
     target = teacher.detach()
     return (distil(student, target, temperature) + distil(student.T, target.T, temperature)) / 2
 
@@ -83,20 +83,22 @@ def distil(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def caption_to_video(logits: Tensor, video: Tensor) -> Tensor:
-    """CE of [B, B + M] logits, captions as rows: caption i's video is column i, its copies among the first B are no
-    negatives. video: [B] ids."""
+    """CE of [B, B + M] logits with captions as rows. The video of caption i is column i.
+
+    video: [B] ids. Copies of a caption's video among the first B columns are not negatives.
+    """
     negatives = F.pad(same_off_diagonal(video), (0, logits.shape[1] - len(video)))
     target = torch.arange(len(logits), device=logits.device)
     return F.cross_entropy(logits.masked_fill(negatives, -torch.inf), target)
 
 
 def among_negatives(logits: Tensor, negatives: Tensor) -> Tensor:
-    """CE of the logit [B] of each pair among it and the logits [B, M] of its negatives."""
+    """CE of each pair's logit [B] against the logits [B, M] of its negatives."""
     target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
     return F.cross_entropy(torch.cat([logits[:, None], negatives], dim=1), target)
 
 
-PSEUDO_SCALE = 99.48431564193378  # e^4.60, CLIP's temperature, without the batch size
+PSEUDO_SCALE = 99.48431564193378  # e^4.60, CLIP's temperature, independent of the batch size
 
 
 def pseudo_contrastive(
@@ -111,8 +113,8 @@ def pseudo_contrastive(
 ) -> Tensor:
     """L_pseudo: CE + CE^T of the 2B x 2B matrix of [real; pseudo] texts and videos.
 
-    text, video: [B, D] means of a pair's words and frames, normalised; ids: [B] video ids of the real pairs;
-    pseudo_text, pseudo_video: [B', D] as drawn, not normalised; category: [B'] of the pseudo pairs.
+    text, video: [B, D] normalised means of a pair's words and frames. ids: [B] video ids of the real pairs.
+    pseudo_text, pseudo_video: [B', D] as drawn, not normalised. category: [B'] of the pseudo pairs.
     """
     logits = scale * torch.cat([text, pseudo_text]) @ torch.cat([video, pseudo_video]).T
     negatives = torch.zeros_like(logits, dtype=torch.bool)
@@ -124,5 +126,5 @@ def pseudo_contrastive(
 
 
 def relative_weight(weight: float, base: Tensor, loss: Tensor) -> Tensor:
-    """lambda = w * sg(L_base / max(L_ETF, 1e-3)): the ETF loss pulls in proportion to the others."""
+    """lambda = w * sg(L_base / max(L_ETF, 1e-3)). The weighted L_ETF is a fixed share of the base loss."""
     return weight * (base / loss.clamp(min=1e-3)).detach()

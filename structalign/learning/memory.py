@@ -1,8 +1,9 @@
-"""What a checkpoint remembers of learned tasks: bounded and carried forward. A method fills what it needs.
+"""What a checkpoint remembers of learned tasks. It is bounded, and the next task carries it forward.
 
-The ETF vertices, which are stored and never made again; of each learned category, mean and radius of its text and video
-embeddings (pseudo-features, method section 5); and what one method alone remembers. Letters: C categories, D embedding,
-d ETF space.
+It holds the ETF vertices, which are never computed again. For each learned category it holds the mean and radius of the
+text and video embeddings (pseudo-features, method section 5). A method fills only what it needs and can add tensors.
+
+Letters: C categories, D embedding, d ETF space.
 """
 
 from collections.abc import Mapping
@@ -20,8 +21,8 @@ NOTHING = torch.empty(0)
 class Memory:
     """vertices: [capacity, d]; text_mean, video_mean: [C, D]; text_radius, video_radius: [C]; category ids are rows.
 
-    text_count, video_count: [C] samples behind each mean. extra: by name, what its method alone knows. What a method
-    does not remember is empty.
+    text_count, video_count: [C] samples behind each mean. extra: tensors that only one method uses, by name. Fields
+    that a method does not use are empty.
     """
 
     vertices: Tensor = NOTHING
@@ -39,29 +40,29 @@ class Memory:
         return len(self.text_mean)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is not empty, by name."""
+        """All tensors that are not empty, by name."""
         held = {name: value for name, value in vars(self).items() if name != "extra"} | dict(self.extra)
         return {name: tensor.contiguous() for name, tensor in held.items() if tensor.numel()}
 
     def with_extra(self, **tensors: Tensor) -> "Memory":
-        """The same memory with these tensors of a method instead of those of the same names."""
+        """A copy with these tensors in `extra`. They replace tensors of the same names."""
         return replace(self, extra={**self.extra, **tensors})
 
 
 def memory_of(tensors: Mapping[str, Tensor]) -> Memory:
-    """The memory whose `tensors` these are."""
+    """The memory with these tensors by name, as `Memory.tensors` gives them."""
     own = {name: tensor for name, tensor in tensors.items() if name in vars(Memory())}
     return Memory(**own, extra={name: tensor for name, tensor in tensors.items() if name not in own})
 
 
 def empty_memory(vertices: Tensor, dim: int) -> Memory:
-    """A memory of no category yet."""
+    """A memory without categories."""
     mean, radius, count = torch.empty(0, dim), torch.empty(0), torch.empty(0, dtype=torch.int64)
     return Memory(vertices, mean, radius, count, mean, radius, count)
 
 
 def prototype(samples: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [D] and radius sqrt(tr Cov / D) (ddof 1, float64) of unit vectors `samples` [n, D]; one sample: radius 0."""
+    """Mean [D] and radius sqrt(tr Cov / D) (ddof 1, float64) of unit vectors [n, D]. One sample has radius 0."""
     points = samples.double()
     if len(points) < 2:
         return points.mean(dim=0).float(), torch.zeros(())
@@ -83,7 +84,7 @@ def remember(
 
 
 def _prototypes(samples: Tensor, category: Tensor, new: range) -> dict[str, Tensor]:
-    """Of each category in `new`: `mean` [C, D] and `radius` [C] of its samples, and how many they are, `count` [C]."""
+    """For each category in `new`: `mean` [C, D], `radius` [C] and number of samples `count` [C]."""
     mean, radius = zip(*(prototype(F.normalize(samples[category == c], dim=-1)) for c in new), strict=True)
     count = torch.bincount(category, minlength=new.stop)[new.start : new.stop]
     return {"mean": torch.stack(mean), "radius": torch.stack(radius), "count": count}
@@ -93,7 +94,7 @@ POOLED_FREEDOM = 4  # degrees of freedom of the pooled radius: as much weight as
 
 
 def shrunk(radius: Tensor, count: Tensor) -> Tensor:
-    """Radii [C] shrunk to the pooled one, the more the fewer samples [C] they come from (Smyth, 2004).
+    """Radii [C] shrunk towards the pooled one (Smyth, 2004). The fewer samples `count` [C], the more they shrink.
 
     r'^2 = (m r_pool^2 + (n - 1) r^2) / (m + n - 1), r_pool^2 = sum (n - 1) r^2 / sum (n - 1), m = `POOLED_FREEDOM`.
     """
@@ -107,8 +108,8 @@ def draw_pseudo(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`count` pseudo pairs: text [count, D], video [count, D], category [count].
 
-    An old category drawn uniformly, mean + radius * N(0, I), independent noise for text and video. `covariance`:
-    every category's own `radius`, or `shrunk`.
+    Categories are drawn uniformly. A feature is mean + radius * N(0, I), with independent noise for text and video.
+    covariance: `radius` for each category's own radius, or `shrunk`.
     """
     text_radius, video_radius = memory.text_radius, memory.video_radius
     if covariance == "shrunk":

@@ -1,7 +1,7 @@
-"""What a method is: one value over the one training loop (method, sections 6 and 7; docs/methods.md).
+"""A method as one value, which configures the common training loop (method, sections 6 and 7; docs/methods.md).
 
-The defaults are those of `finetune`: the contrastive loss alone, and nothing remembered. The methods are in
-`learning.methods`, a file each.
+The defaults are those of `finetune`: only the contrastive loss, and no memory. Each method is a file of
+`learning.methods`.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,11 +23,11 @@ from structalign.params.optim import Phase, Shared
 
 @dataclass(frozen=True)
 class Term:
-    """An addend of a batch: `loss` times its weight.
+    """An addend of a batch's loss: `loss` times its weight.
 
-    section: of params.yaml, whose `since` and weight say whether it acts; without one it acts from task `since` on.
-    teacher: what is computed once, before the task's first step. weight: of this loss, given its value; if None, the
-    section's, or 1 without a section.
+    section: a section of params.yaml, whose `since` and weight decide whether the term acts. Without a section the term
+    acts from task `since` on. teacher: makes the teacher, before the task's first step. weight: gives the weight for a
+    value of the loss. If it is None, the weight is the section's, or 1 without a section.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Term:
         return task.number >= self.since and (self.section is None or task.settings.acts(self.section))
 
     def weigh(self, task: TaskContext, batch: Batch, loss: Tensor) -> Tensor:
-        """The addend whose loss is given."""
+        """The given loss times its weight."""
         if self.weight is not None:
             return self.weight(task, batch, loss) * loss
         return loss if self.section is None else task.settings[self.section].weight * loss
 
 
 def contrastive(task: TaskContext, batch: Batch) -> Tensor:
-    """L_con on the batch, with logit adjustment where it is on."""
+    """L_con on the batch, with logit adjustment if it is on."""
     video, category = task.video_ids(batch.pairs.video), task.captions.category[batch.pairs.caption]
     adjustment = None if task.adjustment is None else send(task.adjustment[category], task.device)
     return task.add_sentence_loss([losses.contrastive(logits, video, adjustment) for logits in batch.logits])
@@ -64,31 +64,32 @@ def configured_scale(task: TaskContext) -> float:
 
 
 def same_memory(task: TaskContext, categories: int) -> Memory:
-    """What was remembered before: the task leaves nothing."""
+    """The memory as it was before the task."""
     return task.memory
 
 
 def no_step(task: TaskContext, step: int, steps: int) -> None:
-    """Nothing after a step."""
+    """Do nothing after a step."""
 
 
 def no_end(task: TaskContext) -> None:
-    """Nothing after the last step."""
+    """Do nothing after the last step."""
 
 
 @dataclass(frozen=True)
 class Method:
     """What is trained, and how.
 
-    modules: modules around CLIP (`model.video_text`); queries are routed per task where a module routes.
+    modules: modules around CLIP (`model.video_text`). If one of them routes, queries are routed per task.
     trains: groups of parameters that learn.
-    input_kind: what a video comes as, and so from which depth the vision tower runs.
-    similarity: what a video is stored as and how it is scored, a head of `search.similarity_heads`.
-    scale: the factor that makes logits of similarities. terms: the addends of the loss, in order.
-    optimizer: what moves the groups. rate: the factor on its rates in a step of all. batches: those of an epoch.
-    update_memory: the memory after a task, which brought so many categories.
-    after_step: called before the first step and after each one, with how many are done and how many there are.
-    after_task: called after the last one. What both need from step to step is in `TaskContext.state`.
+    input_kind: the kind of a video's input. It decides from which depth the vision tower runs.
+    similarity: a head of `search.similarity_heads`. It decides what is stored of a video and how it is scored.
+    scale: the factor that turns similarities into logits. terms: the addends of the loss, in order.
+    optimizer: makes the optimizer of the groups. rate: the factor on the learning rates, given the step, the number of
+    steps and the warm-up. batches: splits an epoch's pairs into batches.
+    update_memory: the memory after a task, given its number of categories.
+    after_step: called before the first step and after each step, with the number of steps done and of all steps.
+    after_task: called after the last step. Both callbacks keep their state in `TaskContext.state`.
     """
 
     modules: tuple[str, ...] = ("fusion", "lora")

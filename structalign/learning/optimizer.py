@@ -1,4 +1,4 @@
-"""The optimizer of a task: which parameters learn, how fast, and how the rate moves (method, section 6)."""
+"""The optimizer of a task: parameter groups, learning rates and schedule (method, section 6)."""
 
 import math
 
@@ -21,11 +21,11 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 def optimizer(
     model: VideoText, trains: tuple[str, ...], task: int, shared: Shared, phase: Phase
 ) -> torch.optim.Optimizer:
-    """A fresh AdamW over the groups `trains` of parameters, as far as they learn in this task (method, section 6;
-    `VideoText.learning`).
+    """A new AdamW over those parameters of the groups `trains` that learn in this task (method, section 6).
 
-    Decay acts on LoRA, expert and router matrices alone: all else starts at the identity, at what CLIP learned, or at
-    or near zero. Every trainable parameter is in exactly one group.
+    `VideoText.learning` says which parameters learn. Weight decay acts only on LoRA, expert and router matrices. All
+    others start at the identity, at CLIP's weights, or at or near zero. Every trainable parameter is in exactly one
+    group.
     """
     groups = model.learning(task)
     rate = {
@@ -48,6 +48,6 @@ def optimizer(
     for group in chosen:
         for parameter in group["params"]:  # type: ignore[attr-defined]
             parameter.requires_grad_(True)
-    # on a GPU one launch for many parameters; an expert that has no gradient stays where it is all the same
+    # on a GPU one kernel launch for many parameters; an expert without a gradient still does not move
     fused = next(model.parameters()).is_cuda or None
     return torch.optim.AdamW(chosen, lr=phase.lr, betas=(0.9, 0.999), eps=1e-6, fused=fused)

@@ -1,7 +1,7 @@
-"""Progress inside a task: saved now and then while it is learned, taken up by the run after an interrupted one.
+"""Progress inside a task, saved regularly, so that an interrupted run can be resumed.
 
-What a step draws is keyed by its number, so the trained tensors, the optimizer's, what the method carries from step to
-step and the rows of the log say all.
+Random numbers of a step are keyed by its number. So it is enough to save the trained tensors, the optimizer's and the
+method's state, and the rows of the log.
 """
 
 import json
@@ -24,9 +24,9 @@ LogRow = dict[str, float]
 
 
 class Progress:
-    """The progress of one task in `folder`/progress.safetensors; without a folder nothing is saved.
+    """The progress of one task in `folder`/progress.safetensors. Without a folder nothing is saved.
 
-    carried: what else changes from step to step, by name, in place.
+    carried: other tensors that steps change in place, by name.
     """
 
     def __init__(self, folder: Path | None, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor]):
@@ -39,7 +39,7 @@ class Progress:
 
     @torch.no_grad()
     def resume(self) -> list[LogRow]:
-        """Bring model and optimizer to where the saved run was; the rows of the steps it had taken, else none."""
+        """Restore model and optimizer from the saved run. Returns the log rows of its steps, if there are any."""
         saved = load_whole(self._file, _read) if self._file else None
         if saved is None:
             return []
@@ -58,11 +58,11 @@ class Progress:
         return rows
 
     def due(self) -> bool:
-        """Whether the last time was long enough ago."""
+        """Whether it is time to save again."""
         return self._file is not None and time.monotonic() - self._saved >= self._every
 
     def save(self, rows: list[LogRow]) -> None:
-        """Save after a step; rows: of all steps so far."""
+        """Save after a step. rows: log rows of all steps so far."""
         assert self._file is not None
         tensors = {f"{number}.weight": p.detach() for number, p in enumerate(self._trained)}
         for number, state in self._optimizer.state_dict()["state"].items():
@@ -74,18 +74,20 @@ class Progress:
 
 
 def _seconds() -> float:
-    """How often progress is saved (STRUCTALIGN_SAVE_SECONDS)."""
+    """Seconds between two saves (STRUCTALIGN_SAVE_SECONDS)."""
     text = os.environ.get("STRUCTALIGN_SAVE_SECONDS") or str(SECONDS)
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise UserError(f"STRUCTALIGN_SAVE_SECONDS={text} is no number of seconds: set it to 0 or more, or unset it.")
+        raise UserError(
+            f"STRUCTALIGN_SAVE_SECONDS={text} is not a number of seconds: set it to 0 or more, or unset it."
+        )
     return seconds
 
 
 def _read(path: Path) -> tuple[list[LogRow], dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         rows: list[LogRow] = json.loads(file.metadata()["rows"])
-        return rows, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        return rows, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict

@@ -17,7 +17,7 @@ L = TypeVar("L", bound=LossSection)
 
 @dataclass(frozen=True)
 class Settings:
-    """What acts in one task. losses: the sections that do; `settings[Crp]` is one of them by its class."""
+    """The settings of one task. losses: the loss sections that act in it. `settings[Crp]` is the one of class `Crp`."""
 
     seed: int
     backbone: Backbone
@@ -27,7 +27,7 @@ class Settings:
     phase: Phase
 
     def __getitem__(self, kind: type[L]) -> L:
-        """The section of a class; a KeyError in a task in which it doesn't act."""
+        """The section of a class. Raises `KeyError` if it does not act in the task."""
         for section in self.losses:
             if isinstance(section, kind):
                 return section

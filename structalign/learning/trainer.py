@@ -1,6 +1,6 @@
-"""The one training loop: a task is learned from its own pairs, the checkpoint before and what that remembers.
+"""The training loop of all methods. A task is learned from its own pairs, the previous checkpoint and its memory.
 
-Everything random is keyed by (seed, name, task, step), so a task's result depends on nothing but its inputs.
+All random numbers are keyed by (seed, name, task, step), so a task's result depends only on its inputs.
 """
 
 import math
@@ -37,7 +37,10 @@ from structalign.seeds import seed_of
 
 @dataclass(frozen=True)
 class Taken:
-    """What a step came to, once its numbers have arrived; before and after: what the log says around them."""
+    """A step whose numbers may not have arrived from the device yet.
+
+    failure: start of the error message if the step diverged. before, after: entries of the log row around the numbers.
+    """
 
     failure: str
     names: list[str]
@@ -46,15 +49,15 @@ class Taken:
     after: LogRow = field(default_factory=dict)
 
     def row(self) -> LogRow:
-        """The step's row of the log. A `UserError` where loss or gradient are no numbers: the model is spoilt."""
+        """The step's log row. Raises `UserError` if the loss or the gradient norm is not finite."""
         values = dict(zip(self.names, self.numbers.tolist(), strict=True))
         if not math.isfinite(values["loss"] + values["grad_norm"]):
-            raise UserError(f"{self.failure} ({values}): lower the rates in `optim`.")
+            raise UserError(f"{self.failure} ({values}): lower the learning rates in `optim`.")
         return {**self.before, **values, **self.after}
 
 
 class Trainer(TaskContext):
-    """A task that a method learns."""
+    """Trains a method on one task."""
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class Trainer(TaskContext):
                 self.teacher = term.teacher(self)
 
     def losses(self, pairs: Pairs, *key: str | int) -> dict[str, Tensor]:
-        """Named addends of the loss of a batch, weighted: their sum is what is minimised (method, section 5)."""
+        """The weighted addends of a batch's loss, by name. Their sum is minimised (method, section 5)."""
         return self.forward(pairs, *key).addends
 
     def forward(self, pairs: Pairs, *key: str | int) -> Batch:
@@ -90,9 +93,9 @@ class Trainer(TaskContext):
         return batch
 
     def fit(self, log: Callable[[LogRow], None], scratch: Path | None = None) -> None:
-        """Train for the phase's epochs; `log` gets one row of numbers a step, on a GPU, which runs ahead, a step late.
+        """Train for the phase's epochs. `log` gets one row of numbers per step. On a GPU it gets each row a step later.
 
-        In the folder `scratch` progress is saved, and that of an interrupted run taken up: the result is the same.
+        Progress is saved in the folder `scratch`. An interrupted run resumes from it with the same result.
         """
         with matrix_products(self.settings.backbone.precision):
             self._fit(log, scratch)
@@ -106,7 +109,7 @@ class Trainer(TaskContext):
         optimizer = self.start()
         graphs = env_flag("STRUCTALIGN_GRAPHS", default=not env_flag("STRUCTALIGN_COMPILE"))
         if self.device.type == "cuda" and graphs and not several():
-            self.record(plan[0][1])  # before another thread reads ahead: nothing else may use the GPU meanwhile
+            self.record(plan[0][1])  # before reading ahead begins: no other thread may use the GPU now
         self.method.after_step(self, 0, len(plan))
         progress = Progress(scratch, optimizer, self.state | self.model.counters())
         rows = progress.resume()
@@ -114,7 +117,7 @@ class Trainer(TaskContext):
             log(row)
         left = plan[len(rows) :]
         ahead = self.reading_ahead([pairs for _, pairs in left])
-        taken: list[Taken] = []  # steps that are not logged yet: to ask for their numbers is to wait for the device
+        taken: list[Taken] = []  # steps that are not logged yet: reading their numbers waits for the device
 
         def settle() -> None:
             for done in taken:
@@ -140,7 +143,7 @@ class Trainer(TaskContext):
         self.model.eval()
 
     def start(self) -> Optimizer:
-        """The model in the mode that it learns in, and a fresh optimizer of what learns."""
+        """Put the model into training mode. Returns a new optimizer of the parameters that learn."""
         self.model.train()
         self.model.clip.model.eval()
         for wrapper in self.model.wrappers():
@@ -149,11 +152,11 @@ class Trainer(TaskContext):
         return self.method.optimizer(self.model, self.method.trains, self.number, settings.shared, settings.phase)
 
     def step(self, optimizer: Optimizer, factor: float, pairs: Pairs, *key: str | int) -> LogRow:
-        """One update on a batch, at `factor` times the learning rates; what is logged of it."""
+        """One update on a batch, at `factor` times the learning rates. Returns its log row."""
         return self.take_step(optimizer, factor, pairs, *key).row()
 
     def take_step(self, optimizer: Optimizer, factor: float, pairs: Pairs, *key: str | int) -> "Taken":
-        """`step`, which a device may still be at when this returns."""
+        """`step`, but without waiting for the device."""
         for group in optimizer.param_groups:
             group["lr"] = factor * group["initial_lr"]
         self.used.zero_()
@@ -173,15 +176,15 @@ class Trainer(TaskContext):
         return Taken(f"task {self.number} diverged at step {key[-1]}", list(logged), numbers)
 
     def clip(self, learning: list[nn.Parameter]) -> Tensor:
-        """Clip the gradients in place; their global norm before."""
+        """Clip the gradients in place. Returns their global norm before clipping."""
         return torch.nn.utils.clip_grad_norm_(learning, self.settings.shared.clip)
 
     @property
     def trained_parameters(self) -> int:
-        """How many numbers learn in this task, once `fit` has begun."""
+        """Number of trainable parameters in this task, once `fit` has begun."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     def remember(self, categories: int) -> Memory:
-        """The memory after this task, which brought `categories` new ones."""
+        """The memory after this task, which has `categories` new categories."""
         self.model.eval()
         return self.method.update_memory(self, categories)

@@ -1,4 +1,4 @@
-"""Captions of random tokens: what stands for captions that a task does not have."""
+"""Captions of random tokens. They stand in for captions that a task does not have."""
 
 from functools import cache
 
@@ -13,14 +13,14 @@ CAPTIONS, LENGTH = 512, 8  # random captions, and the tokens of each
 
 
 def vocabulary(task: TaskContext) -> Tokens:
-    """Captions of tokens drawn from all that the tokenizer knows, the same in every task."""
+    """Captions of tokens drawn from all tokens of the tokenizer. They are the same in every task."""
     edges = torch.tensor(_edges(task))
     known = torch.arange(task.model.clip.text_tokens)
     return _captions(task, known[~torch.isin(known, edges)], "vocabulary", task.settings.seed)
 
 
 def own_vocabulary(task: TaskContext) -> Tokens:
-    """Captions of tokens drawn from those of the task's own captions, without start and end."""
+    """Captions of tokens drawn from the task's own captions, except the start and end tokens."""
     tokens = task.captions.tokens
     inside = torch.arange(tokens.ids.shape[1]) < tokens.eot[:, None]
     words = torch.unique(tokens.ids[:, 1:][inside[:, 1:]])

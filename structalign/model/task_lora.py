@@ -1,4 +1,4 @@
-"""Low-rank adapters of which each task has its own: one task's never move again once the next begins.
+"""Low-rank adapters, one per task. A task's adapters do not change after the task.
 
 Letters: R captions, L tokens of a caption, W width, O output width, r rank, T tasks.
 """
@@ -18,7 +18,7 @@ class TaskLora(nn.Module):
     def __init__(self, linear: nn.Linear, routing: Routing, rank: int, alpha: float, dropout: float):
         super().__init__()
         self.linear = linear
-        self.routing = [routing]  # a list, so that it is no sub-module and is shared by a tower
+        self.routing = [routing]  # a list, so that it is not a sub-module; a tower shares it
         self.rank = rank
         self.scale = alpha / rank
         self.dropout = nn.Dropout(dropout)
@@ -28,8 +28,10 @@ class TaskLora(nn.Module):
         self._held: tuple[Tensor, Tensor] | None = None
 
     def add_task(self, *key: str | int) -> None:
-        """Append the adapter of the next task: A ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`, and B = 0, so that it
-        starts as the identity."""
+        """Append the adapter of the next task: A ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`, and B = 0.
+
+        So it starts without effect.
+        """
         width, bound = self.linear.in_features, self.linear.in_features**-0.5
         start = torch.empty(self.rank, width).uniform_(-bound, bound, generator=generator(*key))
         device = self.linear.weight.device
@@ -56,7 +58,7 @@ class TaskLora(nn.Module):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside the block nothing learns: the adapters are stacked once, and not in every pass."""
+        """For a block without training: the adapters are stacked once, and not in every pass."""
         self._held = self._stacked()
         try:
             yield

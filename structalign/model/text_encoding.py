@@ -13,8 +13,8 @@ from structalign.model.backbone import Clip, Tokens
 from structalign.model.video_text import TextEmbeddings, VideoText
 
 Encoder = Callable[[Tokens, Tensor], TextEmbeddings]
-ROWS = 8  # a pass has a multiple of so many rows: few are left over in a group of equal length
-GPU_ROWS = 128  # there a pass takes as long for few as for many
+ROWS = 8  # the rows of a pass are a multiple of this, small so that groups of equal length need little padding
+GPU_ROWS = 128  # on a GPU, a pass over few rows takes as long as one over many
 RELEASED_BATCH = 32
 
 
@@ -30,9 +30,9 @@ def encode_as_tasks(
 ) -> list[TextEmbeddings]:
     """Encode captions routed as each of `tasks`: [R, L, D] on the CPU, one after the other.
 
-    A pass holds (caption, task) pairs of one length, whatever their tasks. A pair's numbers are its own, to the bit,
-    whatever the other captions and tasks are, unless padding counts as words (`adapters.words`): then captions are
-    encoded in their order, a batch of the released code at a time, each padded to its longest.
+    A pass holds (caption, task) pairs of one length, of any tasks. A pair's embeddings do not depend on the others, to
+    the bit. They do if padding counts as words (`adapters.words`). Then captions are encoded in order, in batches of
+    the released code's size, each padded to its longest caption.
     """
     count = len(tokens.eot)
 
@@ -73,8 +73,10 @@ def _in_order(tokens: Tokens) -> Iterator[Tensor]:
 def _by_length(
     tokens: Tokens, encode: Encoder, routed_as: Tensor, device: torch.device, cpu_rows: int
 ) -> TextEmbeddings:
-    """Rows are grouped by their own token count and encoded a fixed number at a time, the last group padded by repeats:
-    the shapes of a caption's computation depend on the caption alone. routed_as: [R] each row's task."""
+    """Encode rows in groups of equal token count, a fixed number at a time. Partial groups are padded by repeats.
+
+    So the shapes of a caption's computation depend only on the caption. routed_as: [R] each row's task.
+    """
     parts: list[tuple[Tensor, TextEmbeddings]] = []
     rows = cpu_rows if device.type == "cpu" else GPU_ROWS
     for end in torch.unique(tokens.eot).tolist():
@@ -85,7 +87,7 @@ def _by_length(
 
 
 def _joined(tokens: Tokens, encoded: Iterable[tuple[Tensor, TextEmbeddings]]) -> TextEmbeddings:
-    """Put the embeddings of some rows each together, padded with zeros: [R, L, D] on the CPU."""
+    """Join the embeddings of groups of rows, padded with zeros: [R, L, D] on the CPU."""
     parts = list(encoded)
     dim = parts[0][1].words.shape[2]
     count, length = tokens.ids.shape

@@ -75,7 +75,8 @@ class TextEmbeddings:
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Tensor:
         """`change` [..., D] -> [..., d] of every word, zeros where the mask has none: [R, L, d].
 
-        Padding, often more than half, is not computed; on a GPU it is, as to look at the mask would be to wait.
+        Padding is often more than half, so it is not computed. On a GPU it is, since reading the mask would wait for
+        the device.
         """
         if self.words.is_cuda:
             return change(self.words).masked_fill(~self.mask[..., None], 0)
@@ -129,7 +130,7 @@ class VideoText(nn.Module):
         if "moe" in config.modules:
             self._build_moe(clip.vision_layers, self.frame_routing, config.vision_frozen, seed, "vision")
             self._build_moe(clip.text_layers, self.routing, 0, seed, "text")
-        # once: to walk through all modules takes longer than a layer
+        # found once, since a walk through all modules takes longer than a layer
         self._wrappers: list[Wrapper] = [module for module in self.modules() if isinstance(module, Wrapper)]
 
     def _build_fusion(self) -> None:
@@ -174,7 +175,7 @@ class VideoText(nn.Module):
         return [module for module in self._wrappers if isinstance(module, LoraMixture)]
 
     def task_loras(self) -> list[TaskLora]:
-        """The adapters of which each task has its own, of the text layers."""
+        """The per-task LoRA adapters of the text layers."""
         return [module for module in self._wrappers if isinstance(module, TaskLora)]
 
     def moes(self) -> list[MoeMlp]:
@@ -201,7 +202,7 @@ class VideoText(nn.Module):
         return len(loras[0].lora_As) if loras else len(self.task_prototypes)
 
     def add_task(self, *key: str | int) -> None:
-        """Make what the next task routes by, seeded by `key`: a prototype, or a router or an adapter in every layer."""
+        """Add the next task's prototype, or its router or adapter in every layer, seeded by `key`."""
         if self.mixtures():
             self.add_task_prototype(*key)
         for number, moe in enumerate(self.moes()):
@@ -253,9 +254,9 @@ class VideoText(nn.Module):
 
     @torch.no_grad()
     def inputs(self, pixels: Tensor, precision: str = "fp32") -> Tensor:
-        """[N, 3, S, S] normalised pixels of a video -> what `encode_frames` takes of it, without a batch.
+        """[N, 3, S, S] normalised pixels of a video -> the input of `encode_frames`, without the batch dimension.
 
-        precision: of the arithmetic that gives the states.
+        precision: the precision in which the states are computed.
         """
         if self.config.input_kind == "pixels":
             return pixels
@@ -295,7 +296,7 @@ class VideoText(nn.Module):
         return self.text_of(tokens, self.clip.text(tokens, padding_mask=padding))
 
     def text_of(self, tokens: Tokens, embeddings: Tensor) -> TextEmbeddings:
-        """What the raw embeddings [R, L, D] of all tokens say of the captions."""
+        """The captions' text embeddings, from the raw embeddings [R, L, D] of all tokens."""
         padding = self.config.words == "with_padding"
         mask = tokens.words_with_padding() if padding else tokens.word_mask()
         rows = torch.arange(len(tokens.eot), device=tokens.eot.device)
@@ -315,16 +316,16 @@ class VideoText(nn.Module):
         return state | {name: buffer.cpu() for name, buffer in self.counters().items()}
 
     def counters(self) -> dict[str, Tensor]:
-        """What the parts count while they learn, by its name in this module."""
+        """The counters that modules update during training, by name."""
         counted = {id(buffer) for moe in self.moes() for buffer in moe.buffers(recurse=False)}
         return {name: buffer for name, buffer in self.named_buffers() if id(buffer) in counted}
 
     def counts(self) -> list[Tensor]:
-        """How often each expert was chosen, of every part that counts it."""
+        """How often each expert was chosen, for every module that counts it."""
         return [moe.chosen for moe in self.moes()]
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """CLIP's own parameters: all that no adapter's group has."""
+        """CLIP's frozen parameters: those in none of the `groups`."""
         adapters = {id(p) for group in self.groups().values() for p in group}
         return (p for p in self.parameters() if id(p) not in adapters)
 
@@ -351,9 +352,12 @@ class VideoText(nn.Module):
         }
 
     def learning(self, task: int) -> dict[str, list[nn.Parameter]]:
-        """`groups` without what stands still in `task` (from 1): in task 1 the mixture is its first expert; later, of
-        routers, prototypes and adapters that each task has only this task's learn, and no frozen expert; a random head
-        never."""
+        """The parameters of `groups` that learn in `task` (from 1).
+
+        In task 1, only the first expert of the LoRA mixture learns, without router and task prototype. Of routers,
+        prototypes and adapters that each task has, only this task's learn. Frozen experts and a random head never
+        learn.
+        """
         groups, moes = self.groups(), self.moes()
         if self.head.kind == "frozen_random":
             groups["head"] = []

@@ -1,4 +1,4 @@
-"""Views of a video: the centre view, and seeded random crops that survive caching (method, section 6)."""
+"""Views of a video: the centre view, and seeded random crops, which can be cached (method, section 6)."""
 
 import math
 
@@ -48,7 +48,7 @@ def centre_view(frames: Tensor, size: int, device: torch.device = CPU) -> Tensor
     if min(height, width) == size:
         return _colours(_centre(frames, size), device)
     short = min(height, width)
-    shape = (size * height // short, size * width // short)  # CLIP's own cuts the fraction off
+    shape = (size * height // short, size * width // short)  # CLIP's own resize drops the fraction too
     resized = F.interpolate(_colours(frames, device), shape, mode="bicubic", antialias=True).clamp(0, 1)
     return _centre(resized, size)
 
@@ -60,7 +60,7 @@ def _centre(frames: Tensor, size: int) -> Tensor:
 
 
 def _colours(frames: Tensor, device: torch.device) -> Tensor:
-    """Bytes as floats in 0..1, on the device: they travel as bytes, in the order in which they lie."""
+    """Bytes as floats in 0..1, on the device. They are sent as bytes, in their order in memory."""
     if frames.dtype != torch.uint8:
         return frames.to(device)
     if device.type != "cpu":
@@ -69,8 +69,10 @@ def _colours(frames: Tensor, device: torch.device) -> Tensor:
 
 
 def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator, device: torch.device = CPU) -> Tensor:
-    """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: one random resized crop (and one flip) for all
-    frames."""
+    """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: one random resized crop of all frames.
+
+    With `flip`, half of the crops are mirrored.
+    """
     whole_height, whole_width = frames.shape[-2:]
     top, left, height, width = _box(whole_height, whole_width, source)
     crop = _colours(frames[..., top : top + height, left : left + width], device)
@@ -86,8 +88,10 @@ def seeded_view(frames: Tensor, size: int, flip: bool, *key: str | int, device: 
 
 
 def _box(height: int, width: int, source: torch.Generator) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a crop: area and log-aspect uniform; the largest centre box after
-    `ATTEMPTS` that do not fit."""
+    """Top, left, height and width of a crop, with uniform area and log-aspect.
+
+    After `ATTEMPTS` crops that do not fit, it is the largest centre crop.
+    """
     for _ in range(ATTEMPTS):
         area = height * width * _uniform(*SCALE, source)
         aspect = math.exp(_uniform(math.log(ASPECT[0]), math.log(ASPECT[1]), source))

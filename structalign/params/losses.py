@@ -1,7 +1,7 @@
-"""The losses: a section of params.yaml each, which acts from one task on.
+"""The losses. Each is a section of params.yaml, which acts from one task on.
 
-`check` writes what acts in a task into its file of work/losses, and training depends on that file: a loss that waits
-for task 2 never re-runs the first. To add a loss section: its class, whose keys have defaults
+`check` writes the sections that act in a task to its file in work/losses, and training depends on that file. So a loss
+that acts from task 2 on never re-runs task 1. To add a section, write its class, whose keys have defaults
 (`section.Section`), and a field of `Losses`.
 """
 
@@ -37,7 +37,7 @@ class Contrastive(LossSection):
     logit_adjustment: float = Field(
         ge=0,
         le=100_000,
-        description="strength of the correction of L_con by the categories' shares of the pairs; 0 is off",
+        description="strength of logit adjustment in L_con, by the categories' shares of the pairs; 0 is off",
         json_schema_extra={"paper": "0"},
     )
     sentence_weight: float = Field(
@@ -47,7 +47,7 @@ class Contrastive(LossSection):
         json_schema_extra={"paper": "0"},
     )
     mask_duplicates: bool = Field(
-        description="two captions of one video in a batch are no negatives of each other",
+        description="two captions of one video in a batch are not negatives of each other",
         json_schema_extra={"paper": "false (released code)"},
     )
 
@@ -63,7 +63,7 @@ class Etf(WeightedLoss):
     )
     dim: int = Field(ge=1, le=8192, description="dimension d of ETF space", json_schema_extra={"paper": "512"})
     capacity: Annotated[int, Field(ge=2, le=100_000)] | Literal["auto"] = Field(
-        description="categories C the simplex has room for; auto is d + 1, the largest",
+        description="number of categories C of the simplex; auto is d + 1, the maximum",
         json_schema_extra={"paper": "number of categories"},
     )
     vertices: Literal["exact", "gaussian"] = Field(
@@ -71,14 +71,14 @@ class Etf(WeightedLoss):
         json_schema_extra={"paper": "exact (text), gaussian (released code)"},
     )
     head: Literal["shared", "separate", "frozen_random", "identity"] = Field(
-        description="map into ETF space: one trained, one a modality trained, one a modality random, or none",
+        description="map into ETF space: one trained, one trained per modality, one random per modality, or none",
         json_schema_extra={"paper": "frozen_random (released code)"},
     )
     seed: int = Field(ge=0, description="seed of the vertices and of the head")
 
     @property
     def room(self) -> int:
-        """C, how many categories the simplex has a vertex for."""
+        """C, the number of categories of the simplex."""
         return self.dim + 1 if self.capacity == "auto" else self.capacity
 
 
@@ -92,7 +92,7 @@ class Crp(WeightedLoss):
         gt=0, le=100_000, description="distillation temperature T", json_schema_extra={"paper": "2"}
     )
     teacher: Literal["previous", "pretrained"] = Field(
-        description="the model after the task before, or zero-shot CLIP",
+        description="the model after the previous task, or zero-shot CLIP",
         json_schema_extra={"paper": "previous (text), pretrained (released code)"},
     )
 
@@ -106,23 +106,23 @@ class Pseudo(WeightedLoss):
         ge=0, le=100_000, description="weight of L_pseudo; 0 is off, also in L_ETF", json_schema_extra={"paper": "0.5"}
     )
     covariance: Literal["radius", "shrunk"] = Field(
-        description="each category's own radius, or one shrunk to the pooled radius where samples are few",
+        description="each category's own radius, or one shrunk towards the pooled radius if samples are few",
         json_schema_extra={"paper": "radius"},
     )
     mask_same_category: bool = Field(
-        description="pseudo pairs of one category are no negatives of each other",
+        description="pseudo pairs of one category are not negatives of each other",
         json_schema_extra={"paper": "false"},
     )
 
 
 class RandomNegatives(WeightedLoss):
-    """`random_negatives`: random captions are no descriptions of a video, in `task_lora`."""
+    """`random_negatives`: random captions as negatives, in `task_lora`."""
 
     weight: float = Field(
         default=1,
         ge=0,
         le=100_000,
-        description="weight of L_neg in `task_lora`; 0 is off",
+        description="weight of L_neg in `task_lora`, with random captions as negatives; 0 is off",
         json_schema_extra={"paper": "not in the paper"},
     )
 
@@ -143,10 +143,10 @@ def sections() -> dict[str, type[LossSection]]:
 
 
 def acting(losses: Losses, number: int) -> dict[str, Any]:
-    """What acts in task `number`, from 1: the values of each section by name."""
+    """The values of each section that acts in task `number` (from 1), by name."""
     return {name: getattr(losses, name).model_dump() for name, kind in sections().items() if kind.since <= number}
 
 
 def acting_sections(values: Mapping[str, Any]) -> tuple[LossSection, ...]:
-    """The typed sections whose values `acting` gave."""
+    """The typed sections of the values that `acting` gives."""
     return tuple(sections()[name].model_validate(value) for name, value in values.items())

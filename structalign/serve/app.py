@@ -1,4 +1,4 @@
-"""The application: read-only, ids instead of paths, errors that say what to do."""
+"""The application. It is read-only, and its API uses ids instead of paths."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ from structalign.serve.videos import add_videos
 def make_app(
     collection: Collection, media: Media, host: str, names: Sequence[str] = (), token: str | None = None
 ) -> FastAPI:
-    """The application. host: the address that is listened on; names, token: as of `Guard`."""
+    """The application. host: the address to listen on. names, token: as of `Guard`."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -44,7 +44,7 @@ def make_app(
 
 
 def _answer_head(app: FastAPI) -> None:
-    """HEAD wherever GET is answered. The API is described before: it lists GET alone."""
+    """Answer HEAD wherever GET is answered. The API is described before, so it lists only GET."""
     app.openapi()
     for route in app.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:

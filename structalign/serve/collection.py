@@ -1,4 +1,4 @@
-"""The index that is served: one thread asks it, and waiting queries share its passes through the text tower."""
+"""The served index. One thread searches it, and waiting queries share passes through the text tower."""
 
 import asyncio
 import gc
@@ -21,9 +21,9 @@ from structalign.serve.facets import facets
 T = TypeVar("T")
 
 TOGETHER = 32  # queries that share a pass
-WAITING = 64  # queries that wait, at most: more are told to come again
-LOOK = 1.0  # seconds between two looks for a newer index
-ABSOLUTE = re.compile(r"(?<![\w./-])/(?:[^/\s'\"]+/)+")  # the folders of one
+WAITING = 64  # waiting queries at most; more are refused and may try again
+LOOK = 1.0  # seconds between two checks for a newer index
+ABSOLUTE = re.compile(r"(?<![\w./-])/(?:[^/\s'\"]+/)+")  # the folders of an absolute path
 FIRST_SENTENCE = "a video"  # encoded before the index is ready: loads the model
 
 
@@ -37,7 +37,7 @@ class NotReady(Exception):
 
 @dataclass(frozen=True)
 class _Ask:
-    """sentence: encoded with the others that wait; None where none is needed."""
+    """A waiting call. sentence: its query, which is encoded with those of other calls, or None."""
 
     sentence: str | None
     call: Callable[[VideoIndex], Any]
@@ -45,9 +45,10 @@ class _Ask:
 
 
 class Collection:
-    """Opens an index in the background, follows what is written to it, and asks it, one query after the other.
+    """Opens an index in the background, opens newer versions of it, and answers one query after the other.
 
-    failed: why it could not be opened; changing: why a newer one cannot be opened yet, while the old one answers.
+    failed: why the index could not be opened. changing: why a newer version cannot be opened yet. Meanwhile the old one
+    answers.
     """
 
     def __init__(self, open: Callable[[], VideoIndex]):
@@ -57,7 +58,7 @@ class Collection:
         self._more = Condition()
         self._stop = Event()
         self._threads = [Thread(target=self._work, daemon=True), Thread(target=self._follow, daemon=True)]
-        self.opened = 0  # how often an index was opened: tells a page that there is a new one
+        self.opened = 0  # number of versions opened so far; it tells a page that there is a new one
         self.failed: BaseException | None = None
         self.changing: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
@@ -67,7 +68,7 @@ class Collection:
             thread.start()
 
     def stop(self) -> None:
-        """End both threads; what waits is told to come again. Twice is once."""
+        """End both threads. Waiting queries get `NotReady`. A second call does nothing."""
         self._stop.set()
         with self._more:
             self._more.notify_all()
@@ -84,13 +85,13 @@ class Collection:
 
     @property
     def index(self) -> VideoIndex:
-        """The newest that is open. Raises `NotReady` before the first is."""
+        """The newest open index. Raises `NotReady` before the first one is open."""
         if self._index is None:
             raise NotReady
         return self._index
 
     async def ask(self, call: Callable[[VideoIndex], T], sentence: str | None = None) -> T:
-        """What `call` says of the index. Raises `Busy` where too many wait, `NotReady`, and what `call` raises."""
+        """The result of `call` on the index. Raises `Busy` if too many wait, `NotReady`, and what `call` raises."""
         _ = self.index
         answer: Future[T] = Future()
         with self._more:
@@ -101,9 +102,9 @@ class Collection:
         return await asyncio.wrap_future(answer)
 
     def _work(self) -> None:
-        """The only thread that computes with a model, whose adapters are switched on and off."""
+        """The only thread that computes with the model, since its adapters are switched on and off."""
         try:
-            with paused():  # the collector would look through all that is loaded, again and again
+            with paused():  # otherwise the collector scans all loaded objects again and again
                 index = _warm(self._open())
             gc.freeze()
             self._index = index
@@ -120,7 +121,7 @@ class Collection:
             _answer(self._index, [ask for ask in asks if ask.answer.set_running_or_notify_cancel()])
 
     def _follow(self) -> None:
-        """Open what is newer beside the old one, which answers until then."""
+        """Open newer versions of the index. The old one answers until then."""
         while not self._stop.wait(LOOK):
             old = self._index
             if old is None:
@@ -132,7 +133,7 @@ class Collection:
                 self.changing = None
             except UserError as error:
                 self.changing = _placeless(str(error), old.path)
-            except OSError as error:  # files that vanish while they are read, as `dvc repro` runs
+            except OSError as error:  # files may vanish while `dvc repro` runs
                 self.changing = f"the index is being written ({error.strerror or type(error).__name__})"
             except Exception as error:
                 self.changing = f"the index is being written ({_placeless(str(error), old.path)})"
@@ -154,8 +155,8 @@ class Collection:
 
 
 def _placeless(text: str, path: Path) -> str:
-    """What is wrong, for someone on another machine: of every absolute path the last name alone."""
-    for place in (path, path.absolute(), path.resolve()):  # which may hold spaces
+    """The message without places on this machine. Only the last name of an absolute path stays."""
+    for place in (path, path.absolute(), path.resolve()):  # the path may hold spaces
         if place.name:
             text = text.replace(str(place), place.name)
     return ABSOLUTE.sub("", text)
@@ -164,12 +165,12 @@ def _placeless(text: str, path: Path) -> str:
 def _warm(index: VideoIndex) -> VideoIndex:
     if len(index):
         index.search(FIRST_SENTENCE, top=1)
-    facets(index)  # counted here, where nobody waits
+    facets(index)  # counted here, before anyone waits for it
     return index
 
 
 def _answer(index: VideoIndex, asks: list[_Ask]) -> None:
-    """One shared pass for all sentences, then each query for itself: one that fails fails alone."""
+    """Encode all sentences in one pass, then answer each query. A query that fails does not affect the others."""
     try:
         index.read([ask.sentence for ask in asks if ask.sentence is not None])
     except Exception as error:
@@ -184,7 +185,7 @@ def _answer(index: VideoIndex, asks: list[_Ask]) -> None:
 
 
 def opened(path: Path, after: str | None) -> Callable[[], VideoIndex]:
-    """What opens the index of folders, or the project, at `path`."""
+    """A function that opens the index of folders, or the project, at `path`."""
 
     def open() -> VideoIndex:
         return open_index(path, after)
@@ -193,5 +194,5 @@ def opened(path: Path, after: str | None) -> Callable[[], VideoIndex]:
 
 
 def now() -> float:
-    """Seconds of a clock that only goes forward."""
+    """Seconds of a monotonic clock."""
     return time.perf_counter()

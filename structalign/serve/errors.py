@@ -21,7 +21,7 @@ AGAIN = {"Retry-After": "1"}  # seconds
 
 
 def refuse_unknown_keys(request: Request) -> None:
-    """422 where the address of an API request has a key that nothing reads: a slip in `offset` must not be none."""
+    """Answer 422 if an API request has an unknown key in its address. A misspelt `offset` must not be ignored."""
     if request.url.path.startswith("/api/"):
         known = [one["name"] for one in _described(request).get("parameters", []) if one["in"] == "query"]
         for key in request.query_params:
@@ -32,7 +32,7 @@ def refuse_unknown_keys(request: Request) -> None:
 def _unknown(key: str, known: Collection[str]) -> str:
     shown = shortened(visible(key))
     if not known:
-        return f"{shown}: there is no such key, and none is read here. Leave it out."
+        return f"{shown}: there is no such key. This request takes no keys: leave it out."
     near = difflib.get_close_matches(key[:100], known, n=1, cutoff=0.0)[0]
     return f"{shown}: there is no such key, the nearest is {near}. /docs says what is expected."
 
@@ -44,7 +44,7 @@ def _body_keys(request: Request) -> Collection[str]:
 
 
 def _described(request: Request) -> dict[str, Any]:
-    """What `/openapi.json` says of the operation that is asked for."""
+    """The description of the requested operation in `/openapi.json`."""
     paths = request.app.openapi()["paths"]
     found: dict[str, Any] = paths[request.scope["route"].path]["post" if request.method == "POST" else "get"]
     return found
@@ -55,7 +55,10 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def http(request: Request, found: StarletteHTTPException) -> JSONResponse:
-        texts = {404: "there is no such page: /docs lists the API.", 405: "only what /docs lists is answered."}
+        texts = {
+            404: "there is no such page: /docs lists the API.",
+            405: "this method is not allowed: /docs lists the API.",
+        }
         default = found.detail in ("Not Found", "Method Not Allowed")
         text = texts.get(found.status_code, found.detail) if default else found.detail
         return JSONResponse({"error": text}, found.status_code, found.headers)
@@ -90,7 +93,7 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Busy)
     async def busy(request: Request, found: Busy) -> JSONResponse:
-        return JSONResponse({"error": "too much is waiting: try again in a second."}, 429, AGAIN)
+        return JSONResponse({"error": "too many requests are waiting: try again in a second."}, 429, AGAIN)
 
     @app.exception_handler(NoRoom)
     async def full(request: Request, found: NoRoom) -> JSONResponse:
@@ -102,4 +105,4 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fault(request: Request, found: Exception) -> JSONResponse:
-        return JSONResponse({"error": "the server failed: its log says how."}, 500, HEADERS)  # beyond Guard
+        return JSONResponse({"error": "the server failed: its log has the reason."}, 500, HEADERS)  # outside Guard

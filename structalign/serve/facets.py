@@ -1,4 +1,4 @@
-"""What results can be filtered by, called as a person sees it, and what to begin with."""
+"""The filters of results, with readable names, and example queries."""
 
 import unicodedata
 from collections import Counter
@@ -16,7 +16,7 @@ FOLDERS = 500  # shown at most
 
 @dataclass(frozen=True)
 class Facets:
-    """folders: what the index calls each one, by what it is shown as."""
+    """The filters and examples of an index. folders: the index's name of each folder, by its shown name."""
 
     categories: list[str]
     tasks: list[str]
@@ -33,7 +33,7 @@ class Facets:
         }
 
     def folder(self, shown: str | None) -> str | None:
-        """The index's name of a folder. Raises `UserError` for one that is not there."""
+        """The index's name of a folder. Raises `UserError` for an unknown folder."""
         if shown is None:
             return None
         if shown not in self.folders:
@@ -45,7 +45,7 @@ _known: "WeakKeyDictionary[VideoIndex, Facets]" = WeakKeyDictionary()
 
 
 def facets(index: VideoIndex) -> Facets:
-    """Those of an index, counted once."""
+    """The facets of an index, computed once."""
     if (found := _known.get(index)) is None:
         found = _known[index] = _facets(index)
     return found
@@ -53,14 +53,14 @@ def facets(index: VideoIndex) -> Facets:
 
 def _facets(index: VideoIndex) -> Facets:
     rows = index.entries.rows
-    called: dict[str, str] = {}  # what a person sees, by the index's name
+    called: dict[str, str] = {}  # the shown name, by the index's name
     for file in {name for row in rows for name in (row.file, *row.also)}:
         shown, real = PurePath(index.shown(file)), PurePath(file)
         for above, folder in zip(shown.parents, real.parents, strict=False):
             if str(above) != ".":
                 called[str(folder)] = visible(str(above))
     folders: dict[str, str] = {}
-    alike, numbers = set[str](), Counter[str]()  # two of one name, or one in composed and one in decomposed letters
+    alike, numbers = set[str](), Counter[str]()  # equal names, also if one has composed and one decomposed letters
     for place, seen in sorted(called.items(), key=lambda pair: (pair[1], pair[0])):
         name = seen
         while (key := unicodedata.normalize("NFC", name)) in alike:

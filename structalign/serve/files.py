@@ -1,4 +1,4 @@
-"""Send a file, or parts of it, as HTTP asks (RFC 9110), where Starlette's own response answers otherwise."""
+"""Send a file, or parts of it, by RFC 9110. Starlette's own response differs from it in some cases."""
 
 import os
 import re
@@ -15,15 +15,17 @@ KEPT = ("cache-control", "etag", "last-modified")  # headers of an answer withou
 
 
 def sent(path: Path, kind: str, keep: str = "no-cache") -> "SentFile":
-    """The answer that holds a file. kind: its media type; keep: how long a browser may. Raises `OSError` where it
-    cannot be read."""
+    """The response with a file. Raises `OSError` if the file cannot be read.
+
+    kind: its media type. keep: how long a browser may cache it, as in Cache-Control.
+    """
     with path.open("rb") as file:
         about = os.fstat(file.fileno())
     return SentFile(path, media_type=kind, headers={"Cache-Control": f"private, {keep}"}, stat_result=about)
 
 
 class SentFile(FileResponse):
-    """Tells a browser that what it has is still right, ignores a Range that is none, and says what is wrong."""
+    """Answers 304 if the browser's copy is current, ignores an invalid Range, and explains one out of range."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked, size = Headers(scope=scope), int(self.headers["content-length"])
@@ -35,7 +37,7 @@ class SentFile(FileResponse):
         within = [part for part, begin in begins.items() if begin < size]
         if begins and not within and "if-range" not in asked:
             raise HTTPException(
-                416, f"the file has {size} bytes: ask for some of them.", {"Content-Range": f"bytes */{size}"}
+                416, f"the file has {size} bytes: ask for a Range of them.", {"Content-Range": f"bytes */{size}"}
             )
         headers = [pair for pair in scope["headers"] if pair[0] != b"range"]
         if within:
@@ -48,7 +50,7 @@ def _has(tags: str, tag: str) -> bool:
 
 
 def _begins(asked: str, size: int) -> dict[str, int]:
-    """The byte with which each part of a Range begins; none where all of the file is to be sent."""
+    """The first byte of each part of a Range. Empty if the whole file is to be sent."""
     begins = dict[str, int]()
     if RANGE.fullmatch(asked):
         for part in filter(None, map(str.strip, asked.partition("=")[2].split(","))):

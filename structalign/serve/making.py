@@ -1,7 +1,7 @@
-"""Files that are made when they are asked for, each once for all who ask, and kept in a folder of bounded size.
+"""Files that are made on request and kept in a folder of bounded size. All requests for a file share one job.
 
-A file grows under another name until it is whole, so that nobody takes half of one for all of it. It can be read while
-it grows.
+A file has a temporary name until it is complete, so a partial file is never taken for a complete one. It can be read
+while it grows.
 """
 
 import asyncio
@@ -19,24 +19,27 @@ from typing import BinaryIO
 
 from structalign.serve.collection import Busy
 
-WAITING = 128  # of a kind that wait to be made, at most
-LOOK = 0.03  # seconds between two looks at a file that grows
-LEFT = 3600.0  # seconds after which what another process has begun is taken for abandoned
+WAITING = 128  # jobs per pool at most
+LOOK = 0.03  # seconds between two checks of a file that grows
+LEFT = 3600.0  # seconds after which another process's partial file counts as abandoned
 PIECE = 256 * 1024  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-RETRY = 60.0  # seconds after which a file that found no room is tried again
+RETRY = 60.0  # seconds until a file that found no room is tried again
 
 Gone = Callable[[], Awaitable[bool]]
 
 
 class NoRoom(Exception):
-    """The folder cannot be written: why, in the system's words."""
+    """The folder cannot be written. The message is the system's reason."""
 
 
 @dataclass
 class Job:
-    """readers: who waits for it; nobody does when it is 0, and then it ends, unless it is made for later. pool: whose
-    threads make it."""
+    """A file that is being made.
+
+    readers: number of requests that wait for it. Without readers it ends, unless it is made for later. pool: the
+    threads that make it.
+    """
 
     part: Path
     pool: ThreadPoolExecutor
@@ -46,7 +49,7 @@ class Job:
     ended: "Future[None]" = field(default_factory=Future)
 
     def wanted(self) -> bool:
-        """Whether it is to be made to its end."""
+        """Whether the file is still to be made."""
         return not self.stopped and (self.readers > 0 or self.later)
 
 
@@ -54,7 +57,7 @@ Make = Callable[[Job], None]
 
 
 class Making:
-    """Makes and keeps files in `folder`, up to `limit` bytes; the least recently used go first."""
+    """Makes and keeps files in `folder`, up to `limit` bytes. The least recently used are removed first."""
 
     def __init__(self, folder: Path, limit: int):
         self.folder, self.limit = folder, limit
@@ -64,26 +67,28 @@ class Making:
                 if time.time() - left.stat().st_mtime > LEFT:
                     left.unlink()
         self._jobs: dict[str, Job] = {}
-        self._not_before: dict[str, float] = {}  # by `time.monotonic`: what failed, which each click would begin again
+        self._not_before: dict[str, float] = {}  # of failed files, by `time.monotonic`: not every click tries again
         self._lock = Lock()
         self._stopped = False
 
     def stop(self) -> None:
-        """Begin nothing any more, and let what is made end; who waits is told to come again."""
+        """Begin no more jobs, and let running ones end. Waiting requests are refused and may try again."""
         with self._lock:
             self._stopped = True
             for job in self._jobs.values():
-                job.stopped = True  # else it would begin its next decoder
+                job.stopped = True  # otherwise it would begin its next decoder
 
     def abandon(self) -> None:
-        """Tell those who wait for what had not begun."""
+        """Refuse the requests that wait for jobs that have not begun."""
         for job in list(self._jobs.values()):
             if not job.ended.done():
                 job.ended.set_exception(Busy())
 
     def kept(self, name: str) -> Path | None:
-        """A file of the folder, which counts as used now: by its time of access, since a browser that plays it by Range
-        must be told the same time of change each time."""
+        """A file of the folder if it exists. It counts as used now, by its access time.
+
+        Its modification time stays, since a browser that plays it by Range must see the same one each time.
+        """
         file = self.folder / name
         try:
             os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
@@ -92,28 +97,28 @@ class Making:
         return file
 
     def runs(self, pool: ThreadPoolExecutor) -> bool:
-        """Whether something is made, or waits to be, by these threads."""
+        """Whether these threads have a running or waiting job."""
         with self._lock:
             return any(job.pool is pool for job in self._jobs.values())
 
     def possible(self, name: str) -> bool:
-        """False for what could not be made for later."""
+        """False for a file that has failed and is not to be tried again yet."""
         return time.monotonic() >= self._not_before.get(name, 0.0)
 
     def begin(self, pool: ThreadPoolExecutor, name: str, make: Make) -> None:
-        """Make it for later, unless it could not be made."""
+        """Begin to make a file for later, unless it has failed before."""
         if self.possible(name):
-            with suppress(Busy):  # whoever asks next begins it
+            with suppress(Busy):  # the next request begins it
                 self._release(self._job(pool, name, make, later=True))
 
     async def made(self, pool: ThreadPoolExecutor, name: str, make: Make, gone: Gone) -> Path:
-        """The file, once it is whole; who goes away meanwhile is not waited for."""
+        """Wait for the complete file. A client that disconnects is not waited for."""
         if (file := self.kept(name)) is not None:
             return file
         job = self._job(pool, name, make)
         try:
             ended = asyncio.wrap_future(job.ended)
-            ended.add_done_callback(lambda over: over.exception())  # nobody may be left to hear of it
+            ended.add_done_callback(lambda over: over.exception())  # perhaps no request is left to read it
             while not ended.done():
                 await asyncio.wait([ended], timeout=0.25)
                 if not ended.done() and await gone():
@@ -124,7 +129,7 @@ class Making:
         return self.folder / name
 
     async def growing(self, pool: ThreadPoolExecutor, name: str, make: Make, gone: Gone) -> AsyncGenerator[bytes]:
-        """The pieces of a file as they come. Raises what its making raised."""
+        """The pieces of a file while it is made. Raises the error of its job."""
         job = self._job(pool, name, make)
         try:
             while not job.part.exists():
@@ -148,7 +153,7 @@ class Making:
             self._release(job)
 
     def _job(self, pool: ThreadPoolExecutor, name: str, make: Make, later: bool = False) -> Job:
-        """The job that makes a file; one for all who ask. `Busy` where too many wait."""
+        """The job that makes a file, shared by all requests. Raises `Busy` if too many wait."""
         with self._lock:
             job = self._jobs.get(name)
             if job is None or not job.wanted():
@@ -176,7 +181,7 @@ class Making:
             job.part.unlink(missing_ok=True)
             if job.later and not self._stopped:
                 self._not_before[name] = time.monotonic() + (RETRY if isinstance(error, NoRoom) else math.inf)
-            job.ended.set_exception(error if job.wanted() else Busy())  # what was stopped is not broken
+            job.ended.set_exception(error if job.wanted() else Busy())  # a stopped job is not broken
         else:
             job.ended.set_result(None)
             self._evict(keep=name)
@@ -196,7 +201,7 @@ class Making:
             raise
 
     def _evict(self, keep: str) -> None:
-        """Remove the least recently used, but not what was made just now."""
+        """Remove the least recently used files, but not `keep`, which was made just now."""
         files = []
         for file in self.folder.iterdir():
             with suppress(OSError):
@@ -213,7 +218,7 @@ class Making:
 
 
 def _either(part: Path, whole: Path) -> BinaryIO:
-    """What grows, or the whole that it has become meanwhile. `Busy` where it was removed again."""
+    """The growing file, or the complete file that it has become. Raises `Busy` if both are gone."""
     for file in (part, whole):
         with suppress(FileNotFoundError):
             return file.open("rb")

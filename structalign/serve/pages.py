@@ -1,4 +1,4 @@
-"""What a person opens: the page, the form for the token, the API's description, and the report."""
+"""The pages: search, the form for the token, the API's description, and the report."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from structalign.serve.collection import Collection
 from structalign.serve.files import sent
 
 PAGE = Path(__file__).parent / "page"
-LOOK = Path(__file__).parents[1] / "look.css"  # of this page and of the report
+LOOK = Path(__file__).parents[1] / "look.css"  # shared with the report
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 REPORT = REPORTS / "index.html"
 
@@ -45,7 +45,7 @@ def add_pages(app: FastAPI, collection: Collection) -> None:
         try:
             text = (collection.index.path / REPORT).read_text(encoding="utf-8")
         except (OSError, ValueError):  # `dvc repro` removes it before it writes a new one
-            return JSONResponse({"error": "there is no report here: `dvc repro` writes a project's."}, 404)
+            return JSONResponse({"error": "there is no report here: `dvc repro` writes the report of a project."}, 404)
         policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"
         return HTMLResponse(
             text.replace(f'href="{SEARCH_PAGE}"', 'href="/"'), headers={"Content-Security-Policy": policy}

@@ -1,11 +1,11 @@
-"""What requests hold, and which errors are answered: what `/docs` shows."""
+"""The API's requests and errors, as `/docs` shows them."""
 
 from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-QUERY, LIMIT, OFFSET = 300, 100, 10_000  # characters of a query; hits of an answer, and before it, at most
+QUERY, LIMIT, OFFSET = 300, 100, 10_000  # at most: characters of a query, hits of an answer, hits before it
 Time = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds of the file.")]
 Responses = dict[int | str, dict[str, Any]]
 
@@ -17,29 +17,29 @@ class Error(BaseModel):
 
 
 def _errors(**texts: str) -> Responses:
-    """For the API's description, by status as `s404`."""
+    """Errors for the API's description. Keys are statuses, such as `s404`."""
     return {int(name.removeprefix("s")): {"model": Error, "description": text} for name, text in texts.items()}
 
 
 EVERY = _errors(
-    s401="The token is missing or wrong, where the server has one.",
-    s403="A page of another site asked.",
+    s401="The server has a token, and the request's token is missing or wrong.",
+    s403="The request comes from a page of another site.",
     s408="The body comes too slowly.",
     s413="The body is too long.",
-    s421="The request was made to a name that is not the server's.",
+    s421="The request's host name is not one of the server's.",
     s422="The request is not as described, or the video cannot be shown.",
     s503="The index is being opened: try again after `Retry-After` seconds.",
 )
-BUSY = _errors(s429="Too much is waiting: try again after `Retry-After` seconds.")
+BUSY = _errors(s429="Too many requests are waiting: try again after `Retry-After` seconds.")
 MADE = BUSY | _errors(s507="The disk of the server's cache is full.")
-UNPLAYED = _errors(s409="It is too long to be copied.", s416="The Range lies behind the end.")
+UNPLAYED = _errors(s409="The file is too long to be copied.", s416="The Range begins after the end of the file.")
 NO_ID = _errors(s404="There is no such id, or its file is missing.")
 
 
 class Search(BaseModel):
     """A query and its filters."""
 
-    model_config = ConfigDict(extra="forbid")  # a filter with a slip in its name must not be none
+    model_config = ConfigDict(extra="forbid")  # a misspelt filter must not be ignored
     query: str = Field(min_length=1, max_length=QUERY, description="What the video shows, in words.")
     limit: int = Field(24, ge=1, le=LIMIT)
     offset: int = Field(0, ge=0, le=OFFSET)

@@ -1,4 +1,4 @@
-"""The part of the API that asks the index: what there is, and what fits a query."""
+"""The search part of the API: the content of the index, and the videos that match a query."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,7 +21,7 @@ from structalign.text import visible
 
 
 def add_searching(app: FastAPI, collection: Collection) -> None:
-    @app.get("/api/health", summary="Whether searches are answered; 503 until then")
+    @app.get("/api/health", summary="Whether the server answers searches; 503 until it does")
     async def health() -> JSONResponse:
         if not collection.ready:
             return JSONResponse({"status": "opening", "error": "the index is being opened."}, 503, AGAIN)
@@ -29,7 +29,7 @@ def add_searching(app: FastAPI, collection: Collection) -> None:
         state = {"status": "ready", "generation": index.generation, "videos": index.files, "segments": len(index)}
         return JSONResponse(state | ({"changing": visible(collection.changing)} if collection.changing else {}))
 
-    @app.get("/api/index", summary="What there is to search: counts, filters, and what is being indexed")
+    @app.get("/api/index", summary="The content of the index: counts, filters, and progress of indexing")
     async def about() -> dict[str, Any]:
         index = collection.index
         progress = index.progress()
@@ -44,7 +44,7 @@ def add_searching(app: FastAPI, collection: Collection) -> None:
             **facets(index).shown(),
         }
 
-    @app.post("/api/search", responses=BUSY, summary="The videos that fit a sentence, the best first")
+    @app.post("/api/search", responses=BUSY, summary="The videos that match a query, best first")
     async def search(asked: Search) -> JSONResponse:
         begin = now()
 
@@ -63,12 +63,12 @@ def add_searching(app: FastAPI, collection: Collection) -> None:
         found = await collection.ask(call, " ".join(asked.query.split()))
         found["took_ms"]["all"] = round(1000 * (now() - begin), 1)
         found["end"] = len(found["hits"]) < asked.limit
-        return JSONResponse(found)  # plain values already: FastAPI need not look through them
+        return JSONResponse(found)  # plain values, which FastAPI need not convert
 
-    @app.post("/api/explain", responses=BUSY | NO_ID, summary="Which word met which frame of a segment")
+    @app.post("/api/explain", responses=BUSY | NO_ID, summary="The cosine of each word with each frame of a segment")
     async def explain(asked: Explain) -> dict[str, Any]:
         if not asked.query.strip():
-            raise UserError("the sentence is empty: say in words what the video shows.")
+            raise UserError("the sentence is empty: describe what the video shows.")
 
         def call(index: VideoIndex) -> dict[str, Any]:
             times, words = index.word_frames(asked.query, asked.id)
@@ -76,7 +76,7 @@ def add_searching(app: FastAPI, collection: Collection) -> None:
 
         return await collection.ask(call, " ".join(asked.query.split()))
 
-    @app.get("/api/similar/{id}", responses=BUSY | NO_ID, summary="Videos that look like one")
+    @app.get("/api/similar/{id}", responses=BUSY | NO_ID, summary="Videos that look like a given one")
     async def similar(
         id: str,
         limit: Annotated[int, Query(ge=1, le=LIMIT)] = 24,
@@ -90,7 +90,7 @@ def add_searching(app: FastAPI, collection: Collection) -> None:
 
 
 def _shown(hits: Sequence[Hit], index: VideoIndex) -> list[dict[str, Any]]:
-    """Hits as the API gives them: names without places on this machine."""
+    """Hits as the API gives them, without places on this machine."""
     return [
         asdict(hit)
         | {"start": hit.start, "end": hit.end, "at": hit.moments[0].at, "file": visible(index.shown(hit.file))}

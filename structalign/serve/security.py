@@ -1,6 +1,6 @@
-"""What a request must be before anything answers it: to a name that is ours, small enough, and by someone who may.
+"""Checks of a request before it is answered: its host name, its origin, its token and its size.
 
-Pure ASGI, around the whole application: no route can forget it.
+They are pure ASGI around the whole application, so no route can skip them.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY = 64 * 1024  # bytes of a request's body
-PATIENCE = 10.0  # seconds in which it must come
+PATIENCE = 10.0  # seconds within which it must arrive
 COOKIE = "structalign"
 TOKEN = 16  # characters of a token, at least
 NAME = re.compile("[a-z0-9_-]+([.][a-z0-9_-]+)*")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-SITES = ("cross-site", "same-site")  # what a browser says of a request by another origin's page
+SITES = ("cross-site", "same-site")  # what a browser sends if another origin's page asks
 OPEN = ("/login", "/page/look.css", "/page/style.css")  # what a browser needs before it has shown the token
 HEADERS = {
     "Content-Security-Policy": (
@@ -45,7 +45,7 @@ def is_loopback(host: str) -> bool:
 
 
 def ascii_name(name: str) -> str:
-    """A name as a Host header has it. Raises `ValueError` for what is none, such as an address with http://."""
+    """A host name as a Host header has it. Raises `ValueError` for anything else, for example with http://."""
     sent = name.strip().rstrip(".").encode("idna").decode().lower()
     try:
         return ipaddress.ip_address(sent.removeprefix("[").removesuffix("]")).compressed
@@ -56,14 +56,14 @@ def ascii_name(name: str) -> str:
 
 
 def error(status: int, text: str, **headers: str) -> Response:
-    """An error as the API says it."""
+    """An error response of the API."""
     return JSONResponse({"error": text}, status, headers)
 
 
 class Guard:
     """Checks Host, Origin, token and body size, and sets the headers of every answer.
 
-    host: the address that is listened on; names: further names that requests may be made to; token: None for none.
+    host: the address to listen on. names: further host names that requests may use. token: None if none is needed.
     """
 
     def __init__(self, app: ASGIApp, host: str, names: Sequence[str] = (), token: str | None = None):
@@ -97,7 +97,7 @@ class Guard:
             return
         empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
         if scope["method"] in ("GET", "HEAD") and empty:
-            await self.app(scope, receive, guarded)  # `receive` stays the server's own: it tells of a disconnect
+            await self.app(scope, receive, guarded)  # the server's own `receive`, which tells of a disconnect
             return
         body = await _body(headers, receive)
         if isinstance(body, Response):
@@ -108,17 +108,20 @@ class Guard:
     def _refusal(self, headers: Headers) -> Response | None:
         host = headers.get("host", "")
         if not self._is_ours(_name(host)):
-            return error(421, "this server is not called that: start it with --allow-name NAME to admit a name.")
+            return error(421, "this server does not have that name: start it with --allow-name NAME to allow it.")
         origin = headers.get("origin")
         elsewhere = origin not in (None, "null") and origin.partition("://")[2] != host
-        # a picture or a script asks without Origin; a link that someone follows is no such request
+        # an embedded picture or script sends no Origin; a link that someone follows is allowed
         embedded = headers.get("sec-fetch-site") in SITES and headers.get("sec-fetch-mode") != "navigate"
         if elsewhere or embedded:
-            return error(403, "a page of another site asked: open this server's own page.")
+            return error(403, "the request comes from a page of another site: open this server's own page.")
         return None
 
     def _is_ours(self, name: str) -> bool:
-        """An address needs no list where others may reach us: only a name can be made to point here."""
+        """Whether a host name is the server's. If others may reach the server, every IP address is.
+
+        An attacker can make a name point here, but not an address.
+        """
         if name in self.names:
             return True
         try:
@@ -128,7 +131,7 @@ class Guard:
         return self.addresses
 
     def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
-        """What someone gets who has not shown the token; None for who has."""
+        """The answer to a request without the token. None if the request has it or needs none."""
         if self.token is None or scope["path"] in OPEN or self._knows(scope, headers):
             return None
         if scope["path"].startswith("/api/") or scope["method"] not in ("GET", "HEAD"):
@@ -144,7 +147,7 @@ class Guard:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return _same(given.strip(), self.token)
-        # read as browsers write: another server's cookie on this machine must not hide ours
+        # read as browsers write, since another server's cookie on this machine must not hide ours
         return _same(HTTPConnection(scope).cookies.get(COOKIE, ""), _proof(self.token))
 
     def _login(self, body: bytes, secure: bool) -> Response:
@@ -168,17 +171,17 @@ def _name(host: str) -> str:
 
 
 def _same(given: str, expected: str) -> bool:
-    """In a time that tells nothing of where they differ."""
+    """Compare in constant time, which tells nothing of where they differ."""
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
 
 
 def _proof(token: str) -> str:
-    """What the cookie holds: it shows that its owner knew the token, and does not give it away."""
+    """The cookie's value. It shows that its owner knew the token, without giving the token away."""
     return hmac.new(token.encode(), b"structalign cookie", hashlib.sha256).hexdigest()
 
 
 async def _body(headers: Headers, receive: Receive) -> bytes | Response:
-    """The whole body, or what is answered to one that is too long or comes too slowly."""
+    """The whole body, or the error for one that is too long or too slow."""
     declared = headers.get("content-length", "")
     if not (declared.isdigit() and int(declared) > BODY):
         try:
@@ -203,7 +206,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
-    """Hands on a body that was read already."""
+    """A `receive` that gives a body that was read already."""
     parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -18,17 +18,19 @@ from structalign.serve.media import Media
 from structalign.serve.security import TOKEN, ascii_name, is_loopback
 
 BACKLOG = 2048  # connections that wait
-CONNECTIONS = 512  # requests on more of them are answered 503: a process may often have 1,024 open files
+CONNECTIONS = 512  # more are answered 503, since a process may often have only 1,024 open files
 GRACE = 3  # seconds that open requests get when the server is stopped
 
 
 def check(host: str, token: str | None, names: Sequence[str] = ()) -> None:
-    """`UserError` where others could reach the server without a token, the token is easily guessed, or a name is none
-    that a request can be made to."""
+    """Raise `UserError` if others could reach the server without a token, or if the token or a name is invalid.
+
+    An invalid token is easily guessed. An invalid name is not a host name.
+    """
     if token is None and not is_loopback(host):
         raise UserError(
-            f"--host {host} lets others in: set STRUCTALIGN_TOKEN to a token of at least {TOKEN} characters, which "
-            "they must show."
+            f"--host {host} lets others reach the server: set STRUCTALIGN_TOKEN to a token of at least {TOKEN} "
+            "characters, which they must send."
         )
     if token is not None and (len(token) < TOKEN or not token.isascii() or not token.isprintable() or " " in token):
         raise UserError(f"the token must have at least {TOKEN} letters, digits or signs, and no space.")
@@ -37,7 +39,7 @@ def check(host: str, token: str | None, names: Sequence[str] = ()) -> None:
             ascii_name(name)
         except ValueError:
             raise UserError(
-                f"--allow-name {name!r} is no name: give it without http:// and port, as films.org."
+                f"--allow-name {name!r} is not a host name: give it without http:// and port, such as films.org."
             ) from None
 
 
@@ -51,9 +53,9 @@ def serve(
     token: str | None = None,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Answer until Ctrl-C. ready: told the page's address as soon as it answers.
+    """Answer requests until Ctrl-C. ready: called with the page's address as soon as it answers.
 
-    Raises `UserError` where the address cannot be had or the index not be opened.
+    Raises `UserError` if the address cannot be used or the index cannot be opened.
     """
     check(host, token, names)
     collection, media = Collection(open), _media(cache, limit)
@@ -67,14 +69,14 @@ def serve(
     with _bound(host, port) as bound:
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{bound.getsockname()[1]}/")
-        with suppress(KeyboardInterrupt):  # which the server has obeyed
+        with suppress(KeyboardInterrupt):  # the server has ended by it
             server.run([bound])
     if collection.failed is not None:
         raise collection.failed
 
 
 class Server(uvicorn.Server):
-    """Ends what requests wait for before it waits for the requests."""
+    """Ends the jobs that requests wait for, before it waits for the requests."""
 
     def __init__(self, app: ASGIApp, collection: Collection, media: Media, **options: Any):
         config = uvicorn.Config(
@@ -91,7 +93,7 @@ class Server(uvicorn.Server):
         self.collection, self.media = collection, media
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """When it is to end."""
+        """Stop media and collection first."""
         await asyncio.to_thread(self.media.stop)
         await asyncio.to_thread(self.collection.stop)
         await super().shutdown(sockets)
@@ -102,7 +104,7 @@ def _media(cache: Path, limit: int) -> Media:
         return Media(cache, limit)
     except OSError as error:
         raise UserError(
-            f"the cache folder {cache} cannot be made ({error.strerror}): name another by XDG_CACHE_HOME."
+            f"the cache folder {cache} cannot be made ({error.strerror}): choose another by XDG_CACHE_HOME."
         ) from None
 
 
@@ -112,9 +114,9 @@ def _bound(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
-        bound.listen(BACKLOG)  # from here on a browser waits, and is not turned away
+        bound.listen(BACKLOG)  # from here on a browser waits and is not refused
     except (OSError, OverflowError, UnicodeError) as error:
         bound.close()
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{host}:{port} cannot be listened on ({reason}): name another --port or --host.") from None
+        raise UserError(f"cannot listen on {host}:{port} ({reason}): choose another --port or --host.") from None
     return bound

@@ -1,4 +1,4 @@
-"""The part of the API that shows a video: what it is, its media, and how it is played."""
+"""The video part of the API: a video's data, its media, and how to play it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,13 @@ from structalign.text import visible
 
 
 def add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
-    """A video, and its media: never by its place on this machine."""
+    """Add the routes of a video and its media. They use ids, never places on this machine."""
 
     def found(id: str) -> tuple[Entry, Path]:
         index = collection.index
         return index.entry(id), index.path_of(id)
 
-    @app.get("/api/videos/{id}", responses=NO_ID, summary="One video, and how it is played from a time on")
+    @app.get("/api/videos/{id}", responses=NO_ID, summary="One video, and how to play it from a time on")
     async def video(id: str, at: Time = 0.0) -> dict[str, Any]:
         entry, path = found(id)
         if entry.playing == "direct" or entry.duration > COPIED:
@@ -31,7 +31,7 @@ def add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         else:
             whole = media.copy(path, entry.playing) is not None
             coming = whole or media.copyable(path)
-            whole = whole or (coming and entry.playing == "remux")  # which is quick, so it is waited for
+            whole = whole or (coming and entry.playing == "remux")  # a remux is quick, so the page waits for it
         return _about(entry, collection.index) | {"play": _play(entry, at, whole), "copied": coming}
 
     @app.get(
@@ -42,7 +42,9 @@ def add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
         if entry.playing == "direct":
             return sent(path, media.type_of(path))
         if entry.duration > COPIED:
-            raise HTTPException(409, f"it is longer than {COPIED:.0f} s, so no copy is made: /stretch plays a part.")
+            raise HTTPException(
+                409, f"the file is longer than {COPIED:.0f} s, so it is not copied: /stretch plays a part."
+            )
         return sent(await media.copied(path, entry.playing, request.is_disconnected), "video/mp4")
 
     @app.get(
@@ -53,7 +55,7 @@ def add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
     async def stretch(id: str, request: Request, begin: Time = 0.0) -> Response:
         _, path = found(id)
         if request.method == "HEAD":
-            return Response(media_type="video/mp4")  # nothing is made for who will not see it
+            return Response(media_type="video/mp4")  # a HEAD request makes nothing
         made = await media.stretch(path, begin, request.is_disconnected)
         return sent(made, "video/mp4") if isinstance(made, Path) else StreamingResponse(made, media_type="video/mp4")
 
@@ -69,7 +71,7 @@ def add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
 
 
 def _about(entry: Entry, index: VideoIndex) -> dict[str, Any]:
-    """A segment, and the file that it is of."""
+    """A segment and its file."""
     return {
         "id": entry.id,
         "file": visible(index.shown(entry.file)),
@@ -85,7 +87,7 @@ def _about(entry: Entry, index: VideoIndex) -> dict[str, Any]:
 
 
 def _play(entry: Entry, at: float, whole: bool) -> Mapping[str, Any]:
-    """Where its pictures come from, when the first of them appears in the file, seconds, and whether that is all."""
+    """The URL to play, the second of the file at which it starts, and whether it is the whole file."""
     url = f"/api/videos/{entry.id}"
     if whole:
         return {"url": f"{url}/media", "start": 0.0, "whole": True}

@@ -1,1 +1,1 @@
-"""`structalign sweep`: many runs over the same features, and the tables that they give."""
+"""`structalign sweep`: many runs over the same features, and tables of their results."""

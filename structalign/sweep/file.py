@@ -1,19 +1,21 @@
-"""The file of a sweep: which settings of which methods are run, at which seeds, and which split measures them.
+"""The file of a sweep: the settings of each method, the seeds, and the split that measures them.
 
-seeds: [0, 1, 2]
-finalists: 2              # settings of a method that go on to all seeds, or `all`
-split: val                # with `val` nothing of the test split is read
-baseline: finetune        # optional: what differences are taken to
-settings:                 # optional: keys of params.yaml for all methods
-optim.shared.batch: 16
-methods:
-zero_shot:              # as params.yaml has it
-structalign:            # every combination of the lists; `*` stands for one name
-optim.*.lr: [1e-3, 2e-3]
-crp.weight: [1, 3, 10]
-joint:                  # all tasks at once; a list of mappings is no product
-- {optim.first.lr: 1e-3}
-- {optim.first.lr: 2e-3, optim.first.epochs: 20}
+    seeds: [0, 1, 2]
+    finalists: 2              # settings per method that run at all seeds, or `all`
+    split: val                # `val` reads nothing of the test split
+    baseline: finetune        # optional: the method that differences are taken to
+    settings:                 # optional: keys of params.yaml for all methods
+      optim.shared.batch: 16
+    methods:
+      zero_shot:              # as params.yaml has it
+      structalign:            # every combination of the lists; `*` matches one name
+        optim.*.lr: [1e-3, 2e-3]
+        crp.weight: [1, 3, 10]
+      joint:                  # all tasks at once; a list of mappings is not combined
+        - {optim.first.lr: 1e-3}
+        - {optim.first.lr: 2e-3, optim.first.epochs: 20}
+
+docs/operations.md explains the keys.
 """
 
 import difflib
@@ -42,7 +44,7 @@ OWN = ("seed", "method", "reference")
 
 
 class SweepFile(Section):
-    """What the file holds, before the methods' settings are looked at."""
+    """The keys of the file. The settings of its methods are checked later."""
 
     seeds: list[int] = Field(min_length=1, description="a list of whole numbers, as [0, 1, 2]")
     finalists: int | Literal["all"] = Field("all", description="a whole number of at least 1, or all")
@@ -54,8 +56,11 @@ class SweepFile(Section):
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """A method with the values that it is run with. own: as the file has them; values: by their whole keys, with those
-    for all methods; sections: those of params.yaml that a run reads, by name."""
+    """A method with one combination of values.
+
+    own: the values as the file has them. values: by whole keys, including those for all methods. sections: the sections
+    of params.yaml that a run reads, by name.
+    """
 
     method: str
     own: Mapping[str, Any]
@@ -81,7 +86,7 @@ class Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan of a file, over the params.yaml and tasks.yaml of this project; one `UserError` for the first fault."""
+    """The checked plan of a file, for this project's params.yaml and tasks.yaml. Raises `UserError` for a fault."""
     head = _head(load_yaml(path), str(path))
     if len(set(head.seeds)) < len(head.seeds) or min(head.seeds) < 0:
         raise UserError(f"{path}: `seeds` = {written(head.seeds)} must be different numbers, none below 0.")
@@ -107,7 +112,7 @@ def _head(tree: Any, source: str) -> SweepFile:
     try:
         return SweepFile.model_validate(tree)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key is missed, too
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key is also missing
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             raise UserError(
@@ -128,7 +133,7 @@ def _nearest(name: str, known: Any) -> str:
 
 
 def _settings(source: str, method: str, given: Any, shared: Mapping[str, Any]) -> Iterator[Setting]:
-    """The settings of a method, each once."""
+    """The settings of a method. Raises `UserError` for a duplicate."""
     place = f"{source}: `methods.{method}`"
     grids = given if isinstance(given, list) else [{} if given is None else given]
     if not grids or not all(isinstance(grid, dict) for grid in grids):
@@ -147,7 +152,7 @@ def _settings(source: str, method: str, given: Any, shared: Mapping[str, Any]) -
 
 
 def _combinations(grid: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
-    """Every combination of the lists of a mapping; a value that is no list is the same in all."""
+    """Every combination of the lists of a mapping. A value that is not a list is the same in all."""
     lists = {key: value if isinstance(value, list) else [value] for key, value in grid.items()}
     for key, values in lists.items():
         if not values:
@@ -157,7 +162,7 @@ def _combinations(grid: Mapping[str, Any], place: str) -> Iterator[dict[str, Any
 
 
 def _values(own: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The values by their whole dotted keys; `*` stands for one name of a key."""
+    """The values by their whole dotted keys. `*` matches one name of a key."""
     found: dict[str, Any] = {}
     for key, value in own.items():
         names = [name for name in keys() if _fits(name, key)] if "*" in key else [key]
@@ -173,16 +178,18 @@ def _values(own: Mapping[str, Any], place: str) -> dict[str, Any]:
                     "`structalign repro`, or remove it."
                 )
             if name.split(".")[0] in OWN:
-                raise UserError(f"{place}: `{name}` is not for settings (`seeds` and `methods` are): remove it.")
+                raise UserError(
+                    f"{place}: `{name}` cannot be set here: remove it. `seeds` lists the seeds, `methods` the methods."
+                )
             if name in found:
-                raise UserError(f"{place}: `{key}` sets `{name}`, which another key sets: keep one.")
+                raise UserError(f"{place}: `{key}` and another key both set `{name}`: keep one.")
             found[name] = value
     refuse_unknown(found, place)
     return found
 
 
 def _fits(name: str, key: str) -> bool:
-    """Whether the dotted `key` with `*` for any name at a place is that of `name`."""
+    """Whether the dotted `key` matches `name`. `*` matches one name."""
     parts, wanted = name.split("."), key.split(".")
     return len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=True))
 

@@ -24,7 +24,7 @@ def fingerprint(asked: Mapping[str, Any], data: str) -> str:
 
 
 def data_digest(split: str) -> str:
-    """SHA-256 of all that the runs of a split read; a `UserError` if it is not there."""
+    """SHA-256 of all files that the runs of a split read. Raises `UserError` if a folder is missing."""
     folders = [BACKBONE, CHECKPOINTS / "t00"]
     for task in read_tasks():
         folders += [MANIFEST / task, *(kind / task / part for kind in (FEATURES, FRAMES) for part in ("train", split))]

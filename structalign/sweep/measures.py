@@ -1,4 +1,4 @@
-"""The numbers of a run, from the ranks in its file; their intervals resample videos. NumPy alone.
+"""The metrics of a run, from the ranks in its file. Their intervals resample videos. Only NumPy is used.
 
 Letters: D draws of W videos, Q queries.
 """
@@ -14,27 +14,28 @@ from structalign.seeds import seed_of
 Floats = NDArray[np.float64]
 
 DRAWS = 1000
-# by the name that tables give them, in their order
+# by their names in tables, in that order
 MEASURES = ("R@1", "R@5", "R@10", "v2t R@1", "BWF seen", "BWF task", "learned", "final")
 
 
 def draws(videos: int) -> Floats:
-    """How often each of W videos is drawn, [1 + D, W]: first every one once, then by a bootstrap."""
+    """How often each of W videos is drawn, [1 + D, W]. Row 0 has every video once, the others are bootstrap draws."""
     source = np.random.default_rng(seed_of("bootstrap", "videos"))
     drawn = source.multinomial(videos, np.full(videos, 1 / videos), size=DRAWS)
     return np.vstack([np.ones(videos), drawn])
 
 
 def measures(run: Mapping[str, Any], row: str) -> dict[str, float]:
-    """The numbers of a row, percent."""
+    """The metrics of a row, in percent."""
     return {name: float(values[0]) for name, values in resampled(run, row, np.ones((1, len(run["videos"])))).items()}
 
 
 def resampled(run: Mapping[str, Any], row: str, times: Floats) -> dict[str, Floats]:
-    """Each number of a row [D], percent, with every video as often as `times` [D, W] says, all its captions with it.
+    """Each metric of a row [D], in percent. A video and its captions count `times` [D, W] times.
 
-    `learned` and `final` are R@1 among the videos of the own task, mean over tasks: just after it was learned, and
-    after the last. BWF is weighted by the tasks' categories. `joint` has learned no task by itself.
+    `learned` and `final` are R@1 among the videos of the query's task, averaged over tasks. `learned` is measured just
+    after the task, `final` after the last one. BWF is weighted by the tasks' categories. `joint` has none of these,
+    since it learns no task by itself.
     """
     ranks = {kind: np.array(values) for kind, values in run["rows"][row].items()}
     of_query, of_video = np.array(run["queries"]), np.array(run["tasks"])
@@ -68,12 +69,12 @@ def resampled(run: Mapping[str, Any], row: str, times: Floats) -> dict[str, Floa
 
 
 def over_seeds(runs: Sequence[Mapping[str, Any]], row: str, times: Floats) -> dict[str, Floats]:
-    """`resampled`, mean over runs that differ in nothing but the seed."""
+    """The mean of `resampled` over runs that differ only in the seed."""
     each = [resampled(run, row, times) for run in runs]
     return {name: np.mean([values[name] for values in each], axis=0) for name in each[0]}
 
 
 def interval(values: Floats) -> tuple[float, float, float]:
-    """The number itself and its 95 % interval, of what `resampled` gives for `draws`."""
+    """The value itself and its 95 % interval, from `resampled` with `draws`."""
     low, high = np.percentile(values[1:], [2.5, 97.5])
     return float(values[0]), float(low), float(high)

@@ -1,4 +1,4 @@
-"""What the queries of a split find: just after their own task was learned, and after the last one."""
+"""The ranks of a split's queries, just after their own task was learned and after the last task."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,20 +22,20 @@ Ranks = dict[str, NDArray[Any]]
 
 
 class OverTime:
-    """The queries of a split, of whose videos the galleries grow with the tasks.
+    """The queries of a split, and galleries that grow with the tasks.
 
-    rankings: of each row of the tables, a system of `evaluation.ranks.SYSTEMS` and its weights.
+    rankings: for each row of the tables, a system of `evaluation.ranks.SYSTEMS` and its weights.
     """
 
     def __init__(self, split: str, rankings: Mapping[str, tuple[str, Ranking]]):
         self.split, self.rankings = split, rankings
         self.galleries: list[Gallery] = []
         self.observed: list[Statistics] = []
-        self.learned: list[dict[str, Ranks]] = []  # after each task with videos, of its own queries
+        self.learned: list[dict[str, Ranks]] = []  # for each task with videos, right after it, by its queries
 
     @torch.inference_mode()
     def learn(self, encoder: Encoder, task: str) -> None:
-        """Store a task's videos with the model that has just learned it, and ask its queries."""
+        """Store a task's videos with the model that has just learned it, and rank for its queries."""
         number = len(self.observed) + 1
         rows, frames, zero_shot = store_split(encoder, task, self.split)
         self.observe(encoder, task)
@@ -45,7 +45,7 @@ class OverTime:
             self.learned.append(self.find(encoder, task, of=task))
 
     def observe(self, encoder: Encoder, task: str) -> None:
-        """What the ranking signals keep of a task, where one of weight 0 would not ignore it."""
+        """Keep a task's statistics for the ranking signals. They are empty if all signals have weight 0."""
         wanted = any(ranking.task_prior for _, ranking in self.rankings.values())
         captions = read_captions(FEATURES / task / "train") if wanted else None
         number = len(self.observed) + 1
@@ -53,7 +53,7 @@ class OverTime:
         self.observed.append(known)
 
     def find(self, encoder: Encoder, task: str, of: str | None = None) -> dict[str, Ranks]:
-        """Of each row the ranks after TASK: all, or those of the queries about the task `of`."""
+        """The ranks of each row after `task`: of all queries, or only of those about the task `of`."""
         question = asked(task, self.split, self.galleries)
         known = states(self.observed) if all(self.observed) else {}
         rows, found = find(encoder, self.galleries, known, question, self.rankings, of)
@@ -66,7 +66,7 @@ class OverTime:
 
     @torch.inference_mode()
     def finish(self, encoder: Encoder) -> dict[str, Any]:
-        """All queries after the last task, in the order of tasks: videos and ranks, for `sweep.measures`."""
+        """Videos and ranks of all queries after the last task, in the order of tasks, for `sweep.measures`."""
         tasks = read_tasks()
         last = [*tasks][-1]
         question, found = asked(last, self.split, self.galleries), self.find(encoder, last)

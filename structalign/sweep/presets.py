@@ -1,4 +1,4 @@
-"""What was chosen, as files of presets/."""
+"""Write the chosen settings as preset files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +10,10 @@ from structalign.sweep.rounds import Done
 
 
 def write(folder: Path, chosen: Iterable[Done]) -> None:
-    """Write <folder>/<method>.yaml: the values that differ from params.yaml, in its shape. `joint` is no method, so
-    its file names none."""
+    """Write <folder>/<method>.yaml: the values that differ from params.yaml, in its shape.
+
+    `joint` is not a method, so its file names none.
+    """
     for one in chosen:
         method = one.setting.method
         tree: dict[str, Any] = {} if method == "joint" else {"method": {"name": method}}

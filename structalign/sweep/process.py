@@ -1,7 +1,7 @@
 """The process of a run: `python -m structalign.sweep.process FILE` writes FILE.
 
-It reads what to do as a line of JSON on its standard input, and ends when that is closed: with the process that started
-it, however that ends.
+It reads its request as a line of JSON from standard input. It ends when standard input is closed. So it never outlives
+the process that started it.
 """
 
 import json
@@ -20,7 +20,7 @@ from structalign.sweep.run import run
 
 
 def main() -> None:
-    """Do the run and write its file, also if the run fails with a `UserError`."""
+    """Do the run and write its file. A run that fails with a `UserError` writes a file too."""
     told = json.loads(sys.stdin.readline())
     Thread(target=end_with_input, daemon=True).start()
     asked = told["asked"]

@@ -1,4 +1,4 @@
-"""The runs of a sweep: so many at a time, each kept as it ends, and none made twice."""
+"""The runs of a sweep. Some of them run in parallel, each is kept when it ends, and none is repeated."""
 
 import json
 import os
@@ -33,14 +33,14 @@ class Run:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """What its process is told, and its file says."""
+        """The request for its process. Its file repeats the request."""
         sections = {**self.setting.sections, "seed": self.seed}
         return {"method": self.setting.method, "seed": self.seed, "split": self.split, "sections": sections}
 
 
 @dataclass(frozen=True)
 class Running:
-    """A run, its process, and what that says."""
+    """A run, its process, and the process's output."""
 
     run: Run
     known: str
@@ -49,22 +49,22 @@ class Running:
 
 
 class Queue:
-    """Where the runs of a sweep are kept, one JSON file each with its fingerprint."""
+    """Makes the runs of a sweep and keeps each in a JSON file with its fingerprint."""
 
     def __init__(self, out: Path, split: str, jobs: int):
         self.out, self.split, self.jobs, self.data = out, split, jobs, data_digest(split)
 
     def file(self, run: Run) -> Path:
-        """Where a run is kept."""
+        """The file of a run."""
         return self.out / f"{run.setting.key}-{run.split}-{run.seed}.json"
 
     def result(self, run: Run) -> dict[str, Any]:
-        """The file of a run that was made, measured anew: a new measure repeats no run."""
+        """The kept result of a run, with its metrics computed again. So a new metric repeats no run."""
         kept: dict[str, Any] = read_json(self.file(run))
         return kept | {"measures": {row: measures(kept, row) for row in kept.get("rows", {})}}
 
     def make(self, runs: Sequence[Run], label: str) -> None:
-        """Do those of the runs that are not kept. Where this ends early, the runs in flight are lost."""
+        """Make the runs that are not kept yet. If this is interrupted, runs in progress are lost."""
         known = {run: fingerprint(run.asked, self.data) for run in runs}
         waiting = [run for run in runs if not self._is_kept(run, known[run])]
         running: list[Running] = []
@@ -85,7 +85,7 @@ class Queue:
             for one in track(ended(), label, len(waiting)):
                 self._end(one)
         except KeyboardInterrupt:
-            say("interrupted: the same command goes on from the runs that are kept.", err=True)
+            say("interrupted: the same command resumes from the runs that are kept.", err=True)
             raise
         finally:
             for one in running:
@@ -98,8 +98,8 @@ class Queue:
             return False
 
     def _start(self, run: Run, known: str) -> Running:
-        here = str(Path(structalign.__file__).parents[1])  # the code that the fingerprint is of
-        said = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed where the run ends
+        here = str(Path(structalign.__file__).parents[1])  # the code of the fingerprint
+        said = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed when the run ends
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "structalign.sweep.process", str(self.file(run))],
             env={**os.environ, **ONE_THREAD, "PYTHONPATH": here},
@@ -114,7 +114,7 @@ class Queue:
         return Running(run, known, process, said)
 
     def _end(self, one: Running) -> None:
-        """Keep a run whose process wrote no file as a failed one, without a fingerprint: the next sweep tries again."""
+        """Keep a run whose process failed as failed, without a fingerprint. So the next sweep tries it again."""
         with one.said:
             one.said.seek(0)
             said = one.said.read().strip().splitlines()

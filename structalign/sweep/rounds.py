@@ -1,8 +1,8 @@
-"""Which runs a sweep makes, and which settings it chooses.
+"""The runs that a sweep makes, and the settings that it chooses.
 
-Every setting is run at the first seed. The `finalists` of each method with the highest R@1 of the split go on to the
-other seeds; of those the one with the highest mean R@1 over all seeds is chosen. Of equal ones the first in the file; a
-setting of which a run failed is not chosen. Zero-shot CLIP learns nothing, so one seed tells all.
+Every setting runs at the first seed. For each method, the `finalists` settings with the highest R@1 on the split run at
+the other seeds too. Of these, the one with the highest mean R@1 over all seeds is chosen. Ties go to the first in the
+file. A setting with a failed run is not chosen. Zero-shot CLIP learns nothing, so one seed is enough.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,10 @@ RULE = (
 
 @dataclass(frozen=True)
 class Done:
-    """A setting and its runs that did not fail. failed: the sentences of the others. complete: whether it was run at
-    all seeds."""
+    """A setting and its successful runs.
+
+    failed: the errors of the other runs. complete: whether the setting ran at all seeds.
+    """
 
     setting: Setting
     runs: Sequence[Mapping[str, Any]]
@@ -31,12 +33,12 @@ class Done:
 
     @property
     def recall(self) -> float:
-        """R@1 of the split, mean over its runs; -1 without any."""
+        """Mean R@1 on the split over its runs, or -1 without runs."""
         return mean([run["measures"][self.setting.method]["R@1"] for run in self.runs]) if self.runs else -1.0
 
 
 def play(plan: Plan, queue: Queue) -> list[Done]:
-    """Make all runs of a plan, a round after the other; every setting with what came of it, in the file's order."""
+    """Make all runs of a plan in rounds. Returns every setting with its runs, in the file's order."""
     first, *others = plan.seeds
     queue.make([Run(setting, first, plan.split) for setting in plan.settings], f"seed {first}")
     final = finalists(plan, [_done(queue, setting, [first]) for setting in plan.settings])
@@ -54,7 +56,7 @@ def finalists(plan: Plan, done: Sequence[Done]) -> list[Setting]:
     chosen: list[Setting] = []
     for method in dict.fromkeys(setting.method for setting in plan.settings):
         ended = [one for one in done if one.setting.method == method and not one.failed]
-        ranked = sorted(ended, key=lambda one: -one.recall)  # stable: of equal ones the first in the file
+        ranked = sorted(ended, key=lambda one: -one.recall)  # stable, so ties go to the first in the file
         chosen += [one.setting for one in ranked[: plan.finalists]]
     return [setting for setting in plan.settings if setting in chosen]
 

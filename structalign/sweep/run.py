@@ -1,4 +1,4 @@
-"""One run: the chain of tasks in one process, without DVC, with the numbers of DVC's stages to the bit."""
+"""One run: the chain of tasks in one process, without DVC. Its numbers equal those of DVC's stages to the bit."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ SENTENCE = Ranking(beta=0, task_prior=0)
 
 
 def settings_of(sections: Mapping[str, Any], number: int) -> Settings:
-    """What acts in task `number` (from 1), as a stage reads it; `sections`: those of params.yaml, by name."""
+    """The settings of task `number` (from 1), as a stage reads them. sections: those of params.yaml, by name."""
     losses = Losses.model_validate({name: sections[name] for name in Losses.model_fields})
     optim = sections["optim"]
     return Settings(
@@ -42,7 +42,7 @@ def settings_of(sections: Mapping[str, Any], number: int) -> Settings:
 
 
 def learn_chain(method: str, sections: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
-    """Learn the tasks one after the other: each with its checkpoint, below `folder`, once it is there."""
+    """Learn the tasks in order. Yields each task with its checkpoint below `folder`, once that is saved."""
     views, trains = FeaturesParams.model_validate(sections["features"]), load_method(method).trains
     previous = CHECKPOINTS / "t00"
     for number, task in enumerate(read_tasks(), start=1):
@@ -60,7 +60,7 @@ def learn_chain(method: str, sections: Mapping[str, Any], folder: Path) -> Itera
 
 
 def run_chain(method: str, sections: Mapping[str, Any], searched: Sequence[OverTime]) -> list[dict[str, Any]]:
-    """Learn the chain, and what each of `searched` found."""
+    """Learn the chain, and return the ranks and sizes of each of `searched`."""
     with TemporaryDirectory() as folder:
         for task, checkpoint in learn_chain(method, sections, Path(folder)):
             config = read_config(checkpoint)
@@ -81,14 +81,16 @@ def run_joint(sections: Mapping[str, Any], searched: OverTime) -> dict[str, Any]
 
 
 def sizes(trained_parameters: int, searched: OverTime) -> dict[str, int]:
-    """What a method trains in a task, and stores of a past video."""
+    """The number of trained parameters, and the bytes stored per past video."""
     frames = searched.galleries[-1].frames
     return {"trained_parameters": trained_parameters, "stored_bytes_per_video": frames[0].nbytes}
 
 
 def run(method: str, sections: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """The ranks and sizes of a run. Zero-shot CLIP gives two rows: by `ranking`, and, as published, by the sentence
-    alone."""
+    """The ranks and sizes of a run.
+
+    Zero-shot CLIP gives two rows: one by `ranking`, and, as published, one by the sentence only.
+    """
     rankings = {method: ("method", Ranking.model_validate(sections["ranking"]))}
     if method != "joint" and not load_method(method).trains:
         rankings[f"{method}, sentence"] = ("method", SENTENCE)

@@ -1,4 +1,4 @@
-"""What a sweep found, as tables and as CSV: every setting, and the rows that are compared."""
+"""The results of a sweep as tables and as CSV: every setting, and the rows that are compared."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Cells = Mapping[str, Any]  # by column, as the CSV has them
 
 @dataclass(frozen=True)
 class Row:
-    """What a table compares: runs that differ in nothing but the seed, and how they rank."""
+    """A row of a table: runs that differ only in the seed. kind: the row's name in the runs' files."""
 
     name: str
     kind: str
@@ -26,7 +26,7 @@ class Row:
     values: Mapping[str, Floats]
 
     def cells(self, baseline: "Row | None") -> Cells:
-        """Numbers by column: mean with its interval over videos and std over seeds; differences to the baseline."""
+        """Numbers by column: means with intervals over videos and std over seeds, and differences to the baseline."""
         found: dict[str, Any] = {"row": self.name, "n": len(self.runs)}
         for name in MEASURES:
             each = [run["measures"][self.kind].get(name) for run in self.runs]
@@ -44,7 +44,7 @@ class Row:
 
 
 def rows_of(done: Sequence[Done]) -> list[Row]:
-    """The rows of settings, of those that have a run. Zero-shot CLIP has two."""
+    """The rows of all settings with a run. Zero-shot CLIP has two."""
     rows = []
     for one in done:
         for kind in one.runs[0]["rows"] if one.runs else ():
@@ -55,7 +55,7 @@ def rows_of(done: Sequence[Done]) -> list[Row]:
 
 
 def label(one: Done, among: Sequence[Done]) -> str:
-    """The method, and its own values where more than one of its settings is shown."""
+    """The method, with the setting's own values if several settings of the method are shown."""
     same = [other for other in among if other.setting.method == one.setting.method]
     own = [f"{key}={value}" for key, value in one.setting.own.items()] if len(same) > 1 else []
     return ", ".join([one.setting.method, *own])
@@ -92,7 +92,7 @@ def difference_table(cells: Sequence[Cells], baseline: str) -> TextTable:
 
 
 def write_csv(path: Path, rows: Sequence[Cells]) -> None:
-    """The rows with plain numbers; an empty cell is a number that a row does not have."""
+    """Write the rows with unrounded numbers. An empty cell is a number that a row does not have."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
@@ -101,7 +101,7 @@ def write_csv(path: Path, rows: Sequence[Cells]) -> None:
 
 
 def settings_cells(done: Sequence[Done], chosen: Sequence[Done]) -> list[Cells]:
-    """The rows of settings.csv: a run each."""
+    """The rows of settings.csv, one per run."""
     return [
         {
             "setting": label(one, done),

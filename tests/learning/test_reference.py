@@ -264,7 +264,9 @@ def test_the_first_task_has_its_own_rates_and_no_later_loss(monkeypatch: pytest.
     monkeypatch.chdir(ROOT)
     found = settings_from("msrvtt-10", task=1)
     assert (found.settings.phase.lr, found.settings.phase.warmup) == (2e-5, 0.1)
-    assert {type(section) for section in found.settings.losses} == {Contrastive, Etf}
+    acting = {type(section) for section in found.settings.losses}
+    assert {Contrastive, Etf} <= acting
+    assert not acting & {Crp, Pseudo}
     assert found.settings.acts(Pseudo) is False
 
 
@@ -294,7 +296,7 @@ def test_settings_of_a_missing_task_are_refused(task: int, monkeypatch: pytest.M
 def test_another_number_of_frames_than_the_model_config_s_is_refused(frames: int) -> None:
     pixels = noise(1, frames, 3, IMAGE, IMAGE)
     for adapters in (True, False):
-        with pytest.raises(UserError, match=rf"{frames} frames a video, but the model config has N = {FRAMES}"):
+        with pytest.raises(UserError, match=rf"{frames} frames .* N = {FRAMES}"):
             frame_embeddings(MODEL, pixels, adapters)
     choice = training()
     steps = [replace(choice.steps[0], pixels=noise(PAIRS, frames, 3, IMAGE, IMAGE))]
@@ -336,7 +338,7 @@ def test_a_teacher_that_does_not_know_the_task_before_is_refused() -> None:
 
 
 def test_the_number_of_tasks_must_be_that_of_captions() -> None:
-    with pytest.raises(UserError, match=r"one task a caption, \[3\], not \[1\]"):
+    with pytest.raises(UserError, match=r"`tasks` .* \[3\], not \[1\]"):
         text_embeddings(MODEL, tokens(*CAPTIONS[0]), torch.tensor([2]))
 
 
@@ -372,7 +374,7 @@ REFUSED: list[tuple[Callable[[Training], Training], str]] = [
     (without_pairs, "step 0 lacks `pseudo`"),
     (another_config, "different model configs"),
     (high_category, "categories without a vertex: there are 6"),
-    (fewer_captions, "as many videos, captions, ids and categories"),
+    (fewer_captions, "many videos, captions, ids and categories"),
     (flat_vertices, r"vertices must be \[C, 20\], not \[6, 19\]"),
 ]
 

@@ -298,8 +298,8 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
         (["--index", "a", "--project", "b"], "--index excludes --project"),
         (["--token", "short"], "at least 16"),
         (["--allow-name", "http://films.org"], "without http://"),
-        (["--host", "a..b", "--token", "a" * 16], "a..b:0 cannot be listened on"),
-        (["--host", "192.0.2.1", "--token", "a" * 16], "192.0.2.1:0 cannot be listened on"),
+        (["--host", "a..b", "--token", "a" * 16], "a..b:0"),
+        (["--host", "192.0.2.1", "--token", "a" * 16], "192.0.2.1:0"),
     ],
 )
 def test_an_impossible_request_to_serve_is_refused(arguments: list[str], said: str) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_an_allowed_host_name_is_accepted_in_every_spelling(allowed: str, asked:
     "name", ["", "http://films.org", "films.org:8443", "*.films.org", "films..org", "a b", "a" * 64]
 )
 def test_an_invalid_host_name_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="is no name"):
+    with pytest.raises(UserError, match=re.escape(f"--allow-name {name!r}")):
         check("127.0.0.1", None, [name])
 
 
@@ -174,7 +175,7 @@ def test_an_internal_error_reveals_nothing(shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
         served.collection.index.search = None  # type: ignore[method-assign,assignment]
         status, headers, body = served.ask("/api/search", {"query": "red"})
-    assert (status, b"its log says how" in body, b"NoneType" in body) == (500, True, False)
+    assert (status, b"its log" in body, b"NoneType" in body) == (500, True, False)
     assert "default-src 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
 

@@ -180,10 +180,10 @@ def test_a_run_that_diverges_is_kept_and_the_others_go_on(project: Project) -> N
     failed = [run["failed"] for run in kept(project.root / "diverged").values() if "failed" in run]
     assert len(failed) == 1
     assert "diverged" in failed[0]
-    preset = load_yaml(project.root / "diverged/presets/clip4clip.yaml")
+    preset = load_yaml(project.root / "diverged/presets/finetune.yaml")
     assert preset == {
         "method": {"name": "finetune"},
-        "optim": {"first": {"tower_lr": 1e-3}, "later": {"tower_lr": 1e-3}},
+        "optim": {"first": {"lr": 1e-3}, "later": {"lr": 1e-3}},
     }
     assert (project.root / "diverged/results.csv").read_text().count("\n") == 2
 
@@ -202,4 +202,5 @@ def test_a_project_without_features_is_refused_with_the_command(tmp_path: Path, 
         shutil.copy(project.root / name, tmp_path)
     code, said = sweep(tmp_path, "seeds: [0]\nsplit: val\nmethods: {zero_shot: }\n")
     assert code == 1
-    assert "does not exist: `structalign repro`" in said
+    assert "work/backbone does not exist" in said
+    assert "`structalign repro`" in said

@@ -1,5 +1,5 @@
-"""A method is a file here: what it trains, its loss, what it remembers and its paper, as METHOD.
+"""The methods, one file each. METHOD says what a method trains, its loss and what it remembers.
 
-To add one: a file, and a line in `structalign.params.method`. The chosen method's file alone is imported
-(`learning.loading`), so that DVC re-runs training for no other.
+To add one, write a file here and a line in `structalign.params.method`. Only the chosen method's file is imported
+(`learning.loading`). So DVC does not re-run training after an edit of another method.
 """

@@ -1,4 +1,4 @@
-"""CLIP4Clip with mean pooling: all of CLIP fine-tuned with L_con, down to its temperature.
+"""CLIP4Clip with mean pooling: all of CLIP is fine-tuned with L_con, including its temperature.
 
 Luo et al., "CLIP4Clip: An Empirical Study of CLIP for End to End Video Clip Retrieval", arXiv 2104.08860.
 """

@@ -1,4 +1,4 @@
-"""StructAlign's model trained with L_con alone: the reference that its other losses are measured against."""
+"""StructAlign's model trained only with L_con: the baseline for its other losses."""
 
 from structalign.learning.method import Method
 

@@ -1,6 +1,6 @@
-"""Both towers frozen: one residual linear map a modality learns by StructAlign's losses.
+"""Frozen towers with one residual linear map per modality, trained by StructAlign's losses.
 
-The light variant that the paper's discussion wishes for (arXiv 2601.20597). No tower runs in a training step.
+It is the light variant that the paper's discussion asks for (arXiv 2601.20597). No tower runs in a training step.
 """
 
 from structalign.learning.method import Method

@@ -1,4 +1,4 @@
-"""Learning without Forgetting: the batch's similarities stay those of the previous model.
+"""Learning without Forgetting: the batch's similarities are distilled from the previous model.
 
 Li and Hoiem, "Learning without Forgetting", arXiv 1606.09282, in the form that CLIP baselines use.
 """

@@ -1,4 +1,6 @@
-"""MoE-Adapter: LoRA experts and a router a task beside each MLP of both towers; the most used experts are frozen.
+"""MoE-Adapter: LoRA experts beside each MLP of both towers, with one router per task.
+
+After each task, its most used experts are frozen.
 
 Yu et al., "Boosting Continual Learning of Vision-Language Models via Mixture-of-Experts Adapters", CVPR 2024,
 arXiv 2403.11549.
@@ -10,7 +12,7 @@ from structalign.learning.method import Method
 
 
 def freeze_experts(task: TaskContext) -> None:
-    """In every layer the experts that the task used most learn no more."""
+    """Freeze the experts that the task used most, in every layer."""
     for moe in task.model.moes():
         moe.freeze_most_used()
 

@@ -1,10 +1,10 @@
 """Experience replay with a tiny memory: `finetune` on the batch and as many remembered pairs.
 
-Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", arXiv 1902.10486. It is a reference: it keeps old
-videos and captions, which the setting rules out.
+Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", arXiv 1902.10486. It is only a reference, because it
+keeps old videos and captions. The setting forbids that.
 
-Of M pairs it remembers `pair_states` [M, N, T, W] float16, `pair_ids` [M, L], `pair_eot` [M] and, counted from 1,
-`pair_task` [M].
+It remembers M pairs: `pair_states` [M, N, T, W] float16, `pair_ids` [M, L], `pair_eot` [M] and `pair_task` [M], which
+counts from 1.
 """
 
 import torch
@@ -19,12 +19,14 @@ from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
 from structalign.model.features import CENTRE
 
-PAIRS_PER_CATEGORY = 2  # that are kept
+PAIRS_PER_CATEGORY = 2  # kept in memory
 
 
 def with_past(task: TaskContext, batch: Batch) -> Tensor:
-    """L_con on the batch together with as many remembered pairs, drawn anew each step, each caption routed as its own
-    task."""
+    """L_con on the batch and as many remembered pairs, which are drawn anew at each step.
+
+    Each caption is routed as its own task.
+    """
     if task.number == 1:
         return contrastive(task, batch)
     past, pairs = task.memory.extra, batch.pairs

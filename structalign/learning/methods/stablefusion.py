@@ -1,7 +1,7 @@
-"""StableFusion: StructAlign's model without its three losses, and a loss against stored videos of past tasks.
+"""StableFusion: StructAlign's model without its three losses, but with a loss against stored videos of past tasks.
 
 Zhao et al., "Continual Text-to-Video Retrieval with Frame Fusion and Task-Aware Routing" (FrameFusionMoE), SIGIR 2025,
-arXiv 2503.10111. It remembers `videos` [M, D], a unit vector of each training video.
+arXiv 2503.10111. It remembers `videos` [M, D], a unit vector per training video.
 """
 
 import torch
@@ -18,7 +18,7 @@ from structalign.model.features import CENTRE
 from structalign.search.similarity_heads import unit_mean
 
 STORED_WEIGHT = 0.6  # w, as published
-MOST_VIDEOS = 8192  # past videos whose vectors are kept, 16 MiB at D = 512: past that, a random choice
+MOST_VIDEOS = 8192  # stored vectors at most, 16 MiB at D = 512; of more, a random choice is kept
 
 
 def published_scale(task: TaskContext) -> float:
@@ -32,7 +32,7 @@ def softening(task: TaskContext, batch: Batch, loss: Tensor) -> float:
 
 
 def against_stored(task: TaskContext, batch: Batch) -> Tensor:
-    """CE of each caption over [the batch's videos ; one batch of stored past videos, in turn]."""
+    """CE of each caption over the batch's videos and one batch of stored videos. Steps take these in turn."""
     stored = task.memory.extra["videos"]
     past = send(stored[cyclic_rows(len(stored), task.settings.shared.batch, batch.step)], task.device)
     candidates = torch.cat([unit_mean(batch.frames)[:, 0], past])[:, None]
@@ -46,7 +46,7 @@ def stored_weight(task: TaskContext, batch: Batch, loss: Tensor) -> float:
 
 
 def remember_videos(task: TaskContext, categories: int) -> Memory:
-    """The training videos' embeddings as retrieval would store them, beside those of the tasks before."""
+    """Add the training videos' embeddings, as retrieval stores them, to those of past tasks."""
     new = task.similarity.store(task.encode_videos(CENTRE))[:, 0]
     kept = torch.cat([task.memory.extra.get("videos", new[:0]), new])
     if len(kept) > MOST_VIDEOS:

@@ -1,4 +1,4 @@
-"""StructAlign: categories aligned to a simplex, relations of the teacher preserved, pseudo-features of old categories.
+"""StructAlign: alignment to a simplex ETF, relation preservation and pseudo-features of old categories.
 
 Wang et al., "StructAlign: Structured Cross-Modal Alignment for Continual Text-to-Video Retrieval", SIGIR 2026,
 arXiv 2601.20597. From task 2 on the loss is L_con + crp.weight L_CRP + lambda L_ETF + pseudo.weight L_pseudo (method,
@@ -40,12 +40,12 @@ def crp(task: TaskContext, batch: Batch) -> Tensor:
 
 
 def etf(task: TaskContext, batch: Batch) -> Tensor:
-    """L_ETF, with pseudo-features once there are old categories, unless `pseudo.weight` turns them off."""
+    """L_ETF. It includes pseudo-features of old categories, unless `pseudo.weight` is 0."""
     return etf_with(task, batch, task.model.head.text, task.model.head.video)
 
 
 def etf_with(task: TaskContext, batch: Batch, old_text_map: Map, old_video_map: Map) -> Tensor:
-    """`etf` with the maps of pseudo-features into ETF space given."""
+    """`etf` with given maps of pseudo-features into ETF space."""
     vertices, head = task.vertices, task.model.head
     own = vertices[send(task.captions.category[batch.pairs.caption], task.device)]
     text = batch.text
@@ -88,9 +88,9 @@ def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
 
 
 def remember_prototypes(task: TaskContext, categories: int) -> Memory:
-    """Mean and radius of each of the task's `categories`, for pseudo-features.
+    """Remember the mean and radius of each of the task's `categories` new categories, for pseudo-features.
 
-    Of centre views and the task's own captions, as the model that learned them encodes them.
+    The model after the task encodes the centre views and the task's captions.
     """
     text = encode_captions(task.model, task.captions.tokens, task.number, task.device)
     video = task.encode_videos(CENTRE).mean(dim=1)

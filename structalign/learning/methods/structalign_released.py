@@ -1,22 +1,23 @@
-"""StructAlign as the authors' released code computes it: every quirk that no ablation turns.
+"""StructAlign as the authors' released code computes it, with the quirks that no ablation covers.
 
-Their scientific choices are options (presets/released.yaml). What is otherwise than in `methods.structalign` (method,
-sections 5 and 6, "as released"):
+The released scientific choices are settings (presets/released.yaml). Other differences from `methods.structalign`
+(method, sections 5 and 6, "as released"):
 
-- logits are scaled by e^{4.60} / sqrt(B), L_pseudo's by e^{4.60}; 4.60 is a parameter in the graph, never trained;
-- the heads are swapped for pseudo-features: the video's on text, the text's on video;
-- pseudo-features come from augmented views, shuffled, of full batches only, a sample a pair, and of texts that are
-  routed without a task prototype, in task 1 too; one sample gives NaN;
-- AdamW adds eps before the bias correction and decays after the step, everything that is trained;
-- the cosine runs through a whole period: the rate is zero in the middle and ends at its maximum;
-- temperature, both projections of CLIP and frozen heads gather gradients that are never zeroed, count in the clip
-  norm and are scaled with the others;
-- partial batches are dropped;
+- Logits are scaled by e^{4.60} / sqrt(B), those of L_pseudo by e^{4.60}. 4.60 is a parameter in the graph, but is never
+  trained.
+- The heads are swapped for pseudo-features: text uses the video head, and video uses the text head.
+- Pseudo-features come from augmented, shuffled views in full batches only, with one sample per pair. Their texts are
+  routed without a task prototype, also in task 1. A category with one sample gives NaN.
+- AdamW adds eps before the bias correction. It decays all trained parameters, after the step.
+- The cosine runs through a whole period. The rate is zero in the middle and ends at its maximum.
+- Temperature, both projections of CLIP and frozen heads collect gradients that are never zeroed. These count in the
+  clip norm and are scaled with the others.
+- Partial batches are dropped.
 - BWF encodes past videos again (`python -m structalign.learning.methods.structalign_released t10`).
 
-Two departures. Test data chooses nothing: the released code keeps the epoch, and the pseudo-features, of the best R@1
-on the test set; here it is the last epoch. And every category keeps its own number, where the released ActivityNet
-loader gives pseudo-features those of task 1 again.
+Two points depart from the released code. It keeps the epoch, and the pseudo-features, with the best R@1 on the test
+set. Here test data chooses nothing, and the last epoch is kept. Its ActivityNet loader gives pseudo-features the
+category numbers of task 1 again. Here every category keeps its own number.
 
 Letters: B pairs of a batch, D embedding, d ETF space, Q queries, V videos.
 """
@@ -71,7 +72,7 @@ def logit_scale(model: VideoText) -> Tensor:
 
 
 def set_temperature(task: TaskContext, step: int, steps: int) -> None:
-    """Before the first step: 4.60, where CLIP's own is 4.6052."""
+    """Set the temperature to 4.60 before the first step. CLIP's own is 4.6052."""
     if step == 0:
         logit_scale(task.model).data.fill_(LOGIT_SCALE)
 
@@ -82,7 +83,7 @@ def scale(task: TaskContext) -> Tensor:
 
 
 def etf(task: TaskContext, batch: Batch) -> Tensor:
-    """L_ETF, pseudo-features through each other's head."""
+    """L_ETF with swapped heads for pseudo-features."""
     return etf_with(task, batch, task.model.head.video, task.model.head.text)
 
 
@@ -115,9 +116,10 @@ def whole_cosine(step: int, steps: int, warmup: float) -> float:
 
 
 class ReleasedAdamW(torch.optim.Optimizer):
-    """p -= lr sqrt(1 - b2^k) / (1 - b1^k) m / (sqrt(v) + eps), then p -= lr wd p; without a gradient p stays.
+    """p -= lr sqrt(1 - b2^k) / (1 - b1^k) m / (sqrt(v) + eps), then p -= lr wd p.
 
-    A group with `leftover` is never moved and its gradients are never zeroed.
+    A parameter without a gradient does not move. A group with `leftover` never moves, and its gradients are never
+    zeroed.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]]):
@@ -135,7 +137,7 @@ class ReleasedAdamW(torch.optim.Optimizer):
                 for p in group["params"]:
                     if p.grad is not None:
                         self._move(p, group)
-        for p in self._parameters(leftover=True):  # what an interrupted run needs to go on
+        for p in self._parameters(leftover=True):  # needed to resume an interrupted run
             if p.grad is not None:
                 self.state[p]["grad"] = p.grad
 
@@ -163,7 +165,7 @@ class ReleasedAdamW(torch.optim.Optimizer):
 def optimizer(
     model: VideoText, trains: tuple[str, ...], task: int, shared: Shared, phase: Phase
 ) -> torch.optim.Optimizer:
-    """The groups of our optimizer, all decayed; beside them what gathers gradients without being trained."""
+    """The groups of `learning.optimizer`, all decayed. One more group collects gradients without being trained."""
     groups = ours.optimizer(model, trains, task, shared, phase).param_groups
     clip: Any = model.clip.model
     candidates = [clip.logit_scale, clip.visual_projection.weight, clip.text_projection.weight]
@@ -179,7 +181,7 @@ def optimizer(
 
 
 def forget_leftovers(task: TaskContext) -> None:
-    """End of a task: what gathered gradients without being trained is frozen as before."""
+    """At the end of a task, freeze the parameters that collected gradients without being trained."""
     learning = {id(p) for group in task.model.learning(task.number).values() for p in group}
     for p in task.model.parameters():
         if id(p) not in learning:
@@ -204,16 +206,16 @@ def pseudo_features(task: TaskContext, categories: int) -> Memory:
 
 
 def encode_unrouted(model: VideoText, tokens: Tokens) -> TextEmbeddings:
-    """Captions routed by x[eot] alone, as no task: what the pseudo-features of texts are made of."""
+    """Captions routed only by x[eot], without a task. Pseudo-features of texts are computed from them."""
     nothing = torch.zeros(len(tokens.eot), model.clip.text_width, device=tokens.eot.device)
     later = torch.full((len(tokens.eot),), 2, device=tokens.eot.device)
     return model.encode_routed(tokens, later, nothing)
 
 
 def released_memory(memory: Memory, text: Tensor, video: Tensor, category: Tensor, count: int) -> Memory:
-    """`memory` with the `count` next categories. text, video: [pairs, D] raw means of words and of frames.
+    """`memory` with the next `count` categories. text, video: [pairs, D] raw means of words and of frames.
 
-    A category of one pair has radius NaN, one of none has mean NaN.
+    A category of one pair has radius NaN. A category without pairs has mean NaN.
     """
     after = remember(memory, text, category, video, category, count)
     few = torch.bincount(category, minlength=after.learned)[: after.learned] < 2
@@ -229,10 +231,10 @@ def released_memory(memory: Memory, text: Tensor, video: Tensor, category: Tenso
 
 
 def released_accuracy(words: Tensor, sentence: Tensor, beta: float, ground_truth: Tensor, own: slice) -> float:
-    """R@1 (percent) of one task's queries as the released BWF counts it.
+    """R@1 (percent) of one task's queries, as the released BWF computes it.
 
-    words, sentence: [Q, V] over all seen videos, columns `own` being the task's, encoded again by the model of now;
-    scores are standardised over all columns and only then cut to `own`. ground_truth: [Q] columns.
+    words, sentence: [Q, V] similarities to all seen videos. own: the task's columns, which the current model has
+    encoded again. ground_truth: [Q] columns. Scores are standardised over all columns before they are cut to `own`.
     """
     first, second = (
         (x - x.mean(dim=1, keepdim=True)) / x.std(dim=1, correction=0, keepdim=True).clamp(min=1e-6)
@@ -260,7 +262,7 @@ def main(last: str, beta: float = 0.5) -> None:
         folder = CHECKPOINTS / now
         model = build_model(load_clip(BACKBONE, device), read_config(folder), folder)
         if model is None:
-            raise UserError(f"{folder} holds no adapters: the released BWF encodes again with a trained model.")
+            raise UserError(f"{folder} holds no adapters: the released BWF needs the checkpoint of a trained method.")
         model.to(device)
         rows = read_json(SCORES / now / "test.json")
         file = SCORES / now / "test.safetensors"

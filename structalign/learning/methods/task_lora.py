@@ -1,8 +1,8 @@
-"""A LoRA that only its task trains, and random captions as negatives. Ours, not the paper's.
+"""One LoRA per task, and random captions as negatives. The method is ours, not the paper's.
 
-The text tower's adapters of a task begin at zero-shot CLIP and stay as the task leaves them. A query that is read as
-task p is compared with videos of p by what learned them together, so nothing of it can be forgotten. An adapter has
-never read a query about another task. Random captions stand for these: a video's own caption must win against them.
+A task's adapters in the text tower start at zero-shot CLIP and do not change after the task. A query routed as task p
+is compared with videos of p by the adapters that learned with them, so nothing of it can be forgotten. An adapter never
+sees a query about another task. Random captions stand in for these: a video's own caption must score higher.
 """
 
 from torch import Tensor
@@ -16,8 +16,10 @@ from structalign.params.losses import RandomNegatives
 
 
 def random_negatives(task: TaskContext, batch: Batch) -> Tensor:
-    """L_neg = mean_b CE([S(caption_b, video_b), S(r_1, video_b), ..., S(r_B, video_b)], 0) over B random captions r, in
-    turn, of the words of the task's own captions."""
+    """L_neg = mean_b CE([S(caption_b, video_b), S(r_1, video_b), ..., S(r_B, video_b)], 0) over B random captions r.
+
+    They consist of words of the task's own captions. Steps take them in turn.
+    """
     rows = cyclic_rows(CAPTIONS, len(batch.pairs.video), batch.step)
     against = task.logits(task.embed_text(own_vocabulary(task)[rows]), batch.frames)
     return task.add_sentence_loss(

@@ -1,4 +1,4 @@
-"""VR-LwF: LwF whose old responses are similarities to captions of random tokens, a replayed vocabulary.
+"""VR-LwF: LwF on similarities to captions of random tokens, the replayed vocabulary.
 
 Ding et al., "Don't Stop Learning: Towards Continual Learning for the CLIP Model", arXiv 2207.09248.
 """
@@ -20,7 +20,7 @@ def vocabulary_teacher(task: TaskContext) -> Teacher:
 
 
 def vr_lwf(task: TaskContext, batch: Batch) -> Tensor:
-    """Each video's similarities to a part of the vocabulary, in turn, stay those of the previous model."""
+    """Distillation of each video's similarities to a part of the vocabulary. Steps take the parts in turn."""
     assert task.teacher is not None
     rows = cyclic_rows(CAPTIONS, len(batch.pairs.video), batch.step)
     frames = task.teacher.frames(batch.pairs)

@@ -1,4 +1,4 @@
-"""X-Pool: a caption pools a video's frames by learned attention; all of CLIP is fine-tuned with it.
+"""X-Pool: a caption pools a video's frames by learned attention. All of CLIP is fine-tuned with it.
 
 Gorti et al., "X-Pool: Cross-Modal Language-Video Attention for Text-Video Retrieval", CVPR 2022, arXiv 2203.15086.
 """

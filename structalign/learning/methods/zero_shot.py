@@ -1,4 +1,4 @@
-"""Zero-shot CLIP: nothing is built and nothing learns.
+"""Zero-shot CLIP: no modules and no training.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, arXiv 2103.00020.
 """

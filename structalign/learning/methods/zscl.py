@@ -1,4 +1,4 @@
-"""ZSCL: distillation from zero-shot CLIP in feature space, an average of the weights in parameter space.
+"""ZSCL: distillation from zero-shot CLIP in feature space, and averaged weights in parameter space.
 
 Zheng et al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models", ICCV 2023,
 arXiv 2303.06628.
@@ -13,11 +13,11 @@ from structalign.learning.distillation import TEMPERATURE, pretrained_clip, teac
 from structalign.learning.fine_tuning import fine_tuned
 from structalign.learning.method import Term
 
-POINTS = 10  # of a task whose weights are averaged: every 100th of 1000 iterations, as published
+POINTS = 10  # steps of a task whose weights are averaged: every 100th of 1000, as published
 
 
 def zscl(task: TaskContext, batch: Batch) -> Tensor:
-    """As LwF from zero-shot CLIP, one side a time: new videos against its texts, new texts against its videos."""
+    """Distillation from zero-shot CLIP: new videos against its texts, and new texts against its videos."""
     text, frames = teacher_embeddings(task, batch)
     taught = task.logits(text, frames)[0]
     videos, texts = task.logits(text, batch.frames)[0], task.logits(batch.text, frames)[0]
@@ -27,7 +27,7 @@ def zscl(task: TaskContext, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def average_weights(task: TaskContext, step: int, steps: int) -> None:
-    """The weight ensemble: the plain mean of the weights at the task's start and at `POINTS` steps of it."""
+    """Update the weight ensemble: the mean of the weights at the task's start and at `POINTS` of its steps."""
     if step % max(1, steps // POINTS):
         return
     learning = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
@@ -40,7 +40,7 @@ def average_weights(task: TaskContext, step: int, steps: int) -> None:
 
 @torch.no_grad()
 def take_average(task: TaskContext) -> None:
-    """The task ends with the averaged weights."""
+    """Replace the weights by their average, at the end of a task."""
     for name, p in task.model.named_parameters():
         if p.requires_grad:
             p.copy_(task.state[f"mean.{name}"])

@@ -10,7 +10,7 @@
     trained = train(model, Training(settings, steps, updates=6400, teacher=None))
     trained.steps[0].unweighted["crp"], trained.gradients
 
-`towers` has embeddings, gates and router logits, `settings` what presets say of a task, `training` losses, gradients
-and steps. All run the code of the pipeline on the CPU, as precisely as the state dict is; what they can't take is a
-`UserError`. Pieces that need no state dict are pure functions where they are used; docs/methods.md lists all of them.
+`towers` has embeddings, gates and router logits. `settings` has the settings of a task by presets. `training` has
+losses, gradients and steps. All run the pipeline's code on the CPU, in the precision of the state dict. They refuse bad
+input with a `UserError`. Parts that need no state dict are pure functions elsewhere; docs/methods.md lists all of them.
 """

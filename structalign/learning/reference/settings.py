@@ -20,7 +20,7 @@ from structalign.strict_yaml import load_yaml
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What acts in task `number`, from 1: the method's name, its settings, the model config and the vertices [C, d]."""
+    """Task `number` (from 1): the method's name, its settings, the model config and the vertices [C, d]."""
 
     method: str
     number: int
@@ -30,10 +30,10 @@ class TaskSettings:
 
 
 def settings_from(*presets: str, task: int) -> TaskSettings:
-    """The settings of a task, from 1, by params.yaml and `presets` over it, of the project in the current folder.
+    """The settings of a task (from 1), by params.yaml of the current folder and by `presets` applied over it.
 
-    A later preset wins, as in `structalign preset`; nothing is written. A task beyond those that the presets deal is
-    refused.
+    Later presets override earlier ones, as in `structalign preset`. No file is written. Raises `UserError` for a task
+    that the presets do not have.
     """
     tree, tasks = load_yaml(PARAMS), math.inf
     for layer in (layer for name in presets for layer in read_layers(name)):

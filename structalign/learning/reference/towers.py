@@ -1,4 +1,4 @@
-"""What a state dict says of videos and captions: embeddings, gates and router logits.
+"""Embeddings, gates and router logits of videos and captions, by a state dict.
 
 Letters: B videos, R captions, L tokens, N frames, S image size, D embedding, E experts.
 """
@@ -24,10 +24,10 @@ from structalign.text import plural
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A state dict with the released names (`model.released_names`), and what it doesn't say.
+    """A state dict with the released names (`model.released_names`), and the configs that it lacks.
 
-    clip_config: the content of CLIP's config.json. model_config: its frames, vision_frozen, alpha, dropout, head and
-    words count; all else is read from the state dict.
+    clip_config: the content of CLIP's config.json. model_config: only its frames, vision_frozen, alpha, dropout, head
+    and words are used. All else is read from the state dict.
     """
 
     state: State
@@ -35,15 +35,20 @@ class ReferenceModel:
     model_config: ModelConfig
 
     def build(self) -> tuple[VideoText, dict[str, Tensor]]:
-        """The model in eval mode, and the tensors that it has no place for. Unknown, missing and wrongly shaped names
-        are a `UserError`."""
+        """The model in eval mode, and the tensors that it does not use.
+
+        Raises `UserError` for unknown or missing names, and for wrong shapes.
+        """
         return from_released(self.state, clip_of(self.state, self.clip_config), self.model_config)
 
 
 @torch.no_grad()
 def frame_embeddings(model: ReferenceModel, pixels: Tensor, adapters: bool = True) -> Tensor:
-    """[B, N, 3, S, S] pixels, normalised by CLIP's mean and deviation -> [B, N, D] raw; without `adapters` by CLIP
-    alone. N must be the model config's, S the backbone's."""
+    """[B, N, 3, S, S] pixels -> raw frame embeddings [B, N, D]. Without `adapters`, zero-shot CLIP computes them.
+
+    pixels: normalised by CLIP's mean and standard deviation. N must be that of the model config, and S that of the
+    backbone.
+    """
     built, _ = model.build()
     refuse_pixels(built, pixels)
     states = torch.stack([built.inputs(video) for video in pixels])
@@ -55,9 +60,10 @@ def frame_embeddings(model: ReferenceModel, pixels: Tensor, adapters: bool = Tru
 def text_embeddings(
     model: ReferenceModel, tokens: Tokens, tasks: Tensor | None, adapters: bool = True
 ) -> TextEmbeddings:
-    """R captions as words [R, L, D], mask [R, L] and sentences [R, D], all raw; without `adapters` by CLIP alone.
+    """R captions as raw words [R, L, D], mask [R, L] and raw sentences [R, D].
 
-    tasks: [R] what each is routed as, from 1 to the number of task prototypes, or None for x[eot] without a prototype.
+    tasks: [R] the task that each is routed as, from 1 to the number of task prototypes. None routes by x[eot] without a
+    prototype. Without `adapters`, zero-shot CLIP computes the embeddings.
     """
     built, _ = model.build()
     with _adapted(built, adapters):
@@ -66,9 +72,9 @@ def text_embeddings(
 
 @dataclass(frozen=True)
 class Routed:
-    """What one projection makes of R captions: gates [R, E], and the router's logits [R, E] without noise.
+    """The routing of R captions in one projection: gates [R, E], and router logits [R, E] without noise.
 
-    Task 1 asks no router: its gates are one-hot on the first expert, its logits NaN.
+    Task 1 uses no router. Its gates are one-hot on the first expert, and its logits are NaN.
     """
 
     gates: Tensor
@@ -79,7 +85,7 @@ class Routed:
 def route(model: ReferenceModel, tokens: Tokens, tasks: Tensor | None) -> dict[str, Routed]:
     """Gates and router logits of every projection of the text tower, without noise.
 
-    By the released name of the projection's adapter, as `clipmodel.text_model.encoder.layers.0.self_attn.q_lora`.
+    Keys are released names of the adapters, for example `clipmodel.text_model.encoder.layers.0.self_attn.q_lora`.
     tasks: as for `text_embeddings`.
     """
     built, _ = model.build()
@@ -107,12 +113,12 @@ def _encode(model: VideoText, tokens: Tokens, tasks: Tensor | None) -> TextEmbed
         return encode_unrouted(model, tokens)
     refuse_tasks(model, tasks.tolist(), "the state dict")
     if tasks.shape != tokens.eot.shape:
-        raise UserError(f"`tasks` must name one task a caption, [{len(tokens.eot)}], not {list(tasks.shape)}.")
+        raise UserError(f"`tasks` must name one task per caption, [{len(tokens.eot)}], not {list(tasks.shape)}.")
     return model.encode_text(tokens, tasks)
 
 
 def refuse_pixels(model: VideoText, pixels: Tensor) -> None:
-    """`UserError` unless pixels are [B, N, 3, S, S] floating-point numbers with the model's N and S."""
+    """Raise `UserError` unless pixels are [B, N, 3, S, S] floating-point numbers with the model's N and S."""
     frames, size = model.config.frames, model.clip.image_size
     if pixels.ndim != 5 or not len(pixels) or not pixels.is_floating_point():
         raise UserError(
@@ -120,7 +126,7 @@ def refuse_pixels(model: VideoText, pixels: Tensor) -> None:
         )
     if pixels.shape[1] != frames:
         raise UserError(
-            f"the pixels have {plural(pixels.shape[1], 'frame')} a video, but the model config has N = {frames}: "
+            f"the pixels have {plural(pixels.shape[1], 'frame')} per video, but the model config has N = {frames}: "
             "give as many, or set `frames` in the model config."
         )
     if list(pixels.shape[2:]) != [3, size, size]:
@@ -128,7 +134,7 @@ def refuse_pixels(model: VideoText, pixels: Tensor) -> None:
 
 
 def refuse_tasks(model: VideoText, tasks: Iterable[int], source: str) -> None:
-    """`UserError` unless the model has a task prototype of every task."""
+    """Raise `UserError` unless the model has a task prototype of every task."""
     known = len(model.task_prototypes)
     if wrong := [task for task in tasks if not 1 <= task <= known]:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Steps of a task: losses before and after their weights, gradients before and after they are clipped, the new state.
+"""Training steps of a task: unweighted and weighted losses, gradients before and after clipping, and the new state.
 
 Letters: B pairs of a batch, N frames, S image size, D embedding, E experts, C categories, d ETF space, t the task.
 """
@@ -35,9 +35,9 @@ PseudoPairs = tuple[Tensor, Tensor, Tensor]  # text and video [n, D], category [
 class Step:
     """One batch. pixels: [B, N, 3, S, S]; tokens: B captions; video: [B] ids; category: [B], rows of the vertices.
 
-    etf_pseudo and pseudo: the pairs drawn for L_ETF and for L_pseudo, from task 2 on. noise: standard normals like the
-    router logits [B, E] of a projection, asked for in the order in which CLIP calls its projections. It and dropout
-    draw from torch's global generator.
+    etf_pseudo, pseudo: the pairs drawn for L_ETF and for L_pseudo, from task 2 on. noise: gives standard normals of the
+    shape of a projection's router logits [B, E]. It is called in the order in which CLIP calls its projections. Its
+    default and dropout draw from torch's global generator.
     """
 
     pixels: Tensor
@@ -53,10 +53,10 @@ class Step:
 class Training:
     """The first `len(steps)` of the `updates` steps of a task.
 
-    teacher: the state dict of the frozen model behind L_CRP, routed as task t - 1, or None for zero-shot CLIP; it
-    stands in for `crp.teacher`. Its logits are scaled by the student's temperature. rates: learning rates by group
-    (`VideoText.groups`) in place of those of the settings. remembered: what the method keeps of past tasks, by name
-    (its file in `learning.methods`).
+    teacher: the state dict of L_CRP's frozen teacher, routed as task t - 1, or None for zero-shot CLIP. It replaces
+    `crp.teacher`. Its logits are scaled by the student's temperature. rates: learning rates by group
+    (`VideoText.groups`), which replace those of the settings. remembered: tensors that the method remembers of past
+    tasks, by name (see its file in `learning.methods`).
     """
 
     settings: TaskSettings
@@ -69,9 +69,9 @@ class Training:
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step: each loss by name before its weight and after, and `loss`, the sum of the weighted ones.
+    """The losses of one step by name, unweighted and weighted. `loss` is the sum of the weighted ones.
 
-    grad_norm: the global norm of the gradients before they are clipped. clipped_norm: after.
+    grad_norm, clipped_norm: the global norm of the gradients before and after clipping.
     """
 
     unweighted: dict[str, float]
@@ -83,8 +83,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Trained:
-    """state: after the steps. gradients, clipped_gradients: of the last step by released name, before and after they
-    are clipped; for those of an earlier step give fewer steps."""
+    """state: after the steps. gradients, clipped_gradients: of the last step, by released name.
+
+    For the gradients of an earlier step, give fewer steps.
+    """
 
     state: dict[str, Tensor]
     steps: list[StepResult]
@@ -93,10 +95,11 @@ class Trained:
 
 
 def train(model: ReferenceModel, training: Training) -> Trained:
-    """Learn from the steps, beginning with the model's state, its temperature included.
+    """Train on the steps, from the model's state, which includes its temperature.
 
-    Where task t begins, the state must have task prototype t, and, if t = 2, the first expert copied into the others.
-    Methods that build other parts than frame fusion and the LoRA mixture are a `UserError`: no released name is theirs.
+    At the start of task t, the state must have task prototype t. At the start of task 2, the first expert must have
+    been copied into the others. Raises `UserError` for methods with modules other than frame fusion and the LoRA
+    mixture, since these have no released names.
     """
     built, kept = model.build()
     method = _with_teacher(load_method(training.settings.method), model, training)
@@ -115,7 +118,7 @@ def train(model: ReferenceModel, training: Training) -> Trained:
 
 
 class _Videos:
-    """The videos of steps: a view's number is a row of all their pairs."""
+    """The videos of all steps. A view's number is the row of its pair among all pairs."""
 
     views = 0
 
@@ -144,7 +147,7 @@ class _Remembered(dict[str, Tensor]):
 
 
 class _Trainer(Trainer):
-    """The one loop, whose pseudo-features are given and whose losses and gradients are looked at."""
+    """The training loop with given pseudo-features. It keeps losses and gradients for the result."""
 
     batch: Batch
     unclipped: dict[str, Tensor]
@@ -231,7 +234,9 @@ def _refuse_training(built: VideoText, model: ReferenceModel, method: Method, tr
         refuse_pixels(built, step.pixels)
         lengths = {len(x) for x in (step.pixels, step.tokens.eot, step.tokens.ids, step.video, step.category)}
         if len(lengths) > 1:
-            raise UserError(f"step {k} must have as many videos, captions, ids and categories, not {sorted(lengths)}.")
+            raise UserError(
+                f"step {k} must have equally many videos, captions, ids and categories, not {sorted(lengths)}."
+            )
         if not 0 <= int(step.category.min()) <= int(step.category.max()) < len(chosen.vertices):
             raise UserError(f"step {k} has categories without a vertex: there are {len(chosen.vertices)}, from 0.")
     if unknown := sorted(training.rates.keys() - set(method.trains)):

@@ -1,4 +1,4 @@
-// The API as /openapi.json describes it, without anything from elsewhere.
+// The API as /openapi.json describes it. Nothing is loaded from other servers.
 
 const make = (tag, text = "", ...children) => {
   const element = document.createElement(tag);

@@ -1,17 +1,17 @@
-// The page: type, see, click. State is in the fragment of the address, which no server is sent.
-// Names and captions reach the page as text alone: nothing here writes HTML.
+// The search page. Its state is in the fragment of the address, which no server gets.
+// Names and captions reach the page only as text: nothing here writes HTML.
 
 import { show, close, isOpen } from "./viewer.js";
 import { ask, clock, make, poster, $ } from "./tools.js";
 
 const PAGE = 24; // videos asked for at a time
 const PAUSE = 350; // milliseconds without typing, after which a search begins
-const LOOK = 2000; // milliseconds between two looks at what is being indexed
+const LOOK = 2000; // milliseconds between two checks of the index
 const FILTERS = ["category", "task", "folder"];
 const FAR = 4; // standard deviations above the average that fill a bar, at least
 
-let asked = 0; // number of the newest search: older ones are not shown
-let next = null; // asks for what follows
+let asked = 0; // number of the newest search; results of older ones are not shown
+let next = null; // asks for the next results
 let loading = false;
 let generation = null;
 let timer;
@@ -19,7 +19,7 @@ let lost = ""; // what was shown when the server did not answer
 
 const results = $("#results");
 
-// What is asked, as the fragment says it.
+// The query and filters of the fragment.
 function wanted() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   return Object.fromEntries(["q", "like", ...FILTERS].map((key) => [key, fragment.get(key) ?? ""]));
@@ -99,7 +99,7 @@ function add(hits, there) {
   if (!there) results.dataset.far = far;
   for (const hit of hits) {
     if (hit.weak && !results.querySelector(".line")) {
-      const text = "Weak matches: the sentence is unlike all that this collection was trained on; what it says may be in no video.";
+      const text = "Weak matches: your query is unlike all that the model was trained on. Perhaps no video shows it.";
       results.append(make("li", { className: "line" }, text));
     }
     results.append(make("li", { className: hit.weak ? "weak" : "" }, card(hit, Number(results.dataset.far))));
@@ -130,7 +130,7 @@ function card(hit, far) {
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
-// A silent look on hover and on focus, a moment after it came.
+// A silent preview, shortly after hover or focus begins.
 function preview(button, picture, hit) {
   let waiting;
   const begin = () => {
@@ -159,7 +159,7 @@ function preview(button, picture, hit) {
   return end;
 }
 
-// What there is, and what is being indexed.
+// The content of the index, and the progress of indexing.
 async function look() {
   try {
     const about = await ask("/api/index");

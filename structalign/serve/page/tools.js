@@ -26,7 +26,7 @@ export function poster(id, at) {
   return image;
 }
 
-// Why a file is not sent, and after how many seconds it may be: a media element tells neither. Null if it is sent.
+// Why a file is not sent, and after how many seconds to try again. A media element tells neither. Null if it is sent.
 export async function refusal(url) {
   const answer = await fetch(url).catch(() => null);
   if (!answer) return { error: GONE };
@@ -45,7 +45,7 @@ const GONE = "The server does not answer: is `structalign serve` still running?"
 const odd = (answer) => `The server answers ${answer.status}: try again.`;
 const wait = (answer) => Number(answer.headers.get("Retry-After")) || 1; // seconds
 
-// What the API answers; an error is what it says.
+// The API's answer. Its errors are raised with their text.
 export async function ask(url, body) {
   const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
   for (let tried = 1; ; tried++) {
@@ -60,7 +60,7 @@ export async function ask(url, body) {
       continue;
     }
     if (answer.status === 401) location.assign("/login");
-    const said = await answer.json().catch(() => null); // a proxy before the server answers what it likes
+    const said = await answer.json().catch(() => null); // a proxy may answer anything
     if (!answer.ok || !said) throw new Error(said?.error ?? odd(answer));
     return said;
   }

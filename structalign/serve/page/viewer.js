@@ -1,11 +1,11 @@
-// The video, from the second that matched: its frame, its words, its other moments.
+// The video from the second that matched, with its frames, words and other moments.
 
 import { ask, clock, make, poster, refusal, span, $ } from "./tools.js";
 
-const LOOK = 1500; // milliseconds between two looks whether the whole copy is made
+const LOOK = 1500; // milliseconds between two checks for the whole copy
 
-let shown = 0; // number of the video that is shown: answers about former ones are dropped
-let playing = null; // where the pictures come from, and their first second in the file
+let shown = 0; // number of the shown video; answers about earlier ones are dropped
+let playing = null; // the source of the pictures, and its first second in the file
 let hit = null;
 let timer;
 let failed = 0; // how often the browser could not play what it was sent
@@ -19,7 +19,7 @@ export function close() {
   viewer.close();
 }
 
-// The frames of the video before: what is still asked for would hold up the next one.
+// Drop the previous video's frames, since pending requests would delay the next one's.
 function forget() {
   for (const image of viewer.querySelectorAll("#heat img")) image.removeAttribute("src");
   $("#heat div").replaceChildren();
@@ -44,7 +44,7 @@ export async function show(found, query) {
   }
 }
 
-// Until the video shows something, or does not.
+// Until the video plays or fails.
 const seen = () => new Promise((done) => {
   for (const event of ["playing", "error"]) video.addEventListener(event, done, { once: true });
   setTimeout(done, 3000);
@@ -64,16 +64,16 @@ async function play(at, number = shown, paused = false) {
 
 function start(from, at, paused) {
   playing = from;
-  video.poster = `/api/videos/${hit.id}/poster?at=${hit.at.toFixed(2)}`; // as the card has it: there at once
+  video.poster = `/api/videos/${hit.id}/poster?at=${hit.at.toFixed(2)}`; // the card's poster, which is there at once
   video.src = from.url;
   video.currentTime = Math.max(0, at - from.start);
   if (!paused) video.play().catch(() => {});
-  const text = "This browser does not play the file itself, so half a minute around the match is made";
-  $("#playing").textContent = from.whole ? "" : `${text}; the strip shows which.`;
+  const text = "This browser cannot play the file itself, so half a minute around the match is converted.";
+  $("#playing").textContent = from.whole ? "" : `${text} The strip shows which part.`;
   line();
 }
 
-// As soon as the whole copy is there, it takes over where the stretch is.
+// As soon as the whole copy is there, it takes over at the same second.
 async function follow(number) {
   const at = now();
   const about = await ask(`/api/videos/${hit.id}?at=${at.toFixed(2)}`).catch(() => null);
@@ -82,12 +82,12 @@ async function follow(number) {
   else if (about?.copied !== false) timer = setTimeout(() => follow(number), LOOK);
 }
 
-// On the line, the end included.
+// A position on the line, including its end.
 const place = (at, whole) => `min(${(100 * at) / whole}%, 100% - 3px)`;
 
 const now = () => video.currentTime + (playing?.start ?? 0);
 
-// To a second of the file, which may need another stretch of it.
+// Go to a second of the file, which may need another stretch of it.
 function seek(at) {
   if (!playing) return play(at);
   const end = playing.whole ? Infinity : playing.start + (Number.isFinite(video.duration) ? video.duration : 30);
@@ -108,7 +108,7 @@ function moments() {
   );
 }
 
-// The whole file as a line: what is made of it, its moments, the match, and where it plays.
+// The whole file as a line: the converted part, the moments, the match, and the current position.
 function line() {
   const whole = Math.max(hit.duration, hit.end, 0.1);
   const mark = (className, from, to = from) => {
@@ -164,14 +164,14 @@ video.addEventListener("error", async () => {
   const refused = await refusal(playing.url);
   if (number !== shown) return;
   if (refused) $("#playing").textContent = refused.error;
-  else if (!failed++) play(at, number); // it may have been refused a moment ago
+  else if (!failed++) play(at, number); // it may have been refused only for a moment
   else $("#playing").textContent = "This browser cannot play the file: open it in another player.";
   if (refused?.again) timer = setTimeout(() => play(at, number), 1000 * refused.again);
 });
 viewer.addEventListener("close", () => {
   shown++;
   clearTimeout(timer);
-  video.removeAttribute("src"); // ends the request, and what is made for it
+  video.removeAttribute("src"); // ends the request and its job
   video.removeAttribute("poster");
   video.load();
   playing = null;
