@@ -1,6 +1,6 @@
 """Captions of random tokens. They stand in for captions that a task does not have."""
 
-from functools import cache
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from structalign.model.backbone import Tokens
 
 CAPTIONS, LENGTH = 512, 8  # random captions, and the tokens of each
 
+_own: WeakKeyDictionary[TaskContext, Tokens] = WeakKeyDictionary()  # every step of a task asks for them
+
 
 def vocabulary(task: TaskContext) -> Tokens:
     """Captions of tokens drawn from all tokens of the tokenizer. They are the same in every task."""
@@ -20,11 +22,13 @@ def vocabulary(task: TaskContext) -> Tokens:
 
 
 def own_vocabulary(task: TaskContext) -> Tokens:
-    """Captions of tokens drawn from the task's own captions, except the start and end tokens."""
-    tokens = task.captions.tokens
-    inside = torch.arange(tokens.ids.shape[1]) < tokens.eot[:, None]
-    words = torch.unique(tokens.ids[:, 1:][inside[:, 1:]])
-    return _captions(task, words, "own vocabulary", task.settings.seed, task.number)
+    """Captions of tokens drawn from the task's own captions, except the start and end tokens. Drawn once for a task."""
+    if task not in _own:
+        tokens = task.captions.tokens
+        inside = torch.arange(tokens.ids.shape[1]) < tokens.eot[:, None]
+        words = torch.unique(tokens.ids[:, 1:][inside[:, 1:]])
+        _own[task] = _captions(task, words, "own vocabulary", task.settings.seed, task.number)
+    return _own[task]
 
 
 def _edges(task: TaskContext) -> tuple[int, int]:
@@ -35,12 +39,7 @@ def _edges(task: TaskContext) -> tuple[int, int]:
 
 def _captions(task: TaskContext, words: Tensor, *key: str | int) -> Tokens:
     length = min(LENGTH, task.model.clip.text_positions - 2)
-    return _drawn(tuple(words.tolist()), *_edges(task), length, key)
-
-
-@cache
-def _drawn(words: tuple[int, ...], start: int, end: int, length: int, key: tuple[str | int, ...]) -> Tokens:
-    known = torch.tensor(words)
-    drawn = known[torch.randint(len(known), (CAPTIONS, length), generator=generator(*key))]
+    drawn = words[torch.randint(len(words), (CAPTIONS, length), generator=generator(*key))]
+    start, end = _edges(task)
     edge = torch.ones(CAPTIONS, 1, dtype=torch.int64)
     return Tokens(torch.cat([start * edge, drawn, end * edge], dim=1), torch.full((CAPTIONS,), length + 1))
