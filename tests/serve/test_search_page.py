@@ -369,6 +369,20 @@ def test_the_page_sends_no_request_to_another_machine(browser: "Browser", server
     context.close()
 
 
+def test_a_query_typed_before_the_page_is_ready_is_kept(browser: "Browser", server: Server) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    held: list[Route] = []
+    page.route("**/api/index", lambda route: held.append(route))
+    page.goto(server.url)
+    page.wait_for_timeout(100)
+    page.type("#query", "red")
+    held[0].continue_()
+    page.locator("#results .card").first.wait_for()
+    assert page.input_value("#query") == "red"
+    context.close()
+
+
 def test_the_token_opens_the_page(browser: "Browser", shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path, token=TOKEN) as locked:
         context = browser.new_context()

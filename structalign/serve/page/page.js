@@ -14,7 +14,7 @@ let asked = 0; // number of the newest search; results of older ones are not sho
 let next = null; // asks for the next results
 let loading = false;
 let generation = null;
-let timer;
+let timer = null; // runs while typed text waits for its search
 let lost = ""; // what was shown when the server did not answer
 
 const results = $("#results");
@@ -30,7 +30,13 @@ function link(change) {
   return "#" + new URLSearchParams(Object.entries(all).filter(([, value]) => value));
 }
 
+function stopWaiting() {
+  clearTimeout(timer);
+  timer = null;
+}
+
 function go(change, replace = false) {
+  stopWaiting();
   const to = link(change);
   if (to === location.hash || (to === "#" && !location.hash)) return;
   history[replace ? "replaceState" : "pushState"](null, "", to === "#" ? location.pathname : to);
@@ -40,7 +46,7 @@ function go(change, replace = false) {
 async function begin() {
   const { q, like, ...filters } = wanted();
   const number = ++asked;
-  $("#query").value = q;
+  if (timer === null) $("#query").value = q; // else someone typed while the page still loaded
   for (const name of FILTERS) $(`#${name}`).value = filters[name];
   results.replaceChildren();
   $("#end").textContent = "";
@@ -213,7 +219,6 @@ function choices(name, values) {
 
 $("#search").addEventListener("submit", (event) => {
   event.preventDefault();
-  clearTimeout(timer);
   go({ q: $("#query").value.trim(), like: "" });
 });
 $("#query").addEventListener("input", () => {
@@ -224,7 +229,9 @@ $("#query").addEventListener("input", () => {
     if ($("#query").value !== typed) $("#query").value = typed;
   }, PAUSE);
 });
-for (const name of FILTERS) $(`#${name}`).addEventListener("change", (event) => go({ [name]: event.target.value }));
+for (const name of FILTERS) {
+  $(`#${name}`).addEventListener("change", (event) => go({ q: $("#query").value.trim(), [name]: event.target.value }));
+}
 $("#like").addEventListener("click", () => {
   const id = $("#viewer").dataset.id;
   close();
@@ -232,6 +239,7 @@ $("#like").addEventListener("click", () => {
 });
 addEventListener("popstate", () => {
   close();
+  stopWaiting();
   begin();
 });
 new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), { rootMargin: "400px" }).observe($("#end"));
