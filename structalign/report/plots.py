@@ -8,6 +8,7 @@ from typing import Any
 from structalign.store import write_json
 
 NO_LOSS = ("step", "epoch", "lr", "grad_norm")  # fields of a training log's row that are no loss
+GRADIENTS = ("share_", "angle_")  # how fields begin that describe the gradients of losses (`learning.gradients`)
 POINTS = 600  # per loss over all tasks; more steps are averaged in equal windows
 
 
@@ -37,12 +38,17 @@ def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
     begin, most = 0, max(12, POINTS // max(len(paths), 1))
     for task, path in paths.items():
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for name in dict.fromkeys(name for line in lines for name in line if name not in NO_LOSS):
+        for name in dict.fromkeys(name for line in lines for name in line if is_loss(name)):
             points = [(begin + i, row[name]) for i, row in enumerate(lines) if name in row]
             for step, value in thin(points, most):
                 records.append({"step": step, "task": task, "loss": name, "value": float(f"{value:.4g}")})
         begin += len(lines)
     return records
+
+
+def is_loss(name: str) -> bool:
+    """Whether a field of a training log's row is a loss."""
+    return name not in NO_LOSS and not name.startswith(GRADIENTS)
 
 
 def thin(points: Sequence[tuple[int, float]], most: int) -> Iterable[tuple[int, float]]:

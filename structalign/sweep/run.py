@@ -10,14 +10,10 @@ from structalign.data.tasks import read_tasks
 from structalign.learning.chain import learn_task, next_config, save_task
 from structalign.learning.joint import joint_galleries, learn_joint
 from structalign.learning.loading import load_method
-from structalign.learning.settings import Settings
+from structalign.learning.settings import settings_of
 from structalign.model.checkpoint import read_config, save_checkpoint
 from structalign.model.device import prepare_device
-from structalign.params.adapters import Adapters
-from structalign.params.backbone import Backbone
 from structalign.params.features import FeaturesParams
-from structalign.params.losses import Losses, acting, acting_sections
-from structalign.params.optim import Phase, Shared
 from structalign.params.ranking import Ranking
 from structalign.paths import BACKBONE, CHECKPOINTS, MANIFEST
 from structalign.search.encoder import load_encoder
@@ -25,20 +21,6 @@ from structalign.store import read_json
 from structalign.sweep.over_time import OverTime
 
 SENTENCE = Ranking(beta=0, task_prior=0)
-
-
-def settings_of(sections: Mapping[str, Any], number: int) -> Settings:
-    """The settings of task `number` (from 1), as a stage reads them. sections: those of params.yaml, by name."""
-    losses = Losses.model_validate({name: sections[name] for name in Losses.model_fields})
-    optim = sections["optim"]
-    return Settings(
-        seed=sections["seed"],
-        backbone=Backbone.model_validate(sections["backbone"]),
-        adapters=Adapters.model_validate(sections["adapters"]),
-        losses=acting_sections(acting(losses, number)),
-        shared=Shared.model_validate(optim["shared"]),
-        phase=Phase.model_validate(optim["first" if number == 1 else "later"]),
-    )
 
 
 def learn_chain(method: str, sections: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
