@@ -20,7 +20,7 @@ def on_embeddings(batch: Batch, loss: Tensor) -> Tensor:
     found = torch.autograd.grad(loss, learned, retain_graph=True, allow_unused=True, materialize_grads=True)
     # a sentence is a column of `words` that the mask leaves out, and it would count twice
     parts = [
-        gradient[batch.text.mask] if x is batch.text.words else gradient
+        gradient * batch.text.mask[..., None] if x is batch.text.words else gradient
         for x, gradient in zip(learned, found, strict=True)
     ]
     return torch.cat([part.flatten() for part in parts])
