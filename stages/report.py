@@ -21,7 +21,7 @@ from structalign.params.reading import read
 from structalign.paths import GEOMETRY, LOGS, MANIFEST, QUARANTINE, REPORTS, THUMBNAILS
 from structalign.report.coverage import coverage, partial_label
 from structalign.report.page import PageContent, render
-from structalign.report.plots import read_losses, write_plots
+from structalign.report.plots import read_gradients, read_losses, write_plots
 from structalign.report.tables import headline_rows, headline_table, write_csv
 from structalign.report.terminal import terminal
 from structalign.store import read_json, read_rows, reading, whole, write_json
@@ -43,7 +43,8 @@ def main() -> None:
                 table[split][system].setdefault("head_tail", {})[evaluation["task"]] = found
     ids = category_ids(tasks)
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
-    losses = read_losses({task: LOGS / f"{task}.jsonl" for task in tasks})
+    logs = {task: LOGS / f"{task}.jsonl" for task in tasks}
+    losses = read_losses(logs)
     sizes = evaluations[-1]["sizes"]
     decoded = {task: QUARANTINE / f"{task}.json" for task in tasks}
     quarantine = {task: read_rows(path, "videos", "id", "split", "reason") for task, path in decoded.items()}
@@ -66,6 +67,7 @@ def main() -> None:
         last=evaluations[-1],
         geometry=geometry["test"],
         losses=losses,
+        gradients=read_gradients(logs),
         sizes=sizes,
         left_out=missing,
         damaged=damaged,
