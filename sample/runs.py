@@ -22,14 +22,12 @@ from sample.catalogue import CATEGORIES
 from sample.corpus import Clip, clips, name_words, render, write_captions, write_held_out
 from stages import features, frames, prepare
 from structalign.data.tasks import key, read_tasks, split_categories, write_tasks
-from structalign.learning.init_task import backbone, from_scratch
-from structalign.learning.joint import joint_galleries
-from structalign.learning.methods import finetune
-from structalign.learning.trainer import Trainer
-from structalign.model.features import Captions, Features, JoinedFeatures, VideoSource
+from structalign.learning.joint import joint_galleries, learn_joint
+from structalign.model.features import Captions, VideoSource
+from structalign.params.features import FeaturesParams
 from structalign.params.ranking import Ranking
 from structalign.params.schema import validate
-from structalign.paths import BACKBONE, FEATURES
+from structalign.paths import FEATURES
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import load_yaml
 from structalign.sweep.measures import measures
@@ -159,13 +157,9 @@ class Shuffled:
 
 def joint(rate: float, shuffled: bool) -> dict[str, Any]:
     """Train on all tasks at once. Returns R@1 of both splits."""
-    tasks, settings = list(read_tasks()), settings_of(at_rate(rate), 1)
-    clip, device = backbone(BACKBONE)
-    joined = JoinedFeatures([Features(FEATURES / task / "train") for task in tasks])
-    videos: VideoSource = Shuffled(joined) if shuffled else joined
-    model, memory = from_scratch(clip, finetune.METHOD, settings, joined.read(0).shape[0])
-    trainer = Trainer(model, finetune.METHOD, videos, memory, 1, settings, device)
-    trainer.fit(lambda row: None)
+    tasks, sections = list(read_tasks()), at_rate(rate)
+    views = FeaturesParams.model_validate(sections["features"])
+    trainer = learn_joint(tasks, settings_of(sections, 1), views, None, Shuffled if shuffled else None)
     recall = {}
     for split in ("val", "test"):
         searched = OverTime(split, {"method": METHOD})
