@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from structalign.collector import paused
 from structalign.data.collection import why_absent
 from structalign.data.tasks import TASKS
 from structalign.errors import UserError
@@ -69,6 +70,7 @@ class _Part:
 class ProjectIndex(VideoIndex):
     """The stored videos of a project, up to the task `after`. With `split`, only its clips and no added videos."""
 
+    @paused()
     def __init__(self, project: Path, after: str | None = None, split: str | None = None, chain: Chain | None = None):
         self.path, self.after, self.split = project, after, split
         self._stamps = _stamps(project)  # before reading, so that a later change counts as newer
