@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from structalign.data.decoding.broken import BrokenVideo
+from structalign.data.decoding.broken import NO_STREAM, BrokenVideo
 from structalign.data.decoding.child import stop_all
 from structalign.data.decoding.command import LOOKAHEAD
 from structalign.data.decoding.formats import opened
@@ -27,6 +27,7 @@ from structalign.data.decoding.selection import BUFFER, Selection, exactly, gues
 from structalign.data.decoding.source import Source, require_ffmpeg
 
 __all__ = [
+    "NO_STREAM",
     "THUMB",
     "BrokenVideo",
     "DecodedClip",

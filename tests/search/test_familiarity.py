@@ -25,7 +25,8 @@ def test_a_sentence_is_weak_if_unlike_all_captions_and_all_videos() -> None:
     observed = [observe(captions(said), torch.arange(50))]
     videos = F.normalize(said + 0.1 * noise(50, 16, seed=2), dim=-1)
     known, shown = familiarity(observed, videos), familiarity(observed, torch.cat([videos, -said]))
-    assert known is not None and shown is not None
+    assert known is not None
+    assert shown is not None
     assert not known.weak(captions(said)).any()
     assert known.weak(captions(-said)).all()
     assert not shown.weak(captions(-said)).any()  # no caption says it, but a video shows it
