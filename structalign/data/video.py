@@ -158,9 +158,8 @@ def watch(path: Path, size: int, take: Callable[[Image], object], at_least: int 
             seen, times = source.stream(size, take)
             _stretch(seen, None, None, at_least)
         header = source.header
-        return Watched(
-            times, float(seen.begins[0]), float(seen.end), header.still, playing(header), source.damage(seen)
-        )
+        still = header.still or (header.format == "gif" and len(seen.begins) == 1)
+        return Watched(times, float(seen.begins[0]), float(seen.end), still, playing(header), source.damage(seen))
 
 
 def _short(source: Source, size: int, count: int) -> tuple[Seen, list[int], list[Image]] | None:
