@@ -56,7 +56,7 @@ def report(summary: "Summary", skipped: dict[str, int]) -> None:
     counts += [f"{summary.unchanged:,} unchanged"] * bool(summary.unchanged)
     counts += [f"{len(summary.gone):,} gone"] * bool(summary.gone)
     counts += [f"{len(summary.broken):,} broken"] * bool(summary.broken)
-    passed = [f"{count:,} {reason}" for reason, count in sorted(skipped.items()) if count]
+    passed = [f"{reason} {count:,}" for reason, count in sorted(skipped.items()) if count]
     out.print("; ".join(counts) + (f". Skipped: {', '.join(passed)}." if passed else "."))
     if summary.seconds:
         hours = summary.seconds / 3600

@@ -110,7 +110,9 @@ def _print(found: dict[str, list["Hit"]], opened: "VideoIndex", explain: bool) -
                 words = opened.explain(query, hit.moments[0].id)
                 out.print(f"{hit.file}: " + ", ".join(f"{word} at {at:.1f} s ({cos:.2f})" for word, at, cos in words))
         if hits and all(hit.weak for hit in hits):
-            out.print("weak: the sentence is unlike all training captions, so perhaps no video shows this.")
+            out.print(
+                "weak: no training caption and no stored video is like this sentence, so perhaps no video shows it."
+            )
     if not len(opened):
         out.print("the index has no videos yet.")
     if opened.note:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from structalign.collector import paused
 from structalign.errors import UserError
 from structalign.library.backbones import backbone_hash, backbone_of
 from structalign.library.compacting import compact
@@ -141,6 +142,7 @@ class FolderIndex(VideoIndex):
             return compact(writer)
 
 
+@paused()
 def _entries(snapshot: Snapshot, shards: Sequence[Shard]) -> tuple[Entries, list[tuple[Shard, int]]]:
     """The entries that can be found, and the shard and row of each entry's vectors."""
     places = {content: sorted(paths) for content, paths in snapshot.catalogue.places().items()}

@@ -19,9 +19,9 @@ class Hit:
     """A file or clip found by a sentence or a video. `moments` are its best stretches, best first.
 
     score: the ranking score, as in evaluation. above: `score` in standard deviations above the collection's mean.
-    similarity: an absolute measure, a cosine in [-1, 1]. weak: whether the sentence is unlike all training captions, so
-    that perhaps no video shows it. None without captions, and for added videos. playing: `direct`, `remux` or
-    `transcode`.
+    similarity: an absolute measure, a cosine in [-1, 1]. weak: whether the sentence is unlike all training captions and
+    all stored videos, so that perhaps no video shows it. None without captions, and for added videos. playing:
+    `direct`, `remux` or `transcode`.
     """
 
     id: str

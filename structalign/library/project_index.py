@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from structalign.collector import paused
 from structalign.data.collection import why_absent
 from structalign.data.tasks import TASKS
 from structalign.errors import UserError
@@ -69,6 +70,7 @@ class _Part:
 class ProjectIndex(VideoIndex):
     """The stored videos of a project, up to the task `after`. With `split`, only its clips and no added videos."""
 
+    @paused()
     def __init__(self, project: Path, after: str | None = None, split: str | None = None, chain: Chain | None = None):
         self.path, self.after, self.split = project, after, split
         self._stamps = _stamps(project)  # before reading, so that a later change counts as newer
@@ -89,17 +91,21 @@ class ProjectIndex(VideoIndex):
             notes.append(
                 f"the training clips of {', '.join(self.unstored)} are not stored for search: run `dvc repro`."
             )
+        if any("sentences" not in captions for captions in self._captions):
+            notes.append("an older version stored the training captions, so no match is called weak: run `dvc repro`.")
+            self._captions = []
         self.note = " ".join(notes) or None
         if split is None and self.added is not None:
             parts += self._added(self.added, shards)
         self._parts = parts
-        self._familiar = familiarity(self._captions)
         if not parts:
             what = f"of split {split}" if split else "at all"
             raise UserError(f"{self.chain.index} names no stored videos {what}: add some and run `dvc repro`.")
         rows = [entry for part in parts for entry in part.entries]
         means = torch.cat([video_vectors(part.gallery.zero_shot) for part in parts]).numpy()
         self.entries = Entries(rows, means)
+        own = torch.tensor([entry.split != "added" for entry in rows])
+        self._familiar = familiarity(self._captions, torch.from_numpy(means)[own])
         self.weights = read_params("ranking", Ranking, project / PARAMS).weights()
         self._encoded: OrderedDict[str, tuple[dict[int, TextEmbeddings], TextEmbeddings | None]] = OrderedDict()
 
@@ -230,11 +236,11 @@ class ProjectIndex(VideoIndex):
         return self.weights["task_prior"] > 0 or self._familiar is not None
 
     def _weak(self, sentence: str) -> Weak:
-        """Whether matches are weak, from the sentence's familiarity. Captions tell nothing about added videos."""
+        """Whether matches are weak: all or none, except that captions tell nothing about added videos."""
         _, plain = self._texts(sentence)
         if self._familiar is None or plain is None:
             return super()._weak(sentence)
-        weak = float(self._familiar.of(plain)[0]) < self._familiar.line
+        weak = bool(self._familiar.weak(plain)[0])
         return lambda place: None if self.entries.rows[place].split == "added" else weak
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ from codemap import ROOT
 from library_case import clip_folder, plain
 from safetensors.torch import load_file
 from tiny import DIM, FRAMES, begin_task, finish_task, noise
-from videos import maker
+from videos import ffmpeg, maker
 
 import structalign
 from structalign.data.tasks import category_ids, split_categories, write_tasks
@@ -227,6 +227,17 @@ def test_adding_a_removed_video_again_does_not_encode_it(
     monkeypatch.setattr(Sampler, "describe", lambda *_: pytest.fail("it was encoded again"))
     put(project, video)
     assert "red.mp4" in found(project)
+
+
+def test_other_files_of_an_added_folder_are_counted_and_named_ones_are_listed(project: Path, tmp_path: Path) -> None:
+    (folder := tmp_path / "mixed").mkdir()
+    for name in ("song.m4a", "other.m4a"):
+        ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", folder / name)
+    (folder / "notes.txt").write_text("words\n", encoding="utf-8")
+    chain = read_chain(project)
+    summary = add(chain, sampler_of(chain), [folder, folder / "song.m4a"])
+    assert summary.skipped == {"sounds": 1, "other files": 1}
+    assert [Path(path).name for path in summary.broken] == ["song.m4a"]
 
 
 @pytest.mark.parametrize("name", ["t01.mp4", "missing.mp4"])

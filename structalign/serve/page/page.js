@@ -105,7 +105,7 @@ function add(hits, there) {
   if (!there) results.dataset.far = far;
   for (const hit of hits) {
     if (hit.weak && !results.querySelector(".line")) {
-      const text = "Weak matches: your query is unlike all that the model was trained on. Perhaps no video shows it.";
+      const text = "Weak matches: no training caption and no stored video is like your query. Perhaps no video shows it.";
       results.append(make("li", { className: "line" }, text));
     }
     results.append(make("li", { className: hit.weak ? "weak" : "" }, card(hit, Number(results.dataset.far))));
