@@ -96,11 +96,23 @@ def reading(path: Path) -> Iterator[None]:
     except KeyError as error:
         raise damaged(path, f"it lacks {error}") from None
     except (ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(path, str(error)) from None
+        raise damaged(path, _fault(error)) from None
     except Exception as error:
         if type(error).__name__ != "SafetensorError":  # compared by name, since not every reader imports safetensors
             raise
         raise damaged(path, str(error)) from None
+
+
+def _fault(error: Exception) -> str:
+    """What an error says about the file, without the words of Python and pydantic."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, IndexError | TypeError | AttributeError):
+        return "it has another structure"
+    if type(error).__name__ == "ValidationError":  # pydantic's, which few readers import
+        place = ".".join(map(str, error.errors()[0]["loc"]))  # type: ignore[attr-defined]
+        return f"it has no valid `{place}`" if place else "it has another structure"
+    return str(error)
 
 
 def read_rows(path: Path, name: str, *fields: str) -> list[dict[str, Any]]:
