@@ -86,6 +86,7 @@ def read_json(path: Path) -> Any:
 def reading(path: Path) -> Iterator[None]:
     """Turn errors of reading a file into a `UserError` with the remedy: the file is missing, damaged or malformed."""
     try:
+        refuse_pipe(path)
         yield
     except FileNotFoundError:
         raise UserError(
@@ -101,6 +102,12 @@ def reading(path: Path) -> Iterator[None]:
         if type(error).__name__ != "SafetensorError":  # compared by name, since not every reader imports safetensors
             raise
         raise damaged(path, str(error)) from None
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raise an `OSError` for a pipe or a device, which would block the reader."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.ESPIPE, "it is a pipe or a device")
 
 
 def _fault(error: Exception) -> str:
