@@ -87,9 +87,11 @@ def _read_values(folder: Path) -> tuple[dict[str, Any], int]:
             f"{folder} is no checkpoint, it has no config.json: name one of `dvc repro`, such as checkpoints/t01."
         )
     values = read_json(path)
-    files = values.get(FILES, {}) if isinstance(values, dict) else None
-    if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
+    if not isinstance(values, dict):
         raise UserError(f"{path} is not a checkpoint's config: name a folder that `dvc repro` wrote.")
+    files = values.get(FILES, {})
+    if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
+        raise UserError(f"{path} is not a checkpoint's config (see `{FILES}`): name a folder that `dvc repro` wrote.")
     format = format_of(path, values, CHECKPOINT_FORMAT)
     if OWN in values and values[OWN] != _hash_of(values):
         raise damaged(path, "it is not what was written")
