@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from structalign.errors import UserError
-from structalign.strict_yaml import load_yaml
+from structalign.strict_yaml import load_texts
 
 HASHED = 2 * 2**30  # bytes
 FOLDER = ".dir"  # suffix of a folder's hash, which is the hash of a JSON list of its files
@@ -84,14 +84,14 @@ def changed_outputs(root: Path = Path()) -> Iterator[Path]:
 
 
 def held_by(file: Path, made: bool = False) -> Iterator[Held]:
-    """The entries of a data.dvc or dvc.lock file. None if the file can't be read."""
+    """The entries of a data.dvc or dvc.lock file. There are none if the file can't be read."""
     try:
-        tree = load_yaml(file)
+        tree = load_texts(file)
         stages: Any = tree["stages"].values() if made else [tree]
         for stage in stages:
             for out in stage.get("outs", ()):
                 yield Held(Path(out["path"]), str(out.get("md5", "")), made)
-    except (UserError, AttributeError, TypeError, KeyError):
+    except (UserError, OSError, AttributeError, TypeError, KeyError):
         return
 
 

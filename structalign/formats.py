@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from structalign.errors import UserError
+from structalign.text import shortened
 
 CHECKPOINT_FORMAT = 2  # config.json of a checkpoint; `model.checkpoint` also reads format 1
 INDEX_FORMAT = 2  # work/index/<task>.json
@@ -19,10 +20,12 @@ def format_of(path: Path, values: Mapping[str, Any], newest: int) -> int:
     found = values.get("format", 1)
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise UserError(
-            f"{path}: `format` = {found!r} must be a number from 1: restore the file with `dvc checkout {path.parent}`."
+            f"{path}: `format` = {shortened(repr(found))} must be a number from 1: "
+            f"restore the file with `dvc checkout {path.parent}`."
         )
     if found > newest:
         raise UserError(
-            f"{path} has format {found}, but this version of structalign reads up to {newest}: update structalign."
+            f"{path} has format {shortened(str(found))}, but this version of structalign reads up to {newest}: "
+            "update structalign."
         )
     return found

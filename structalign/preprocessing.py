@@ -4,18 +4,22 @@ Like CLIP, the pipeline resizes a frame to the model's short side, crops the cen
 deviation and scale are free. This module does not import torch, since `prepare` uses it.
 """
 
-import math
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from structalign.errors import UserError
 from structalign.store import read_json
+from structalign.text import shortened
 
 ALONE, NESTED = "preprocessor_config.json", "processor_config.json"  # as transformers 4 and 5 write it
 IMAGE_SIZE = 224  # CLIP's default, if config.json has none
+KIND = "image_processor_type"
+FREE = ("do_normalize", "do_rescale", "do_convert_rgb")
 BICUBIC = 3
 BYTE = 1 / 255
+LARGEST = 1e6  # of the numbers, in absolute value
 
 Numbers = tuple[float, float, float]
 
@@ -44,7 +48,8 @@ def read_statistics(folder: Path) -> tuple[Numbers, Numbers]:
         raise UserError(f"{folder} has no {ALONE} and no {NESTED} with `image_processor`: copy it from the model.")
     path, values = found
     for key, must in _refused(values, image_size(read_json(folder / "config.json"))):
-        raise UserError(f"{path}: `{key}` = {values[key]!r} is not supported, it must be {must}: choose another CLIP.")
+        value = shortened(json.dumps(values[key]))
+        raise UserError(f"{path}: `{key}` = {value} is not supported, it must be {must}: choose another CLIP.")
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if values.get("do_normalize", True):
         mean, std = _three(values, "image_mean", path), _three(values, "image_std", path)
@@ -71,29 +76,37 @@ def image_size(config: Any) -> int:
 
 def _refused(values: Mapping[str, Any], size: int) -> Iterator[tuple[str, str]]:
     """(key, required value) for each setting that differs from CLIP's preprocessing."""
-    for key in ("do_resize", "do_center_crop"):
-        if not values.get(key, True):
+    kind = values.get(KIND, "CLIP")  # other kinds have other defaults
+    if not isinstance(kind, str) or not kind.startswith("CLIP"):
+        yield KIND, "CLIPImageProcessor"
+    for key in (key for key in values if key.startswith("do_")):
+        if key in ("do_resize", "do_center_crop") and values[key] is not True:
             yield key, "true"
-    if values.get("do_pad"):
-        yield "do_pad", "false"
+        elif key in FREE and not isinstance(values[key], bool):
+            yield key, "true or false"
+        elif key not in FREE and key not in ("do_resize", "do_center_crop") and values[key] not in (False, None):
+            yield key, "false"
     if values.get("resample", BICUBIC) != BICUBIC:
         yield "resample", f"{BICUBIC} (bicubic)"
+    if values.get("default_to_square"):
+        yield "default_to_square", "false"
     if values.get("size", size) not in (size, {"shortest_edge": size}):
         yield "size", f'{{"shortest_edge": {size}}}, the size of the model\'s images'
     if values.get("crop_size", size) not in (size, {"height": size, "width": size}):
         yield "crop_size", f"{size}, the size of the model's images"
     factor = values.get("rescale_factor", BYTE)
-    if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor < math.inf:
-        yield "rescale_factor", "a number above 0"
+    if not _is_number(factor) or factor < 1 / LARGEST:
+        yield "rescale_factor", f"a number from {1 / LARGEST:g} to {LARGEST:g}"
 
 
 def _three(values: Mapping[str, Any], key: str, path: Path) -> Numbers:
     numbers = values.get(key)
-    if isinstance(numbers, list) and len(numbers) == 3 and all(_finite(number) for number in numbers):
+    if isinstance(numbers, list) and len(numbers) == 3 and all(_is_number(number) for number in numbers):
         red, green, blue = map(float, numbers)
         return red, green, blue
-    raise UserError(f"{path}: `{key}` = {numbers!r} must be three numbers: copy the file from the model.")
+    value = shortened(json.dumps(numbers))
+    raise UserError(f"{path}: `{key}` = {value} must be three numbers: copy the file from the model.")
 
 
-def _finite(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

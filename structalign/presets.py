@@ -11,7 +11,7 @@ from typing import Any
 from structalign.errors import UserError
 from structalign.params.reading import PARAMS
 from structalign.params.schema import refuse_unknown
-from structalign.params.section import written
+from structalign.params.section import shown
 from structalign.strict_yaml import load_yaml
 
 PRESETS = Path("presets")
@@ -43,8 +43,8 @@ def read_preset(name: str, reader: Reader = load_yaml) -> MutableMapping[str, An
     parameters = {key: value for key, value in tree.items() if key not in ("presets", "tasks")}
     refuse_unknown(parameters, str(path))
     if not isinstance(tree.get("presets", []), list):
-        raise UserError(f"{path}: `presets` = {tree['presets']} must be a list: write, for example, [paper].")
+        raise UserError(f"{path}: `presets` = {shown(tree['presets'])} must be a list: write, for example, [paper].")
     tasks = tree.get("tasks", 1)
     if not isinstance(tasks, int) or isinstance(tasks, bool):
-        raise UserError(f"{path}: `tasks` = {written(tasks)} must be a whole number at least 1: correct the preset.")
+        raise UserError(f"{path}: `tasks` = {shown(tasks)} must be a whole number at least 1: correct the preset.")
     return tree

@@ -86,6 +86,7 @@ def read_json(path: Path) -> Any:
 def reading(path: Path) -> Iterator[None]:
     """Turn errors of reading a file into a `UserError` with the remedy: the file is missing, damaged or malformed."""
     try:
+        refuse_pipe(path)
         yield
     except FileNotFoundError:
         raise UserError(
@@ -96,11 +97,29 @@ def reading(path: Path) -> Iterator[None]:
     except KeyError as error:
         raise damaged(path, f"it lacks {error}") from None
     except (ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(path, str(error)) from None
+        raise damaged(path, _fault(error)) from None
     except Exception as error:
         if type(error).__name__ != "SafetensorError":  # compared by name, since not every reader imports safetensors
             raise
         raise damaged(path, str(error)) from None
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raise an `OSError` for a pipe or a device, which would block the reader."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.ESPIPE, "it is a pipe or a device")
+
+
+def _fault(error: Exception) -> str:
+    """What an error says about the file, without the words of Python and pydantic."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, IndexError | TypeError | AttributeError):
+        return "it has another structure"
+    if type(error).__name__ == "ValidationError":  # pydantic's, which few readers import
+        place = ".".join(map(str, error.errors()[0]["loc"]))  # type: ignore[attr-defined]
+        return f"it has no valid `{place}`" if place else "it has another structure"
+    return str(error)
 
 
 def read_rows(path: Path, name: str, *fields: str) -> list[dict[str, Any]]:

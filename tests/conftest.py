@@ -3,6 +3,10 @@
 import gc
 import os
 
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None)  # a busy machine takes longer than any limit
+settings.load_profile("default")
 os.environ["DVC_NO_ANALYTICS"] = "1"  # otherwise every DVC command of a project made here starts one more Python
 
 pytest_plugins = ["finished_run", "browsing", "served"]

@@ -1,31 +1,35 @@
 """`python tests/mutation.py` makes small changes to the core. Some quick test must notice each of them.
 
-A mutant changes one operator, constant or condition. It is killed if a test of its package
-fails, among those that `make check` runs. The seed fixes the sample. Survivors are printed with their diff. Survivors
-that change nothing relevant are explained in mutants.yaml.
+A mutant changes one operator, constant or condition. It is killed if a test of its package fails, among those that
+`make check` runs. Only the tests that run the changed function are tried: a first run without a mutant tells which.
+The seed fixes the sample. Survivors are printed with their diff. Survivors that change nothing relevant are explained
+in mutants.yaml.
 
     python tests/mutation.py --count 200 --seed 0
+    python tests/mutation.py --resume   # goes on after a stop, and judges the survivors again
 """
 
 import argparse
 import ast
 import difflib
+import hashlib
 import json
 import os
-import random
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
+import pytest
 from codemap import ROOT
+from coverage import Coverage
 
 from structalign.strict_yaml import load_yaml
 
@@ -49,10 +53,13 @@ CORE = (
     "data/captions.py",
     "data/importers/split_files.py",
 )
-LIBRARIES = (
+LIBRARIES = (  # those that take long to import
     "torch",
     "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip",
+    "fastapi",
+    "hydra",
+    "hypothesis",
     "pydantic",
     "rich.table",
     "safetensors.torch",
@@ -62,6 +69,7 @@ LIBRARIES = (
 EXPLAINED = Path(__file__).with_name("mutants.yaml")
 WANTED = 0.9  # of the mutants that change something
 SECONDS = 400  # processor time of the tests of a mutant; those of a package take up to 100
+SCRATCH = Path(".scratch")
 MEMORY = 12 * 2**30  # bytes of address space: a mutant may ask for all there is
 SWAPPED: dict[type, type] = {
     ast.Add: ast.Sub,
@@ -90,11 +98,12 @@ SWAPPED: dict[type, type] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """A file of the library with one changed expression. name: file, function, old and new code."""
+    """A file of the library with one changed expression. name: file, function, old and new code. line: its number."""
 
     file: str
     name: str
     text: str
+    line: int
 
     @property
     def package(self) -> str:
@@ -116,7 +125,7 @@ def mutants(file: str, source: str) -> list[Mutant]:
         for new in _changes(node):
             text = _replaced(source, node, ast.unparse(new))
             name = f"{file} {where}: {ast.unparse(node)} -> {ast.unparse(new)}"
-            found.append(Mutant(file, name, text))
+            found.append(Mutant(file, name, text, node.lineno))
     return _numbered(found)
 
 
@@ -133,8 +142,8 @@ def _numbered(found: list[Mutant]) -> list[Mutant]:
 
 def _expressions(tree: ast.AST, where: str = "module") -> Iterator[tuple[str, ast.expr]]:
     """Each expression with an effect and its function, without annotations and texts."""
-    for field, value in ast.iter_fields(tree):
-        if field in ("annotation", "returns", "decorator_list") or isinstance(tree, ast.JoinedStr):
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list") or isinstance(tree, ast.JoinedStr):
             continue
         for node in value if isinstance(value, list) else [value]:
             if not isinstance(node, ast.AST) or isinstance(node, ast.Raise):
@@ -183,27 +192,112 @@ def conditions(file: str, source: str) -> list[Mutant]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.If | ast.While):
             before = ast.unparse(node.test)
-            found.append(Mutant(file, f"{file} if {before} -> not", _replaced(source, node.test, f"not ({before})")))
+            text = _replaced(source, node.test, f"not ({before})")
+            found.append(Mutant(file, f"{file} if {before} -> not", text, node.test.lineno))
     return _numbered(found)
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
-    """`count` mutants of the core, spread over its files in proportion to their numbers."""
+    """`count` mutants of the core. A change of one file replaces only mutants of this file."""
     found = []
     for name in CORE:
         file = f"structalign/{name}"
         source = (ROOT / file).read_text(encoding="utf-8")
         found += mutants(file, source) + conditions(file, source)
-    return random.Random(seed).sample(found, min(count, len(found)))
+    return sorted(found, key=lambda mutant: hashlib.sha256(f"{seed} {mutant.name}".encode()).digest())[:count]
 
 
-def tests_of(file: str) -> list[str]:
-    """A file's tests first, then all tests of its package, so that most mutants are killed in seconds."""
-    _, package, *_, name = file.split("/")
-    own = sorted(
-        path.relative_to(ROOT).as_posix() for path in (ROOT / "tests" / package).rglob(f"test_{name[:-3]}*.py")
-    )
-    return [*own, f"tests/{package}"]
+def functions(source: str) -> list[tuple[int, int, int]]:
+    """The first line of each function, the first line of its body, and its last line."""
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    return [(node.lineno, node.body[0].lineno, node.end_lineno or node.lineno) for node in found]
+
+
+def function_at(source: str, line: int) -> str:
+    """The first line of the innermost function around a line, as a key of JSON. Empty outside functions."""
+    around = [first for first, _, last in functions(source) if first <= line <= last]
+    return str(max(around)) if around else ""
+
+
+@dataclass(eq=False)  # pytest keeps its plugins in a set
+class Reach:
+    """A pytest plugin that notes which tests run which function of the core, themselves or by a fixture."""
+
+    coverage: Coverage
+    fixtures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # the tests that use it
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # of each test
+    context: str = ""
+
+    def _within(self, context: str) -> Generator[None, object, object]:
+        before, self.context = self.context, context
+        self.coverage.switch_context(context)
+        try:
+            return (yield)
+        finally:
+            self.context = before
+            self.coverage.switch_context(before)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: "pytest.FixtureDef[object]") -> Generator[None, object, object]:
+        return (yield from self._within(f"fixture {fixturedef.argname}"))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Function) -> Generator[None, object, object]:
+        for name in item.fixturenames:
+            self.fixtures[f"fixture {name}"].append(item.nodeid)
+        return (yield from self._within(item.nodeid))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] += report.duration
+
+    def tests(self, folder: Path) -> dict[str, dict[str, list[str]]]:
+        """By file and first line of a function, the tests that run it. A function that an import runs is left out."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for file in (f"structalign/{name}" for name in CORE):
+            by_line = self.coverage.get_data().contexts_by_lineno(str(folder / file))
+            found[file] = {}
+            for first, begin, last in functions((folder / file).read_text(encoding="utf-8")):
+                contexts = {context for line in range(begin, last + 1) for context in by_line.get(line, [])}
+                if contexts and "" not in contexts:
+                    found[file][str(first)] = sorted({t for c in contexts for t in self.fixtures.get(c, [c])})
+        return found
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What `Reach` noted in the tests of a package."""
+
+    tests: dict[str, dict[str, list[str]]]
+    seconds: dict[str, float]
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests that run a mutant's function, those named after its file first, then the quickest file first.
+
+        All tests of the package for code outside functions, or if no test runs the function in its own process.
+        """
+        source = (ROOT / mutant.file).read_text(encoding="utf-8")
+        chosen = self.tests[mutant.file].get(function_at(source, mutant.line)) or [*self.seconds]
+        total: dict[str, float] = defaultdict(float)
+        for test in chosen:
+            total[test.partition("::")[0]] += self.seconds[test]
+
+        def order(test: str) -> tuple[bool, float, str, float]:
+            file = test.partition("::")[0]
+            own = Path(file).name.startswith(f"test_{Path(mutant.file).stem}")
+            return not own, total[file], file, self.seconds[test]
+
+        return sorted(chosen, key=order)
+
+
+@dataclass(eq=False)
+class Chosen:
+    """A pytest plugin that runs only these tests, in this order."""
+
+    tests: list[str]
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        rank = {test: number for number, test in enumerate(self.tests)}
+        items[:] = sorted((item for item in items if item.nodeid in rank), key=lambda item: rank[item.nodeid])
 
 
 def copy_tree(folder: Path) -> None:
@@ -217,8 +311,8 @@ def copy_tree(folder: Path) -> None:
         (folder / "data").symlink_to(ROOT / "data")
 
 
-def run(folder: Path, tests: list[str], seconds: int) -> tuple[int, float, str]:
-    """Run tests in a fork of this process. Returns exit code, CPU seconds and the last lines.
+def run(folder: Path, body: Callable[[], int]) -> tuple[int, float, str]:
+    """Run a function in a fork of this process. Returns exit code, CPU seconds and the last lines.
 
     The fork has the imported libraries, and keeps the tests' side effects apart.
     """
@@ -230,29 +324,14 @@ def run(folder: Path, tests: list[str], seconds: int) -> tuple[int, float, str]:
             os.dup2(stream.fileno(), 2)
         os.setsid()
         os.chdir(folder)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         sys.path[:0] = [str(folder), str(folder / "tests")]
         for name in [name for name in sys.modules if name.split(".")[0] in ("structalign", "codemap")]:
             del sys.modules[name]  # those of the working tree
-        import pytest
-
-        options = [
-            "-q",
-            "-x",
-            "-m",
-            "not slow",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
-            "-W",
-            "ignore::pytest.PytestAssertRewriteWarning",
-            "--hypothesis-seed=0",
-        ]
         code = 3
         try:
-            code = int(pytest.main([*options, *tests]))
+            code = body()
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -263,25 +342,57 @@ def run(folder: Path, tests: list[str], seconds: int) -> tuple[int, float, str]:
     return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, log.read_text(errors="replace")[-400:]
 
 
-def judge(mutant: Mutant, folder: Path) -> dict[str, object]:
+def run_tests(paths: list[str], plugin: object) -> int:
+    """Run the quick tests of some files or folders. Returns pytest's exit code."""
+    options = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0"]
+    return int(pytest.main([*options, "-W", "ignore::pytest.PytestAssertRewriteWarning", *paths], plugins=[plugin]))
+
+
+def reach(folder: Path, package: str) -> Reached:
+    """Which tests of a package run which function. Kept in `.scratch` until code or tests change.
+
+    Stops if a test fails without a mutant.
+    """
+    read = sorted([*folder.glob("structalign/**/*.py"), *folder.glob("tests/*.py"), *folder.glob(f"{package}/**/*.py")])
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in read)).hexdigest()[:12]
+    kept = SCRATCH.resolve() / f"reach-{Path(package).name}-{digest}.json"
+
+    def noted() -> int:
+        coverage = Coverage(data_file=None, config_file=False, source=[str(folder / "structalign")])
+        plugin = Reach(coverage)
+        coverage.start()
+        code = run_tests([package], plugin)
+        coverage.stop()
+        if code == 0:
+            kept.write_text(json.dumps({"tests": plugin.tests(folder), "seconds": plugin.seconds}), encoding="utf-8")
+        return code
+
+    if not kept.exists():
+        code, used, last = run(folder, noted)
+        if code:
+            raise SystemExit(f"{package} fails without a mutant:\n{last}")
+        print(f"{package}: the tests take {used:.0f} s", flush=True)
+    return Reached(**json.loads(kept.read_text(encoding="utf-8")))
+
+
+def judge(mutant: Mutant, folder: Path, tests: list[str]) -> dict[str, object]:
     """Run the tests of a mutant. Returns the outcome."""
     target = folder / mutant.file
     whole = target.read_bytes()
     target.write_text(mutant.text, encoding="utf-8")
+    files = [*dict.fromkeys(test.partition("::")[0] for test in tests)]
     try:
-        code, used, last = run(folder, tests_of(mutant.file), SECONDS)
+        code, used, last = run(folder, lambda: run_tests(files, Chosen(tests)))
     finally:
         target.write_bytes(whole)
     by = next((line for line in last.splitlines() if line.startswith(("FAILED", "ERROR"))), f"exit {code}")
     return {"name": mutant.name, "file": mutant.file, "killed": code != 0, "by": by if code else "", "seconds": used}
 
 
-def refuse_failing(folder: Path, packages: list[str]) -> None:
-    """Stop if the tests of a package fail without a mutant."""
-    for package in packages:
-        code, _, last = run(folder, [package], SECONDS)
-        if code:
-            raise SystemExit(f"{package} fails without a mutant:\n{last}")
+def killed_before(results: Path) -> dict[str, dict[str, object]]:
+    """The results of a stopped run, of the killed mutants by name."""
+    lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    return {row["name"]: row for row in map(json.loads, lines) if row["killed"]}
 
 
 def explained() -> dict[str, str]:
@@ -297,24 +408,26 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="judge those from this number of the sample on")
     parser.add_argument("--last", type=int, default=None, help="judge those before this number")
     parser.add_argument("--only", default="", help="judge those whose name holds this text")
-    parser.add_argument(
-        "--results", type=Path, default=Path(".scratch/mutation.jsonl"), help="a line is added for each"
-    )
-    parser.add_argument("--trust", action="store_true", help="`make check` has passed: do not begin with it")
+    parser.add_argument("--results", type=Path, default=SCRATCH / "mutation.jsonl", help="a line is added for each")
+    parser.add_argument("--resume", action="store_true", help="count those that `--results` calls killed")
     options = parser.parse_args()
     sys.dont_write_bytecode = True  # a file that changes twice in a second would be taken from the cache
     for name in LIBRARIES:
         import_module(name)
     chosen = [m for m in sample(options.count, options.seed)[options.first : options.last] if options.only in m.name]
-    options.results.parent.mkdir(exist_ok=True)
+    SCRATCH.mkdir(exist_ok=True)
+    before = killed_before(options.results) if options.resume else {}
     reasons, results, begun = explained(), [], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutation") as name:
         folder = Path(name).resolve()
         copy_tree(folder)
-        if not options.trust:
-            refuse_failing(folder, sorted({mutant.package for mutant in chosen}))
+        packages = sorted({mutant.package for mutant in chosen if mutant.name not in before})
+        reached = {package: reach(folder, package) for package in packages}
         for number, mutant in enumerate(chosen, options.first):
-            result = judge(mutant, folder)
+            if mutant.name in before:
+                results.append(before[mutant.name])
+                continue
+            result = judge(mutant, folder, reached[mutant.package].of(mutant))
             results.append(result)
             with options.results.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(result) + "\n")

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from structalign.data.captions import read_captions
 from structalign.data.importers.activitynet import _segments
+from structalign.data.importers.msrvtt import _csv_captions
 from structalign.data.importers.split_files import read_split
 from structalign.data.manifest import read_videos
 from structalign.data.shards import Shards, write_shards
@@ -33,6 +34,7 @@ from structalign.errors import UserError
 from structalign.model.checkpoint import load_memory, read_config
 from structalign.model.features import Features, load_tensor
 from structalign.params.schema import validate
+from structalign.preprocessing import read_statistics
 from structalign.search.index import Index
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import load_yaml
@@ -84,6 +86,8 @@ ENTRIES: dict[str, Callable[[], object]] = {
     "captions.csv: prepare": lambda: read_captions(Path("data")),
     "split file: import": lambda: read_split(Path("split.pkl")),
     "ActivityNet's captions: import": lambda: _segments(Path("train.json")),
+    "MSR-VTT's test captions: import": lambda: _csv_captions(Path("test.csv")),
+    "preprocessor_config.json: prepare": lambda: read_statistics(Path("clip")),
     "config.json: load()": lambda: read_config(Path("checkpoint")),
     "memory.safetensors: load()": lambda: load_memory(Path("checkpoint")),
     "features: train": lambda: load_tensor(Path("centre.safetensors"), "states"),
@@ -155,9 +159,27 @@ def table(text: str | bytes) -> Callable[[], object]:
     return write("data/captions.csv", text)
 
 
-def pipe() -> None:
-    Path("data").mkdir()
-    os.mkfifo("data/captions.csv")
+def pipe_at(name: str) -> Callable[[], object]:
+    def make() -> None:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(name)
+
+    return make
+
+
+def clip_folder(change: dict[str, Any]) -> Callable[[], object]:
+    """A CLIP's folder with one value of its preprocessing changed."""
+
+    def make() -> None:
+        write_json(Path("clip/config.json"), {"model_type": "clip", "vision_config": {"image_size": 224}})
+        plain = {"size": 224, "crop_size": 224, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.2, 0.2, 0.2]}
+        write_json(Path("clip/preprocessor_config.json"), plain | change)
+
+    return make
+
+
+def segments(about: dict[str, Any]) -> Callable[[], object]:
+    return lambda: Path("train.json").write_text(json.dumps({"v_1": about}))
 
 
 def timed(start: str, end: str) -> Callable[[], object]:
@@ -221,7 +243,16 @@ FAULTS = [
             ("seed", "yes", "`seed`"),
             ("seed", "1:30", "`seed`"),
             ("seed", "null", "`seed`"),
-            ("seed", '"7"', "`seed`"),
+            ("seed", '"7"', '`seed` = "7" must be a whole number at least 0: remove the quotes'),
+            ("seed", '""', '`seed` = ""'),
+            ("seed", f'"{"7" * 3000}"', "`seed`"),
+            ("features.flip", '"true"', '`features.flip` = "true"'),
+            ("backbone.name", "3", '`backbone.name` = 3 must be a text: write "3"'),
+            ("etf.capacity", '"12"', '`etf.capacity` = "12"'),
+            ("seed", "0x10", None),
+            ("seed", "1_000", "`seed`"),
+            ("seed", "2026-11-29", "`seed`"),
+            ("seed", "'7", "line"),
             ("seed", "[1]", "`seed`"),
             ("seed", "!!python/name:os.system ''", "line 3"),
             ("seed", "*a", "line 3"),
@@ -265,13 +296,23 @@ FAULTS = [
         for kind, old, new, fact in (
             ("two tasks", "t01", "t01", None),
             ("a wrong `prev`", "prev: t01", "prev: t07", "t02"),
-            ("no `prev`", "prev: t01", "", "prev"),
+            ("no `prev`", "prev: t01", "", "`tasks.t02` lacks `prev`"),
+            ("`prev` that is a number", "prev: t01", "prev: 1", "`tasks.t02.prev` = 1"),
+            ("a phase that is null", "phase: later", "phase: null", "`tasks.t02.phase` = null"),
+            ("a phase in quotes", "phase: later", 'phase: "true"', '`tasks.t02.phase` = "true"'),
+            ("categories without brackets", "[cats]", "cats", "`tasks.t02.categories` = cats"),
+            ("a category that is a list", "[cats]", "[[cats]]", "`tasks.t02.categories.0`"),
+            ("a category that is null", "[cats]", "[null]", "`tasks.t02.categories.0` = null"),
+            ("a category twice in a row", "[cats]", "[cats, cats]", "twice in t02"),
+            ("a category with a blank", "[cats]", '[" cats"]', "spaces"),
+            ("a category of 6,000 letters twice", "[cats]", f"[{'x' * 6000}, {'x' * 6000}]", "twice in t02"),
+            ("a row that is a number", "t02:", "t03: 7\n  t02:", "tasks.t03"),
             ("a wrong phase", "phase: later", "phase: first", "t02"),
             ("a key out of order", "t02:", "t03:", "t03"),
             ("a shell command as key", "t02:", '"t02; touch x":', "t02"),
             ("a category twice", "[cats]", "[dogs]", "dogs"),
-            ("no category", "[cats]", "[]", "t02"),
-            ("a category that is a number", "[cats]", "[7]", "t02"),
+            ("no category", "[cats]", "[]", "`tasks.t02.categories` = []"),
+            ("a category that is a number", "[cats]", "[7]", "`tasks.t02.categories.0` = 7"),
             ("a category that is `no`", "[cats]", "[no]", "no"),
             ("`${` in a category", "[cats]", '["${x}"]', "${"),
             ("a key twice", "t02:", "t01:", "t01"),
@@ -280,6 +321,9 @@ FAULTS = [
         )
     ],
     Fault("an empty file", "tasks.yaml: check", write("tasks.yaml", ""), "tasks.yaml"),
+    Fault("a list below `tasks`", "tasks.yaml: check", write("tasks.yaml", "tasks: [t01]\n"), "tasks.yaml"),
+    Fault("another key", "tasks.yaml: check", write("tasks.yaml", "tasks: {}\nmore: 1\n"), "tasks.yaml"),
+    Fault("a pipe", "tasks.yaml: check", lambda: os.mkfifo("tasks.yaml"), "tasks.yaml is not a file"),
     Fault("no tasks", "tasks.yaml: check", write("tasks.yaml", "tasks: {}\n"), "tasks.yaml"),
     Fault("no file", "tasks.yaml: check", lambda: None, "tasks.yaml"),
     *[
@@ -288,6 +332,9 @@ FAULTS = [
             ("a whole file", "", "", None),
             ("no seeds", "seeds: [0, 1]\n", "", "seeds"),
             ("a seed twice", "[0, 1]", "[0, 0]", "seeds"),
+            ("a seed in quotes", "[0, 1]", '["0", 1]', '`seeds` = ["0", 1]'),
+            ("a count in quotes", "finalists: 1", 'finalists: "1"', '`finalists` = "1"'),
+            ("a number in quotes", "[1e-3, 2e-3]", '"1e-3"', '`optim.first.lr` = "1e-3"'),
             ("a split misspelt", "val", "vla", "vla"),
             ("finalists on the test split", "val", "test", "finalists"),
             ("a key that is none", "split", "splits", "splits"),
@@ -319,8 +366,31 @@ FAULTS = [
     Fault("Latin-1", "captions.csv: prepare", table(f"{HEADER}\na.mp4,caf\xe9,x,train\n".encode("latin-1")), "UTF-8"),
     Fault("UTF-16", "captions.csv: prepare", table((HEADER + "\n" + ROWS).encode("utf-16")), "UTF-8"),
     Fault("an open quote", "captions.csv: prepare", rows('c.mp4,"a dog,dogs,train\n'), "CSV"),
+    *[
+        Fault(f"`{key}` = `{json.dumps(value)}`", "preprocessor_config.json: prepare", clip_folder({key: value}), fact)
+        for key, value, fact in (
+            ("do_convert_rgb", True, None),
+            ("do_center_crop", False, "`do_center_crop` = false"),
+            ("do_center_crop", "true", '`do_center_crop` = "true"'),
+            ("do_normalize", "false", '`do_normalize` = "false"'),
+            ("do_pad", True, "`do_pad`"),
+            ("do_crop_margin", True, "`do_crop_margin`"),
+            ("size", 336, "`size`"),
+            ("size", {"height": 224, "width": 224}, "`size`"),
+            ("default_to_square", True, "`default_to_square`"),
+            ("crop_size", {"height": 224, "width": 200}, "`crop_size`"),
+            ("resample", 2, "`resample`"),
+            ("rescale_factor", 0, "`rescale_factor`"),
+            ("image_mean", [0.5], "`image_mean`"),
+            ("image_std", [0, 0, 0], "`image_std`"),
+            ("image_processor_type", "ViTImageProcessor", "`image_processor_type`"),
+        )
+    ],
+    Fault("no file", "preprocessor_config.json: prepare", write("clip/config.json", "{}"), "preprocessor_config.json"),
+    Fault("a list", "preprocessor_config.json: prepare", write("clip/preprocessor_config.json", "[]"), "preprocessor"),
+    Fault("cut", "preprocessor_config.json: prepare", write("clip/preprocessor_config.json", '{"do'), "damaged"),
     Fault("a folder", "captions.csv: prepare", lambda: Path("data/captions.csv").mkdir(parents=True), "captions.csv"),
-    Fault("a pipe", "captions.csv: prepare", pipe, "captions.csv"),
+    Fault("a pipe", "captions.csv: prepare", pipe_at("data/captions.csv"), "captions.csv"),
     *[
         Fault(kind, "captions.csv: prepare", rows(row, header), fact)
         for kind, row, header, fact in (
@@ -336,6 +406,9 @@ FAULTS = [
             ("an absolute path", "/etc/passwd,a dog,dogs,train\n", HEADER, "leads out of videos/"),
             ("a path upwards", "../x.mp4,a dog,dogs,train\n", HEADER, "leads out of videos/"),
             ("a path down and up", "x/../../y.mp4,a dog,dogs,train\n", HEADER, "leads out of videos/"),
+            ("a file name of 300 letters", f"{'x' * 300}.mp4,a dog,dogs,train\n", HEADER, None),
+            ("a terminal's escape", "\x1b[2J.mp4,a dog,dogs,trian\x1b[2J\n", HEADER, "no split"),
+            ("NFC and NFD of a category", "c.mp4,a dog,café,train\nd.mp4,a dog,cafe\u0301,train\n", HEADER, None),
             ("a backslash", "x\\y.mp4,a dog,dogs,train\n", HEADER, "leads out of videos/"),
             ("`#` in a name", "x#1.mp4,a dog,dogs,train\n", HEADER, "#"),
             ("`${` in a category", "c.mp4,a dog,${x},train\n", HEADER, "${"),
@@ -349,6 +422,13 @@ FAULTS = [
         for start, end, fact in (
             ("0.5", "2", None),
             ("", "2", None),
+            ('"1,5"', "2", "decimal comma"),
+            ("x" * 300, "2", "no time"),
+            ("-0.0", "2", "no time"),
+            ("1e-3", "1e1", None),
+            (".5", "2.", None),
+            ("1_0", "20", "no time"),
+            ("٣", "20", "no time"),
             ("-1", "2", "no time"),
             ("nan", "2", "no time"),
             ("0", "1e999", "no time"),
@@ -377,7 +457,23 @@ FAULTS = [
         "split",
     ),
     Fault("no file", "split file: import", lambda: None, "can't be read"),
+    Fault("a pipe", "split file: import", lambda: os.mkfifo("split.pkl"), "a pipe or a device"),
     Fault("a folder", "split file: import", lambda: Path("split.pkl").mkdir(), "can't be read"),
+    *[
+        Fault(kind, "ActivityNet's captions: import", segments(about), fact)
+        for kind, about, fact in (
+            ("a segment", {"timestamps": [[0, 1]], "sentences": ["a dog"]}, None),
+            ("a segment [0, 0]", {"timestamps": [[0, 0]], "sentences": ["a dog"]}, None),
+            ("a negative start", {"timestamps": [[-1, 2]], "sentences": ["a dog"]}, None),
+            ("NaN", {"timestamps": [[float("nan"), 2]], "sentences": ["a dog"]}, None),
+            ("a time of 400 digits", {"timestamps": [[0, 10**400]], "sentences": ["a dog"]}, "v_1"),
+            ("a time that is a text", {"timestamps": [["a", 1]], "sentences": ["a dog"]}, "v_1"),
+            ("three times", {"timestamps": [[0, 1, 2]], "sentences": ["a dog"]}, "v_1"),
+            ("a sentence that is a number", {"timestamps": [[0, 1]], "sentences": [7]}, "v_1"),
+        )
+    ],
+    Fault("nested 100,000 deep", "ActivityNet's captions: import", write("train.json", "[" * 100_000), "train.json"),
+    Fault("a pipe", "ActivityNet's captions: import", lambda: os.mkfifo("train.json"), "a pipe or a device"),
     Fault("a list", "ActivityNet's captions: import", write("train.json", "[]"), "train.json"),
     Fault("cut", "ActivityNet's captions: import", write("train.json", '{"v_1": {"timest'), "train.json"),
     Fault(
@@ -386,12 +482,29 @@ FAULTS = [
         write("train.json", '{"v_1": {"timestamps": [[0, 1]]}}'),
         "train",
     ),
+    *[
+        Fault(kind, "MSR-VTT's test captions: import", write("test.csv", text), fact)
+        for kind, text, fact in (
+            ("a row", "video_id,sentence\nv,a dog\n", None),
+            ("a comma without quotes", "video_id,sentence\nv,a dog, barking\n", None),
+            ("a comma before the last column", "sentence,video_id\na dog, barking,v\n", "row 2"),
+            ("an open quote", 'video_id,sentence\nv,"a dog\nw,a cat\n', "row 2"),
+            ("no column `sentence`", "video_id,text\nv,a dog\n", "sentence"),
+            ("an empty file", "", "test.csv"),
+            ("UTF-16", "video_id,sentence\nv,a dog\n".encode("utf-16"), "test.csv"),
+            ("a cell of 200,000 letters", f"video_id,sentence\nv,{'a' * 200_000}\n", "test.csv"),
+        )
+    ],
     Fault("of this version", "config.json: load()", checkpoint(), None),
     Fault("of a newer version", "config.json: load()", checkpoint(format=99), "config.json"),
     Fault("an unknown field", "config.json: load()", checkpoint(more=1), "`more`"),
     Fault("`tasks` = 5", "config.json: load()", checkpoint(tasks=5), "`tasks`"),
     Fault("a seed that is a text", "config.json: load()", checkpoint(seed="x"), "`seed`"),
     Fault("a model that is a list", "config.json: load()", checkpoint(model=[1]), "`model`"),
+    Fault("hashes that are a number", "config.json: load()", checkpoint(files=3), "`files`"),
+    Fault("a format in quotes", "config.json: load()", checkpoint(format="2"), "`format`"),
+    Fault("a format of 400 digits", "config.json: load()", checkpoint(format=10**400), "config.json"),
+    Fault("a pipe", "config.json: load()", pipe_at("checkpoint/config.json"), "a pipe or a device"),
     Fault("a list", "config.json: load()", write("checkpoint/config.json", "[]"), "config.json"),
     Fault("null", "config.json: load()", write("checkpoint/config.json", "null"), "config.json"),
     Fault("cut", "config.json: load()", write("checkpoint/config.json", '{"format": 2, "back'), "config.json"),
@@ -408,6 +521,7 @@ FAULTS = [
     Fault(
         "another tensor", "features: train", lambda: save_file({"x": torch.zeros(1)}, "centre.safetensors"), "states"
     ),
+    Fault("a pipe", "features: train", pipe_at("centre.safetensors"), "a pipe or a device"),
     Fault("no file", "features: train", lambda: None, "centre.safetensors does not exist"),
     Fault("no `views`", "features' index: train", write("index.json", '{"videos": []}'), "index.json"),
     Fault(
@@ -430,6 +544,7 @@ FAULTS = [
     ),
     Fault("cut", "a stage's JSON: report", write("x.json", '{"R@1": 1'), "x.json"),
     Fault("nested 100,000 deep", "a stage's JSON: report", write("x.json", "[" * 100_000), "x.json"),
+    Fault("a pipe", "a stage's JSON: report", pipe_at("x.json"), "a pipe or a device"),
     Fault("a folder", "a stage's JSON: report", lambda: Path("x.json").mkdir(), "x.json"),
     Fault("a whole dvc.lock", "DVC's files: doctor", lock("schema: '2.0'\nstages: {}\n"), None),
     Fault("an empty dvc.lock", "DVC's files: doctor", lock(""), "dvc.lock"),

@@ -8,6 +8,7 @@ GROUND = {
     "code_digest",
     "code_map",
     "collector",
+    "dvc_command",
     "dvc_files",
     "errors",
     "extras",

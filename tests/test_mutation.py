@@ -3,6 +3,7 @@
 import ast
 
 import mutation
+import pytest
 from codemap import ROOT
 
 EVERYTHING = mutation.sample(10**6, seed=0)
@@ -45,6 +46,35 @@ def test_every_explained_mutant_still_exists() -> None:
     assert all(mutation.explained().values())
 
 
-def test_the_tests_of_a_file_come_before_those_of_its_package() -> None:
-    first, *_, last = mutation.tests_of("structalign/learning/losses.py")
-    assert (first, last) == ("tests/learning/test_losses.py", "tests/learning")
+SOURCE = """LIMIT = 1
+
+def f():
+    def g():
+        return 1
+    return g() + 2
+"""
+
+
+def test_a_line_is_in_its_innermost_function() -> None:
+    assert [mutation.function_at(SOURCE, line) for line in (1, 3, 5, 6)] == ["", "3", "4", "3"]
+
+
+LOSSES = "structalign/learning/losses.py"
+TEXT = (ROOT / LOSSES).read_text(encoding="utf-8")
+LINE = str(max(first for first, _, _ in mutation.functions(TEXT)))
+
+
+@pytest.fixture
+def reached() -> mutation.Reached:
+    """Three tests, of which two run the last function of losses.py."""
+    seconds = {"tests/learning/test_memory.py::a": 0.1, "tests/learning/test_losses.py::b": 9.0, "tests/x.py::c": 0.2}
+    return mutation.Reached({LOSSES: {LINE: [*seconds][:2]}}, seconds)
+
+
+def test_only_tests_that_run_the_function_are_tried_and_those_of_its_file_first(reached: mutation.Reached) -> None:
+    mutant = mutation.Mutant(LOSSES, "a change", TEXT, int(LINE))
+    assert reached.of(mutant) == ["tests/learning/test_losses.py::b", "tests/learning/test_memory.py::a"]
+
+
+def test_all_tests_are_tried_outside_functions(reached: mutation.Reached) -> None:
+    assert set(reached.of(mutation.Mutant(LOSSES, "a change", TEXT, 1))) == {*reached.seconds}

@@ -72,8 +72,24 @@ def test_pixels_are_those_of_transformers(change: dict[str, Any], shape: tuple[i
         ({"crop_size": {"height": SIZE, "width": 24}}, "crop_size"),
         ({"resample": 2}, "resample"),
         ({"do_pad": True}, "do_pad"),
+        ({"do_center_crop": "false"}, "do_center_crop"),
+        ({"do_resize": None}, "do_resize"),
+        ({"do_normalize": "false"}, "do_normalize"),
+        ({"do_rescale": None}, "do_rescale"),
+        ({"do_thumbnail": True}, "do_thumbnail"),
+        ({"do_crop_margin": 1}, "do_crop_margin"),
+        ({"default_to_square": True, "size": SIZE}, "default_to_square"),
+        ({"image_processor_type": "ViTImageProcessor"}, "image_processor_type"),
+        ({"image_processor_type": 3}, "image_processor_type"),
+        ({"size": None}, "size"),
+        ({"crop_size": [SIZE] * 3000}, "crop_size"),
+        ({"image_std": [0.5, 0.5, float("nan")]}, "image_std"),
         ({"rescale_factor": 0}, "rescale_factor"),
         ({"rescale_factor": "1/255"}, "rescale_factor"),
+        ({"rescale_factor": 10**400}, "rescale_factor"),
+        ({"rescale_factor": 1e-320}, "rescale_factor"),
+        ({"image_mean": [0, 0, 10**400]}, "image_mean"),
+        ({"image_mean": ["0.5"] * 2000}, "image_mean"),
         ({"image_mean": [0.5, 0.5]}, "image_mean"),
         ({"image_mean": None}, "image_mean"),
         ({"image_std": [0.5, 0.5, "x"]}, "image_std"),
@@ -81,8 +97,14 @@ def test_pixels_are_those_of_transformers(change: dict[str, Any], shape: tuple[i
     ],
 )
 def test_an_unsupported_setting_is_refused_by_its_key(change: dict[str, Any], key: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"preprocessor_config\.json: `{key}` = "):
+    with pytest.raises(UserError, match=rf"preprocessor_config\.json: `{key}` = ") as refusal:
         read_statistics(folder_of(tmp_path, PLAIN | change))
+    assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize("change", [{"do_pad": None}, {"do_convert_rgb": False}, {"image_processor_type": "CLIPImage"}])
+def test_a_setting_that_changes_no_pixel_is_accepted(change: dict[str, Any], tmp_path: Path) -> None:
+    assert read_statistics(folder_of(tmp_path, PLAIN | change)) == ((0.48, 0.45, 0.41), (0.27, 0.26, 0.28))
 
 
 def test_the_format_of_transformers_5_is_read(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ MOMENTS = ("starting", "working", "finishing")
 PATIENCE = 900.0  # seconds until a process counts as hung, on a machine that may be busy
 FOLDERS = ("work", "checkpoints", "reports")
 COSTS = ("work/costs/", "reports/costs.json", "reports/index.html")  # seconds and memory, and the page that shows them
+LINES = 15  # of the output of a command, shown where a trial fails
 FILLED = ("frames@t01", "features@t02", "train@t02", "report")
 
 
@@ -46,6 +47,7 @@ class Trial:
     name: str
     outcome: str = ""
     passed: bool = False
+    said: str = ""  # the last lines of doctor and `dvc repro`
 
 
 class Copy(Project):
@@ -194,14 +196,15 @@ def damage_cache(project: Copy, how: str) -> str:
     for name in FOLDERS[:2]:
         shutil.rmtree(project.root / name)
     for path in objects(project):
+        is_list = path.name.endswith(".dir")
         if how == "gone":
             path.unlink()
-        elif how == "flipped" or path.name.endswith(".dir") == (how == "lists flipped"):
-            flip(path)
         elif how == "cut":
             path.chmod(0o644)
             path.write_bytes(path.read_bytes()[:10])
             path.chmod(0o444)
+        elif how == "flipped" or is_list == (how == "lists flipped"):
+            flip(path)
     return f"cache {how}"
 
 
@@ -254,6 +257,7 @@ def recover(project: Copy, expected: dict[str, bytes], trial: Trial, silent: boo
         same = project.contents() == expected
         trial.outcome += f"; dvc repro: {first}; doctor: {found[0] if found else 'NOTHING FOUND'} ({len(found)} found)"
         trial.outcome += f"; dvc repro: exit {done.returncode}, {'same' if same else 'OTHER'} bytes"
+        trial.said = "\n".join([*mended.stdout.splitlines()[-LINES:], "dvc repro:", *done.stdout.splitlines()[-LINES:]])
     halves = [path for name in FOLDERS for path in (project.root / name).rglob(".*.part")]
     trial.outcome += f"; {len(halves)} HALF-WRITTEN" * bool(halves)
     trial.passed = done.returncode == 0 and same and not halves and "TRACEBACK" not in trial.outcome
@@ -281,6 +285,8 @@ def attempt(
     if trial.passed:
         remove(place)
         remove(Path(f"{place}.site"))
+    else:
+        print(trial.said, flush=True)
     return trial
 
 

@@ -1,8 +1,6 @@
 """`dvc add data` for the commands that fill data/: all or nothing, and DVC's reason if it refuses."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +8,9 @@ from pathlib import Path
 from structalign.data.captions import CaptionRow
 from structalign.data.collection import bad_links, why_absent
 from structalign.data.tasks import TASKS
+from structalign.dvc_command import run_dvc
 from structalign.dvc_files import files_of, held_by
 from structalign.errors import UserError
-from structalign.extras import require
 from structalign.params.reading import PARAMS
 from structalign.paths import DATA
 
@@ -72,15 +70,3 @@ def add_data(rows: Iterable[CaptionRow]) -> None:
         if f"videos/{name}" not in held and why_absent(DATA / "videos", name) is None:
             file = DATA / "videos" / name
             raise UserError(f"DVC ignores {file}, so no clone would have it: change .dvcignore, or rename the file.")
-
-
-def run_dvc(*arguments: str) -> str:
-    """Run a DVC command and return its output. Raise a `UserError` with DVC's reason if it fails."""
-    require("dvc")
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip() or "it gave no reason").splitlines()
-        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:]
-        raise UserError(f"`dvc {' '.join(arguments)}` failed: {'; '.join(errors).rstrip('.')}; nothing was changed.")
-    return done.stdout

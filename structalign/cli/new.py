@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from structalign.cli.dvc_add import run_dvc
 from structalign.console import say
+from structalign.dvc_command import run_dvc
 from structalign.errors import UserError
 from structalign.extras import require
 from structalign.store import whole

@@ -16,8 +16,8 @@ from typing import Annotated
 
 import typer
 
-from structalign.cli.dvc_add import run_dvc
 from structalign.console import say
+from structalign.dvc_command import run_dvc
 from structalign.errors import UserError
 
 Graph = Mapping[str, set[str]]  # stage -> the stages whose outputs it needs

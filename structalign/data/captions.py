@@ -25,6 +25,7 @@ REQUIRED = ("video", "caption", "category", "split")
 OPTIONAL = ("start", "end")
 CLOCK = re.compile(r"\d+:\d{1,2}(:\d{1,2})?([.,]\d*)?")  # 1:05, 0:01:05.5
 COMMA = re.compile(r"\d+,\d+")
+SECONDS = re.compile(r"([0-9]+\.?|[0-9]*\.[0-9]+)([eE][-+]?[0-9]+)?")  # `float` also takes 1_0, -0 and ٣
 
 
 @dataclass(frozen=True)
@@ -225,10 +226,7 @@ def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
     times: dict[str, float] = {}
     for column in OPTIONAL:
         text = cells.get(column, "")
-        try:
-            value = float(text) if text else None
-        except ValueError:
-            value = math.nan
+        value = (float(text) if SECONDS.fullmatch(text) else math.nan) if text else None
         if CLOCK.fullmatch(text):
             yield Problem("it is a clock time: write seconds, for example 65.5 for 1:05.5", (number,), column)
         elif COMMA.fullmatch(text):

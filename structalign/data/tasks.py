@@ -10,12 +10,17 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from structalign.errors import UserError
-from structalign.params.section import Section
+from structalign.params.section import Section, shown
 from structalign.store import whole
 from structalign.strict_yaml import dump_yaml, load_yaml
-from structalign.text import plural
+from structalign.text import plural, shortened
 
 TASKS = Path("tasks.yaml")
+COLUMNS = {
+    "prev": "the task before, t00 in the first row",
+    "phase": "first in the first row, later in all others",
+    "categories": "a list of at least one category",
+}
 FORMER_COLUMNS = ("crp", "pseudo")  # former columns: the loss sections of a task, `contrastive` in the first row
 HEADER = "# One row per task, in order. Only append rows: `structalign task add NAME...`.\n"
 
@@ -62,23 +67,34 @@ def read_tasks(path: Path = TASKS) -> dict[str, Task]:
     try:
         tasks = TypeAdapter(dict[str, Task]).validate_python(_without_former_columns(rows, path))
     except ValidationError as error:
-        raise UserError(f"{path}: {_complaint(error)}") from None
+        raise UserError(f"{path}: {_complaint(error)}.") from None
     _verify(tasks, path)
     return tasks
 
 
 def _complaint(error: ValidationError) -> str:
-    """The first error as a sentence with the full key."""
+    """The first error with the full key and the remedy."""
     first = error.errors()[0]
-    key = ".".join(map(str, ("tasks", *first["loc"])))
-    return f"`{key}` = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    row, *inside = map(str, first["loc"])
+    if not inside:
+        return f"`tasks.{row}` = {shown(first['input'])} must have the columns {', '.join(COLUMNS)}: write them"
+    column, *inside = inside
+    if first["type"] == "missing":
+        return f"`tasks.{row}` lacks `{column}` ({COLUMNS[column]}): write it"
+    if first["type"] == "extra_forbidden":
+        return f"`tasks.{row}.{shortened(column)}` is no column ({', '.join(COLUMNS)} are): remove it"
+    value = shown(first["input"])
+    if inside:
+        return f"`tasks.{row}.{column}.{inside[0]}` = {value} must be a category's name: write it in quotes"
+    return f"`tasks.{row}.{column}` = {value} must be {COLUMNS[column]}: correct it"
 
 
-def _read_rows(path: Path) -> Any:
+def _read_rows(path: Path) -> dict[str, Any]:
     value = load_yaml(path)
-    if not isinstance(value, dict) or list(value) != ["tasks"] or not value["tasks"]:
+    rows = value["tasks"] if isinstance(value, dict) and list(value) == ["tasks"] else None
+    if not isinstance(rows, dict) or not rows:
         raise UserError(f"{path} must have the single key `tasks` with one row per task: `structalign init` writes it.")
-    return value["tasks"]
+    return rows
 
 
 def refuse_no_project(folder: Path) -> None:
@@ -93,14 +109,15 @@ def has_former_columns(path: Path = TASKS) -> bool:
     return any(column in row for row in _read_rows(path).values() for column in FORMER_COLUMNS)
 
 
-def _without_former_columns(rows: Any, path: Path) -> Any:
-    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+def _without_former_columns(rows: dict[str, Any], path: Path) -> Any:
+    if not all(isinstance(row, dict) for row in rows.values()):
         return rows
     for number, (name, row) in enumerate(rows.items(), start=1):
         for column in FORMER_COLUMNS:
             wrote = "contrastive" if number == 1 else column
             if row.get(column, wrote) != wrote:
-                raise UserError(f"{path}: `tasks.{name}.{column}` = {row[column]!r} must be {wrote!r}, or left out.")
+                value = shown(row[column])
+                raise UserError(f"{path}: `tasks.{name}.{column}` = {value} must be {wrote}: correct or remove it.")
     return {name: {k: v for k, v in row.items() if k not in FORMER_COLUMNS} for name, row in rows.items()}
 
 
@@ -109,18 +126,20 @@ def _verify(tasks: dict[str, Task], path: Path) -> None:
     owner: dict[str, str] = {}
     for number, (name, task) in enumerate(tasks.items(), start=1):
         if name != key(number):
-            raise UserError(f"{path}: row {number} is named `{name}`: rename it to `{key(number)}`.")
+            raise UserError(f"{path}: row {number} is named `{shortened(name)}`: rename it to `{key(number)}`.")
         right = Task.numbered(number, task.categories)
         for field in ("prev", "phase"):
             if getattr(task, field) != getattr(right, field):
                 is_, must = getattr(task, field), getattr(right, field)
-                raise UserError(f"{path}: `tasks.{name}.{field}` = {is_!r} must be {must!r}.")
+                raise UserError(f"{path}: `tasks.{name}.{field}` = {shown(is_)} must be {must}: correct it.")
         for category in task.categories:
             if not category.strip() or category != category.strip() or "${" in category:
-                raise UserError(f"{path}: `{name}` has the category {category!r}: remove spaces around it, and `${{`.")
+                named = shortened(repr(category))
+                raise UserError(f"{path}: `{name}` has the category {named}: remove spaces around it, and `${{`.")
             if category in owner:
-                where = f"{owner[category]} and {name}"
-                raise UserError(f"{path}: category `{category}` is in {where}: remove it from one of them.")
+                first, named = owner[category], shortened(category)
+                where = f"is in {first} and {name}" if first != name else f"is twice in {name}"
+                raise UserError(f"{path}: category `{named}` {where}: remove it once.")
             owner[category] = name
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from structalign.doctor.finding import Finding, dvc, git, removal
+from structalign.doctor.finding import Finding, git, removal
+from structalign.dvc_command import run_dvc
 
 EXPERIMENTS = Path(".dvc/tmp/exps")
 REFERENCES = "refs/exps/exec"
@@ -15,7 +16,7 @@ LEFT_BY_A_KILL = f"{REFERENCES}/EXEC_BASELINE"  # EXEC_HEAD is left after every 
 def experiments() -> Iterator[Finding]:
     """Leftovers of `dvc exp run` and of the queue. No other process works in the project during this check."""
     if (EXPERIMENTS / "celery").is_dir():
-        for task in re.findall(r"^([0-9a-f]{7})\s.*\bRunning\s*$", dvc("queue", "status"), re.MULTILINE):
+        for task in re.findall(r"^([0-9a-f]{7})\s.*\bRunning\s*$", run_dvc("queue", "status"), re.MULTILINE):
             fault = f"the queue waits for experiment {task}, whose process has ended"
             yield Finding(fault, f"`dvc queue kill {task}`", partial(_kill, task))
     for folder in sorted(EXPERIMENTS.glob("tmp*")):
@@ -26,7 +27,7 @@ def experiments() -> Iterator[Finding]:
 
 
 def _kill(task: str) -> None:
-    dvc("queue", "kill", task)
+    run_dvc("queue", "kill", task)
 
 
 def _forget() -> None:

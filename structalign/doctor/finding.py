@@ -2,14 +2,10 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-from structalign.errors import UserError
-from structalign.extras import require
 
 
 @dataclass(frozen=True)
@@ -43,15 +39,3 @@ def remove(path: Path) -> None:
 def git(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
     """Run git in the current folder."""
     return subprocess.run(["git", *arguments], capture_output=True, check=False)
-
-
-def dvc(*arguments: str) -> str:
-    """Run DVC in the current folder and return its output. Raises `UserError` with DVC's reason if it fails."""
-    require("dvc")
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        reason = next((line for line in lines if line.startswith("ERROR: ")), "no reason given").removeprefix("ERROR: ")
-        raise UserError(f"`dvc {' '.join(arguments)}` failed ({reason}): fix that and run it again.")
-    return done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from structalign.errors import UserError
 
-IGNORED = ("__pycache__", ".venv", ".scratch")  # .dvcignore
+IGNORED = ("__pycache__", ".venv", ".scratch", ".costs")  # .dvcignore
 
 
 def file_hash(path: Path) -> str:

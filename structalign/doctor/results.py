@@ -7,9 +7,10 @@ from pathlib import Path
 from structalign.console import track
 from structalign.data.leftovers import leftovers
 from structalign.data.tasks import TASKS, read_tasks
-from structalign.doctor.finding import Finding, dvc, removal
+from structalign.doctor.finding import Finding, removal
 from structalign.doctor.hashes import file_hash, path_hash
 from structalign.doctor.tracked import outputs
+from structalign.dvc_command import run_dvc
 from structalign.errors import UserError
 from structalign.paths import CHECKPOINTS, REPORTS, WORK
 
@@ -36,7 +37,7 @@ def of_former_tasks() -> Iterator[Finding]:
 
 def objects() -> Path:
     """The folder of objects in DVC's cache. A path has the first two digits of an MD5, then the rest."""
-    return Path(dvc("cache", "dir").strip().splitlines()[-1]) / "files/md5"
+    return Path(run_dvc("cache", "dir").strip().splitlines()[-1]) / "files/md5"
 
 
 def object_of(cache: Path, md5: str) -> Path:

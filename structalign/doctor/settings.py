@@ -4,9 +4,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from structalign.data.tasks import read_tasks
-from structalign.doctor.finding import Finding, dvc, removal
+from structalign.doctor.finding import Finding, removal
+from structalign.dvc_command import NO_REASON, run_dvc
 from structalign.errors import UserError
 from structalign.params.reading import PARAMS
 from structalign.params.schema import validate
@@ -25,10 +27,24 @@ def settings() -> Iterator[Finding]:
 
 def state() -> Iterator[Finding]:
     """DVC's database of hashes, a few SQLite files outside the project."""
-    place = next(line for line in dvc("doctor").splitlines() if line.startswith("Repo.site_cache_dir: "))
-    for path in sorted(Path(place.partition(": ")[2]).rglob("cache.db")):
+    for path in sorted(_memory().rglob("cache.db")):
         if not _is_sound(path):
             yield removal(path.parent, f"{path}, where DVC remembers hashes, is damaged")
+
+
+def _memory() -> Path:
+    """The folder of this project in DVC's database.
+
+    DVC opens the database before it says where it is. So it is asked with an empty one, which has the same folders.
+    """
+    from dvc.config import Config
+    from dvc.dirs import site_cache_dir
+
+    with TemporaryDirectory() as empty:
+        said = run_dvc("doctor", DVC_SITE_CACHE_DIR=empty)
+        place = next(line for line in said.splitlines() if line.startswith("Repo.site_cache_dir: "))
+        inside = Path(place.partition(": ")[2]).relative_to(empty)
+    return Path(site_cache_dir(Config.from_cwd()["core"].get("site_cache_dir")), inside)
 
 
 def _is_sound(path: Path) -> bool:
@@ -42,7 +58,7 @@ def _is_sound(path: Path) -> bool:
 def answer() -> Iterator[Finding]:
     """DVC's own error, if it can't read the project."""
     try:
-        dvc("status", "--quiet", "data.dvc")
+        run_dvc("status", "--quiet", "data.dvc")
     except UserError as error:
-        if "no reason given" not in str(error):  # DVC may have found a change, which is no fault
+        if NO_REASON not in str(error):  # DVC may have found a change, which is no fault
             yield Finding("DVC can't read the project", str(error).removesuffix("."))

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from structalign.doctor.finding import Finding, dvc, git, remove
+from structalign.doctor.finding import Finding, git, remove
+from structalign.dvc_command import run_dvc
 from structalign.store import whole
 
 DATA_FILE = Path("data.dvc")
@@ -116,4 +117,4 @@ def _write(path: Path, content: bytes) -> None:
 
 def _add_data() -> None:
     remove(DATA_FILE)
-    dvc("add", "--quiet", "data")
+    run_dvc("add", "--quiet", "data")

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from structalign.data.captions import read_table
-from structalign.doctor.finding import Finding, dvc
+from structalign.doctor.finding import Finding
 from structalign.doctor.hashes import folder_files, folder_hash
 from structalign.doctor.results import object_of, objects
 from structalign.doctor.tracked import DATA_FILE, tracked_data
+from structalign.dvc_command import run_dvc
 from structalign.errors import UserError
 from structalign.paths import DATA
 from structalign.text import plural
@@ -70,7 +71,7 @@ def _named(recorded: dict[str, str]) -> set[str]:
 
 def _bring(lost: dict[str, str], cache: Path) -> None:
     if not all(object_of(cache, md5).exists() for md5 in lost.values()):
-        dvc("fetch", "--quiet", DATA_FILE.as_posix())
+        run_dvc("fetch", "--quiet", DATA_FILE.as_posix())
     for name, md5 in lost.items():
         target = DATA / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,19 +79,19 @@ def _bring(lost: dict[str, str], cache: Path) -> None:
 
 
 def _add() -> None:
-    dvc("add", "--quiet", DATA.as_posix())
+    run_dvc("add", "--quiet", DATA.as_posix())
 
 
 def _pull() -> None:
     """Restore from the cache if possible, since a project may have no remote."""
     try:
-        dvc("checkout", "--quiet", DATA_FILE.as_posix())
+        run_dvc("checkout", "--quiet", DATA_FILE.as_posix())
     except UserError:
-        dvc("pull", "--quiet", DATA_FILE.as_posix())
+        run_dvc("pull", "--quiet", DATA_FILE.as_posix())
 
 
 def _fetch(listing: Path) -> None:
-    dvc("fetch", "--quiet", DATA_FILE.as_posix())
+    run_dvc("fetch", "--quiet", DATA_FILE.as_posix())
     if not listing.exists():  # DVC reports no error for this
         raise UserError(
             f"no remote has it: put the videos into {DATA}/ again where they differ, and run `dvc add {DATA}`."
@@ -98,4 +99,4 @@ def _fetch(listing: Path) -> None:
 
 
 def _commit() -> None:
-    dvc("commit", "--quiet", "--force", DATA_FILE.as_posix())
+    run_dvc("commit", "--quiet", "--force", DATA_FILE.as_posix())

@@ -89,6 +89,9 @@ def _read_values(folder: Path) -> tuple[dict[str, Any], int]:
     values = read_json(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} is not a checkpoint's config: name a folder that `dvc repro` wrote.")
+    files = values.get(FILES, {})
+    if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
+        raise UserError(f"{path} is not a checkpoint's config (see `{FILES}`): name a folder that `dvc repro` wrote.")
     format = format_of(path, values, CHECKPOINT_FORMAT)
     if OWN in values and values[OWN] != _hash_of(values):
         raise damaged(path, "it is not what was written")

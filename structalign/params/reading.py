@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from structalign.errors import UserError
-from structalign.params.section import Section, in_words, leaves, refuse_former, to_write, typed, written
+from structalign.params.section import Section, in_words, leaves, refuse_former, requoted, shown, to_write, typed
 from structalign.strict_yaml import load_yaml
 
 PARAMS = Path("params.yaml")
@@ -35,5 +35,6 @@ def read(key: str, kind: type[M], path: Path = PARAMS) -> M:
     try:
         return check(value)
     except ValidationError:
-        allowed, way = in_words(adapter.json_schema()), to_write(key, str(path), key, check)
-        raise UserError(f"{path}: `{key}` = {written(value)} must be {allowed}{way}.") from None
+        allowed = in_words(adapter.json_schema())
+        way = requoted(value, allowed) or to_write(key, str(path), key, check)
+        raise UserError(f"{path}: `{key}` = {shown(value)} must be {allowed}{way}.") from None

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from structalign.errors import UserError
 from structalign.params import former
 from structalign.params.committed import committed_bytes
-from structalign.strict_yaml import parse_yaml
+from structalign.strict_yaml import needs_quotes, parse_yaml
+from structalign.text import shortened
 
 
 class Section(BaseModel):
@@ -87,8 +88,26 @@ def in_words(schema: Mapping[str, Any]) -> str:
 
 
 def written(value: Any) -> str:
-    """A value as written in params.yaml: null, false, 0.5."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    """A value as written in params.yaml: null, false, 0.5, bf16, "7"."""
+    if isinstance(value, str) and not needs_quotes(value):
+        return value
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def shown(value: Any) -> str:
+    """A value as written in params.yaml, shortened for a message."""
+    return shortened(written(value))
+
+
+def requoted(value: Any, allowed: str) -> str:
+    """The remedy after "must be ...", if the quotes around the value are wrong or missing."""
+    if not isinstance(value, str):
+        return f": write {json.dumps(written(value))}" if allowed == "a text" else ""
+    try:
+        plain = parse_yaml(value, "")
+    except UserError:
+        return ""
+    return ": remove the quotes" if isinstance(plain, int | float) else ""
 
 
 def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -119,7 +138,7 @@ def committed(source: str, place: str, check: Callable[[Any], object]) -> dict[s
 def to_write(key: str, source: str, place: str, check: Callable[[Any], object]) -> str:
     """The remedy after "must be ...": the value of the last commit, if there is one."""
     before = committed(source, place, check)
-    return f"; the last commit has {written(before[key])}" if key in before else ""
+    return f"; the last commit has {shown(before[key])}" if key in before else ""
 
 
 def refuse_former(key: str, source: str, present: Collection[str]) -> None:
@@ -146,9 +165,11 @@ def refuse_unknown_keys(given: Mapping[str, Any], known: Mapping[str, Key], sour
         refuse_former(key, source, given)
         inner = [name for name in known if name.startswith(f"{key}.")]
         if inner:
-            raise UserError(f"{source}: `{key}` = {written(value)} must have the keys {', '.join(inner)}: write them.")
+            raise UserError(f"{source}: `{key}` = {shown(value)} must have the keys {', '.join(inner)}: write them.")
         near = difflib.get_close_matches(key, [*known], n=1, cutoff=0.0)
-        raise UserError(f"{source}: `{key}` is not a parameter: rename it (the nearest is `{near[0]}`), or remove it.")
+        raise UserError(
+            f"{source}: `{shortened(key)}` is not a parameter: rename it (the nearest is `{near[0]}`), or remove it."
+        )
 
 
 def typed(kind: type[S], tree: Any, source: str, place: str = "") -> S:
@@ -179,5 +200,6 @@ def typed(kind: type[S], tree: Any, source: str, place: str = "") -> S:
             ) from None
         value, about = given[key], known[key]
         near = difflib.get_close_matches(value, about.choices, n=1) if isinstance(value, str) else []
-        way = f"; the nearest is `{near[0]}`" if near else to_write(key, source, place, kind.model_validate)
-        raise UserError(f"{source}: `{key}` = {written(value)} must be {about.allowed}{way}.") from None
+        way = f"; the nearest is `{near[0]}`" if near else requoted(value, about.allowed)
+        way = way or to_write(key, source, place, kind.model_validate)
+        raise UserError(f"{source}: `{key}` = {shown(value)} must be {about.allowed}{way}.") from None

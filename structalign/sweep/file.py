@@ -35,7 +35,7 @@ from structalign.errors import UserError
 from structalign.params.method import METHODS
 from structalign.params.reading import PARAMS
 from structalign.params.schema import keys, refuse_too_many, refuse_unknown, validate
-from structalign.params.section import Section, written
+from structalign.params.section import Section, shown
 from structalign.strict_yaml import load_yaml
 
 KINDS = (*METHODS, "joint")
@@ -89,7 +89,7 @@ def read_plan(path: Path) -> Plan:
     """The checked plan of a file, for this project's params.yaml and tasks.yaml. Raises `UserError` for a fault."""
     head = _head(load_yaml(path), str(path))
     if len(set(head.seeds)) < len(head.seeds) or min(head.seeds) < 0:
-        raise UserError(f"{path}: `seeds` = {written(head.seeds)} must be different numbers, none below 0.")
+        raise UserError(f"{path}: `seeds` = {shown(head.seeds)} must be different numbers, none below 0.")
     if head.split == "test" and head.finalists != "all":
         raise UserError(f"{path}: `finalists` must be `all` with `split: test`, since the test split chooses nothing.")
     if head.finalists != "all" and head.finalists < 1:
@@ -120,7 +120,7 @@ def _head(tree: Any, source: str) -> SweepFile:
             ) from None
         if first["type"] == "missing":
             raise UserError(f"{source} lacks `{name}` ({_allowed(name)}): write it.") from None
-        raise UserError(f"{source}: `{name}` = {written(tree[name])} must be {_allowed(name)}.") from None
+        raise UserError(f"{source}: `{name}` = {shown(tree[name])} must be {_allowed(name)}.") from None
 
 
 def _allowed(name: str) -> str:
@@ -146,7 +146,7 @@ def _settings(source: str, method: str, given: Any, shared: Mapping[str, Any]) -
         sections = _sections(values, source, method)
         setting = Setting(method, own, values, sections)
         if setting.key in seen:
-            raise UserError(f"{place} has {written(dict(own))} twice: remove one.")
+            raise UserError(f"{place} has {shown(dict(own))} twice: remove one.")
         seen[setting.key] = own
         yield setting
 
@@ -170,7 +170,7 @@ def _values(own: Mapping[str, Any], place: str) -> dict[str, Any]:
             raise UserError(f"{place}: `{key}` fits no key of {PARAMS}: `structalign params` lists them.")
         if isinstance(value, dict | list):
             example = "crp.weight: 3"
-            raise UserError(f"{place}: `{key}` = {written(value)} must be one value: write whole keys, as `{example}`.")
+            raise UserError(f"{place}: `{key}` = {shown(value)} must be one value: write whole keys, as `{example}`.")
         for name in names:
             if name.split(".")[0] in SHARED:
                 raise UserError(

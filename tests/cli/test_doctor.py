@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from codemap import ROOT
 from toy import Project, make_project, quick_python
 
 from structalign.cli.doctor import summary
@@ -19,6 +20,9 @@ from structalign.data.tasks import split_categories, write_tasks
 from structalign.doctor import hashes, locks, results, tracked, videos
 from structalign.doctor.finding import Finding
 from structalign.doctor.hashes import folder_files, folder_hash
+from structalign.doctor.settings import state
+from structalign.dvc_command import run_dvc
+from structalign.errors import UserError
 
 RWLOCK = Path(".dvc/tmp/rwlock")
 CHECKPOINT = "checkpoints/t01/adapters.safetensors"
@@ -247,6 +251,14 @@ def test_a_folder_has_the_hash_that_dvc_gives_it(tmp_path: Path) -> None:
     assert folder_hash(folder_files(tmp_path)) == "b8fcad5f55591957f542914a1d1281ec.dir"
 
 
+def test_what_dvc_ignores_is_no_part_of_a_folder_s_hash(tmp_path: Path) -> None:
+    for line in (ROOT / ".dvcignore").read_text(encoding="utf-8").split():
+        path = tmp_path / line.replace("*", "x") / "file" if line.endswith("/") else tmp_path / line.replace("*", "x")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    assert folder_files(tmp_path) == {}
+
+
 def test_a_cache_object_that_differs_from_its_name_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "objects", lambda: tmp_path)
     (tmp_path / "90").mkdir()
@@ -257,6 +269,28 @@ def test_a_cache_object_that_differs_from_its_name_is_damaged(tmp_path: Path, mo
     hashes._read.cache_clear()
     (finding,) = results.damaged_objects()
     assert "in DVC's cache is damaged" in str(finding)
+
+
+def test_a_damaged_database_of_hashes_is_found_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC itself, also `dvc doctor`, ends in an error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    subprocess.run(["git", "init", "-q"], check=True)
+    run_dvc("init", "-q")
+    Path("a").write_text("a")
+    run_dvc("add", "-q", "a")
+    assert list(state()) == []
+    for file in (tmp_path / "site").rglob("cache.db"):
+        file.write_bytes(b"SQLite format 3\0" + bytes(8192))
+    with pytest.raises(UserError):
+        run_dvc("doctor")
+    found = list(state())
+    assert "where DVC remembers hashes, is damaged" in str(found[0])
+    for finding in found:
+        assert finding.mend is not None
+        finding.mend()
+    run_dvc("doctor")
+    assert list(state()) == []
 
 
 def test_a_recorded_video_may_be_missing_if_no_row_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

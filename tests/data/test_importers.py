@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pickle
 import resource
 from collections import Counter, defaultdict
@@ -271,7 +272,83 @@ def test_annotations_of_another_shape_are_refused(msr: Files, text: str) -> None
 
 def test_segments_of_another_shape_are_refused(act: Files) -> None:
     act["train_captions"].write_text(json.dumps({"v_x": {"timestamps": [], "sentences": []}}))
-    with pytest.raises(UserError, match="has a video without timestamps or sentences"):
+    with pytest.raises(UserError, match="v_x has no valid timestamps and sentences"):
+        activitynet(**act)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        5,
+        {"timestamps": [[0, 10**400]], "sentences": ["a"]},
+        {"timestamps": [["a", 1]], "sentences": ["a"]},
+        {"timestamps": [[0, 1, 2]], "sentences": ["a"]},
+        {"timestamps": [[0, 1]], "sentences": [5]},
+        {"timestamps": [[0, 1]], "sentences": None},
+    ],
+)
+def test_the_video_with_an_odd_segment_is_named(act: Files, about: Any) -> None:
+    act["train_captions"].write_text(json.dumps({"v_x": about}))
+    with pytest.raises(UserError, match=r"train_captions\.json: v_x has no valid timestamps and sentences: name"):
+        activitynet(**act)
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", "[" * 100_000, "9" * 5000])
+def test_captions_that_are_no_mapping_are_refused(act: Files, text: str) -> None:
+    act["train_captions"].write_text(text)
+    with pytest.raises(UserError, match=r"train_captions\.json .*: name "):
+        activitynet(**act)
+
+
+@pytest.mark.parametrize("name", ["annotations", "test_captions", "splits"])
+def test_a_pipe_in_place_of_a_file_is_refused(msr: Files, name: str) -> None:
+    msr[name].unlink()
+    os.mkfifo(msr[name])
+    with pytest.raises(UserError, match=r"can't be read \(it is a pipe or a device\)"):
+        msrvtt(**msr)
+
+
+@pytest.mark.parametrize("video", ["../x", "a/b", "a\\b", "a#b", "", " ", "x" * 300, "a\x1b[2J", "a\nb", "a\ud800"])
+def test_a_video_id_that_is_no_file_name_is_refused(act: Files, video: str) -> None:
+    tree = pickle.loads(act["splits"].read_bytes())
+    next(iter(tree["train"][1].values()))[0] = video
+    act["splits"].write_bytes(pickle.dumps(tree))
+    with pytest.raises(UserError, match="is no video id: use the original file") as refusal:
+        activitynet(**act)
+    assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["", " a", "${x}", "a\x1b[2J", "a\nb"])
+def test_a_category_that_is_no_name_is_refused(act: Files, name: str) -> None:
+    tree = pickle.loads(act["splits"].read_bytes())
+    for part in tree.values():
+        part[2] = {name: next(iter(part[2].values()))}
+    act["splits"].write_bytes(pickle.dumps(tree))
+    with pytest.raises(UserError, match=r"task 2 has the category .*, which is no name"):
+        activitynet(**act)
+
+
+def test_a_category_of_two_tasks_is_refused(act: Files) -> None:
+    tree = pickle.loads(act["splits"].read_bytes())
+    for part in tree.values():
+        part[2] = {**part[2], next(iter(part[1])): [f"another{len(part[1])}{part is tree['train']}"]}
+    act["splits"].write_bytes(pickle.dumps(tree))
+    with pytest.raises(UserError, match="is in task 1 and in task 2"):
+        activitynet(**act)
+
+
+def test_a_video_that_a_category_has_twice_is_refused(act: Files) -> None:
+    tree = pickle.loads(act["splits"].read_bytes())
+    ids = next(iter(tree["train"][1].values()))
+    ids.append(ids[0])
+    act["splits"].write_bytes(pickle.dumps(tree))
+    with pytest.raises(UserError, match=rf"{ids[0]} is 2 times in category"):
+        activitynet(**act)
+
+
+def test_half_a_character_in_a_caption_is_refused(act: Files) -> None:
+    act["train_captions"].write_text(act["train_captions"].read_text().replace("sits", "\\ud800"))
+    with pytest.raises(UserError, match=r"train_captions\.json: a caption of v_\S+ has half a character"):
         activitynet(**act)
 
 

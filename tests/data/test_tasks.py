@@ -88,14 +88,18 @@ def test_columns_of_an_older_version_are_ignored_and_noticed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("prev", "t05", "`tasks.t02.prev` = 't05' must be 't01'"),
-        ("phase", "first", "`tasks.t02.phase` = 'first' must be 'later'"),
-        ("crp", "contrastive", "`tasks.t02.crp` = 'contrastive' must be 'crp', or left out"),
+        ("prev", "t05", "`tasks.t02.prev` = t05 must be t01"),
+        ("phase", "first", "`tasks.t02.phase` = first must be later"),
+        ("crp", "contrastive", "`tasks.t02.crp` = contrastive must be crp"),
         ("categories", ["a"], "category `a` is in t01 and t02"),
         ("categories", [], "`tasks.t02.categories`"),
-        ("categories", [3], "`tasks.t02.categories.0` = 3"),
+        ("categories", [3], "`tasks.t02.categories.0` = 3 must be a category's name: write it in quotes"),
         ("categories", [" b"], "`t02` has the category ' b'"),
-        ("colour", "red", "`tasks.t02.colour`"),
+        ("categories", "b", "`tasks.t02.categories` = b must be a list"),
+        ("categories", ["x" * 5000] * 2, "xxx...` is twice in t02: remove it once"),
+        ("phase", True, "`tasks.t02.phase` = true must be first in the first row"),
+        ("prev", 1, "`tasks.t02.prev` = 1 must be the task before"),
+        ("colour", "red", "`tasks.t02.colour` is no column (prev, phase, categories are): remove it"),
     ],
 )
 def test_a_wrong_row_is_refused(tmp_path: Path, field: str, value: object, says: str) -> None:
@@ -107,6 +111,15 @@ def test_a_wrong_row_is_refused(tmp_path: Path, field: str, value: object, says:
     with pytest.raises(UserError) as error:
         read_tasks(path)
     assert says in str(error.value)
+    assert "input" not in str(error.value)  # a word of pydantic
+
+
+def test_a_missing_column_is_named_with_its_meaning(tmp_path: Path) -> None:
+    (tmp_path / "tasks.yaml").write_text("tasks:\n  t01: {phase: first, categories: [a]}\n")
+    with pytest.raises(
+        UserError, match=r"`tasks.t01` lacks `prev` \(the task before, t00 in the first row\): write it"
+    ):
+        read_tasks(tmp_path / "tasks.yaml")
 
 
 @pytest.mark.parametrize("text", ["tasks: {}\n", "[]\n", "tasks: {t01: }\n", "tasks: {1: {prev: t00}}\n", "other: 1\n"])

@@ -4,6 +4,8 @@ A video that is not in the folder keeps its rows. `prepare` counts it as missing
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -11,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from structalign.data.captions import CaptionRow
-from structalign.data.importers.split_files import read_split
+from structalign.data.importers.split_files import Cell, read_split
 from structalign.data.manifest import Split
 from structalign.data.tasks import Task, key
 from structalign.errors import UserError
+from structalign.store import refuse_pipe
+from structalign.strict_yaml import SURROGATE
+from structalign.text import UNSHOWN, shortened
 
+FILE_NAME = re.compile(r"[^/\\#\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")  # without its ending
 ENDINGS = frozenset((".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp"))
 
 
@@ -71,6 +77,8 @@ def assemble(splits: Path, videos: Path, sources: Mapping[Split, Source], name: 
     """
     cells = read_split(splits)
     ids = [video for cell in cells for video in cell.ids]
+    for fault in _faults(cells, name):
+        raise UserError(f"{splits}: {fault}: use the original file.")
     found = find_videos(videos, ids)
     numbers = count(2)  # the table's first row is its header
     rows: list[CaptionRow] = []
@@ -88,6 +96,8 @@ def assemble(splits: Path, videos: Path, sources: Mapping[Split, Source], name: 
                 )
             file = f"{video}{found[video].suffix}" if video in found else f"{video}.mp4"
             for text in source.texts[video]:
+                if SURROGATE.search(text.caption):
+                    raise UserError(f"{source.file}: a caption of {video} has half a character: use the original file.")
                 if text.odd:
                     odd[file] = text.odd
                 if text.empty:
@@ -95,6 +105,23 @@ def assemble(splits: Path, videos: Path, sources: Mapping[Split, Source], name: 
                 rows.append(CaptionRow(next(numbers), file, text.caption, category, cell.split, text.start, text.end))
     numbered = {task: Task.numbered(number, names) for number, (task, names) in enumerate(tasks.items(), start=1)}
     return Benchmark(rows, numbered, {f"{video}{path.suffix}": path for video, path in found.items()}, odd)
+
+
+def _faults(cells: list[Cell], name: Callable[[Any], str]) -> Iterator[str]:
+    """Categories and video ids that our table can't hold. The file may have them more than once."""
+    owner: dict[str, Cell] = {}
+    for cell in cells:
+        category = name(cell.category)
+        first = owner.setdefault(category, cell)
+        if first.task != cell.task or first.category != cell.category:
+            yield f"category {shortened(category)} is in task {first.task} and in task {cell.task}"
+        if category != category.strip() or not category or "${" in category or UNSHOWN.search(category):
+            yield f"task {cell.task} has the category {shortened(repr(category))}, which is no name"
+        for video, times in Counter(cell.ids).items():
+            if not video.strip() or not FILE_NAME.fullmatch(video):
+                yield f"{shortened(repr(video))} is no video id"
+            if times > 1:
+                yield f"{video} is {times} times in category {cell.category} of task {cell.task}, {cell.split}"
 
 
 def find_videos(folder: Path, ids: list[str]) -> dict[str, Path]:
@@ -129,8 +156,11 @@ def without_repeats(texts: Iterator[tuple[str, Text]]) -> dict[str, list[Text]]:
 def read_json_file(path: Path) -> Any:
     """Read a JSON file of captions. Raises `UserError` if it can't be read."""
     try:
+        refuse_pipe(path)
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name the benchmark's captions file.") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply: name the benchmark's captions file.") from None
     except ValueError as error:
         raise UserError(f"{path} is no JSON file ({error}): name the benchmark's captions file.") from None

@@ -7,6 +7,7 @@ from typing import Any
 from structalign.data.importers.ctvr import Benchmark, Source, Text, assemble, read_json_file, without_repeats
 from structalign.data.manifest import Split
 from structalign.errors import UserError
+from structalign.store import refuse_pipe
 from structalign.text import plural
 
 MSRVTT = (
@@ -47,6 +48,7 @@ def _sentences(path: Path) -> dict[str, list[Text]]:
 
 def _csv_captions(path: Path) -> dict[str, list[Text]]:
     try:
+        refuse_pipe(path)
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = list(csv.reader(stream))
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from structalign.data.manifest import Split
 from structalign.errors import UserError
+from structalign.store import refuse_pipe
 from structalign.text import shortened
 
 ADMITTED = {
@@ -34,12 +35,16 @@ class Cell:
     ids: list[str]
 
 
+class _Foreign(Exception):
+    """The pickle asks for something else than these files need."""
+
+
 class _Reader(pickle._Unpickler):
     """Python's own unpickler. The one in C allocates as much memory as a few bytes of the file demand."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise _Foreign(f"it asks for {shortened(f'{module}.{name}')}")
         return ADMITTED[module, name]
 
 
@@ -84,11 +89,14 @@ def _categories(path: Path) -> list[dict[Hashable, dict[Split, list[str]]]]:
 
 def _load(path: Path) -> Any:
     try:
+        refuse_pipe(path)
         return _Reader(BytesIO(path.read_bytes())).load()
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name a CTVR split file.") from None
-    except Exception as error:  # a broken pickle may raise any error
-        raise _unfit(path, shortened(" ".join(str(error).split())) or type(error).__name__) from None
+    except _Foreign as error:
+        raise _unfit(path, str(error)) from None
+    except Exception:  # a broken pickle may raise any error
+        raise _unfit(path, "it is no pickle, or a damaged one") from None
 
 
 def _unfit(path: Path, reason: str) -> UserError:
