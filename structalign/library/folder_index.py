@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from structalign.errors import UserError
 from structalign.library.backbones import backbone_hash, backbone_of
+from structalign.library.candidates import Asked
 from structalign.library.compacting import compact
+from structalign.library.engines.scan import Block
 from structalign.library.finding import find, real_folders
 from structalign.library.indexing import Summary, update
 from structalign.library.places import SAMPLING, place_of, refuse_among_videos
@@ -88,13 +90,36 @@ class FolderIndex(VideoIndex):
         vector = self._encoded[sentence]
         self._encoded.move_to_end(sentence)
         cosines = self.entries.means @ vector
+        return cosines, cosines, self._span(vector)
 
+    def _span(self, vector: Floats) -> Span:
         def span(place: int) -> tuple[float, float, float]:
             (shard, row), entry = self._where[place], self.entries.rows[place]
             best = int(np.argmax(shard.frames[row, : len(entry.times)].astype(np.float32) @ vector))
             return entry.start, entry.end, entry.times[best]
 
-        return cosines, cosines, span
+        return span
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {"words": 0.0, "sentence": 1.0}
+
+    @property
+    def _numbers(self) -> int:
+        return self.entries.means.size
+
+    def _blocks(self) -> list[Block]:
+        return [Block(0, self.entries.means)]
+
+    @torch.inference_mode()
+    def _asked(self, sentence: str) -> Asked:
+        self.read([sentence])
+        vector = self._encoded[sentence]
+
+        def compare(places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
+            return {"sentence": self.entries.means[list(places)] @ vector}, self._span(vector)
+
+        return Asked(vector[None], None, [0.0], compare)
 
     def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
         (shard, row), entry = self._where[place], self.entries.rows[place]

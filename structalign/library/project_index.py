@@ -6,13 +6,16 @@ Letters: V clips and segments, M stored vectors of one, L words, D embedding.
 
 import csv
 import hashlib
+import math
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +26,9 @@ from structalign.data.collection import why_absent
 from structalign.data.tasks import TASKS
 from structalign.errors import UserError
 from structalign.library.added import add, clip_hashes, stale_contents
+from structalign.library.candidates import Asked
 from structalign.library.chain import Chain, other_backbone, read_chain
+from structalign.library.engines.scan import Block
 from structalign.library.indexing import Summary
 from structalign.library.ranking import Entries, Entry, Floats, Span, Weak
 from structalign.library.sampling import Sampler
@@ -35,12 +40,13 @@ from structalign.params.ranking import Ranking
 from structalign.params.reading import PARAMS
 from structalign.params.reading import read as read_params
 from structalign.paths import ADDED, CHECKPOINTS, COLLECTION, DATA, INDEXES
+from structalign.search.candidates import frames_of, mean_words, unit_sentences
 from structalign.search.familiarity import familiarity
 from structalign.search.fusion import fuse
 from structalign.search.index import Gallery, Index, read_gallery
 from structalign.search.retriever import Retriever, load
 from structalign.search.scoring import QUERIES, Matrices, score, side_by_side
-from structalign.search.signal import Comparison, prepared
+from structalign.search.signal import Comparison, prepared, signals
 from structalign.search.similarity import video_vectors
 from structalign.search.similarity_heads import SimilarityHead
 from structalign.store import digest, read_json
@@ -100,13 +106,18 @@ class ProjectIndex(VideoIndex):
         rows = [entry for part in parts for entry in part.entries]
         means = torch.cat([video_vectors(part.gallery.zero_shot) for part in parts]).numpy()
         self.entries = Entries(rows, means)
-        self.weights = read_params("ranking", Ranking, project / PARAMS).weights()
+        self._firsts = [0, *accumulate(len(part.entries) for part in parts)][:-1]
+        self._weights = read_params("ranking", Ranking, project / PARAMS).weights()
         self._encoded: OrderedDict[str, tuple[dict[int, TextEmbeddings], TextEmbeddings | None]] = OrderedDict()
 
     @cached_property
     def retriever(self) -> Retriever:
         """The newest checkpoint, loaded on first use."""
         return load(self.chain.checkpoint)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return self._weights
 
     @property
     def tokeniser(self) -> Tokeniser:
@@ -237,12 +248,16 @@ class ProjectIndex(VideoIndex):
         weak = float(self._familiar.of(plain)[0]) < self._familiar.line
         return lambda place: None if self.entries.rows[place].split == "added" else weak
 
+    @property
+    def _states(self) -> Mapping[str, Any]:
+        """The states of the signals that are used."""
+        return self._index.states if self.weights["task_prior"] > 0 else {}
+
     @torch.inference_mode()
     def _matrices(self, sentence: str) -> Matrices:
         """Each signal's row [1, V], and each video's best frame."""
         texts, plain = self._texts(sentence)
-        encoder = self.retriever.encoder
-        states = self._index.states if self.weights["task_prior"] > 0 else {}
+        encoder, states = self.retriever.encoder, self._states
         found = []
         self._parts = [part.prepared(encoder.head) for part in self._parts]
         for part in self._parts:
@@ -258,28 +273,91 @@ class ProjectIndex(VideoIndex):
 
     def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
         texts, _ = self._texts(sentence)
-        for part in self._parts:
-            if place < len(part.entries):
-                return texts[part.gallery.encoded_as], part.gallery.frames[place]
-            place -= len(part.entries)
-        raise IndexError(place)
+        part, row = self._part_of(place)
+        return texts[part.gallery.encoded_as], frames_of(part.gallery.frames, [row])[0]
 
     def _scores(self, sentence: str) -> tuple[Floats, Floats, Span]:
         found = {name: matrix.numpy() for name, matrix in self._matrices(sentence).items()}
         best = found.pop("best_frame")[0]
         scores = fuse(found, self.weights)[0]
         similar = [found[name][0] for name in ("words", "sentence") if name in found]
-        stored = [part.gallery.frames.shape[1] for part in self._parts for _ in part.entries]
 
         def span(place: int) -> tuple[float, float, float]:
-            entry, frame = self.entries.rows[place], int(best[place])
-            if entry.split == "added" or stored[place] == 1:
-                at = entry.times[frame if stored[place] > 1 else len(entry.times) // 2]
-                return entry.start, entry.end, at
-            part = entry.duration / stored[place]
-            return entry.start + frame * part, entry.start + frame * part + part, entry.times[frame]
+            return self._span(place, int(best[place]))
 
         return scores, np.mean(similar, axis=0), span
+
+    def _span(self, place: int, frame: int) -> tuple[float, float, float]:
+        """Start, end and time of the best `frame` of the segment at a position."""
+        entry, (part, _) = self.entries.rows[place], self._part_of(place)
+        stored = part.gallery.frames.shape[1]
+        if entry.split == "added" or stored == 1:
+            at = entry.times[frame if stored > 1 else len(entry.times) // 2]
+            return entry.start, entry.end, at
+        share = entry.duration / stored
+        return entry.start + frame * share, entry.start + frame * share + share, entry.times[frame]
+
+    def _part_of(self, place: int) -> tuple[_Part, int]:
+        """The part of the segment at a position, and its position in the part."""
+        number = bisect_right(self._firsts, place) - 1
+        return self._parts[number], place - self._firsts[number]
+
+    @property
+    def _has_vectors(self) -> bool:
+        return self.retriever.encoder.head.vectors is not None
+
+    @property
+    def _numbers(self) -> int:
+        if self.split is not None:  # evaluation's gallery is always ranked exactly
+            return 0
+        return sum(math.prod(part.gallery.frames.shape) for part in self._parts)
+
+    @cached_property
+    def _numbers_of_tasks(self) -> list[int]:
+        """The number of each task with stored videos."""
+        return sorted({part.gallery.number for part in self._parts})
+
+    def _blocks(self) -> list[Block]:
+        tasks, of_video = self._numbers_of_tasks, self.retriever.encoder.head.vectors
+        assert of_video is not None
+        return [Block(tasks.index(part.gallery.number), of_video(part.gallery.frames).numpy()) for part in self._parts]
+
+    @torch.inference_mode()
+    def _asked(self, sentence: str) -> Asked:
+        texts, _ = self._texts(sentence)
+        tasks = self._numbers_of_tasks
+        by_task = [texts[number] for number in tasks]
+        words = mean_words(by_task) if self.retriever.encoder.head.words else None
+
+        def compare(places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
+            return self._compare(sentence, places)
+
+        return Asked(unit_sentences(by_task), words, [self._bonus(sentence, number) for number in tasks], compare)
+
+    def _bonus(self, sentence: str, number: int) -> float:
+        """The weighted signals that are equal for all videos of a task."""
+        part = next(part for part in self._parts if part.gallery.number == number)
+        found = score(self._comparison(sentence, part, [0]), self._states, shared=bool(self._states))
+        shared = [name for name, signal in signals().items() if signal.shared]
+        return sum(self.weights[name] * float(matrix[0, 0]) for name, matrix in found.items() if name in shared)
+
+    def _comparison(self, sentence: str, part: _Part, rows: Sequence[int]) -> Comparison:
+        texts, plain = self._texts(sentence)
+        encoder, number = self.retriever.encoder, part.gallery.number
+        text, frames = texts[part.gallery.encoded_as], frames_of(part.gallery.frames, rows)
+        return Comparison(text, plain or text, frames, encoder.head, encoder.model, number)
+
+    @torch.inference_mode()
+    def _compare(self, sentence: str, places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
+        """The signals of the segments at some ascending positions, and the spans of their best frames."""
+        found = []
+        for first, part in zip(self._firsts, self._parts, strict=True):
+            if rows := [place - first for place in places if first <= place < first + len(part.entries)]:
+                comparison = self._comparison(sentence, part, rows)
+                found.append(score(comparison, self._states, shared=bool(self._states)))
+        rows_of = {name: matrix[0].numpy() for name, matrix in side_by_side(found).items()}
+        best = dict(zip(places, rows_of.pop("best_frame").tolist(), strict=True))
+        return rows_of, lambda place: self._span(place, best[place])
 
     def _name(self, path: Path) -> str:
         """A clip's name in the table, or the real path of an added file."""

@@ -3,7 +3,7 @@
 Letters: V segments, D embedding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
@@ -16,6 +16,7 @@ from structalign.library.hits import Hit, Moment
 Floats = NDArray[np.floating]
 Span = Callable[[int], tuple[float, float, float]]
 Weak = Callable[[int], bool | None]
+Scores = Floats | dict[int, float]  # by position
 SAME_SCORE, SAME_SIGHT = 0.02, 0.9  # cosines: similar neighbours are one moment
 MOMENTS = 5  # at most, per file
 
@@ -78,9 +79,19 @@ class Entries:
             found.setdefault(self.rows[place].group, []).append(place)
         return found
 
+    def admitted(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """Whether each entry passes the filters [V]. None if they admit all."""
+        if filters == Filters():
+            return None
+        return np.array([filters.admits(entry) for entry in self.rows], dtype=bool)
+
     def place(self, id: str) -> int | None:
         """The position of the entry with this id."""
         return self._places.get(id)
+
+    def of_group(self, group: str) -> list[int]:
+        """The positions of a group's entries, sorted by start."""
+        return self.groups[group]
 
     def of_file(self, file: str) -> list[int]:
         """The positions of a file's entries, sorted by start."""
@@ -107,35 +118,70 @@ def hits(
     scores: [V] ranking scores. similarity: [V], absolute. span: start, end and time of the best frame of the segment at
     a position. weak: whether the match at a position is weak. without: a group to leave out.
     """
-    plain = filters == Filters()
-    admitted = None if plain else np.array([filters.admits(entry) for entry in entries.rows], dtype=bool)
+    admitted = entries.admitted(filters)
     order = np.argsort(-scores, kind="stable")
+    places = order.tolist() if admitted is None else order[admitted[order]].tolist()
+    usual = float(scores.mean()), max(float(scores.std()), 1e-6)
+    return [
+        _hit(entries, place, scores, similarity, span, admitted, usual, weak)
+        for place in _best_of_groups(entries, places, offset + top, without)[offset:]
+    ]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Some segments by their positions, best first, with their scores and absolute similarities.
+
+    usual: mean and deviation of the score over all segments.
+    """
+
+    scores: dict[int, float]
+    similarity: dict[int, float]
+    span: Span
+    usual: tuple[float, float]
+
+
+def hits_among(
+    entries: Entries, ranked: Ranked, top: int, offset: int = 0, weak: Weak = lambda place: None
+) -> list[Hit]:
+    """Like `hits`, among the ranked segments. A file's moments are among them, too."""
+    missing = dict.fromkeys(_whole_groups(entries, ranked.scores), -np.inf)
+    scores, similarity = missing | ranked.scores, missing | ranked.similarity
+    return [
+        _hit(entries, place, scores, similarity, ranked.span, None, ranked.usual, weak)
+        for place in _best_of_groups(entries, ranked.scores, offset + top)[offset:]
+    ]
+
+
+def _whole_groups(entries: Entries, places: Iterable[int]) -> list[int]:
+    groups = {entries.rows[place].group for place in places}
+    return [place for group in groups for place in entries.of_group(group)]
+
+
+def _best_of_groups(entries: Entries, places: Iterable[int], count: int, without: str | None = None) -> list[int]:
+    """The first position of each of the first `count` groups."""
     found: dict[str, int] = {}
-    for place in order.tolist() if admitted is None else order[admitted[order]].tolist():
+    for place in places:
         group = entries.rows[place].group
         if group != without and group not in found:
             found[group] = place
-            if len(found) >= offset + top:
+            if len(found) >= count:
                 break
-    mean, deviation = float(scores.mean()), max(float(scores.std()), 1e-6)
-    return [
-        _hit(entries, place, scores, similarity, span, admitted, (mean, deviation), weak)
-        for place in list(found.values())[offset:]
-    ]
+    return list(found.values())
 
 
 def _hit(
     entries: Entries,
     place: int,
-    scores: Floats,
-    similarity: Floats,
+    scores: Scores,
+    similarity: Scores,
     span: Span,
     admitted: NDArray[np.bool_] | None,
     usual: tuple[float, float],
     weak: Weak,
 ) -> Hit:
     entry, score = entries.rows[place], float(scores[place])
-    places = [p for p in entries.groups[entry.group] if admitted is None or admitted[p]]
+    places = [p for p in entries.of_group(entry.group) if admitted is None or admitted[p]]
     moments = []
     for run in _runs(places, scores, similarity, entries.means):
         best = max(run, key=lambda p: scores[p])
@@ -160,11 +206,11 @@ def _hit(
     )
 
 
-def _runs(places: Sequence[int], scores: Floats, similarity: Floats, means: Floats) -> list[list[int]]:
+def _runs(places: Sequence[int], scores: Scores, similarity: Scores, means: Floats) -> list[list[int]]:
     """The best stretches of a file. Each includes neighbours that look the same and match as well."""
     free, runs = set(range(len(places))), list[list[int]]()
     for best in sorted(range(len(places)), key=lambda i: -scores[places[i]]):
-        if len(runs) == MOMENTS:
+        if len(runs) == MOMENTS or scores[places[best]] == -np.inf:  # not ranked
             break
         if best not in free:
             continue

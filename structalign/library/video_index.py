@@ -4,7 +4,8 @@ Letters: V segments, N frames of a segment, D embedding.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from torch.nn import functional as F
 
 from structalign.data.video import BrokenVideo
 from structalign.errors import UserError
-from structalign.library.hits import Hit
+from structalign.library.candidates import BUDGET, FIRST, MOST, Asked, Finder, Mode
+from structalign.library.engines.choice import engine_of
+from structalign.library.engines.scan import Block
+from structalign.library.hits import Hit, Results
 from structalign.library.indexing import Summary
-from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits
+from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits, hits_among
 from structalign.library.sampling import Sampler
 from structalign.library.store import Progress, progress
 from structalign.model.backbone import Tokeniser
@@ -52,20 +56,91 @@ class VideoIndex(ABC):
         task: str | None = None,
         folder: str | Path | None = None,
         offset: int = 0,
+        mode: Mode | None = None,
     ) -> list[Hit]:
         """The files that match a sentence, best first, without the first `offset`.
 
-        category, task, folder: only these files. Their scores do not change. Raises `UserError` for an empty sentence,
-        or if the index has no such category, task or folder.
+        category, task, folder: only these files. Their scores do not change. mode: `exact` ranks everything, and
+        `candidates` at most 2,000 segments that one vector each suggests; None: `exact` while that is quick. Raises
+        `UserError` for an empty sentence, if the index has no such category, task or folder, or if the method has no
+        candidates.
+        """
+        return self.results(text, top, category, task, folder, offset, mode).hits
+
+    def results(
+        self,
+        text: str,
+        top: int = 10,
+        category: str | None = None,
+        task: str | None = None,
+        folder: str | Path | None = None,
+        offset: int = 0,
+        mode: Mode | None = None,
+        candidates: int | None = None,
+    ) -> Results:
+        """`search`, and how many candidates were ranked.
+
+        candidates: how many to rank. None: 200, doubled up to 2,000 until there are `offset + top` files.
         """
         if not isinstance(text, str) or not text.strip():
             raise UserError("the sentence is empty: describe what the video shows.")
         filters = self._filters(category, task, folder)
         if not len(self):
-            return []
+            return Results([])
         sentence = " ".join(text.split())
+        if self.mode(mode) == "candidates":
+            return self._among(sentence, filters, top, offset, candidates)
         scores, similarity, span = self._scores(sentence)
-        return hits(self.entries, scores, similarity, span, filters, top, offset, self._weak(sentence))
+        return Results(hits(self.entries, scores, similarity, span, filters, top, offset, self._weak(sentence)))
+
+    def mode(self, wanted: Mode | None = None) -> Mode:
+        """How a search ranks. Raises `UserError` if the method has no candidates."""
+        if wanted is None:
+            return "candidates" if self._numbers > BUDGET and self._has_vectors else "exact"
+        if wanted == "candidates" and not self._has_vectors:
+            raise UserError(
+                "this method pools the frames by the sentence, so no single vector suggests candidates: search with "
+                "--mode exact."
+            )
+        return wanted
+
+    def _among(self, sentence: str, filters: Filters, top: int, offset: int, candidates: int | None) -> Results:
+        asked, k = self._asked(sentence), candidates or FIRST
+        while True:
+            ranked = self.finder.ranked(asked, k, filters)
+            found = hits_among(self.entries, ranked, top, offset, self._weak(sentence))
+            more = len(ranked.scores) >= k and k < MOST
+            if len(found) == top or not more or candidates is not None:
+                return Results(found, len(ranked.scores), more)
+            k = min(2 * k, MOST)
+
+    @cached_property
+    def finder(self) -> Finder:
+        """What finds candidates."""
+        return Finder(self.entries, self._blocks(), self.weights, engine_of(self.written, self.entries, self._blocks()))
+
+    @property
+    def _has_vectors(self) -> bool:
+        """Whether one vector of a segment suggests candidates."""
+        return True
+
+    @property
+    @abstractmethod
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each signal."""
+
+    @property
+    @abstractmethod
+    def _numbers(self) -> int:
+        """How many stored numbers exact search reads."""
+
+    @abstractmethod
+    def _blocks(self) -> list[Block]:
+        """The vectors of all segments, in the order of `entries`."""
+
+    @abstractmethod
+    def _asked(self, sentence: str) -> Asked:
+        """What candidates of a sentence are found and ranked by."""
 
     def similar(
         self, id: str, top: int = 10, category: str | None = None, task: str | None = None, offset: int = 0
