@@ -1,5 +1,6 @@
 """An index of folders of videos, made with a CLIP, without a project, a table or training."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
@@ -152,6 +153,13 @@ class FolderIndex(VideoIndex):
     def add(self, paths: Sequence[str | Path]) -> Summary:
         """Add files, or the videos of folders, to the index on disk, and update what it has."""
         return refresh(self, [Path(path) for path in paths])
+
+    def sentences(self, count: int) -> list[tuple[str, str | None]]:
+        """The examples, and the words of file names, since an index of folders has no captions."""
+        stems = sorted({Path(entry.file).stem for entry in self.entries.rows})
+        texts = [*self.examples(), *(" ".join(re.findall(r"[^\W\d_]+", stem)) for stem in stems)]
+        kept = list(dict.fromkeys(text[:100] for text in texts if text))
+        return [(text, None) for text in kept[:: max(1, -(-len(kept) // count))][:count]]
 
     @property
     def written(self) -> Path:

@@ -313,19 +313,19 @@ class ProjectIndex(VideoIndex):
         return sum(math.prod(part.gallery.frames.shape) for part in self._parts)
 
     @cached_property
-    def _numbers_of_tasks(self) -> list[int]:
+    def _tasks(self) -> list[int]:
         """The number of each task with stored videos."""
         return sorted({part.gallery.number for part in self._parts})
 
     def _blocks(self) -> list[Block]:
-        tasks, of_video = self._numbers_of_tasks, self.retriever.encoder.head.vectors
+        tasks, of_video = self._tasks, self.retriever.encoder.head.vectors
         assert of_video is not None
         return [Block(tasks.index(part.gallery.number), of_video(part.gallery.frames).numpy()) for part in self._parts]
 
     @torch.inference_mode()
     def _asked(self, sentence: str) -> Asked:
         texts, _ = self._texts(sentence)
-        tasks = self._numbers_of_tasks
+        tasks = self._tasks
         by_task = [texts[number] for number in tasks]
         words = mean_words(by_task) if self.retriever.encoder.head.words else None
 
@@ -386,12 +386,29 @@ class ProjectIndex(VideoIndex):
 
     def examples(self) -> list[str]:
         """Evenly spread captions of the table."""
+        texts = list(dict.fromkeys(filter(None, (row.get("caption") for row in self._table()))))
+        return [text[:100] for text in texts[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]]
+
+    def sentences(self, count: int) -> list[tuple[str, str | None]]:
+        """Captions of the table whose clips can be found, evenly spread over each task."""
+        by_task: dict[str, list[str]] = {}
+        tasks = {entry.file: entry.task for entry in self.entries.rows if entry.task is not None}
+        for row in self._table():
+            if row.get("caption") and (task := tasks.get(row.get("video", ""))) is not None:
+                by_task.setdefault(task, []).append(row["caption"])
+        return [
+            (text, task)
+            for task, texts in sorted(by_task.items())
+            for text in texts[:: max(1, -(-len(texts) // count))][:count]
+        ]
+
+    def _table(self) -> list[dict[str, str]]:
+        """The rows of captions.csv, or none if it cannot be read."""
         try:
             with (self.path / DATA / "captions.csv").open(encoding="utf-8-sig", newline="") as stream:
-                texts = list(dict.fromkeys(filter(None, (row.get("caption") for row in csv.DictReader(stream)))))
+                return list(csv.DictReader(stream))
         except (OSError, ValueError, csv.Error):
             return []
-        return [text[:100] for text in texts[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]]
 
     @property
     def written(self) -> Path:

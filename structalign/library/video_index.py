@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from structalign.data.video import BrokenVideo
 from structalign.errors import UserError
 from structalign.library.candidates import BUDGET, FIRST, MOST, Asked, Finder, Mode
-from structalign.library.engines.choice import engine_of
+from structalign.library.engines.choice import engine_of, qdrant_of
 from structalign.library.engines.scan import Block
 from structalign.library.hits import Hit, Results
 from structalign.library.indexing import Summary
@@ -26,6 +27,9 @@ from structalign.library.store import Progress, progress
 from structalign.model.backbone import Tokeniser
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.similarity import cosines, video_vectors
+
+if TYPE_CHECKING:
+    from structalign.library.engines.qdrant import Pushed
 
 
 class UnknownId(UserError):
@@ -117,7 +121,22 @@ class VideoIndex(ABC):
     @cached_property
     def finder(self) -> Finder:
         """What finds candidates."""
-        return Finder(self.entries, self._blocks(), self.weights, engine_of(self.written, self.entries, self._blocks()))
+        blocks = self._blocks()
+        return Finder(self.entries, blocks, self.weights, engine_of(self.path, self.entries, blocks, self._tasks))
+
+    def push(self, shards: int = 1, replicas: int = 1) -> "Pushed":
+        """Send the vectors to the Qdrant of STRUCTALIGN_QDRANT, or only what changed since the last time.
+
+        shards, replicas: of a new collection. Raises `UserError` if there is no Qdrant, or if the method has no
+        candidates.
+        """
+        self.mode("candidates")
+        return qdrant_of(self.path, self._tasks).push(self.entries, self._blocks(), shards, replicas)
+
+    @property
+    def _tasks(self) -> Sequence[int]:
+        """The numbers of the tasks in `_blocks`. An index without tasks has one, 0."""
+        return [0]
 
     @property
     def _has_vectors(self) -> bool:
@@ -295,6 +314,13 @@ class VideoIndex(ABC):
     def examples(self) -> list[str]:
         """A few example sentences."""
         return ["a person speaks", "a dog runs", "a street at night", "someone cooks"]
+
+    @abstractmethod
+    def sentences(self, count: int) -> list[tuple[str, str | None]]:
+        """Some sentences to test search with, evenly spread, and the task of each or None.
+
+        count: how many at most, for each task.
+        """
 
     @property
     @abstractmethod

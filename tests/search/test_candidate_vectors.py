@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.candidates import (
+    Floats,
     combined,
     estimated,
     fused,
@@ -24,9 +25,10 @@ from structalign.search.similarity import sentence_cosines, video_vectors, word_
 WEIGHTS = {"words": 0.75, "sentence": 0.25, "task_prior": 0.5}
 
 
-def vectors(count: int, seed: int = 0, dim: int = 8) -> np.ndarray:
+def vectors(count: int, seed: int = 0, dim: int = 8) -> Floats:
     found = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
 
 
 @settings(max_examples=30, deadline=None)
