@@ -47,10 +47,13 @@ class Finder:
     blocks: Sequence[Block]
     weights: Mapping[str, float]
     engine: Engine
+    known: tuple[dict[int, Moments], list[int]] | None = None  # moments by task and positions of the sample
 
     @cached_property
     def moments(self) -> dict[int, Moments]:
         """The moments of each task's vectors."""
+        if self.known is not None:
+            return self.known[0]
         found: dict[int, Moments] = {}
         for block in self.blocks:
             own = moments(block.vectors)
@@ -60,7 +63,7 @@ class Finder:
     @cached_property
     def sample(self) -> tuple[list[int], Floats, NDArray[np.int64]]:
         """The positions, vectors [S, D] and tasks [S] of the sampled segments."""
-        places = sampled(entry.id for entry in self.entries.rows)
+        places = sampled(entry.id for entry in self.entries.rows) if self.known is None else self.known[1]
         vectors, tasks, first = [], [], 0
         for block in self.blocks:
             here = [place - first for place in places if first <= place < first + len(block.vectors)]

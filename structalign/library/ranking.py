@@ -3,9 +3,11 @@
 Letters: V segments, D embedding.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from pathlib import PurePath
 
 import numpy as np
@@ -60,12 +62,38 @@ def _below(file: str, folder: str) -> bool:
     return PurePath(folder) in PurePath(file).parents
 
 
+@dataclass(frozen=True)
+class Stack:
+    """Mapped arrays [V_i, D], one below the other, that are not copied."""
+
+    parts: Sequence[Floats]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(len(part) for part in self.parts))
+
+    @property
+    def size(self) -> int:
+        """The number of numbers."""
+        return sum(part.size for part in self.parts)
+
+    def __getitem__(self, places: int | Sequence[int]) -> Floats:
+        if isinstance(places, Sequence):
+            return np.stack([self[place] for place in places])
+        number = bisect_right(self._ends, places)
+        row: Floats = self.parts[number][places - (self._ends[number - 1] if number else 0)]
+        return row
+
+    def __matmul__(self, vector: Floats) -> Floats:
+        return np.concatenate([part @ vector for part in self.parts])
+
+
 @dataclass
 class Entries:
     """All entries that can be found, in a fixed order. means: [V, D] unit vectors by zero-shot CLIP."""
 
-    rows: list[Entry]
-    means: Floats
+    rows: Sequence[Entry]
+    means: Floats | Stack
     _places: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +112,19 @@ class Entries:
         if filters == Filters():
             return None
         return np.array([filters.admits(entry) for entry in self.rows], dtype=bool)
+
+    @property
+    def files(self) -> int:
+        """The number of groups."""
+        return len(self.groups)
+
+    def values(self, name: str) -> set[str]:
+        """The values of `category` or `task`."""
+        return {value for entry in self.rows if (value := getattr(entry, name)) is not None}
+
+    def names(self) -> Iterable[str]:
+        """The names of all files."""
+        return (name for entry in self.rows for name in (entry.file, *entry.also))
 
     def place(self, id: str) -> int | None:
         """The position of the entry with this id."""
@@ -206,7 +247,7 @@ def _hit(
     )
 
 
-def _runs(places: Sequence[int], scores: Scores, similarity: Scores, means: Floats) -> list[list[int]]:
+def _runs(places: Sequence[int], scores: Scores, similarity: Scores, means: Floats | Stack) -> list[list[int]]:
     """The best stretches of a file. Each includes neighbours that look the same and match as well."""
     free, runs = set(range(len(places))), list[list[int]]()
     for best in sorted(range(len(places)), key=lambda i: -scores[places[i]]):

@@ -26,6 +26,7 @@ from structalign.library.sampling import Sampler
 from structalign.library.store import Progress, progress
 from structalign.model.backbone import Tokeniser
 from structalign.model.video_text import TextEmbeddings
+from structalign.search.candidates import Moments
 from structalign.search.similarity import cosines, video_vectors
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class VideoIndex(ABC):
     @property
     def files(self) -> int:
         """The number of files, or clips of a project, that can be found."""
-        return len(self.entries.groups)
+        return self.entries.files
 
     def search(
         self,
@@ -122,7 +123,13 @@ class VideoIndex(ABC):
     def finder(self) -> Finder:
         """What finds candidates."""
         blocks = self._blocks()
-        return Finder(self.entries, blocks, self.weights, engine_of(self.path, self.entries, blocks, self._tasks))
+        engine = engine_of(self.path, self.entries, blocks, self._tasks)
+        return Finder(self.entries, blocks, self.weights, engine, self._known)
+
+    @property
+    def _known(self) -> tuple[dict[int, Moments], list[int]] | None:
+        """The moments of each task's vectors and the positions of the sample, if they are stored."""
+        return None
 
     def push(self, shards: int = 1, replicas: int = 1) -> "Pushed":
         """Send the vectors to the Qdrant of STRUCTALIGN_QDRANT, or only what changed since the last time.
@@ -273,16 +280,12 @@ class VideoIndex(ABC):
 
     def _filters(self, category: str | None, task: str | None, folder: str | Path | None) -> Filters:
         """The filters. Raises `UserError` if one matches no video."""
-        rows = self.entries.rows
-        for name, value, known in (
-            ("category", category, {entry.category for entry in rows}),
-            ("task", task, {entry.task for entry in rows}),
-        ):
-            there = sorted(value for value in known if value is not None)
-            if value is not None and value not in there:
-                raise UserError(f"no stored video has the {name} {value!r}: {_choices(there)}.")
+        for name, value in (("category", category), ("task", task)):
+            if value is not None and value not in (known := self.entries.values(name)):
+                raise UserError(f"no stored video has the {name} {value!r}: {_choices(sorted(known))}.")
         filters = Filters(category, task, None if folder is None else self._name(Path(folder)))
-        if folder is not None and not any(Filters(folder=filters.folder).admits(entry) for entry in rows):
+        inside = None if folder is None else self.entries.admitted(Filters(folder=filters.folder))
+        if inside is not None and not inside.any():
             raise UserError(f"no stored video is in {folder}: name a folder with stored videos.")
         return filters
 

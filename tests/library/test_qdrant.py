@@ -98,8 +98,8 @@ def test_a_push_sends_only_what_changed(qdrant: Qdrant) -> None:
     entries, blocks = made()
     qdrant.push(entries, blocks)
     entries, blocks = without(entries, blocks, 5)
-    entries.rows[0] = replace(entries.rows[0], category="other")
-    entries.rows[1] = replace(entries.rows[1], id="new")
+    changed = replace(entries.rows[0], category="other"), replace(entries.rows[1], id="new")
+    entries.rows = [*changed, *entries.rows[2:]]
     assert qdrant.push(entries, blocks) == Pushed(2, 2, 2 * VIDEOS - 3)  # of the new id, the old one is removed
     found = qdrant.find(ASKED, [0.0, 0.0], 2 * VIDEOS, Filters())
     assert sorted(found) == sorted(entry.id for entry in entries.rows)
