@@ -83,8 +83,11 @@ def check(
     """Compare candidates with exact ranking, by task. Ends with 1 if they differ too much."""
     from structalign.library.agreement import LEAST_FIRST, LEAST_TOP, agreement
     from structalign.library.opening import open_index
+    from structalign.library.store import exists, open_all
 
     opened = open_index(place or project)
+    if exists(opened.written):
+        open_all(opened.written)  # verifies the frames, too
     rows = Table(box=None, pad_edge=False)
     for column in ("task", "sentences", "top 10", "first"):
         rows.add_column(column, justify="left" if column == "task" else "right")

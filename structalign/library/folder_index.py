@@ -32,7 +32,7 @@ from structalign.library.store import (
     read,
     writing,
 )
-from structalign.library.table import LEAST, open_table, write_table
+from structalign.library.table import open_table, refresh_table
 from structalign.library.video_index import VideoIndex
 from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
 from structalign.model.device import prepare_device
@@ -229,8 +229,7 @@ def refresh(index: FolderIndex, more: Sequence[Path] = ()) -> Summary:
             writer.commit(writer.snapshot.catalogue, writer.snapshot.shards, about)
         found = find([Path(folder) for folder in folders])
         summary = update(writer, found, index.sampler, Encoding(about["backbone"]["hash"]))
-        if sum(entry.rows for entry in writer.snapshot.shards) >= LEAST:
-            write_table(*open_all(writer.path))
+        refresh_table(writer)
         return summary
 
 

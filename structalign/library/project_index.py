@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -30,9 +31,10 @@ from structalign.library.candidates import Asked
 from structalign.library.chain import Chain, other_backbone, read_chain
 from structalign.library.engines.scan import Block
 from structalign.library.indexing import Summary
-from structalign.library.ranking import Entries, Entry, Floats, Span, Weak
+from structalign.library.ranking import Entries, Entry, Floats, Joined, Span, Weak
 from structalign.library.sampling import Sampler
 from structalign.library.store import Catalogue, Shard, Snapshot, current_rows, exists, generation_of, open_all
+from structalign.library.table import Table, open_table
 from structalign.library.video_index import VideoIndex
 from structalign.model.backbone import Tokeniser
 from structalign.model.video_text import TextEmbeddings
@@ -40,7 +42,7 @@ from structalign.params.ranking import Ranking
 from structalign.params.reading import PARAMS
 from structalign.params.reading import read as read_params
 from structalign.paths import ADDED, CHECKPOINTS, COLLECTION, DATA, INDEXES
-from structalign.search.candidates import frames_of, mean_words, unit_sentences
+from structalign.search.candidates import Moments, frames_of, mean_words, moments, sampled, unit_sentences
 from structalign.search.familiarity import familiarity
 from structalign.search.fusion import fuse
 from structalign.search.index import Gallery, Index, read_gallery
@@ -58,18 +60,32 @@ _TILE = torch.zeros(QUERIES, dtype=torch.int64)  # one sentence, repeated as oft
 
 @dataclass(frozen=True)
 class _Part:
-    """Videos stored by one encoder. number: its task, from 1."""
+    """Videos stored by one encoder. number: its task, from 1.
+
+    means: [V, D] mapped vectors of videos in a table. Their frames [V', N, D] are mapped, too, and of these `rows` [V].
+    """
 
     gallery: Gallery
-    entries: list[Entry]
+    entries: Sequence[Entry]
     vectors: Tensor | None = None
+    means: Floats | None = None
+    rows: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries) if self.rows is None else len(self.rows)
+
+    def frames(self, places: Sequence[int]) -> Tensor:
+        """The stored vectors [len(places), M, D] of some videos."""
+        chosen = places if self.rows is None else self.rows[list(places)].tolist()
+        return frames_of(self.gallery.frames, chosen)
 
     def prepared(self, head: SimilarityHead) -> "_Part":
         """The same, prepared for single queries (`search.signal.prepared`)."""
         if self.vectors is not None:
             return self
-        videos, vectors = prepared(self.gallery.frames, head)
-        return replace(self, gallery=replace(self.gallery, frames=videos), vectors=vectors)
+        whole = self.gallery.frames if self.rows is None else self.frames(range(len(self)))
+        videos, vectors = prepared(whole, head)
+        return replace(self, gallery=replace(self.gallery, frames=videos), vectors=vectors, rows=None)
 
 
 class ProjectIndex(VideoIndex):
@@ -81,11 +97,12 @@ class ProjectIndex(VideoIndex):
         self.chain = read_chain(project, after) if chain is None else chain
         self._index = Index(self.chain.index, project)
         notes = [note] if (note := other_backbone(self.chain)) else []
+        self.table = self._table_of_added() if split is None else None
         self.added: Snapshot | None = None
         shards: list[Shard] = []
-        if exists(project / ADDED):
+        if exists(project / ADDED) and self.table is None:
             self.added, shards = open_all(project / ADDED)
-        self.generation = self.added.generation if self.added else 0
+        self.generation = self.table.generation if self.table else self.added.generation if self.added else 0
         self.unstored: list[str] = []
         self._captions: list[dict[str, torch.Tensor]] = []
         parts = [*self._own()]
@@ -98,15 +115,19 @@ class ProjectIndex(VideoIndex):
         self.note = " ".join(notes) or None
         if split is None and self.added is not None:
             parts += self._added(self.added, shards)
+        own = [entry for part in parts for entry in part.entries]
+        if self.table is not None:
+            parts += self._stored(self.table)
         self._parts = parts
         self._familiar = familiarity(self._captions)
         if not parts:
             what = f"of split {split}" if split else "at all"
             raise UserError(f"{self.chain.index} names no stored videos {what}: add some and run `dvc repro`.")
-        rows = [entry for part in parts for entry in part.entries]
-        means = torch.cat([video_vectors(part.gallery.zero_shot) for part in parts]).numpy()
-        self.entries = Entries(rows, means)
-        self._firsts = [0, *accumulate(len(part.entries) for part in parts)][:-1]
+        means = [video_vectors(part.gallery.zero_shot) for part in parts if part.means is None]
+        self.entries = Entries(own, torch.cat(means).numpy()) if means else Entries([], np.zeros((0, 1), np.float32))
+        if self.table is not None:
+            self.entries = Joined([self.entries, self.table.entries] if own else [self.table.entries])
+        self._firsts = [0, *accumulate(len(part) for part in parts)][:-1]
         self._weights = read_params("ranking", Ranking, project / PARAMS).weights()
         self._encoded: OrderedDict[str, tuple[dict[int, TextEmbeddings], TextEmbeddings | None]] = OrderedDict()
 
@@ -185,6 +206,28 @@ class ProjectIndex(VideoIndex):
             for shard, here in zip(shards, current_rows(shards, places), strict=True)
             if here and shard.entry.encoding.task <= len(self.chain.tasks)  # later tasks come after the requested one
         ]
+
+    def _table_of_added(self) -> Table | None:
+        """The table of the added videos, if there is one and it has none of a later task."""
+        if not exists(self.path / ADDED) or (table := open_table(self.path / ADDED, "added")) is None:
+            return None
+        fingerprints = self.chain.fingerprints()
+        for encoding in table.encodings:
+            if encoding.task > len(fingerprints) or encoding.fingerprint != fingerprints[encoding.task - 1]:
+                return None  # the ordinary way of opening tells what is wrong
+        return table
+
+    def _stored(self, table: Table) -> list[_Part]:
+        """The added videos of a table, by shard."""
+        parts = []
+        for number, encoding in enumerate(table.encodings):
+            if len(rows := table.row[table.shard == number]):
+                frames, nothing = torch.from_numpy(table.frames[number]), torch.empty(0)
+                gallery = Gallery(
+                    self.chain.tasks[encoding.task - 1], encoding.task, encoding.task, [], frames, nothing
+                )
+                parts.append(_Part(gallery, (), None, table.means[number], rows))
+        return parts
 
     def _added_part(
         self, shard: Shard, here: list[int], places: Mapping[str, list[str]], catalogue: Catalogue, number: int
@@ -274,7 +317,7 @@ class ProjectIndex(VideoIndex):
     def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
         texts, _ = self._texts(sentence)
         part, row = self._part_of(place)
-        return texts[part.gallery.encoded_as], frames_of(part.gallery.frames, [row])[0]
+        return texts[part.gallery.encoded_as], part.frames([row])[0]
 
     def _scores(self, sentence: str) -> tuple[Floats, Floats, Span]:
         found = {name: matrix.numpy() for name, matrix in self._matrices(sentence).items()}
@@ -320,7 +363,26 @@ class ProjectIndex(VideoIndex):
     def _blocks(self) -> list[Block]:
         tasks, of_video = self._tasks, self.retriever.encoder.head.vectors
         assert of_video is not None
-        return [Block(tasks.index(part.gallery.number), of_video(part.gallery.frames).numpy()) for part in self._parts]
+        return [
+            Block(
+                tasks.index(part.gallery.number),
+                of_video(part.gallery.frames).numpy() if part.means is None else part.means,
+            )
+            for part in self._parts
+        ]
+
+    @property
+    def _known(self) -> tuple[dict[int, Moments], list[int]] | None:
+        if self.table is None:
+            return None
+        blocks = self._blocks()[: len(self._parts) - len(self._stored(self.table))]
+        found = {self._tasks.index(task): own for task, own in self.table.moments.items() if task in self._tasks}
+        for block in blocks:
+            own = moments(block.vectors)
+            found[block.task] = found[block.task] + own if block.task in found else own
+        first = sum(len(block.vectors) for block in blocks)
+        places = [*range(first), *(first + place for place in self.table.sample)]
+        return found, sorted(places[i] for i in sampled(self.entries.rows[place].id for place in places))
 
     @torch.inference_mode()
     def _asked(self, sentence: str) -> Asked:
@@ -344,7 +406,7 @@ class ProjectIndex(VideoIndex):
     def _comparison(self, sentence: str, part: _Part, rows: Sequence[int]) -> Comparison:
         texts, plain = self._texts(sentence)
         encoder, number = self.retriever.encoder, part.gallery.number
-        text, frames = texts[part.gallery.encoded_as], frames_of(part.gallery.frames, rows)
+        text, frames = texts[part.gallery.encoded_as], part.frames(rows)
         return Comparison(text, plain or text, frames, encoder.head, encoder.model, number)
 
     @torch.inference_mode()
@@ -352,7 +414,7 @@ class ProjectIndex(VideoIndex):
         """The signals of the segments at some ascending positions, and the spans of their best frames."""
         found = []
         for first, part in zip(self._firsts, self._parts, strict=True):
-            if rows := [place - first for place in places if first <= place < first + len(part.entries)]:
+            if rows := [place - first for place in places if first <= place < first + len(part)]:
                 comparison = self._comparison(sentence, part, rows)
                 found.append(score(comparison, self._states, shared=bool(self._states)))
         rows_of = {name: matrix[0].numpy() for name, matrix in side_by_side(found).items()}
@@ -418,7 +480,8 @@ class ProjectIndex(VideoIndex):
         """Whether the index on disk is newer, also because of `dvc repro`."""
         added = self.path / ADDED
         now = generation_of(added) if exists(added) else None
-        return now != (self.added.generation if self.added else None) or _stamps(self.path) != self._stamps
+        before = self.table or self.added
+        return now != (before.generation if before else None) or _stamps(self.path) != self._stamps
 
     def add(self, paths: Sequence[str | Path], category: str | None = None) -> Summary:
         """Encode files, or the videos of folders, with the newest checkpoint, and add them to the project.

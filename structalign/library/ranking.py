@@ -4,11 +4,12 @@ Letters: V segments, D embedding.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import PurePath
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +133,7 @@ class Entries:
 
     def of_group(self, group: str) -> list[int]:
         """The positions of a group's entries, sorted by start."""
-        return self.groups[group]
+        return self.groups.get(group, [])
 
     def of_file(self, file: str) -> list[int]:
         """The positions of a file's entries, sorted by start."""
@@ -141,6 +142,68 @@ class Entries:
     def _is(self, place: int, file: str) -> bool:
         entry = self.rows[place]
         return file == entry.file or file in entry.also
+
+
+class _Chain(Sequence[Entry]):
+    """Sequences of entries, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Entry]]):
+        self.parts = parts
+        self.ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        number = bisect_right(self.ends, place)
+        return self.parts[number][place - (self.ends[number - 1] if number else 0)]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return chain.from_iterable(self.parts)
+
+
+class Joined(Entries):
+    """The entries of several sources, one after the other."""
+
+    def __init__(self, parts: Sequence[Entries]):
+        self.parts = parts
+        self.rows = _Chain([part.rows for part in parts])
+        means = [part.means for part in parts]
+        self.means = Stack([one for mean in means for one in (mean.parts if isinstance(mean, Stack) else [mean])])
+        self.firsts = [0, *accumulate(len(part.rows) for part in parts)][:-1]
+
+    def _all(self, found: Iterable[Iterable[int]]) -> list[int]:
+        return [first + place for first, places in zip(self.firsts, found, strict=True) for place in places]
+
+    @property
+    def files(self) -> int:
+        return sum(part.files for part in self.parts)
+
+    def admitted(self, filters: Filters) -> NDArray[np.bool_] | None:
+        found = [one for part in self.parts if (one := part.admitted(filters)) is not None]
+        return np.concatenate(found) if found else None
+
+    def values(self, name: str) -> set[str]:
+        return {value for part in self.parts for value in part.values(name)}
+
+    def names(self) -> Iterable[str]:
+        return chain.from_iterable(part.names() for part in self.parts)
+
+    def place(self, id: str) -> int | None:
+        found = self._all([] if (place := part.place(id)) is None else [place] for part in self.parts)
+        return found[0] if found else None
+
+    def of_group(self, group: str) -> list[int]:
+        return self._all(part.of_group(group) for part in self.parts)
+
+    def of_file(self, file: str) -> list[int]:
+        return self._all(part.of_file(file) for part in self.parts)
 
 
 def hits(

@@ -19,7 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structalign.library.ranking import Entries, Entry, Filters, Floats, Stack
-from structalign.library.store import MANIFEST, SHARDS, Encoding, Shard, ShardEntry, Snapshot, current_rows
+from structalign.library.store import (
+    MANIFEST,
+    SHARDS,
+    Encoding,
+    Shard,
+    ShardEntry,
+    Snapshot,
+    Writer,
+    current_rows,
+    open_all,
+)
 from structalign.search.candidates import Moments, moments, sampled
 from structalign.store import digest, whole, write_json
 
@@ -67,6 +77,14 @@ def write_table(snapshot: Snapshot, shards: Sequence[Shard]) -> Path:
         if old.stem != file.stem:
             old.unlink(missing_ok=True)
     return file
+
+
+def refresh_table(writer: Writer) -> None:
+    """Write the table of a large index after its last commit, if there is none of this generation."""
+    snapshot = writer.snapshot
+    there = snapshot.path / f"table-{snapshot.generation}.json"
+    if sum(entry.rows for entry in snapshot.shards) >= LEAST and not there.exists():
+        write_table(*open_all(snapshot.path))
 
 
 def _contents(snapshot: Snapshot, places: dict[str, list[str]], numbers: dict[str, int]) -> Iterator[tuple[Any, ...]]:
@@ -128,22 +146,22 @@ class Table:
         return found
 
 
-def open_table(path: Path) -> Table | None:
+def open_table(path: Path, split: str | None = None) -> Table | None:
     """The table of the current generation of the index at `path`, or None.
 
-    The table and the vectors of the scan are verified by hash, the frames by size only: `structalign index check`
-    verifies all.
+    split: that of its entries. The table and the scanned vectors are verified by hash, the frames by `structalign index
+    check` only.
     """
     with suppress(OSError, ValueError, KeyError, TypeError, sqlite3.Error):
         values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         file = path / f"table-{values['generation']}.sqlite"
         told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         if told["sha256"] == digest(file) and told["manifest"] == digest(path / MANIFEST):
-            return _opened(path, file, values)
+            return _opened(path, file, values, split)
     return None
 
 
-def _opened(path: Path, file: Path, values: dict[str, Any]) -> Table | None:
+def _opened(path: Path, file: Path, values: dict[str, Any], split: str | None) -> Table | None:
     shards = [ShardEntry(**{**entry, "encoding": Encoding(**entry["encoding"])}) for entry in values["shards"]]
     frames, means, zero_shot = [], [], []
     for entry in shards:
@@ -152,10 +170,10 @@ def _opened(path: Path, file: Path, values: dict[str, Any]) -> Table | None:
             digest(folder / name) != entry.files[name] for name in ("means.npy", "zero_shot.npy") if name in entry.files
         ):
             return None  # the ordinary way of opening names what is damaged
-        frames.append(np.load(folder / "frames.npy", mmap_mode="r"))
-        means.append(np.load(folder / "means.npy", mmap_mode="r"))
+        frames.append(np.load(folder / "frames.npy", mmap_mode="c"))
+        means.append(np.load(folder / "means.npy", mmap_mode="c"))
         own = "zero_shot.npy" in entry.files
-        zero_shot.append(np.load(folder / "zero_shot.npy", mmap_mode="r") if own else means[-1])
+        zero_shot.append(np.load(folder / "zero_shot.npy", mmap_mode="c") if own else means[-1])
     with closing(sqlite3.connect(file)) as base:
         shard, row = _columns(base, "shard", "row")
         parts = dict(base.execute("SELECT name, data FROM part"))
@@ -169,7 +187,7 @@ def _opened(path: Path, file: Path, values: dict[str, Any]) -> Table | None:
         part if count == len(part) else np.asarray(part[row[shard == number]])
         for number, (part, count) in enumerate(zip(means, counts, strict=True))
     ]
-    entries = StoredEntries(file, len(shard), Stack(visible))
+    entries = StoredEntries(file, len(shard), Stack(visible), split)
     return Table(
         values["about"], int(values["generation"]), entries, [entry.encoding for entry in shards], frames, searched,
         shard, row, found, np.frombuffer(parts["sample"], np.int64).tolist(),
@@ -207,17 +225,18 @@ class Rows(Sequence[Entry]):
         row = self.entries.base.execute(f"SELECT {COLUMNS} {JOIN} WHERE place = ?", (int(place),)).fetchone()
         if row is None:
             raise IndexError(place)
-        return _entry(row)
+        return _entry(row, self.entries.split)
 
     def __iter__(self) -> Iterator[Entry]:
-        return map(_entry, self.entries.base.execute(f"SELECT {COLUMNS} {JOIN} ORDER BY place"))
+        for row in self.entries.base.execute(f"SELECT {COLUMNS} {JOIN} ORDER BY place"):
+            yield _entry(row, self.entries.split)
 
 
-def _entry(row: Sequence[Any]) -> Entry:
+def _entry(row: Sequence[Any], split: str | None) -> Entry:
     id, content, file, start, stop, times, duration, playing, category, task, also = row
     names = [_name(file), *map(_name, json.loads(also))]
     return Entry(
-        id, content, names[0], start, stop, json.loads(times), duration, playing, category, task, None, names[1:]
+        id, content, names[0], start, stop, json.loads(times), duration, playing, category, task, split, names[1:]
     )
 
 
@@ -229,8 +248,8 @@ def _name(text: str) -> str:
 class StoredEntries(Entries):
     """The entries of a table. `means` are its mapped vectors."""
 
-    def __init__(self, file: Path, count: int, means: Stack):
-        self.file, self.means, self._own = file, means, local()
+    def __init__(self, file: Path, count: int, means: Stack, split: str | None):
+        self.file, self.means, self.split, self._own = file, means, split, local()
         self.rows = Rows(self, count)
 
     @property
