@@ -32,6 +32,10 @@ def search(
     category: Annotated[str | None, typer.Option(help="Only videos of this category.")] = None,
     task: Annotated[str | None, typer.Option(help="Only videos of this task.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Only videos in this folder.")] = None,
+    mode: Annotated[
+        Literal["exact", "candidates"] | None,
+        typer.Option(help="Rank all videos, or at most 2,000 candidates. Default: all while that is quick."),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the best frame for each word.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON with all scores.")] = False,
     index: Annotated[Path | None, typer.Option(help="An index that `structalign index` made.")] = None,
@@ -55,7 +59,7 @@ def search(
     if like is not None:
         found = {str(like): opened.like(like, top, category, task)}
     else:
-        found = {sentence: opened.search(sentence, top, category, task, folder) for sentence in asked}
+        found = {sentence: opened.search(sentence, top, category, task, folder, mode=mode) for sentence in asked}
     if json_:
         say(json.dumps([_values(query, hits, opened, explain) for query, hits in found.items()], indent=1))
         return

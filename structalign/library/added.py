@@ -14,6 +14,7 @@ from structalign.library.indexing import Label, Summary, count_others
 from structalign.library.indexing import add as take_in
 from structalign.library.sampling import Sampler
 from structalign.library.store import Encoding, Shard, Snapshot, current_rows, exists, open_all, writing
+from structalign.library.table import refresh_table
 from structalign.paths import ADDED, MANIFEST
 from structalign.search.retriever import load
 from structalign.store import digest, read_json
@@ -49,6 +50,7 @@ def add(chain: Chain, sampler: Sampler, paths: Sequence[str | Path], category: s
     with writing(chain.project / ADDED, ABOUT, shelter=True) as writer:
         stale = stale_contents(chain, *open_all(writer.path))
         summary = take_in(writer, files, sampler, encoding_of(chain), Label(category), stale)
+        refresh_table(writer)
     summary.duplicates += duplicates
     summary.skipped = found.skipped + count_others(summary.broken, named)
     return summary

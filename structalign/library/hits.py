@@ -47,3 +47,15 @@ class Hit:
     def end(self) -> float:
         """End of the best moment in seconds."""
         return self.moments[0].end
+
+
+@dataclass(frozen=True)
+class Results:
+    """The hits of a search. candidates: how many segments were ranked, None for all. more: whether more may be found.
+
+    With `candidates` the order ends there. Twice as many may find more.
+    """
+
+    hits: list[Hit]
+    candidates: int | None = None
+    more: bool = False
