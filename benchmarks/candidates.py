@@ -1,7 +1,7 @@
 """Search by candidates in a project with many added videos: time, memory, and agreement with exact ranking.
 
-A project of ten tasks with a tiny CLIP is written, with `added/` of that many clustered videos of 12 frames, D = 512. It
-is opened and searched in a process that encodes no sentence: the captions are given as vectors. Above 100,000 videos
+A project of ten tasks with a tiny CLIP is written, with `added/` of that many clustered videos of 12 frames, D = 512.
+It is opened and searched in a process that encodes no sentence: the captions are given as vectors. Above 100,000 videos
 all shards map one file of frames. Then scores mean nothing, and agreement is not measured.
 """
 
@@ -30,7 +30,6 @@ from structalign.library.project_index import ProjectIndex
 from structalign.library.store import Catalogue, Content, Encoding, File, Row, ShardEntry, Writer, open_shard, writing
 from structalign.library.table import write_table
 from structalign.paths import ADDED
-from structalign.search.familiarity import familiarity
 from structalign.search.similarity import video_vectors
 from structalign.search.similarity_heads import FUSED
 from structalign.store import digest, write_json
@@ -122,7 +121,6 @@ def measure(folder: str, videos: str, queries: str, agree: str) -> None:
         sentences.append(f"caption {number}")
         index._encoded[sentences[-1]] = dict(enumerate(texts, start=1)), texts[0]
     warm, asked = sentences[:3], sentences[3:]
-    assert familiarity(index._captions) is not None
     for name, options in {"": {}, "_rare": {"category": "rare"}, "_of_2000": {"candidates": 2000}}.items():
         taken = []
         for sentence in (*warm, *asked):
