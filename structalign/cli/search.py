@@ -12,6 +12,7 @@ from rich.table import Table
 from structalign.collector import paused
 from structalign.console import say
 from structalign.data.pretrained import unknown_words
+from structalign.data.tasks import TASKS
 from structalign.errors import UserError
 from structalign.paths import BACKBONE
 from structalign.report.terminal import terminal
@@ -93,6 +94,8 @@ def _open(
         if not (project / "checkpoints" / after).exists() or (project / "checkpoints" / after).resolve() != real:
             raise UserError(f"{checkpoint} is no checkpoint of a project: name one such as checkpoints/t01.")
     if index is None and project == Path():
+        if not (project / TASKS).exists():
+            raise UserError("there is no project here: pass --index or --project, or run this in a project's folder.")
         read_chain(project, after)  # reports what is missing before anything is loaded
     return open_index(project, after, split)
 

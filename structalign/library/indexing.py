@@ -68,7 +68,7 @@ def update(writer: Writer, found: Found, sampler: Sampler, encoding: Encoding) -
         del catalogue.files[path]
     catalogue.broken = {path: why for path, why in catalogue.broken.items() if path in found.videos}
     fresh = [(path, about) for path, about in found.videos.items() if not _as_before(catalogue, path, about)]
-    summary.unchanged = len(found.videos) - len(fresh)
+    summary.unchanged = len(catalogue.files.keys() & found.videos.keys() - {path for path, _ in fresh})
     _Intake(writer, catalogue, sampler, encoding, summary, Label(), set(gone.values())).read(fresh)
     there = {file.content for file in catalogue.files.values()}
     summary.gone = sorted(path for path, content in gone.items() if content not in there)
@@ -95,7 +95,7 @@ def add(
         return _as_before(catalogue, path, about) and catalogue.files[path].content not in anew
 
     fresh = [(path, about) for path, about in files if not known(path, about)]
-    summary.unchanged = len(files) - len(fresh)
+    summary.unchanged = len(files) - len(fresh)  # none is broken, since `added` keeps no broken ones
     _Intake(writer, catalogue, sampler, encoding, summary, label, set(), set(anew)).read(fresh)
     summary.broken = {path: catalogue.broken.pop(path).reason for path, _ in files if path in catalogue.broken}
     if catalogue != writer.snapshot.catalogue:
