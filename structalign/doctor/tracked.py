@@ -27,7 +27,7 @@ class Entry(BaseModel):
 
 
 class Stage(BaseModel):
-    """A stage that ran."""
+    """A stage that ran: a part of dvc.lock, and a file of its own in DVC's cache of runs."""
 
     cmd: str | list[str]
     deps: list[Entry] = []
@@ -49,19 +49,19 @@ class DataFile(BaseModel):
     outs: list[Entry] = Field(min_length=1)
 
 
-def parse(path: Path, content: bytes) -> Lock | DataFile:
+def parse(path: Path, content: bytes) -> Lock | DataFile | Stage:
     """The content of a DVC file. Raises `ValueError` if DVC would refuse it."""
     try:
         tree = YAML(typ="safe").load(content.decode())
     except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no YAML") from error
     try:
-        return (DataFile if path.suffix == ".dvc" else Lock).model_validate(tree)
+        return (DataFile if path.suffix == ".dvc" else Lock if path.suffix else Stage).model_validate(tree)
     except ValidationError as error:
         raise ValueError(f"{path} does not have the structure of DVC's files") from error
 
 
-def read(path: Path) -> Lock | DataFile | None:
+def read(path: Path) -> Lock | DataFile | Stage | None:
     """The content of a DVC file. None if it is missing or can't be read."""
     try:
         return parse(path, path.read_bytes())
