@@ -78,6 +78,16 @@ def test_fusion_equals_a_loop_over_frames(layer: int) -> None:
 
 
 @torch.no_grad()
+def test_released_projections_start_uniform_around_zero() -> None:
+    made = fusion(0)
+    made.initialise_uniformly("a key")
+    weights = torch.stack([getattr(made, f"{name}_proj").weight for name in ("q", "k", "v", "out")])
+    bound = weights.shape[-1] ** -0.5
+    assert weights.abs().max() <= bound
+    assert weights.min() < -0.8 * bound
+    assert weights.max() > 0.8 * bound
+
+
 def test_the_fusion_of_a_video_does_not_depend_on_others() -> None:
     module, hidden = fusion(1), noise(2 * FRAMES, 1 + PATCHES, WIDTH)
     changed = hidden.clone()
