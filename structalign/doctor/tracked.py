@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from structalign.doctor.finding import Finding, git, remove
 from structalign.dvc_command import run_dvc
-from structalign.store import whole
+from structalign.store import refuse_pipe, whole
 
 DATA_FILE = Path("data.dvc")
 LOCKS = (Path("dvc.lock"), Path("joint/dvc.lock"))
@@ -64,6 +64,7 @@ def parse(path: Path, content: bytes) -> Lock | DataFile | Stage:
 def read(path: Path) -> Lock | DataFile | Stage | None:
     """The content of a DVC file. None if it is missing or can't be read."""
     try:
+        refuse_pipe(path)
         return parse(path, path.read_bytes())
     except (OSError, ValueError):
         return None
@@ -94,7 +95,8 @@ def unreadable() -> Iterator[Finding]:
         if committed.returncode == 0 and _is_sound(path, committed.stdout):
             yield Finding(fault, f"`git checkout HEAD -- {path}`", partial(_write, path, committed.stdout))
         elif path != DATA_FILE:
-            yield Finding(fault, f"`rm {path}`, then DVC finds the results again", partial(remove, path))
+            removal = f"`rm {'-r ' * path.is_dir()}{path}`"
+            yield Finding(fault, f"{removal}, then DVC finds the results again", partial(remove, path))
         elif Path("data").is_dir():
             yield Finding(fault, f"`rm {path} && dvc add data`", _add_data)
         else:
