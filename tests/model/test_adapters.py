@@ -8,7 +8,8 @@ from tiny import DIM, FRAMES, IMAGE, PATCHES, WIDTH, noise, shaken, tiny_clip, t
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.model.adapters import FrameFusionAttention, LoraMixture, Routing
+from structalign.errors import UserError
+from structalign.model.adapters import EtfHead, FrameFusionAttention, LoraMixture, Routing
 
 EXPERTS, RANK = 4, 2
 
@@ -239,3 +240,12 @@ def test_a_and_router_start_within_one_over_root_width() -> None:
     for drawn in (module.lora_A.detach(), module.router.detach()):
         assert -bound <= float(drawn.min()) < -0.8 * bound
         assert 0.8 * bound < float(drawn.max()) <= bound
+
+
+def test_no_map_into_etf_space_needs_its_size_to_be_the_backbone_s() -> None:
+    states = noise(2, DIM)
+    assert torch.equal(EtfHead(DIM, DIM, "identity").text(states), states)
+    with pytest.raises(
+        UserError, match=f"`etf.head` = identity needs `etf.dim` = {DIM} as in the backbone, not {DIM + 1}"
+    ):
+        EtfHead(DIM, DIM + 1, "identity")
