@@ -244,8 +244,20 @@ def test_a_and_router_start_within_one_over_root_width() -> None:
 
 def test_no_map_into_etf_space_needs_its_size_to_be_the_backbone_s() -> None:
     states = noise(2, DIM)
-    assert torch.equal(EtfHead(DIM, DIM, "identity").text(states), states)
+    head = EtfHead(DIM, DIM, "identity")
+    assert torch.equal(head.text(states), states)
+    assert torch.equal(head.video(states), states)
     with pytest.raises(
         UserError, match=f"`etf.head` = identity needs `etf.dim` = {DIM} as in the backbone, not {DIM + 1}"
     ):
         EtfHead(DIM, DIM + 1, "identity")
+
+
+@pytest.mark.parametrize("kind", ["shared", "separate"])
+def test_a_map_into_etf_space_is_linear(kind: str) -> None:
+    head, states = EtfHead(DIM, 5, kind), noise(2, DIM)
+    with torch.no_grad():
+        for number, weight in enumerate(head.parameters()):
+            weight.copy_(noise(5, DIM, seed=number))
+    assert torch.allclose(head.text(states), states @ noise(5, DIM).T)
+    assert torch.allclose(head.video(states), states @ noise(5, DIM, seed=int(kind == "separate")).T)
