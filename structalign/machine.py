@@ -1,4 +1,4 @@
-"""The machine's resources and its description."""
+"""The machine's resources and its description, and settings of the machine from the environment."""
 
 import os
 import platform
@@ -6,12 +6,23 @@ import re
 from functools import cache
 from pathlib import Path
 
+from structalign.errors import UserError
+from structalign.text import shortened
+
 GIB = 2**30
 
 
 def cores() -> int:
     """The number of cores that this process may use, which pinning can limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def setting(name: str, default: int, unit: str, most: int) -> int:
+    """The whole number from 1 to `most` in an environment variable. Raises `UserError` for any other value."""
+    text = os.environ.get(name) or str(default)
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+        raise UserError(f"{name}={shortened(text)} is no number of {unit}: set it to 1 to {most}, or unset it.")
+    return int(text)
 
 
 @cache

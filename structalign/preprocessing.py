@@ -15,6 +15,7 @@ from structalign.text import shortened
 
 ALONE, NESTED = "preprocessor_config.json", "processor_config.json"  # as transformers 4 and 5 write it
 IMAGE_SIZE = 224  # CLIP's default, if config.json has none
+SIZES = range(1, 4097)  # pixels
 KIND = "image_processor_type"
 FREE = ("do_normalize", "do_rescale", "do_convert_rgb")
 BICUBIC = 3
@@ -47,7 +48,11 @@ def read_statistics(folder: Path) -> tuple[Numbers, Numbers]:
     if found is None:
         raise UserError(f"{folder} has no {ALONE} and no {NESTED} with `image_processor`: copy it from the model.")
     path, values = found
-    for key, must in _refused(values, image_size(read_json(folder / "config.json"))):
+    config = read_json(folder / "config.json")
+    for key, value in _wrong_sizes(config):
+        value = shortened(json.dumps(value))
+        raise UserError(f"{folder / 'config.json'}: `{key}` = {value} is not supported: choose another CLIP.")
+    for key, must in _refused(values, image_size(config)):
         value = shortened(json.dumps(values[key]))
         raise UserError(f"{path}: `{key}` = {value} is not supported, it must be {must}: choose another CLIP.")
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -69,9 +74,22 @@ def _divided(numbers: Numbers, by: float) -> Numbers:
 
 def image_size(config: Any) -> int:
     """The side of the model's images in pixels, from its config.json."""
-    vision = (config.get("vision_config_dict") or config.get("vision_config")) if isinstance(config, dict) else None
+    vision = _vision(config)
     size = vision.get("image_size", IMAGE_SIZE) if isinstance(vision, dict) else IMAGE_SIZE
     return size if isinstance(size, int) else IMAGE_SIZE
+
+
+def _vision(config: Any) -> Any:
+    return (config.get("vision_config_dict") or config.get("vision_config")) if isinstance(config, dict) else None
+
+
+def _wrong_sizes(config: Any) -> Iterator[tuple[str, Any]]:
+    """(key, value) of a config.json whose image size is no number of pixels."""
+    vision = _vision(config)
+    if vision is not None and not isinstance(vision, dict):
+        yield "vision_config", vision
+    elif vision and (not _is_number(size := vision.get("image_size", IMAGE_SIZE)) or size not in SIZES):
+        yield "vision_config.image_size", size
 
 
 def _refused(values: Mapping[str, Any], size: int) -> Iterator[tuple[str, str]]:

@@ -74,6 +74,8 @@ def load_yaml(path: Path) -> Any:
 
 def load_texts(path: Path) -> Any:
     """The tree of a file that DVC wrote, with every value as text. It may have values that `parse_yaml` refuses."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file: remove it, or restore it with `git checkout {path}`.")
     try:
         return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     except yaml.YAMLError:
@@ -285,7 +287,7 @@ def _short(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(_short(text), ensure_ascii=False)
+    return json.dumps(_short(text), ensure_ascii=not text.isprintable())
 
 
 def _way(text: str) -> str:

@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from structalign.console import run
 from structalign.data.captions import read_captions as read_table
 from structalign.data.importers.activitynet import _segments
+from structalign.data.importers.msrvtt import _csv_captions, _sentences
 from structalign.data.importers.split_files import read_split
 from structalign.data.manifest import read_videos
 from structalign.data.shards import Shards
@@ -35,6 +36,7 @@ from structalign.model.checkpoint import load_memory, read_config
 from structalign.model.features import Features, load_tensor
 from structalign.model.features import read_captions as read_tokens
 from structalign.params.schema import validate
+from structalign.preprocessing import read_statistics
 from structalign.search.index import newest_encoder
 from structalign.store import write_json
 from structalign.strict_yaml import load_yaml
@@ -139,6 +141,18 @@ def make_annotations(folder: Path) -> None:
     (folder / "train.json").write_text(json.dumps({f"v_{n}": about for n in range(4)}))
 
 
+def make_clip(folder: Path) -> None:
+    write_json(folder / "config.json", {"model_type": "clip", "vision_config": {"image_size": 224}})
+    sides, numbers = {"height": 224, "width": 224}, {"image_mean": [0.5, 0.4, 0.5], "image_std": [0.2, 0.3, 0.2]}
+    values = {"do_resize": True, "size": {"shortest_edge": 224}, "crop_size": sides, "rescale_factor": 1 / 255}
+    write_json(folder / "preprocessor_config.json", values | numbers)
+
+
+def make_sentences(folder: Path) -> None:
+    rows = [{"video_id": f"video{n}", "caption": f"a dog runs {n}", "sen_id": n} for n in range(4)]
+    (folder / "train.json").write_text(json.dumps({"videos": [], "sentences": rows}))
+
+
 READERS: dict[str, Reader] = {
     "a captions table": Reader("captions.csv", make_table, read_table),
     "params.yaml": Reader(
@@ -153,6 +167,15 @@ READERS: dict[str, Reader] = {
     ),
     "a split pickle": Reader("split.pkl", make_split, lambda folder: read_split(folder / "split.pkl")),
     "ActivityNet's captions": Reader("train.json", make_annotations, lambda folder: _segments(folder / "train.json")),
+    "MSR-VTT's captions": Reader("train.json", make_sentences, lambda folder: _sentences(folder / "train.json")),
+    "MSR-VTT's test captions": Reader(
+        "test.csv",
+        lambda folder: (folder / "test.csv").write_text(
+            'key,video_id,sentence\nret0,v1,a dog, a cat\nret1,v2,"a, b"\n'
+        ),
+        lambda folder: _csv_captions(folder / "test.csv"),
+    ),
+    "a CLIP's preprocessing": Reader("preprocessor_config.json", make_clip, read_statistics),
     "a tensor of features": Reader(
         "centre.safetensors",
         lambda folder: make_tensors(folder / "centre.safetensors"),

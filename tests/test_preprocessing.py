@@ -107,6 +107,17 @@ def test_a_setting_that_changes_no_pixel_is_accepted(change: dict[str, Any], tmp
     assert read_statistics(folder_of(tmp_path, PLAIN | change)) == ((0.48, 0.45, 0.41), (0.27, 0.26, 0.28))
 
 
+@pytest.mark.parametrize(
+    "vision",
+    [[1], "x", {"image_size": "32"}, {"image_size": -1}, {"image_size": True}, {"image_size": 0}, {"image_size": [32]}],
+)
+def test_an_image_size_that_is_no_number_of_pixels_is_refused(vision: Any, tmp_path: Path) -> None:
+    folder_of(tmp_path, PLAIN)
+    (tmp_path / "config.json").write_text(json.dumps({"vision_config": vision}))
+    with pytest.raises(UserError, match=r"config\.json: `vision_config.* is not supported"):
+        read_statistics(tmp_path)
+
+
 def test_the_format_of_transformers_5_is_read(tmp_path: Path) -> None:
     nested = {"image_processor": PLAIN, "processor_class": "CLIPProcessor"}
     folder_of(tmp_path, nested, "processor_config.json")

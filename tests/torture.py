@@ -36,15 +36,17 @@ MOMENTS = ("starting", "working", "finishing")
 PATIENCE = 900.0  # seconds until a process counts as hung, on a machine that may be busy
 FOLDERS = ("work", "checkpoints", "reports")
 COSTS = ("work/costs/", "reports/costs.json", "reports/index.html")  # seconds and memory, and the page that shows them
+NOT_RUN = "not run: mounting is not allowed here"
 LINES = 15  # of the output of a command, shown where a trial fails
 FILLED = ("frames@t01", "features@t02", "train@t02", "report")
 
 
 @dataclass
 class Trial:
-    """A disturbance and its outcome."""
+    """A disturbance and its outcome. kind: its row in the table of figures."""
 
     name: str
+    kind: str
     outcome: str = ""
     passed: bool = False
     said: str = ""  # the last lines of doctor and `dvc repro`
@@ -290,7 +292,7 @@ def attempt(
     return trial
 
 
-def kills(count: int, seed: int) -> Iterator[tuple[str, Callable[[Copy], str]]]:
+def kills(count: int, seed: int) -> Iterator[tuple[Trial, Callable[[Copy], str]]]:
     """Kills spread over stages, signals, targets and moments, so that each is tried equally often."""
     dice = random.Random(seed)
     ways = [(how, target) for how in SIGNALS for target in TARGETS]
@@ -299,22 +301,28 @@ def kills(count: int, seed: int) -> Iterator[tuple[str, Callable[[Copy], str]]]:
         moment = dice.choice(MOMENTS)
         name = f"kill {number + 1}: {how.name} to the {target}, {moment}, {stage}"
         draw = random.Random(f"{seed} {number}")
-        yield name, partial(kill, stage=stage, how=how, target=target, moment=moment, dice=draw)
+        yield (
+            Trial(name, f"kill by {how.name}"),
+            partial(kill, stage=stage, how=how, target=target, moment=moment, dice=draw),
+        )
 
 
-def damages() -> Iterator[tuple[str, Callable[[Copy], str], bool]]:
+def damages() -> Iterator[tuple[Trial, Callable[[Copy], str], bool]]:
     """All damages. The last item says whether DVC alone may not notice the damage."""
-    yield "two dvc repro at once", two_at_once, False
+    yield Trial("two dvc repro at once", "two at once"), two_at_once, False
     for how in ("flipped", "files flipped", "lists flipped", "cut", "gone"):
-        yield f"every object of the cache {how}", partial(damage_cache, how=how), True
+        yield Trial(f"every object of the cache {how}", "damaged cache"), partial(damage_cache, how=how), True
     rwlock = ".dvc/tmp/rwlock"
-    yield "rwlock of 0 bytes", partial(write, name=rwlock, content=b""), False
-    yield "rwlock cut", partial(write, name=rwlock, content=b'{"write": {"/p": {"pid": 4'), False
-    yield "dvc.lock of 0 bytes", partial(write, name="dvc.lock", content=b""), False
-    yield "dvc.lock cut", partial(write, name="dvc.lock", content=1000), False
-    yield "data.dvc cut", partial(write, name="data.dvc", content=20), False
-    yield "git's index locked", partial(write, name=".git/index.lock", content=b""), False
-    yield "DVC's memory of hashes damaged", damage_memory, False
+    for name, file, content in (
+        ("rwlock of 0 bytes", rwlock, b""),
+        ("rwlock cut", rwlock, b'{"write": {"/p": {"pid": 4'),
+        ("dvc.lock of 0 bytes", "dvc.lock", b""),
+        ("dvc.lock cut", "dvc.lock", 1000),
+        ("data.dvc cut", "data.dvc", 20),
+        ("git's index locked", ".git/index.lock", b""),
+    ):
+        yield Trial(name, "damaged locks"), partial(write, name=file, content=content), False
+    yield Trial("DVC's memory of hashes damaged", "damaged locks"), damage_memory, False
 
 
 def mount(place: Path, mebibytes: int) -> bool:
@@ -327,9 +335,9 @@ def mount(place: Path, mebibytes: int) -> bool:
 def full_disks(whole: Path, folder: Path, expected: dict[str, bytes]) -> Iterator[Trial]:
     """Stages that meet a full disk, one after another."""
     for number, stage in enumerate(FILLED):
-        trial, place = Trial(f"full disk, {stage}"), folder / f"disk{number}"
+        trial, place = Trial(f"full disk, {stage}", "full disk"), folder / f"disk{number}"
         if not mount(place, 48):
-            trial.outcome, trial.passed = "not run: mounting is not allowed here", True
+            trial.outcome, trial.passed = NOT_RUN, True
             print(f"ok   {trial.name}: {trial.outcome}", flush=True)
             yield trial
             continue
@@ -362,19 +370,29 @@ def main() -> None:
         assert "report" in executed(done), done.stdout
         first.commit()
         expected = first.contents()
-        planned = [(name, disturb, False) for name, disturb in kills(options.kills, options.seed)] + list(damages())
-        planned = [plan for plan in planned if re.search(options.only, plan[0])]
+        planned = [(trial, disturb, False) for trial, disturb in kills(options.kills, options.seed)] + list(damages())
+        planned = [plan for plan in planned if re.search(options.only, plan[0].name)]
         with ThreadPoolExecutor(2) as pool:
             running = [
-                pool.submit(attempt, Trial(name), disturb, first.root, folder / f"{number:03d}", expected, silent)
-                for number, (name, disturb, silent) in enumerate(planned)
+                pool.submit(attempt, trial, disturb, first.root, folder / f"{number:03d}", expected, silent)
+                for number, (trial, disturb, silent) in enumerate(planned)
             ]
             trials = [future.result() for future in running]
         if re.search(options.only, "full disk"):
             trials += full_disks(first.root, folder, expected)
-    failed = [trial.name for trial in trials if not trial.passed]
-    print(f"{len(trials)} trials, {len(failed)} failed, {(time.monotonic() - begun) / 60:.1f} minutes")
-    raise SystemExit(bool(failed))
+    print(table(trials))
+    print(f"{(time.monotonic() - begun) / 60:.1f} minutes")
+    raise SystemExit(not all(trial.passed for trial in trials))
+
+
+def table(trials: list[Trial]) -> str:
+    """The figures of each kind of disturbance, in Markdown."""
+    rows = [f"| {'disturbance':16} | trials | failed | not run |", f"|{'-' * 18}|-------:|-------:|--------:|"]
+    for kind in (*dict.fromkeys(trial.kind for trial in trials), "all"):
+        own = [trial for trial in trials if kind in (trial.kind, "all")]
+        failed, skipped = sum(not trial.passed for trial in own), sum(trial.outcome == NOT_RUN for trial in own)
+        rows.append(f"| {kind:16} | {len(own):6} | {failed:6} | {skipped:7} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,13 @@ from structalign.doctor.experiments import experiments
 from structalign.doctor.finding import Finding
 from structalign.doctor.locks import locks
 from structalign.doctor.processes import refusal
-from structalign.doctor.results import changed_outputs, damaged_objects, half_written, of_former_tasks
+from structalign.doctor.results import (
+    changed_outputs,
+    damaged_objects,
+    half_written,
+    of_former_tasks,
+    restored_from_damage,
+)
 from structalign.doctor.settings import answer, settings, state
 from structalign.doctor.tracked import unreadable
 from structalign.doctor.videos import data
@@ -28,6 +34,7 @@ QUESTIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
     half_written,
     of_former_tasks,
     damaged_objects,
+    restored_from_damage,
     changed_outputs,
     data,
     experiments,

@@ -53,7 +53,9 @@ def inspect(
         found.stops.append(str(error))
     for alike in spellings(row.category for row in rows):
         said = " and ".join(map(repr, alike))
-        found.notes.append(f"the categories {said} differ only in case or in composed letters: use one spelling")
+        found.notes.append(
+            f"the categories {said} differ only in case, composed or invisible letters: use one spelling"
+        )
     hashes, absent = hash_files(rows, folder / "videos")
     for group in same_content(rows, hashes):
         first = {(row.video, row.split): row for row in reversed(group)}.values()

@@ -1,4 +1,4 @@
-"""File names that look the same to a reader, but differ in case, in composed letters or in the folder."""
+"""File names that look the same to a reader, but differ in case, in composed or invisible letters or in the folder."""
 
 import os
 import unicodedata
@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath
 
 
 def folded(name: str) -> str:
-    """A name in lower case and with composed letters, to compare names that look the same (NFC and NFD)."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    """A name in lower case, with composed letters and no invisible ones, to compare names that look the same."""
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", seen).casefold())
 
 
 def spellings(names: Iterable[str]) -> list[list[str]]:
-    """Groups of names that differ only in case or composition."""
+    """Groups of names that differ only in case, composition or invisible letters."""
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         groups.setdefault(folded(name), []).append(name)

@@ -1,5 +1,6 @@
 """The files of zero-shot CLIP, from a local folder or the Hugging Face hub, copied once for all later stages."""
 
+import os
 import re
 import shutil
 from collections.abc import Collection, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 from structalign.data.captions import CaptionRow
 from structalign.errors import UserError
 from structalign.gathered import write_hashes
+from structalign.params.section import shown
 from structalign.paths import BACKBONE
 from structalign.preprocessing import find_preprocessor, image_size, read_statistics
 from structalign.store import read_json, reading, whole_folder
@@ -27,7 +29,7 @@ def resolve(name: str) -> Path:
     source = local(name) or _download(name)
     lacking = list(_lacking(source))
     if lacking:
-        raise UserError(f"backbone.name = {name} lacks {', '.join(lacking)}: name a complete Hugging Face CLIP.")
+        raise UserError(f"backbone.name = {shown(name)} lacks {', '.join(lacking)}: name a complete Hugging Face CLIP.")
     read_statistics(source)  # refuses a preprocessing that later stages do not support
     return source
 
@@ -68,11 +70,11 @@ def _wanted(names: list[str]) -> list[str]:
 def local(name: str) -> Path | None:
     """The local folder that `backbone.name` means, or None if it is a model on the hub."""
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if os.path.isdir(folder):  # of a name that is too long, too  # noqa: PTH112
         return folder
     if folder.is_absolute() or name.startswith((".", "~", "data/")) or name.count("/") > 1:
         raise UserError(
-            f"backbone.name = {name}: no such folder: run `dvc pull data` for the sample's CLIP. For your own "
+            f"backbone.name = {shown(name)}: no such folder: run `dvc pull data` for the sample's CLIP. For your own "
             "videos, choose a real CLIP with `structalign init DIR --backbone openai/clip-vit-base-patch32`."
         )
     return None

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from structalign.doctor.finding import Finding, git, removal
 from structalign.doctor.processes import uses_git
+from structalign.store import refuse_pipe
 
 TEMPORARY = Path(".dvc/tmp")
 RWLOCKS = (TEMPORARY / "rwlock", TEMPORARY / "exps/rwlock")  # JSON: which process reads and writes which path
@@ -52,6 +53,7 @@ def locks() -> Iterator[Finding]:
 def _wrong(path: Path) -> str | None:
     """The problem of a path lock, which must be empty while no process works in the project."""
     try:
+        refuse_pipe(path)
         held = Held.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return "is damaged, so DVC refuses to run"

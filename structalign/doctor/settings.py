@@ -1,6 +1,8 @@
 """The files that the user edits, checked as in stage `check`, and DVC's own status."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +15,11 @@ from structalign.errors import UserError
 from structalign.params.reading import PARAMS
 from structalign.params.schema import validate
 from structalign.strict_yaml import load_yaml
+
+ROOT = (  # the folder of the databases of all projects, which no command of DVC prints
+    "from dvc.config import Config; from dvc.dirs import site_cache_dir; "
+    "print(site_cache_dir(Config.from_cwd()['core'].get('site_cache_dir')))"
+)
 
 
 def settings() -> Iterator[Finding]:
@@ -37,14 +44,12 @@ def _memory() -> Path:
 
     DVC opens the database before it says where it is. So it is asked with an empty one, which has the same folders.
     """
-    from dvc.config import Config
-    from dvc.dirs import site_cache_dir
-
+    root = subprocess.run([sys.executable, "-c", ROOT], capture_output=True, text=True, check=True).stdout.strip()
     with TemporaryDirectory() as empty:
         said = run_dvc("doctor", DVC_SITE_CACHE_DIR=empty)
         place = next(line for line in said.splitlines() if line.startswith("Repo.site_cache_dir: "))
         inside = Path(place.partition(": ")[2]).relative_to(empty)
-    return Path(site_cache_dir(Config.from_cwd()["core"].get("site_cache_dir")), inside)
+    return Path(root, inside)
 
 
 def _is_sound(path: Path) -> bool:

@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from structalign.doctor.finding import Finding, git, remove
 from structalign.dvc_command import run_dvc
-from structalign.store import whole
+from structalign.store import refuse_pipe, whole
 
 DATA_FILE = Path("data.dvc")
 LOCKS = (Path("dvc.lock"), Path("joint/dvc.lock"))
@@ -27,7 +27,7 @@ class Entry(BaseModel):
 
 
 class Stage(BaseModel):
-    """A stage that ran."""
+    """A stage that ran: a part of dvc.lock, and a file of its own in DVC's cache of runs."""
 
     cmd: str | list[str]
     deps: list[Entry] = []
@@ -49,21 +49,22 @@ class DataFile(BaseModel):
     outs: list[Entry] = Field(min_length=1)
 
 
-def parse(path: Path, content: bytes) -> Lock | DataFile:
+def parse(path: Path, content: bytes) -> Lock | DataFile | Stage:
     """The content of a DVC file. Raises `ValueError` if DVC would refuse it."""
     try:
         tree = YAML(typ="safe").load(content.decode())
     except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no YAML") from error
     try:
-        return (DataFile if path.suffix == ".dvc" else Lock).model_validate(tree)
+        return (DataFile if path.suffix == ".dvc" else Lock if path.suffix else Stage).model_validate(tree)
     except ValidationError as error:
         raise ValueError(f"{path} does not have the structure of DVC's files") from error
 
 
-def read(path: Path) -> Lock | DataFile | None:
+def read(path: Path) -> Lock | DataFile | Stage | None:
     """The content of a DVC file. None if it is missing or can't be read."""
     try:
+        refuse_pipe(path)
         return parse(path, path.read_bytes())
     except (OSError, ValueError):
         return None
@@ -94,7 +95,8 @@ def unreadable() -> Iterator[Finding]:
         if committed.returncode == 0 and _is_sound(path, committed.stdout):
             yield Finding(fault, f"`git checkout HEAD -- {path}`", partial(_write, path, committed.stdout))
         elif path != DATA_FILE:
-            yield Finding(fault, f"`rm {path}`, then DVC finds the results again", partial(remove, path))
+            removal = f"`rm {'-r ' * path.is_dir()}{path}`"
+            yield Finding(fault, f"{removal}, then DVC finds the results again", partial(remove, path))
         elif Path("data").is_dir():
             yield Finding(fault, f"`rm {path} && dvc add data`", _add_data)
         else:

@@ -3,7 +3,6 @@
 Letters: Q queries, R captions of a block, V videos, D embedding.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from structalign.errors import UserError
 from structalign.evaluation.ranks import SYSTEMS, rank, write_ranks
+from structalign.machine import setting
 from structalign.params.ranking import Ranking
 from structalign.search.scoring import QUERIES, Matrices
 from structalign.search.signal import signals
@@ -30,10 +29,8 @@ def bytes_a_pair() -> int:
 
 def queries_at_once(queries: int, videos: int) -> int:
     """The number of queries whose scores fit into STRUCTALIGN_SCORES_MIB: all, or a multiple of QUERIES."""
-    limit = os.environ.get("STRUCTALIGN_SCORES_MIB") or str(SCORES_MIB)
-    if not limit.isdecimal() or int(limit) < 1:
-        raise UserError(f"STRUCTALIGN_SCORES_MIB={limit} is no number of MiB: set it to at least 1, or unset it.")
-    fitting = int(limit) * 2**20 // (bytes_a_pair() * max(1, videos))
+    limit = setting("STRUCTALIGN_SCORES_MIB", SCORES_MIB, "MiB", 2**20)
+    fitting = limit * 2**20 // (bytes_a_pair() * max(1, videos))
     return queries if fitting >= queries else max(1, fitting // QUERIES) * QUERIES
 
 

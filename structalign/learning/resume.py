@@ -17,6 +17,7 @@ from torch import Tensor
 from structalign.errors import UserError
 from structalign.item_cache import load_whole
 from structalign.store import whole
+from structalign.text import shortened
 
 SECONDS = 60.0
 
@@ -82,7 +83,7 @@ def _seconds() -> float:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise UserError(
-            f"STRUCTALIGN_SAVE_SECONDS={text} is not a number of seconds: set it to 0 or more, or unset it."
+            f"STRUCTALIGN_SAVE_SECONDS={shortened(text)} is not a number of seconds: set it to 0 or more, or unset it."
         )
     return seconds
 

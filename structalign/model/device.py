@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from structalign.errors import UserError
-from structalign.machine import cores
+from structalign.machine import cores, setting
+from structalign.text import shortened
 
 
 def prepare_device() -> torch.device:
@@ -19,19 +20,16 @@ def prepare_device() -> torch.device:
     ends in a barrier, where one busy core delays all threads. On two shared cores, two threads took up to six times as
     long as one.
     """
-    threads = os.environ.get("STRUCTALIGN_THREADS") or str(max(1, cores() // 2))
-    if not threads.isdecimal() or int(threads) < 1:
-        raise UserError(f"STRUCTALIGN_THREADS={threads} is no number of threads: set it to at least 1, or unset it.")
-    torch.set_num_threads(int(threads))
+    torch.set_num_threads(setting("STRUCTALIGN_THREADS", max(1, cores() // 2), "threads", 1024))
     _allow_tf32(False)
     name = os.environ.get("STRUCTALIGN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         # with its number, since the current GPU differs between threads
         device = torch.empty(1, device=torch.device(name)).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = shortened(str(error).splitlines()[0], 200)
         raise UserError(
-            f"STRUCTALIGN_DEVICE={name} cannot be used here ({reason}): set another device, or unset it."
+            f"STRUCTALIGN_DEVICE={shortened(name)} cannot be used here ({reason}): set another device, or unset it."
         ) from None
     return device
 
@@ -64,7 +62,7 @@ def env_flag(name: str, default: bool = False) -> bool:
     """Whether the environment variable `name` is 1. 0 is false, and unset is `default`."""
     value = os.environ.get(name) or str(int(default))
     if value not in ("0", "1"):
-        raise UserError(f"{name}={value} must be 0 or 1: set it to one of them, or unset it.")
+        raise UserError(f"{name}={shortened(value)} must be 0 or 1: set it to one of them, or unset it.")
     return value == "1"
 
 

@@ -3,6 +3,7 @@
 After `--fix`, `dvc repro` gives the same results as before the fault.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -269,6 +270,41 @@ def test_a_cache_object_that_differs_from_its_name_is_damaged(tmp_path: Path, mo
     hashes._read.cache_clear()
     (finding,) = results.damaged_objects()
     assert "in DVC's cache is damaged" in str(finding)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_an_output_restored_from_a_damaged_object_is_made_again(
+    lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC records in dvc.lock what it restored. If both objects are whole, the stage ran twice."""
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path / "cache/files/md5"
+    monkeypatch.setattr(results, "objects", lambda: cache)
+    made, restored = (hashlib.md5(name).hexdigest() for name in (b"made", b"restored"))
+    for number, (name, content) in enumerate([(made, b"made"), (restored, b"restored")]):
+        record = tmp_path / f"cache/runs/aa/aabb/{number}"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(f"cmd: x\nouts:\n- path: work/code\n  md5: {name}\n")
+        os.utime(record, (number, number))
+        results.object_of(cache, name).parent.mkdir(parents=True, exist_ok=True)
+        results.object_of(cache, name).write_bytes(content)
+    if lost:
+        results.object_of(cache, made).unlink()
+    Path("dvc.lock").write_text(LOCK.format(restored))
+    Path("work").mkdir()
+    Path("work/code").write_bytes(b"restored")
+    found = list(results.restored_from_damage())
+    assert [finding.fault for finding in found] == [f"work/code {RESTORED}"] * lost
+    for finding in found:
+        assert finding.mend is not None
+        finding.mend()
+    assert Path("work/code").exists() == (not lost)
+    assert results.object_of(cache, restored).exists() == (not lost)
+    assert (tmp_path / "cache/runs/aa/aabb/1").exists() == (not lost)
+    assert list(results.restored_from_damage()) == []
+
+
+RESTORED = "was restored from a damaged object of DVC's cache"
 
 
 def test_a_damaged_database_of_hashes_is_found_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,11 @@ def test_an_ambiguous_name_gets_no_hint(tmp_path: Path) -> None:
     assert reason(tmp_path, "b.mp4") == "the file is missing"
 
 
+@pytest.mark.parametrize("other", ["dogs\u200b", "\ufeffdogs", "do\u00adgs", "DOGS\u200e"])
+def test_invisible_letters_make_no_other_name(other: str) -> None:
+    assert spellings(["dogs", other, "cats"]) == [["dogs", other]]
+
+
 def test_spellings_of_one_name_are_grouped() -> None:
     composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
     names = ["cats", composed, "Cats", "dogs", apart, "cats"]

@@ -89,7 +89,7 @@ def test_a_name_that_the_hub_refuses_is_refused(monkeypatch: pytest.MonkeyPatch)
         resolve("two words")
 
 
-@pytest.mark.parametrize("name", ["data/clip", "./clip", "/nowhere/clip", "a/b/c"])
+@pytest.mark.parametrize("name", ["data/clip", "./clip", "/nowhere/clip", "a/b/c", "./" + "x" * 300])
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from structalign.errors import UserError
-from structalign.evaluation.metrics import METRICS, recall_interval, summarise
+from structalign.evaluation.metrics import METRICS, measure, recall_interval, summarise
 from structalign.evaluation.ranks import text_to_video_ranks, video_to_text_ranks
 
 # Three queries, three videos, one caption each: ranks 1, 2 and 3 can be read off row by row.
@@ -64,6 +64,25 @@ def test_the_median_of_an_even_number_of_ranks_is_between_the_middle_two() -> No
 
 def test_the_published_metrics_keep_their_names() -> None:
     assert [*METRICS][:5] == ["R@1", "R@5", "R@10", "MedR", "MeanR"]
+
+
+def test_the_metrics_of_a_task_are_those_of_its_own_queries() -> None:
+    ranks = {"own_text": np.array([1, 1, 9]), "own_task": np.array([1, 2, 1]), "own_video": np.array([5, 1, 1])}
+    found = measure(ranks, "own", np.array([0, 1, 2]), ["t01", "t01", "t02"], ["t01", "t02", "t03"])
+    assert found["acc_seen"] == {"t01": 100.0, "t02": 0.0}
+    assert found["acc_task"] == {"t01": 50.0, "t02": 100.0}
+    assert found["t2v_per_task"] == {"t01": summarise(np.array([1, 1])), "t02": summarise(np.array([9]))}
+    assert found["v2t_per_task"] == {"t01": summarise(np.array([5, 1])), "t02": summarise(np.array([1]))}
+
+
+def test_two_videos_have_an_interval_and_one_has_none() -> None:
+    assert recall_interval(np.array([1, 2]), np.array([0, 1])) == (0.0, 100.0)
+    assert recall_interval(np.array([1, 2]), np.array([0, 0])) is None
+
+
+def test_an_interval_has_four_decimals() -> None:
+    low, high = recall_interval(np.tile([1, 1, 2, 2, 2], 6)[:29], np.arange(29)) or (0.0, 0.0)
+    assert (low, high) == (24.1379, 58.6207)
 
 
 def test_a_score_that_is_not_a_number_is_refused_with_its_place() -> None:

@@ -108,11 +108,15 @@ def test_task_ranks_equal_the_slow_definition(queries: int, videos: int, tasks: 
         assert found["method_task"][query] == sum(row >= row[gallery.index(own)])
 
 
-def test_a_score_that_is_not_a_number_is_named_with_its_query() -> None:
+@pytest.mark.parametrize(("block", "in_cache"), [(2, 10**6), (6, 3), (3, 3)])
+def test_a_score_that_is_not_a_number_is_named_with_its_query(
+    block: int, in_cache: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IN_CACHE", in_cache)
     scores = matrices(6, 3)
     scores["method.words"][4, 1] = np.nan
     with pytest.raises(UserError, match="the score of query 4 and video 0 is not a number"):
-        rank(in_blocks(scores, 2), np.zeros(6, dtype=np.int64), ["t01"] * 3, HALF)
+        rank(in_blocks(scores, block), np.zeros(6, dtype=np.int64), ["t01"] * 3, HALF)
 
 
 def test_stored_ranks_are_read_for_the_beta_they_hold_for(tmp_path: Path) -> None:

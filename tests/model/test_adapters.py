@@ -8,7 +8,8 @@ from tiny import DIM, FRAMES, IMAGE, PATCHES, WIDTH, noise, shaken, tiny_clip, t
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.model.adapters import FrameFusionAttention, LoraMixture, Routing
+from structalign.errors import UserError
+from structalign.model.adapters import EtfHead, FrameFusionAttention, LoraMixture, Routing
 
 EXPERTS, RANK = 4, 2
 
@@ -78,6 +79,16 @@ def test_fusion_equals_a_loop_over_frames(layer: int) -> None:
 
 
 @torch.no_grad()
+def test_released_projections_start_uniform_around_zero() -> None:
+    made = fusion(0)
+    made.initialise_uniformly("a key")
+    weights = torch.stack([getattr(made, f"{name}_proj").weight for name in ("q", "k", "v", "out")])
+    bound = weights.shape[-1] ** -0.5
+    assert weights.abs().max() <= bound
+    assert weights.min() < -0.8 * bound
+    assert weights.max() > 0.8 * bound
+
+
 def test_the_fusion_of_a_video_does_not_depend_on_others() -> None:
     module, hidden = fusion(1), noise(2 * FRAMES, 1 + PATCHES, WIDTH)
     changed = hidden.clone()
@@ -229,3 +240,24 @@ def test_a_and_router_start_within_one_over_root_width() -> None:
     for drawn in (module.lora_A.detach(), module.router.detach()):
         assert -bound <= float(drawn.min()) < -0.8 * bound
         assert 0.8 * bound < float(drawn.max()) <= bound
+
+
+def test_no_map_into_etf_space_needs_its_size_to_be_the_backbone_s() -> None:
+    states = noise(2, DIM)
+    head = EtfHead(DIM, DIM, "identity")
+    assert torch.equal(head.text(states), states)
+    assert torch.equal(head.video(states), states)
+    with pytest.raises(
+        UserError, match=f"`etf.head` = identity needs `etf.dim` = {DIM} as in the backbone, not {DIM + 1}"
+    ):
+        EtfHead(DIM, DIM + 1, "identity")
+
+
+@pytest.mark.parametrize("kind", ["shared", "separate"])
+def test_a_map_into_etf_space_is_linear(kind: str) -> None:
+    head, states = EtfHead(DIM, 5, kind), noise(2, DIM)
+    with torch.no_grad():
+        for number, weight in enumerate(head.parameters()):
+            weight.copy_(noise(5, DIM, seed=number))
+    assert torch.allclose(head.text(states), states @ noise(5, DIM).T)
+    assert torch.allclose(head.video(states), states @ noise(5, DIM, seed=int(kind == "separate")).T)

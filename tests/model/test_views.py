@@ -42,6 +42,14 @@ def test_the_centre_view_keeps_the_picture_s_shape_and_shows_the_middle(height: 
         assert float(view[colour].mean()) == pytest.approx(0.5, abs=0.02)
 
 
+def test_a_pattern_too_fine_for_a_view_becomes_grey() -> None:
+    rows = torch.arange(64)
+    board = ((rows[:, None] + rows) % 2).float().expand(1, 3, 64, 64)
+    assert (centre_view(board, 13) - 0.5).abs().max() < 0.05
+    for key in range(5):
+        assert (random_view(board, 9, False, generator(key)) - 0.5).abs().max() < 0.05
+
+
 def test_a_bicubic_overshoot_is_clipped() -> None:
     frames = (picture(20, 20) > 0.5).float()
     view = centre_view(frames, 32)

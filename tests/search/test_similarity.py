@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from tiny import noise
 from torch import Tensor
 
-from structalign.search.similarity import best_frame, best_words, cosines, sentence_video, word_frame
+from structalign.model.video_text import TextEmbeddings
+from structalign.search.similarity import (
+    best_frame,
+    best_words,
+    caption_vectors,
+    cosines,
+    sentence_video,
+    word_frame,
+)
 
 lengths = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 
@@ -81,3 +89,11 @@ def test_the_best_frame_has_the_largest_cosine_of_any_word(lengths: list[int], v
         for v in range(videos):
             tops = [max(cosine(word, frame) for word in words[q, :length]) for frame in frames[v]]
             assert int(best[q, v]) == tops.index(max(tops))
+
+
+def test_the_vector_of_a_caption_is_the_direction_of_its_unit_words() -> None:
+    text = TextEmbeddings(noise(2, 3, 5), torch.tensor([[True, True, True], [True, False, False]]), noise(2, 5, seed=1))
+    three = (text.words[0] / text.words[0].norm(dim=1, keepdim=True)).sum(dim=0)
+    one = text.words[1, 0]
+    assert torch.allclose(caption_vectors(text), torch.stack([three / three.norm(), one / one.norm()]))
+    assert torch.allclose(caption_vectors(text, words=False), text.sentence / text.sentence.norm(dim=1, keepdim=True))
