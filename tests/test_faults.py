@@ -349,6 +349,10 @@ FAULTS = [
             ("an empty list", "[1e-3, 2e-3]", "[]", "optim.*.lr"),
             ("a value twice", "[1e-3, 2e-3]", "[1e-3, 1e-3]", "twice"),
             ("a value out of bounds", "[1e-3, 2e-3]", "-1", "optim.first.lr"),
+            ("a ranking that weights no signal", "methods:", "rankings: {a: {crp.weight: 1}}\nmethods:", "rankings.a"),
+            ("a ranking of a taken name", "methods:", "rankings: {sentence: {ranking.beta: 0}}\nmethods:", "choose"),
+            ("a ranking without keys", "methods:", "rankings: {prior: }\nmethods:", "rankings.prior"),
+            ("a ranking with a comma", "methods:", "rankings: {'a, b': {ranking.beta: 0}}\nmethods:", "a, b"),
             ("one key by two names", "optim.*.lr:", "optim.first.lr: 1, optim.*.lr:", "optim.first.lr"),
             ("a baseline that is not run", "split: val", "split: val\nbaseline: lwf", "lwf"),
         )

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from structalign.data.manifest import training_videos
 from structalign.data.tasks import read_tasks
 from structalign.evaluation.retrieval import asked, find
 from structalign.model.features import read_captions
@@ -77,6 +78,8 @@ class OverTime:
             "categories": {task: len(row.categories) for task, row in tasks.items()},
             "videos": [question.videos[column]["id"] for column in videos],
             "tasks": [question.video_tasks[column] for column in videos],
+            "category": [question.videos[column]["category"] for column in videos],
+            "training videos": training_videos(tasks),
             "queries": np.searchsorted(videos, question.truth)[order].tolist(),
             "rows": {name: self._row(name, ranks, order) for name, ranks in found.items()},
         }
