@@ -19,7 +19,7 @@ import torch
 import typer
 
 from sample.catalogue import CATEGORIES
-from sample.corpus import Clip, clips, name_words, render, write_captions, write_held_out
+from sample.corpus import Clip, all_clips, name_words, render, write_captions, write_held_out
 from stages import features, frames, prepare
 from structalign.data.tasks import key, read_tasks, split_categories, write_tasks
 from structalign.learning.joint import joint_galleries, learn_joint
@@ -65,11 +65,12 @@ class Run:
         return Path("runs", f"{self.kind}-{self.rate:g}.json")
 
 
-def make(seeds: Sequence[int], out: Path, clip: Path, pool: ProcessPoolExecutor) -> dict[int, Path]:
+def make(seeds: Sequence[int], out: Path, clip: Path, pool: ProcessPoolExecutor, imbalance: int = 1) -> dict[int, Path]:
     """Make what all runs of a seed share. Returns the folder of each seed."""
-    folders = {seed: (out / f"seed-{seed}").absolute() for seed in seeds}
+    ending = f"-ratio-{imbalance}" if imbalance > 1 else ""
+    folders = {seed: (out / f"seed-{seed}{ending}").absolute() for seed in seeds}
     for seed, folder in folders.items():
-        make_corpus(folder, seed, clip.absolute(), pool)
+        make_corpus(folder, plan(seed, imbalance), clip.absolute(), pool)
     for made in [pool.submit(make_features, folder, key(n + 1)) for folder in folders.values() for n in range(TASKS)]:
         made.result()
     return folders
@@ -87,11 +88,10 @@ def do(runs: Sequence[Run], folders: Iterable[Path], pool: ProcessPoolExecutor) 
         done.result()
 
 
-def make_corpus(folder: Path, seed: int, clip: Path, pool: ProcessPoolExecutor) -> None:
-    """Write the corpus, the settings and the manifest of a seed."""
+def make_corpus(folder: Path, planned: list[Clip], clip: Path, pool: ProcessPoolExecutor) -> None:
+    """Write the corpus, the settings and the manifest."""
     if (folder / "work/manifest/report.json").exists():
         return
-    planned = plan(seed)
     write_captions(folder / "data", planned)
     write_held_out(folder / "data", planned)
     missing = [clip for clip in planned if not (folder / "data/videos" / clip.video).exists()]
@@ -105,9 +105,12 @@ def make_corpus(folder: Path, seed: int, clip: Path, pool: ProcessPoolExecutor) 
         prepare.main()
 
 
-def plan(seed: int) -> list[Clip]:
-    """The clips of a seed: seed 0 is the committed sample, the others are development corpora."""
-    return [clip for category in CATEGORIES for clip in clips(category, seed, development=seed in DEVELOPMENT_SEEDS)]
+def plan(seed: int, imbalance: int = 1) -> list[Clip]:
+    """The clips of a seed: seed 0 is the committed sample, the others are development corpora.
+
+    imbalance: training videos of the largest category over the smallest's.
+    """
+    return all_clips(seed, seed in DEVELOPMENT_SEEDS, imbalance)
 
 
 def make_features(folder: Path, task: str) -> None:

@@ -1,6 +1,5 @@
 """Write metrics over time, plots and the report page from the outputs of other stages, without model and torch."""
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from structalign.console import command
-from structalign.data.manifest import read_videos
+from structalign.data.manifest import training_videos
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.data.thumbnails import Thumbs
 from structalign.evaluation.continual import head_and_tail, headline, over_time
@@ -35,7 +34,7 @@ def main() -> None:
     tasks, method = read_tasks(), read("method", MethodName).name
     evaluations = [read_evaluation(task) for task in tasks]
     table = over_time(evaluations, {task: len(row.categories) for task, row in tasks.items()})
-    shots = training_videos(list(tasks))
+    shots = training_videos(tasks)
     for evaluation in evaluations:
         for split, systems in evaluation["splits"].items():
             for system in ("method", "zero_shot"):
@@ -104,12 +103,6 @@ def left_out(missing: list[dict[str, Any]], broken: Mapping[str, list[dict[str, 
     rows = [(row["file"], f"captions.csv, rows {', '.join(map(str, row['rows']))}", row["reason"]) for row in missing]
     rows += [(row["id"], row["split"], row["reason"]) for task in broken.values() for row in task]
     return [{"video": video, "where": where, "reason": reason} for video, where, reason in rows]
-
-
-def training_videos(tasks: list[str]) -> dict[int, int]:
-    """The number of training videos of each category, whether or not they could be decoded."""
-    videos = (video for task in tasks for video in read_videos(task))
-    return dict(Counter(video.category for video in videos if video.split == "train"))
 
 
 def read_geometry(tasks: list[str], task_of: Mapping[int, str]) -> dict[str, Any]:

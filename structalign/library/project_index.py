@@ -280,14 +280,15 @@ class ProjectIndex(VideoIndex):
 
             def own(text: TextEmbeddings, row: int = row, length: int = length) -> TextEmbeddings:
                 one = text[row : row + 1]
-                return TextEmbeddings(one.words[:, :length], one.mask[:, :length], one.sentence)
+                ids = None if one.ids is None else one.ids[:, :length]
+                return TextEmbeddings(one.words[:, :length], one.mask[:, :length], one.sentence, ids)
 
             by_task = dict(zip(numbers, map(own, texts), strict=True))
             self._encoded[sentence] = by_task, None if plain is None else own(plain)
 
     @property
     def _needs_zero_shot(self) -> bool:
-        return self.weights["task_prior"] > 0 or self._familiar is not None
+        return bool(self._states) or self._familiar is not None
 
     def _weak(self, sentence: str) -> Weak:
         """Whether matches are weak: all or none, except that captions tell nothing about added videos."""
@@ -300,7 +301,7 @@ class ProjectIndex(VideoIndex):
     @property
     def _states(self) -> Mapping[str, Any]:
         """The states of the signals that are used."""
-        return self._index.states if self.weights["task_prior"] > 0 else {}
+        return {name: state for name, state in self._index.states.items() if state is not None and self.weights[name]}
 
     @torch.inference_mode()
     def _matrices(self, sentence: str) -> Matrices:

@@ -59,14 +59,19 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TextEmbeddings:
-    """words: [R, L, D] raw; mask: [R, L] bool, true on words; sentence: [R, D] raw."""
+    """words: [R, L, D] raw; mask: [R, L] bool, true on words; sentence: [R, D] raw.
+
+    ids: [R, L] the token ids of words, -1 elsewhere (`Tokens.word_ids`). Only captions that are searched have them.
+    """
 
     words: Tensor
     mask: Tensor
     sentence: Tensor
+    ids: Tensor | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> "TextEmbeddings":
-        return TextEmbeddings(self.words[rows], self.mask[rows], self.sentence[rows])
+        ids = None if self.ids is None else self.ids[rows]
+        return TextEmbeddings(self.words[rows], self.mask[rows], self.sentence[rows], ids)
 
     def to(self, device: torch.device) -> "TextEmbeddings":
         """The same on another device."""

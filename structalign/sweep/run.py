@@ -19,8 +19,9 @@ from structalign.paths import BACKBONE, CHECKPOINTS, MANIFEST
 from structalign.search.encoder import load_encoder
 from structalign.store import read_json
 from structalign.sweep.over_time import OverTime
+from structalign.sweep.rows import SENTENCE, row_of
 
-SENTENCE = Ranking(beta=0, task_prior=0)
+BY_SENTENCE = Ranking(beta=0, task_prior=0)
 
 
 def learn_chain(method: str, sections: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
@@ -68,13 +69,14 @@ def sizes(trained_parameters: int, searched: OverTime) -> dict[str, int]:
     return {"trained_parameters": trained_parameters, "stored_bytes_per_video": frames[0].nbytes}
 
 
-def run(method: str, sections: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """The ranks and sizes of a run.
+def run(method: str, sections: Mapping[str, Any], split: str, further: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranks and sizes of a run, with a row for each ranking: the plain one by `ranking`, and the `further` ones.
 
-    Zero-shot CLIP gives two rows: one by `ranking`, and, as published, one by the sentence only.
+    Zero-shot CLIP also gives a row by the sentence only, as published.
     """
-    rankings = {method: ("method", Ranking.model_validate(sections["ranking"]))}
+    weights = {row_of(method): sections["ranking"]} | {row_of(method, name): own for name, own in further.items()}
+    rankings = {row: ("method", Ranking.model_validate(own)) for row, own in weights.items()}
     if method != "joint" and not load_method(method).trains:
-        rankings[f"{method}, sentence"] = ("method", SENTENCE)
+        rankings[row_of(method, SENTENCE)] = ("method", BY_SENTENCE)
     searched = OverTime(split, rankings)
     return run_joint(sections, searched) if method == "joint" else run_chain(method, sections, [searched])[0]
