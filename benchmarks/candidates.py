@@ -1,7 +1,7 @@
 """Search by candidates in a project with many added videos: time, memory, and agreement with exact ranking.
 
-A project of ten tasks with a tiny CLIP is written, with `added/` of that many clustered videos of 12 frames, D = 512. It
-is opened and searched in a process that encodes no sentence: the captions are given as vectors. Above 100,000 videos
+A project of ten tasks with a tiny CLIP is written, with `added/` of that many clustered videos of 12 frames, D = 512.
+It is opened and searched in a process that encodes no sentence: the captions are given as vectors. Above 100,000 videos
 all shards map one file of frames. Then scores mean nothing, and agreement is not measured.
 """
 
@@ -156,7 +156,7 @@ def agreeing(index: ProjectIndex, sentences: list[str]) -> dict[str, Any]:
 
 
 def memory() -> dict[str, float]:
-    """Anonymous and mapped memory of this process, GiB, and the largest anonymous one cannot be told apart."""
+    """Anonymous and mapped memory of this process, and their largest sum, GiB."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     told = dict(line.split(":", 1) for line in lines if ":" in line)
     return {name: round(int(told[key].split()[0]) / 2**20, 2) for name, key in
