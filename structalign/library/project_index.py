@@ -347,6 +347,10 @@ class ProjectIndex(VideoIndex):
         return self._parts[number], place - self._firsts[number]
 
     @property
+    def _pushed(self) -> Path | None:
+        return self.path if self.split is None else None
+
+    @property
     def _has_vectors(self) -> bool:
         return self.retriever.encoder.head.vectors is not None
 

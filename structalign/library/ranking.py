@@ -95,7 +95,7 @@ class Entries:
 
     rows: Sequence[Entry]
     means: Floats | Stack
-    _places: dict[str, int] = field(init=False)
+    _places: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._places = {entry.id: place for place, entry in enumerate(self.rows)}
