@@ -302,7 +302,7 @@ def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
     for entry in whole.entries.rows:
         assert [hit.id for hit in stored.similar(entry.id)] == [hit.id for hit in whole.similar(entry.id)]
         if entry.split == "added":
-            assert stored.explain("red", entry.id) == whole.explain("red", entry.id)
+            assert stored.word_frames("red", entry.id) == whole.word_frames("red", entry.id)
 
 
 def test_candidates_of_a_project_have_nearly_the_scores_of_exact_ranking(project: Path, films: Path) -> None:
