@@ -67,13 +67,17 @@ class Run:
 
 def make(seeds: Sequence[int], out: Path, clip: Path, pool: ProcessPoolExecutor, imbalance: int = 1) -> dict[int, Path]:
     """Make what all runs of a seed share. Returns the folder of each seed."""
-    ending = f"-ratio-{imbalance}" if imbalance > 1 else ""
-    folders = {seed: (out / f"seed-{seed}{ending}").absolute() for seed in seeds}
+    folders = {seed: folder_of(out, seed, imbalance) for seed in seeds}
     for seed, folder in folders.items():
         make_corpus(folder, plan(seed, imbalance), clip.absolute(), pool)
     for made in [pool.submit(make_features, folder, key(n + 1)) for folder in folders.values() for n in range(TASKS)]:
         made.result()
     return folders
+
+
+def folder_of(out: Path, seed: int, imbalance: int = 1) -> Path:
+    """The folder of a seed."""
+    return (out / (f"seed-{seed}-ratio-{imbalance}" if imbalance > 1 else f"seed-{seed}")).absolute()
 
 
 def workers(jobs: int) -> ProcessPoolExecutor:
