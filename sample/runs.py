@@ -23,6 +23,7 @@ from sample.corpus import Clip, all_clips, name_words, render, write_captions, w
 from stages import features, frames, prepare
 from structalign.data.tasks import key, read_tasks, split_categories, write_tasks
 from structalign.learning.joint import joint_galleries, learn_joint
+from structalign.learning.settings import settings_of
 from structalign.model.features import Captions, VideoSource
 from structalign.params.features import FeaturesParams
 from structalign.params.ranking import Ranking
@@ -32,7 +33,7 @@ from structalign.store import read_json, write_json
 from structalign.strict_yaml import load_yaml
 from structalign.sweep.measures import measures
 from structalign.sweep.over_time import OverTime
-from structalign.sweep.run import run_chain, settings_of
+from structalign.sweep.run import run_chain
 
 ROOT = Path(__file__).parents[1]
 TASKS = 10
