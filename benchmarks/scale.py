@@ -117,4 +117,5 @@ def captions(count: int, dim: int, seed: int) -> TextEmbeddings:
     source = torch.Generator().manual_seed(1000 + seed)
     length = torch.randint(4, WORDS + 1, (count,), generator=source)
     words: Tensor = torch.randn(count, WORDS, dim, generator=source)
-    return TextEmbeddings(words, torch.arange(WORDS) < length[:, None], torch.randn(count, dim, generator=source))
+    mask = torch.arange(WORDS) < length[:, None]
+    return TextEmbeddings(words, mask, torch.randn(count, dim, generator=source), torch.where(mask, 1, -1))

@@ -76,7 +76,7 @@ def gallery(toy: bool) -> Iterator[Row]:
         }
         yield in_turn(f"{name}, from the shell", ways, long)
         index = ProjectIndex(Path())
-        index.weights = RANKING.weights()
+        index._weights = RANKING.weights()
         parts = Parts(index)
         ways = {
             "ours, open: check the stored files": lambda: ProjectIndex(Path()),

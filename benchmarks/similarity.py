@@ -56,7 +56,8 @@ def embedded(size: made.Size, queries: int, videos: int, frames: int) -> tuple[T
     tokens, source = made.captions(size, queries), torch.Generator().manual_seed(1)
     words = torch.randn(*tokens.ids.shape, size.dim, generator=source)
     sentence = torch.randn(queries, size.dim, generator=source)
-    return TextEmbeddings(words, tokens.word_mask(), sentence), torch.randn(videos, frames, size.dim, generator=source)
+    text = TextEmbeddings(words, tokens.word_mask(), sentence, tokens.word_ids())
+    return text, torch.randn(videos, frames, size.dim, generator=source)
 
 
 def list_of_words(words: Tensor, mask: Tensor) -> list[Tensor]:

@@ -67,6 +67,16 @@ def long_tail(ratio: int) -> dict[str, int]:
     return {slug: round(2 * math.pow(ratio, 1 - place / last)) for slug, place in places.items()}
 
 
+def all_clips(seed: int, development: bool, imbalance: int) -> list[Clip]:
+    """The clips of all categories. With an `imbalance` above 1 there are fewer for training, see `long_tail`."""
+    sizes = long_tail(imbalance) if imbalance > 1 else {}
+    return [
+        clip
+        for category in CATEGORIES
+        for clip in clips(category, seed, development, sizes.get(category.slug, TRAINING))
+    ]
+
+
 def render(root: Path, clip: Clip) -> None:
     """Draw and write the video of a clip."""
     path = root / "videos" / clip.video
@@ -114,12 +124,7 @@ def main(
     jobs: Annotated[int, typer.Option(help="Processes that draw and encode.")] = 2,
 ) -> None:
     """Generate the videos, captions.csv and held-out.csv of the sample into OUT."""
-    sizes = long_tail(imbalance) if imbalance > 1 else {}
-    planned = [
-        clip
-        for category in CATEGORIES
-        for clip in clips(category, seed, development, sizes.get(category.slug, TRAINING))
-    ]
+    planned = all_clips(seed, development, imbalance)
     write_captions(out, planned)
     write_held_out(out, planned)
     if (out / "clip").is_dir():

@@ -19,17 +19,15 @@ import torch
 import typer
 
 from sample.catalogue import CATEGORIES
-from sample.corpus import Clip, clips, name_words, render, write_captions, write_held_out
+from sample.corpus import Clip, all_clips, name_words, render, write_captions, write_held_out
 from stages import features, frames, prepare
 from structalign.data.tasks import key, read_tasks, split_categories, write_tasks
-from structalign.learning.init_task import backbone, from_scratch
-from structalign.learning.joint import joint_galleries
-from structalign.learning.methods import finetune
-from structalign.learning.trainer import Trainer
-from structalign.model.features import Captions, Features, JoinedFeatures, VideoSource
+from structalign.learning.joint import joint_galleries, learn_joint
+from structalign.model.features import Captions, VideoSource
+from structalign.params.features import FeaturesParams
 from structalign.params.ranking import Ranking
 from structalign.params.schema import validate
-from structalign.paths import BACKBONE, FEATURES
+from structalign.paths import FEATURES
 from structalign.store import read_json, write_json
 from structalign.strict_yaml import load_yaml
 from structalign.sweep.measures import measures
@@ -67,11 +65,12 @@ class Run:
         return Path("runs", f"{self.kind}-{self.rate:g}.json")
 
 
-def make(seeds: Sequence[int], out: Path, clip: Path, pool: ProcessPoolExecutor) -> dict[int, Path]:
+def make(seeds: Sequence[int], out: Path, clip: Path, pool: ProcessPoolExecutor, imbalance: int = 1) -> dict[int, Path]:
     """Make what all runs of a seed share. Returns the folder of each seed."""
-    folders = {seed: (out / f"seed-{seed}").absolute() for seed in seeds}
+    ending = f"-ratio-{imbalance}" if imbalance > 1 else ""
+    folders = {seed: (out / f"seed-{seed}{ending}").absolute() for seed in seeds}
     for seed, folder in folders.items():
-        make_corpus(folder, seed, clip.absolute(), pool)
+        make_corpus(folder, plan(seed, imbalance), clip.absolute(), pool)
     for made in [pool.submit(make_features, folder, key(n + 1)) for folder in folders.values() for n in range(TASKS)]:
         made.result()
     return folders
@@ -89,11 +88,10 @@ def do(runs: Sequence[Run], folders: Iterable[Path], pool: ProcessPoolExecutor) 
         done.result()
 
 
-def make_corpus(folder: Path, seed: int, clip: Path, pool: ProcessPoolExecutor) -> None:
-    """Write the corpus, the settings and the manifest of a seed."""
+def make_corpus(folder: Path, planned: list[Clip], clip: Path, pool: ProcessPoolExecutor) -> None:
+    """Write the corpus, the settings and the manifest."""
     if (folder / "work/manifest/report.json").exists():
         return
-    planned = plan(seed)
     write_captions(folder / "data", planned)
     write_held_out(folder / "data", planned)
     missing = [clip for clip in planned if not (folder / "data/videos" / clip.video).exists()]
@@ -107,9 +105,12 @@ def make_corpus(folder: Path, seed: int, clip: Path, pool: ProcessPoolExecutor) 
         prepare.main()
 
 
-def plan(seed: int) -> list[Clip]:
-    """The clips of a seed: seed 0 is the committed sample, the others are development corpora."""
-    return [clip for category in CATEGORIES for clip in clips(category, seed, development=seed in DEVELOPMENT_SEEDS)]
+def plan(seed: int, imbalance: int = 1) -> list[Clip]:
+    """The clips of a seed: seed 0 is the committed sample, the others are development corpora.
+
+    imbalance: training videos of the largest category over the smallest's.
+    """
+    return all_clips(seed, seed in DEVELOPMENT_SEEDS, imbalance)
 
 
 def make_features(folder: Path, task: str) -> None:
@@ -159,13 +160,9 @@ class Shuffled:
 
 def joint(rate: float, shuffled: bool) -> dict[str, Any]:
     """Train on all tasks at once. Returns R@1 of both splits."""
-    tasks, settings = list(read_tasks()), settings_of(at_rate(rate), 1)
-    clip, device = backbone(BACKBONE)
-    joined = JoinedFeatures([Features(FEATURES / task / "train") for task in tasks])
-    videos: VideoSource = Shuffled(joined) if shuffled else joined
-    model, memory = from_scratch(clip, finetune.METHOD, settings, joined.read(0).shape[0])
-    trainer = Trainer(model, finetune.METHOD, videos, memory, 1, settings, device)
-    trainer.fit(lambda row: None)
+    tasks, sections = list(read_tasks()), at_rate(rate)
+    views = FeaturesParams.model_validate(sections["features"])
+    trainer = learn_joint(tasks, settings_of(sections, 1), views, None, Shuffled if shuffled else None)
     recall = {}
     for split in ("val", "test"):
         searched = OverTime(split, {"method": METHOD})

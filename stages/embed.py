@@ -3,6 +3,7 @@
 Training videos are stored separately, only for search. No evaluation uses them.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 
 from structalign.console import command
 from structalign.evaluation.geometry_dump import dump_geometry
+from structalign.evaluation.retrieval import Asked, asked
 from structalign.evaluation.score_files import keep_scores, queries_at_once
 from structalign.model.backbone import Tokeniser
 from structalign.model.checkpoint import fingerprint, load_memory, read_config
@@ -25,7 +27,6 @@ from structalign.paths import (
     FEATURES,
     GALLERIES,
     GEOMETRY,
-    MANIFEST,
     SCORES,
     index_of,
 )
@@ -35,7 +36,7 @@ from structalign.search.index import Gallery, Index, write_gallery, write_index,
 from structalign.search.scoring import score_in_blocks
 from structalign.search.signal import observe
 from structalign.search.storing import store_split
-from structalign.store import digest, read_rows, whole_folder, write_json
+from structalign.store import digest, whole_folder, write_json
 
 SPLITS = ("val", "test")
 
@@ -72,18 +73,16 @@ def score_seen(encoder: Encoder, task: str, sizes: dict[str, int]) -> None:
     """Score all queries up to TASK against all stored videos, and store the geometry and the `sizes`."""
     opened, measures = Index(index_of(task)), dict[str, Any]()
     vertices = load_memory(CHECKPOINTS / task).get("vertices")
-    queries = read_rows(MANIFEST / task / "seen.json", "queries", "video", "text", "category", "split", "task")
     with whole_folder(SCORES / task) as folder, whole_folder(GEOMETRY / task) as geometry:
         for split in SPLITS:
             galleries = opened.galleries(split)
-            rows = [row for part in galleries for row in part.rows]
-            task_of = {row["id"]: row["task"] for row in rows}
-            asked = [query for query in queries if query["split"] == split and query["video"] in task_of]
-            write_json(folder / f"{split}.json", {"task": task, "queries": asked, "videos": rows})
-            if not asked:
+            question = asked(task, split, galleries)
+            queries = question.queries
+            write_json(folder / f"{split}.json", {"task": task, "queries": queries, "videos": question.videos})
+            if not queries:
                 continue
-            vectors = score_split(encoder, opened, galleries, rows, asked, folder, split)
-            category = [query["category"] for query in asked]
+            vectors = score_split(encoder, galleries, opened.states, question, folder)
+            category = [query["category"] for query in queries]
             measures[split] = dump_geometry(geometry, split, vectors, category, galleries, encoder.model, vertices)
         write_json(geometry / "collapse.json", measures)
         write_json(folder / "sizes.json", sizes)
@@ -97,24 +96,18 @@ def store_videos(encoder: Encoder, task: str, split: str, folder: Path) -> int:
 
 
 def score_split(
-    encoder: Encoder,
-    index: Index,
-    galleries: list[Gallery],
-    rows: list[dict[str, Any]],
-    asked: list[dict[str, Any]],
-    folder: Path,
-    split: str,
+    encoder: Encoder, galleries: Sequence[Gallery], states: Mapping[str, Any], question: Asked, folder: Path
 ) -> torch.Tensor:
-    """Store a split's scores in `folder`. Returns the captions' vectors [Q, D]. `rows`: all galleries' videos."""
-    label, tokeniser = f"score {galleries[-1].task} {split}", Tokeniser(BACKBONE)
-    columns = {row["id"]: column for column, row in enumerate(rows)}
-    tokens, ground_truth = tokeniser([query["text"] for query in asked]), [columns[query["video"]] for query in asked]
+    """Store the scores of a split's queries in `folder`. Returns the captions' vectors [Q, D]."""
+    label, tokeniser = f"score {galleries[-1].task} {question.split}", Tokeniser(BACKBONE)
+    tokens = tokeniser([query["text"] for query in question.queries])
     tokeniser.warn_truncated(tokens, label)
-    at_once, own_task = queries_at_once(len(asked), len(rows)), [rows[column]["task"] for column in ground_truth]
-    blocks = score_in_blocks(encoder, tokens, own_task, galleries, index.states, label, at_once)
+    ground_truth, video_tasks = question.truth.tolist(), question.video_tasks
+    at_once, own_task = queries_at_once(len(ground_truth), len(video_tasks)), [video_tasks[v] for v in ground_truth]
+    blocks = score_in_blocks(encoder, tokens, own_task, galleries, states, label, at_once)
     # scores that are too large to store are ranked now; evaluate refuses ranks of another `ranking`
-    ranking = None if at_once >= len(asked) else read("ranking", Ranking)
-    return keep_scores(folder, split, blocks, ground_truth, [row["task"] for row in rows], ranking)
+    ranking = None if at_once >= len(ground_truth) else read("ranking", Ranking)
+    return keep_scores(folder, question.split, blocks, ground_truth, video_tasks, ranking)
 
 
 if __name__ == "__main__":

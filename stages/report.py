@@ -1,6 +1,5 @@
 """Write metrics over time, plots and the report page from the outputs of other stages, without model and torch."""
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from structalign.console import command
-from structalign.data.manifest import read_videos
+from structalign.data.manifest import training_videos
 from structalign.data.tasks import category_ids, read_tasks
 from structalign.data.thumbnails import Thumbs
 from structalign.evaluation.continual import head_and_tail, headline, over_time
@@ -21,7 +20,7 @@ from structalign.params.reading import read
 from structalign.paths import GEOMETRY, LOGS, MANIFEST, QUARANTINE, REPORTS, THUMBNAILS
 from structalign.report.coverage import coverage, partial_label
 from structalign.report.page import PageContent, render
-from structalign.report.plots import read_losses, write_plots
+from structalign.report.plots import read_gradients, read_losses, write_plots
 from structalign.report.tables import headline_rows, headline_table, write_csv
 from structalign.report.terminal import terminal
 from structalign.store import read_json, read_rows, reading, whole, write_json
@@ -35,7 +34,7 @@ def main() -> None:
     tasks, method = read_tasks(), read("method", MethodName).name
     evaluations = [read_evaluation(task) for task in tasks]
     table = over_time(evaluations, {task: len(row.categories) for task, row in tasks.items()})
-    shots = training_videos(list(tasks))
+    shots = training_videos(tasks)
     for evaluation in evaluations:
         for split, systems in evaluation["splits"].items():
             for system in ("method", "zero_shot"):
@@ -43,7 +42,8 @@ def main() -> None:
                 table[split][system].setdefault("head_tail", {})[evaluation["task"]] = found
     ids = category_ids(tasks)
     geometry = read_geometry(list(tasks), {ids[name]: task for task, row in tasks.items() for name in row.categories})
-    losses = read_losses({task: LOGS / f"{task}.jsonl" for task in tasks})
+    logs = {task: LOGS / f"{task}.jsonl" for task in tasks}
+    losses = read_losses(logs)
     sizes = evaluations[-1]["sizes"]
     decoded = {task: QUARANTINE / f"{task}.json" for task in tasks}
     quarantine = {task: read_rows(path, "videos", "id", "split", "reason") for task, path in decoded.items()}
@@ -66,6 +66,7 @@ def main() -> None:
         last=evaluations[-1],
         geometry=geometry["test"],
         losses=losses,
+        gradients=read_gradients(logs),
         sizes=sizes,
         left_out=missing,
         damaged=damaged,
@@ -102,12 +103,6 @@ def left_out(missing: list[dict[str, Any]], broken: Mapping[str, list[dict[str, 
     rows = [(row["file"], f"captions.csv, rows {', '.join(map(str, row['rows']))}", row["reason"]) for row in missing]
     rows += [(row["id"], row["split"], row["reason"]) for task in broken.values() for row in task]
     return [{"video": video, "where": where, "reason": reason} for video, where, reason in rows]
-
-
-def training_videos(tasks: list[str]) -> dict[int, int]:
-    """The number of training videos of each category, whether or not they could be decoded."""
-    videos = (video for task in tasks for video in read_videos(task))
-    return dict(Counter(video.category for video in videos if video.split == "train"))
 
 
 def read_geometry(tasks: list[str], task_of: Mapping[int, str]) -> dict[str, Any]:

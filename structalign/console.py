@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 
+from structalign.collector import own_process
 from structalign.dvc_files import changed_outputs
 from structalign.errors import UserError
 from structalign.extras import lacking
@@ -51,6 +52,7 @@ def command(function: Callable[..., Any]) -> None:
     """Run a stage's function as a Typer command and record its cost. Errors are handled as in `run`."""
     from structalign.costs import measured
 
+    gc.freeze()  # what was imported lives until the end
     gc.enable()  # `stages` paused it for the imports
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(measured()(function))
@@ -63,6 +65,7 @@ def run(app: typer.Typer) -> None:
     a `UserError`, a lack of memory, a missing module of an extra, and any error caused by a file that DVC did not
     record.
     """
+    own_process()
     try:
         app()
     except UserError as error:

@@ -20,7 +20,8 @@ def lacking(module: str) -> UserError | None:
     >>> print(lacking("dvc"))
     dvc is not installed. The extra `pipeline` needs it: run `pip install 'structalign[pipeline]'`.
     """
-    extra = next((extra for name, extra in brought() if name == module.partition(".")[0].lower()), None)
+    first = re.split(r"[._]", module)[0].lower()
+    extra = next((extra for name, extra in brought() if name == first), None)
     if extra is None:
         return None
     return UserError(
@@ -29,7 +30,7 @@ def lacking(module: str) -> UserError | None:
 
 
 def brought() -> Iterator[tuple[str, str]]:
-    """Pairs (first part of a distribution's name, which is also the module's name; the extra that installs it)."""
+    """Pairs (first word of a distribution's name, which is also that of the module; the extra that installs it)."""
     try:
         declared = requires("structalign") or []
     except PackageNotFoundError:  # the package is not installed, only copied

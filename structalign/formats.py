@@ -11,7 +11,7 @@ from structalign.errors import UserError
 from structalign.text import shortened
 
 CHECKPOINT_FORMAT = 2  # config.json of a checkpoint; `model.checkpoint` also reads format 1
-INDEX_FORMAT = 2  # work/index/<task>.json
+INDEX_FORMAT = 3  # work/index/<task>.json
 LIBRARY_FORMAT = 1  # manifest.json of an index that `structalign index` or `structalign add` writes
 
 

@@ -110,6 +110,8 @@ def _log(path: Path, number: int, rng: np.random.Generator) -> None:
         row |= {name: math.exp(-step / 60) + rng.random() / 5 for name in ("loss", "contrastive", "etf")}
         if number > 1:
             row |= {"crp": 0.2 + rng.random() / 20, "pseudo": 1.5}
+        if step % 20 == 0:
+            row |= {"share_contrastive": 0.9, "share_etf": 0.1, "angle_etf": 80 + rng.random()}
         lines.append(json.dumps(row) + "\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(lines))

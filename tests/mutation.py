@@ -44,6 +44,7 @@ CORE = (
     "search/signals/words.py",
     "search/signals/sentence.py",
     "search/signals/task_prior.py",
+    "search/signals/word_prior.py",
     "evaluation/metrics.py",
     "evaluation/ranks.py",
     "model/adapters.py",

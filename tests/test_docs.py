@@ -78,7 +78,7 @@ def test_the_readme_stays_short_and_in_order() -> None:
         "Quick start",
         "What you get",
         "Your own videos",
-        "Search and serve",
+        "Search your own folder",
         "Python",
         "Experiments",
         "Benchmarks",

@@ -31,6 +31,7 @@ from structalign.doctor.locks import RWLOCKS, locks
 from structalign.doctor.results import half_written
 from structalign.doctor.tracked import unreadable
 from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT
 from structalign.model.checkpoint import load_memory, read_config
 from structalign.model.features import Features, load_tensor
 from structalign.params.schema import validate
@@ -349,6 +350,10 @@ FAULTS = [
             ("an empty list", "[1e-3, 2e-3]", "[]", "optim.*.lr"),
             ("a value twice", "[1e-3, 2e-3]", "[1e-3, 1e-3]", "twice"),
             ("a value out of bounds", "[1e-3, 2e-3]", "-1", "optim.first.lr"),
+            ("a ranking that weights no signal", "methods:", "rankings: {a: {crp.weight: 1}}\nmethods:", "rankings.a"),
+            ("a ranking of a taken name", "methods:", "rankings: {sentence: {ranking.beta: 0}}\nmethods:", "choose"),
+            ("a ranking without keys", "methods:", "rankings: {prior: }\nmethods:", "rankings.prior"),
+            ("a ranking with a comma", "methods:", "rankings: {'a, b': {ranking.beta: 0}}\nmethods:", "a, b"),
             ("one key by two names", "optim.*.lr:", "optim.first.lr: 1, optim.*.lr:", "optim.first.lr"),
             ("a baseline that is not run", "split: val", "split: val\nbaseline: lwf", "lwf"),
         )
@@ -533,13 +538,16 @@ FAULTS = [
     Fault("a row without its id", "videos.json: frames", write("t01/videos.json", '{"videos": [{}]}'), "videos.json"),
     Fault("a number", "videos.json: frames", write("t01/videos.json", "7"), "videos.json"),
     Fault("no file", "videos.json: frames", lambda: None, "does not exist"),
-    Fault("no galleries", "index.json: search", write("index.json", '{"format": 2}'), "index.json"),
+    Fault(
+        "no galleries", "index.json: search", write("index.json", json.dumps({"format": INDEX_FORMAT})), "index.json"
+    ),
     Fault("of an older version", "index.json: search", write("index.json", '{"galleries": []}'), "index.json"),
     Fault(
         "a gallery that is gone",
         "index.json: search",
         write(
-            "index.json", json.dumps({"format": 2, "galleries": [{"task": "t", "folder": "g", "files": {"a": "0"}}]})
+            "index.json",
+            json.dumps({"format": INDEX_FORMAT, "galleries": [{"task": "t", "folder": "g", "files": {"a": "0"}}]}),
         ),
         "g/a",
     ),

@@ -32,6 +32,7 @@ from structalign.data.manifest import read_videos
 from structalign.data.shards import Shards
 from structalign.data.tasks import read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
+from structalign.formats import INDEX_FORMAT
 from structalign.model.checkpoint import load_memory, read_config
 from structalign.model.features import Features, load_tensor
 from structalign.model.features import read_captions as read_tokens
@@ -129,7 +130,7 @@ def make_videos(folder: Path) -> None:
 
 def make_index(folder: Path) -> None:
     entry = {"task": "t01", "folder": "work/gallery/t01", "files": {"a": "0" * 64}, "encoder": "e"}
-    write_json(folder / "index.json", {"format": 2, "galleries": [entry, entry]})
+    write_json(folder / "index.json", {"format": INDEX_FORMAT, "galleries": [entry, entry]})
 
 
 def make_features(folder: Path) -> None:

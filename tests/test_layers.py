@@ -64,6 +64,7 @@ DOORS = {
     "ffmpeg": "structalign.data.decoding.command",
     "imageio_ffmpeg": "structalign.data.decoding.command",
     "dvc": "structalign.report.revisions",
+    "qdrant_client": "structalign.library.engines.qdrant",
     "uvicorn": "structalign.serve.server",
     "fastapi": "structalign.serve",
 }

@@ -72,6 +72,7 @@ def test_nothing_changed_runs_nothing(project: Project) -> None:
     [
         ("ranking.beta", 0.25, lane("evaluate")),
         ("ranking.task_prior", 0, lane("evaluate")),
+        ("ranking.word_prior", 0, lane("evaluate")),
         ("crp.weight", 0.5, lane("train", since=2)),
         ("optim.later.lr", 5e-3, lane("train", since=2)),
         ("etf.dim", 24, lane("train")),

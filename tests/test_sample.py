@@ -12,7 +12,7 @@ import pytest
 from sample import sprites
 from sample.captions import captions, fits, vocabulary
 from sample.catalogue import CATEGORIES, Thing, senses
-from sample.corpus import Clip, clips, long_tail, name_words, render
+from sample.corpus import Clip, all_clips, clips, long_tail, name_words, render
 from sample.motions import MOTIONS
 from sample.words import told_by_words
 
@@ -183,6 +183,13 @@ def test_a_long_tail_makes_categories_of_a_task_unequal_and_tasks_unequal() -> N
     tasks = [sizes[i : i + 4] for i in range(0, 20, 4)]
     assert all(max(task) >= 3 * min(task) for task in tasks)
     assert max(map(sum, tasks)) >= 2 * min(map(sum, tasks))
+
+
+def test_an_imbalanced_corpus_has_some_training_clips_of_the_even_one_and_the_same_others() -> None:
+    even, uneven = (all_clips(1, development=True, imbalance=ratio) for ratio in (1, 10))
+    assert split_of(uneven, "val", "test") == split_of(even, "val", "test")
+    assert len(split_of(uneven, "train")) == 162
+    assert all(clip in even for clip in split_of(uneven, "train"))
 
 
 def split_of(planned: list[Clip], *splits: str) -> list[Clip]:

@@ -69,6 +69,23 @@ def test_a_pause_restores_the_garbage_collector() -> None:
     assert gc.isenabled()
 
 
+@pytest.mark.usefixtures("nothing_frozen")
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_a_process_of_ours_never_visits_what_it_imported(ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("structalign.collector._own", ours)
+    with paused():
+        monkeypatch.setitem(sys.modules, "a_module_that_was_imported_now", sys)
+    assert (gc.get_freeze_count() > 0) == ours
+
+
+@pytest.mark.usefixtures("nothing_frozen")
+def test_a_pause_without_imports_freezes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("structalign.collector._own", True)
+    with paused():
+        pass
+    assert gc.get_freeze_count() == 0
+
+
 def test_an_import_that_fails_leaves_the_collector_on() -> None:
     with pytest.raises(ImportError), paused():
         raise ImportError
@@ -86,14 +103,16 @@ def nothing_frozen() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_frozen")
-def test_a_stage_collects_garbage_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_collects_garbage_while_it_works_but_visits_no_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["stage"])
     gc.disable()
     with pytest.raises(SystemExit):
-        command(lambda: seen.append(gc.isenabled()))
-    assert seen == [True]
+        command(lambda: seen.append((gc.isenabled(), gc.get_freeze_count() > 0)))
+    assert seen == [(True, True)]
 
 
 @pytest.mark.usefixtures("nothing_frozen")

@@ -23,7 +23,7 @@ from structalign.strict_yaml import dump_yaml, load_yaml
 SMALL = {
     "seed": 0,
     "crp": {"weight": 10},
-    "ranking": {"beta": 0.5, "task_prior": 0.1},
+    "ranking": {"beta": 0.5, "task_prior": 0.1, "word_prior": 0.1},
     "method": {"name": "structalign"},
     "frames": {"per_video": 2, "size": 32},
     "backbone": {"name": "data/clip", "vision_frozen": 0, "precision": "fp32"},

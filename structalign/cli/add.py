@@ -32,6 +32,6 @@ def add(
     chain = read_chain(project)
     sampler = sampler_of(chain)
     summary = add_again(chain, sampler) if again else add_videos(chain, sampler, paths or [], category)
-    report(summary, {})
+    report(summary, summary.skipped)
     if summary.broken and not (summary.encoded or summary.unchanged or summary.duplicates or summary.moved):
         raise UserError("nothing was added.")

@@ -12,6 +12,7 @@ from rich.table import Table
 from structalign.collector import paused
 from structalign.console import say
 from structalign.data.pretrained import unknown_words
+from structalign.data.tasks import TASKS
 from structalign.errors import UserError
 from structalign.paths import BACKBONE
 from structalign.report.terminal import terminal
@@ -32,6 +33,10 @@ def search(
     category: Annotated[str | None, typer.Option(help="Only videos of this category.")] = None,
     task: Annotated[str | None, typer.Option(help="Only videos of this task.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Only videos in this folder.")] = None,
+    mode: Annotated[
+        Literal["exact", "candidates"] | None,
+        typer.Option(help="Rank all videos, or at most 2,000 candidates. Default: all while that is quick."),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the best frame for each word.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON with all scores.")] = False,
     index: Annotated[Path | None, typer.Option(help="An index that `structalign index` made.")] = None,
@@ -55,7 +60,7 @@ def search(
     if like is not None:
         found = {str(like): opened.like(like, top, category, task)}
     else:
-        found = {sentence: opened.search(sentence, top, category, task, folder) for sentence in asked}
+        found = {sentence: opened.search(sentence, top, category, task, folder, mode=mode) for sentence in asked}
     if json_:
         say(json.dumps([_values(query, hits, opened, explain) for query, hits in found.items()], indent=1))
         return
@@ -89,6 +94,8 @@ def _open(
         if not (project / "checkpoints" / after).exists() or (project / "checkpoints" / after).resolve() != real:
             raise UserError(f"{checkpoint} is no checkpoint of a project: name one such as checkpoints/t01.")
     if index is None and project == Path():
+        if not (project / TASKS).exists():
+            raise UserError("there is no project here: pass --index or --project, or run this in a project's folder.")
         read_chain(project, after)  # reports what is missing before anything is loaded
     return open_index(project, after, split)
 
@@ -110,7 +117,9 @@ def _print(found: dict[str, list["Hit"]], opened: "VideoIndex", explain: bool) -
                 words = opened.explain(query, hit.moments[0].id)
                 out.print(f"{hit.file}: " + ", ".join(f"{word} at {at:.1f} s ({cos:.2f})" for word, at, cos in words))
         if hits and all(hit.weak for hit in hits):
-            out.print("weak: the sentence is unlike all training captions, so perhaps no video shows this.")
+            out.print(
+                "weak: no training caption and no stored video is like this sentence, so perhaps no video shows it."
+            )
     if not len(opened):
         out.print("the index has no videos yet.")
     if opened.note:

@@ -33,6 +33,8 @@ def sweep(
     from structalign.sweep.rounds import RULE, play, winners
     from structalign.sweep.tables import (
         difference_table,
+        ranking_cells,
+        ranking_table,
         result_table,
         rows_of,
         settings_cells,
@@ -47,7 +49,7 @@ def sweep(
     folder = out or Path("sweeps", file.stem)
     done = play(plan, Queue(folder, plan.split, jobs))
     chosen = [*winners(done).values()]
-    shown = done if plan.split == "test" else chosen
+    shown = done if plan.finalists is None else chosen
     rows = rows_of(shown)
     baseline = next((row for row in rows if row.kind == plan.baseline), None)
     cells = [row.cells(baseline) for row in rows]
@@ -55,6 +57,10 @@ def sweep(
     tables += [result_table(cells), *([difference_table(cells, baseline.name)] if baseline else [])]
     write_csv(folder / "settings.csv", settings_cells(done, chosen))
     write_csv(folder / "results.csv", cells)
+    if plan.rankings:
+        by_ranking = ranking_cells(shown, plan.rankings)
+        write_csv(folder / "prior.csv", by_ranking)
+        tables.append(ranking_table(by_ranking, plan.rankings))
     for table in tables:
         say(markdown(table)) if md else terminal().print(rich_table(table))
     if plan.split != "test":

@@ -1,5 +1,7 @@
 """The manifest of a task's videos, which prepare writes for later stages: work/manifest/<task>/videos.json."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,3 +30,9 @@ def read_videos(task: str, folder: Path = MANIFEST) -> list[Video]:
     path = folder / task / "videos.json"
     with reading(path):
         return [Video(**row) for row in read_json(path)["videos"]]
+
+
+def training_videos(tasks: Iterable[str]) -> dict[int, int]:
+    """The number of training videos of each category, whether or not they could be decoded."""
+    videos = (video for task in tasks for video in read_videos(task))
+    return dict(Counter(video.category for video in videos if video.split == "train"))

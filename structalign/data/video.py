@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from structalign.data.decoding.broken import BrokenVideo
+from structalign.data.decoding.broken import NO_STREAM, BrokenVideo
 from structalign.data.decoding.child import stop_all
 from structalign.data.decoding.command import LOOKAHEAD
 from structalign.data.decoding.formats import opened
@@ -27,6 +27,7 @@ from structalign.data.decoding.selection import BUFFER, Selection, exactly, gues
 from structalign.data.decoding.source import Source, require_ffmpeg
 
 __all__ = [
+    "NO_STREAM",
     "THUMB",
     "BrokenVideo",
     "DecodedClip",
@@ -157,9 +158,8 @@ def watch(path: Path, size: int, take: Callable[[Image], object], at_least: int 
             seen, times = source.stream(size, take)
             _stretch(seen, None, None, at_least)
         header = source.header
-        return Watched(
-            times, float(seen.begins[0]), float(seen.end), header.still, playing(header), source.damage(seen)
-        )
+        still = header.still or (header.format == "gif" and len(seen.begins) == 1)
+        return Watched(times, float(seen.begins[0]), float(seen.end), still, playing(header), source.damage(seen))
 
 
 def _short(source: Source, size: int, count: int) -> tuple[Seen, list[int], list[Image]] | None:

@@ -72,22 +72,33 @@ def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
     return {key: None if value is None else round(value, 4) for key, value in numbers.items()}
 
 
+def head_categories(shots: Mapping[int, int]) -> set[int]:
+    """The categories with more training videos (`shots`) than the geometric mean of the largest and smallest number.
+
+    Empty if all categories have equally many. The others are the tail.
+
+    >>> head_categories({0: 100, 1: 10, 2: 4})
+    {0}
+    """
+    bound = max(shots.values()) * min(shots.values())
+    return {category for category, count in shots.items() if count**2 > bound}
+
+
 def head_and_tail(per_category: Mapping[str, Mapping[str, float]], shots: Mapping[int, int]) -> dict[str, float]:
     """R@1 (percent) of the queries of head and of tail categories. Empty if all categories have equally many videos.
 
-    `per_category`: `queries` and `R@1` by category id. `shots`: training videos of each category. Head categories have
-    more videos than the geometric mean of the largest and the smallest number.
+    `per_category`: `queries` and `R@1` by category id. `shots`: training videos of each category.
 
     >>> rows = {"0": {"queries": 2, "R@1": 50.0}, "1": {"queries": 4, "R@1": 25.0}, "2": {"queries": 4, "R@1": 0.0}}
     >>> head_and_tail(rows, {0: 100, 1: 10, 2: 4})
     {'head': 50.0, 'tail': 12.5}
     """
-    most, fewest = max(shots.values()), min(shots.values())
-    if most == fewest:
+    head = head_categories(shots)
+    if not head:
         return {}
     parts: dict[str, list[Mapping[str, float]]] = {"head": [], "tail": []}
     for category, row in per_category.items():
-        parts["head" if shots.get(int(category), 0) ** 2 > most * fewest else "tail"].append(row)
+        parts["head" if int(category) in head else "tail"].append(row)
     return {
         name: sum(row["R@1"] * row["queries"] for row in rows) / sum(row["queries"] for row in rows)
         for name, rows in parts.items()

@@ -27,6 +27,7 @@ Ints = NDArray[np.int64]
 class Asked:
     """Queries of a split and the videos they search: `truth` [Q] is the column of a query's video in `videos` [V]."""
 
+    split: str
     queries: list[dict[str, Any]]
     videos: list[dict[str, Any]]
     truth: Ints
@@ -43,7 +44,7 @@ def asked(task: str, split: str, galleries: Sequence[Gallery]) -> Asked:
     column = {row["id"]: i for i, row in enumerate(videos)}
     queries = read_rows(MANIFEST / task / "seen.json", "queries", "video", "text", "category", "split", "task")
     own = [query for query in queries if query["split"] == split and query["video"] in column]
-    return Asked(own, videos, np.array([column[query["video"]] for query in own], dtype=np.int64))
+    return Asked(split, own, videos, np.array([column[query["video"]] for query in own], dtype=np.int64))
 
 
 @torch.inference_mode()

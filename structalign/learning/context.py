@@ -96,7 +96,7 @@ class TaskContext:
         self.similarity = similarity
         self.scale = scale
         self.adjustment = self._logit_adjustment() if settings[Contrastive].logit_adjustment > 0 else None
-        self.teacher: Teacher | None = None
+        self.teachers: Sequence[Teacher] = []
         self._online_teachers: list[VideoText] = []  # teachers that encode each batch in its step
         self.state: dict[str, Tensor] = {}
         self._read: tuple[Pairs, Tensor, Tensor] | None = None
@@ -144,7 +144,7 @@ class TaskContext:
         tokens = self.captions.tokens if tokens is None else tokens
         once = self.features.views and self.model.config.words == "strict"
         model = self.model if once else self.model.frozen_copy()
-        self._online_teachers = [] if self.features.views else [model]
+        self._online_teachers += [] if self.features.views else [model]
         return Teacher(self._seen_by(model), self._read_by(model, tokens, task), tokens)
 
     def _seen_by(self, model: VideoText) -> Callable[[Pairs], Tensor]:

@@ -39,9 +39,27 @@ def gaussian_vertices(dim: int, categories: int, seed: int) -> Tensor:
     return unit.T.contiguous()
 
 
-def vertices(kind: str, dim: int, categories: int, seed: int) -> Tensor:
-    """[C, d] of `etf.vertices`: `exact` or `gaussian`."""
-    return simplex_etf(dim, categories, seed) if kind == "exact" else gaussian_vertices(dim, categories, seed)
+def grow(vertices: Tensor, learned: int, prototypes: Tensor, seed: int) -> Tensor:
+    """The simplex [C, d] with new vertices for the categories k .. k+m-1, as near as possible to their prototypes.
+
+    vertices: [C, d], of which the first k = `learned` stay. prototypes: [m, d] in ETF space. The new vertices are
+    -S / (C - k) + F O, where S is the sum of the first k. F F^T = C / (C - 1) (I - 11^T / (C - k)) makes them a part of
+    the simplex. O has orthonormal rows that are orthogonal to the first k. The O that maximises <F O, prototypes> is
+    the solution of an orthogonal Procrustes problem (Schönemann, 1966). Computed in float64 on the CPU.
+    """
+    categories, new = len(vertices), len(prototypes)
+    old, room = vertices[:learned].double(), categories - learned
+    ones = torch.ones(new, new, dtype=torch.float64) / new
+    factor = (categories / (categories - 1)) ** 0.5 * (
+        torch.eye(new, dtype=torch.float64) - (1 - max(0.0, 1 - new / room) ** 0.5) * ones
+    )
+    free = torch.linalg.qr(old.T, mode="complete").Q[:, learned:]  # [d, d - k], orthogonal to the old vertices
+    wanted = factor @ prototypes.double() @ free
+    source = torch.Generator().manual_seed(seed_of(seed, "grow", learned))
+    noise = torch.randn(wanted.shape, generator=source, dtype=torch.float64)  # decides where prototypes have no say
+    left, _, right = torch.linalg.svd(wanted + 1e-6 * noise, full_matrices=False)
+    grown = -old.sum(dim=0) / room + factor @ left @ right @ free.T
+    return torch.cat([vertices[:learned], grown.float(), vertices[learned + new :]])
 
 
 def _sum_zero_basis(categories: int) -> Tensor:

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from structalign.errors import UserError
-from structalign.learning.etf import etf_head_init, random_head_init, vertices
+from structalign.learning.etf import etf_head_init, random_head_init
 from structalign.learning.memory import Memory, empty_memory, memory_of
 from structalign.learning.method import Method
 from structalign.learning.settings import Settings
+from structalign.learning.vertices import initial_vertices
 from structalign.model.backbone import Clip, load_clip
 from structalign.model.checkpoint import build_model, load_memory, read_config
 from structalign.model.device import env_flag, prepare_device
@@ -68,7 +69,7 @@ def from_scratch(clip: Clip, method: Method, settings: Settings, frames: int) ->
         for fusion in model.fusions():
             fusion.initialise_uniformly(settings.seed, "fusion", fusion.layer)
     model.add_task(settings.seed, "task prototype", 1)
-    return model, empty_memory(vertices(etf.vertices, etf.dim, etf.room, etf.seed), clip.embedding_dim)
+    return model, empty_memory(initial_vertices(etf), clip.embedding_dim)
 
 
 def shape_of(method: Method, settings: Settings, frames: int) -> ModelConfig:

@@ -1,6 +1,6 @@
 """The baseline `joint`: `finetune`'s model, trained with L_con on the pairs of all tasks at once, routed as task 1."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from structalign.learning.methods.finetune import METHOD
 from structalign.learning.settings import Settings
 from structalign.learning.trainer import Trainer
 from structalign.model.backbone import pixel_statistics
-from structalign.model.features import Features, JoinedFeatures
+from structalign.model.features import Features, JoinedFeatures, VideoSource
 from structalign.model.sources import make_source
 from structalign.params.features import FeaturesParams
 from structalign.paths import BACKBONE, FEATURES, FRAMES
@@ -21,8 +21,17 @@ from structalign.search.similarity_heads import HEADS
 from structalign.search.storing import store_split
 
 
-def learn_joint(tasks: Sequence[str], settings: Settings, views: FeaturesParams, progress: Path | None) -> Trainer:
-    """Train for `settings.phase.epochs`, so each video is visited as often as in its own task."""
+def learn_joint(
+    tasks: Sequence[str],
+    settings: Settings,
+    views: FeaturesParams,
+    progress: Path | None,
+    control: Callable[[VideoSource], VideoSource] | None = None,
+) -> Trainer:
+    """Train for `settings.phase.epochs`, so each video is visited as often as in its own task.
+
+    control: train on what this makes of the videos of all tasks, such as videos with other captions.
+    """
     features = [Features(FEATURES / task / "train") for task in tasks]
     frames = JoinedFeatures(features).read(0).shape[0]
     clip, device = backbone(BACKBONE)
@@ -32,7 +41,9 @@ def learn_joint(tasks: Sequence[str], settings: Settings, views: FeaturesParams,
         make_source(model, part, FrameSplit(FRAMES / task / "train"), pixels, device, views.flip, views.seed, precision)
         for part, task in zip(features, tasks, strict=True)
     ]
-    trainer = Trainer(model, METHOD, JoinedFeatures(videos), memory, 1, settings, device)
+    joined = JoinedFeatures(videos)
+    shown = control(joined) if control else joined
+    trainer = Trainer(model, METHOD, shown, memory, 1, settings, device)
     trainer.fit(lambda row: None, progress)
     return trainer
 

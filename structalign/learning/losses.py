@@ -98,9 +98,6 @@ def among_negatives(logits: Tensor, negatives: Tensor) -> Tensor:
     return F.cross_entropy(torch.cat([logits[:, None], negatives], dim=1), target)
 
 
-PSEUDO_SCALE = 99.48431564193378  # e^4.60, CLIP's temperature, independent of the batch size
-
-
 def pseudo_contrastive(
     text: Tensor,
     video: Tensor,
@@ -109,20 +106,23 @@ def pseudo_contrastive(
     pseudo_video: Tensor,
     category: Tensor,
     mask_same_category: bool,
-    scale: float | Tensor = PSEUDO_SCALE,
+    mixed: bool,
+    scale: float | Tensor,
 ) -> Tensor:
     """L_pseudo: CE + CE^T of the 2B x 2B matrix of [real; pseudo] texts and videos.
 
     text, video: [B, D] normalised means of a pair's words and frames. ids: [B] video ids of the real pairs.
     pseudo_text, pseudo_video: [B', D] as drawn, not normalised. category: [B'] of the pseudo pairs.
+    mask_same_category: pseudo pairs of one category are not negatives of each other. mixed: only a real and a pseudo
+    feature are. The block of real pairs alone would be a second L_con.
     """
     logits = scale * torch.cat([text, pseudo_text]) @ torch.cat([video, pseudo_video]).T
-    negatives = torch.zeros_like(logits, dtype=torch.bool)
+    masked = torch.zeros_like(logits, dtype=torch.bool)
     size = len(text)
-    negatives[:size, :size] = same_off_diagonal(ids)
-    if mask_same_category:
-        negatives[size:, size:] = same_off_diagonal(category)
-    return symmetric_cross_entropy(logits.masked_fill(negatives, -torch.inf))
+    masked[:size, :size] = same_off_diagonal(torch.zeros_like(ids) if mixed else ids)
+    if mixed or mask_same_category:
+        masked[size:, size:] = same_off_diagonal(torch.zeros_like(category) if mixed else category)
+    return symmetric_cross_entropy(logits.masked_fill(masked, -torch.inf))
 
 
 def relative_weight(weight: float, base: Tensor, loss: Tensor) -> Tensor:

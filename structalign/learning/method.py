@@ -4,7 +4,7 @@ The defaults are those of `finetune`: only the contrastive loss, and no memory. 
 `learning.methods`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -26,15 +26,15 @@ class Term:
     """An addend of a batch's loss: `loss` times its weight.
 
     section: a section of params.yaml, whose `since` and weight decide whether the term acts. Without a section the term
-    acts from task `since` on. teacher: makes the teacher, before the task's first step. weight: gives the weight for a
-    value of the loss. If it is None, the weight is the section's, or 1 without a section.
+    acts from task `since` on. teachers: makes its teachers, before the task's first step. weight: gives the weight for
+    a value of the loss. If it is None, the weight is the section's, or 1 without a section.
     """
 
     name: str
     loss: Callable[[TaskContext, Batch], Tensor]
     section: type[WeightedLoss] | None = None
     since: int = 1
-    teacher: Callable[[TaskContext], Teacher] | None = None
+    teachers: Callable[[TaskContext], Sequence[Teacher]] | None = None
     weight: Callable[[TaskContext, Batch, Tensor], float | Tensor] | None = None
 
     def acts(self, task: TaskContext) -> bool:

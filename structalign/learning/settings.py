@@ -1,12 +1,13 @@
 """The sections of params.yaml that act in a task, read once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from structalign.params.adapters import Adapters
 from structalign.params.backbone import Backbone
-from structalign.params.losses import LossSection, WeightedLoss, acting_sections
+from structalign.params.losses import Losses, LossSection, WeightedLoss, acting, acting_sections
 from structalign.params.optim import Phase, Shared
 from structalign.params.reading import read
 from structalign.paths import LOSSES
@@ -36,6 +37,20 @@ class Settings:
     def acts(self, kind: type[WeightedLoss]) -> bool:
         """Whether a loss acts in the task, with a weight above 0."""
         return any(isinstance(section, kind) and section.weight > 0 for section in self.losses)
+
+
+def settings_of(sections: Mapping[str, Any], number: int) -> Settings:
+    """The settings of task `number` (from 1). sections: those of params.yaml, by name."""
+    losses = Losses.model_validate({name: sections[name] for name in Losses.model_fields})
+    optim = sections["optim"]
+    return Settings(
+        seed=sections["seed"],
+        backbone=Backbone.model_validate(sections["backbone"]),
+        adapters=Adapters.model_validate(sections["adapters"]),
+        losses=acting_sections(acting(losses, number)),
+        shared=Shared.model_validate(optim["shared"]),
+        phase=Phase.model_validate(optim["first" if number == 1 else "later"]),
+    )
 
 
 def read_settings(task: str, phase: Phase) -> Settings:

@@ -23,12 +23,14 @@ from structalign.learning.distributed import (
     several,
     sync_gradients,
 )
+from structalign.learning.gradients import shares_and_angles
 from structalign.learning.memory import Memory
 from structalign.learning.method import Method
 from structalign.learning.resume import LogRow, Progress
 from structalign.learning.settings import Settings
+from structalign.learning.vertices import grown_vertices
 from structalign.model.adapters import share_used
-from structalign.model.device import ASYNCHRONOUS, Fetched, env_flag, matrix_products
+from structalign.model.device import ASYNCHRONOUS, Fetched, env_flag, matrix_products, send
 from structalign.model.features import VideoSource
 from structalign.model.video_text import VideoText
 from structalign.search.similarity_heads import HEADS
@@ -71,13 +73,15 @@ class Trainer(TaskContext):
     ):
         similarity = HEADS[method.similarity]
         super().__init__(model, features, memory, number, settings, device, similarity, method.scale)
+        self.memory = grown_vertices(self)
+        self.vertices = send(self.memory.vertices, device)
         self.method = method
         self.experts = self.model.experts()
         self.used = share_used(self.experts, device)
         self.terms = [term for term in method.terms if term.acts(self)]
         for term in self.terms:
-            if term.teacher is not None:
-                self.teacher = term.teacher(self)
+            if term.teachers is not None:
+                self.teachers = term.teachers(self)
 
     def losses(self, pairs: Pairs, *key: str | int) -> dict[str, Tensor]:
         """The weighted addends of a batch's loss, by name. Their sum is minimised (method, section 5)."""
@@ -95,6 +99,7 @@ class Trainer(TaskContext):
     def fit(self, log: Callable[[LogRow], None], scratch: Path | None = None) -> None:
         """Train for the phase's epochs. `log` gets one row of numbers per step. On a GPU it gets each row a step later.
 
+        The first row of an epoch has the addends' gradients (`learning.gradients`).
         Progress is saved in the folder `scratch`. An interrupted run resumes from it with the same result.
         """
         with matrix_products(self.settings.backbone.precision):
@@ -129,7 +134,8 @@ class Trainer(TaskContext):
             key = (settings.seed, self.number, step)
             torch.manual_seed(seed_of("step", *key, *([process_number()] if process_number() else [])))
             factor = self.method.rate(step, len(plan), phase.warmup)
-            one = self.take_step(optimizer, factor, pairs, *key)
+            first = step == 0 or plan[step][0] != plan[step - 1][0]
+            one = self.take_step(optimizer, factor, pairs, *key, measured=first)
             self.method.after_step(self, step + 1, len(plan))
             settle()
             taken.append(replace(one, before={"step": step, "epoch": plan[step][0]}, after={"lr": factor * phase.lr}))
@@ -155,22 +161,25 @@ class Trainer(TaskContext):
         """One update on a batch, at `factor` times the learning rates. Returns its log row."""
         return self.take_step(optimizer, factor, pairs, *key).row()
 
-    def take_step(self, optimizer: Optimizer, factor: float, pairs: Pairs, *key: str | int) -> "Taken":
-        """`step`, but without waiting for the device."""
+    def take_step(
+        self, optimizer: Optimizer, factor: float, pairs: Pairs, *key: str | int, measured: bool = False
+    ) -> "Taken":
+        """`step`, but without waiting for the device. measured: log the addends' gradients, too."""
         for group in optimizer.param_groups:
             group["lr"] = factor * group["initial_lr"]
         self.used.zero_()
         with all_reduce_counts(self.model.counts()):
-            terms = self.losses(pairs, *key)
+            batch = self.forward(pairs, *key)
         used = Fetched(any_process(self.used))  # arrives during the backward pass
-        total = sum(terms.values(), torch.zeros((), device=self.device))
+        gradients = shares_and_angles(batch) if measured else {}
+        total = sum(batch.addends.values(), torch.zeros((), device=self.device))
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         learning = [p for group in optimizer.param_groups for p in group["params"]]
         sync_gradients(learning)
         for expert, chosen in zip(self.experts, used.tolist(), strict=True):
             expert.drop_gradients(chosen)
-        logged = {"loss": total, **terms, "grad_norm": self.clip(learning)}
+        logged = {"loss": total, **batch.addends, "grad_norm": self.clip(learning), **gradients}
         optimizer.step()
         numbers = Fetched(torch.stack(list(logged.values())))
         return Taken(f"task {self.number} diverged at step {key[-1]}", list(logged), numbers)

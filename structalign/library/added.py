@@ -9,11 +9,12 @@ from pathlib import Path
 
 from structalign.errors import UserError
 from structalign.library.chain import Chain
-from structalign.library.finding import find
-from structalign.library.indexing import Label, Summary
+from structalign.library.finding import find, real_folders
+from structalign.library.indexing import Label, Summary, count_others
 from structalign.library.indexing import add as take_in
 from structalign.library.sampling import Sampler
 from structalign.library.store import Encoding, Shard, Snapshot, current_rows, exists, open_all, writing
+from structalign.library.table import refresh_table
 from structalign.paths import ADDED, MANIFEST
 from structalign.search.retriever import load
 from structalign.store import digest, read_json
@@ -31,14 +32,16 @@ def add(chain: Chain, sampler: Sampler, paths: Sequence[str | Path], category: s
 
     Content that is already there is reported and not encoded. Raises `UserError` if a path does not exist.
     """
-    there: dict[str, os.stat_result] = {}
+    named: dict[str, os.stat_result] = {}
     for path in map(Path, paths):
         if not path.exists():
             raise UserError(f"{path} does not exist: name a video, or a folder of videos.")
-        there |= find([path.resolve()]).videos if path.is_dir() else {str(path.resolve()): path.stat()}
+        if not path.is_dir():
+            named[str(path.resolve())] = path.stat()
+    found = find(real_folders([path for path in map(Path, paths) if path.is_dir()]))
     own = {hashed: id for id, hashed in clip_hashes(chain).items()}
     files, duplicates = list[tuple[str, os.stat_result]](), list[tuple[str, str]]()
-    for name, stat in there.items():
+    for name, stat in (found.videos | named).items():
         clip = own.get(digest(Path(name))) if Path(name).is_file() else None
         if clip is None:
             files.append((name, stat))
@@ -47,7 +50,9 @@ def add(chain: Chain, sampler: Sampler, paths: Sequence[str | Path], category: s
     with writing(chain.project / ADDED, ABOUT, shelter=True) as writer:
         stale = stale_contents(chain, *open_all(writer.path))
         summary = take_in(writer, files, sampler, encoding_of(chain), Label(category), stale)
+        refresh_table(writer)
     summary.duplicates += duplicates
+    summary.skipped = found.skipped + count_others(summary.broken, named)
     return summary
 
 

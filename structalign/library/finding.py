@@ -13,12 +13,14 @@ from structalign.errors import UserError
 HIDDEN = "hidden"
 OUTSIDE = "links to places outside the folder"
 UNREADABLE = "folders that cannot be read"
-OTHER = "no videos"
+PICTURES = "still pictures"
+SOUNDS = "sounds"
+OTHER = "other files"
 
 # The first bytes of files that are certainly no video, to save starting a decoder
-OTHERS = (
-    b"\x89PNG\r\n", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*",  # pictures
-    b"fLaC", b"ID3",  # sounds
+PICTURE_HEADS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*")
+SOUND_HEADS = (b"fLaC", b"ID3")
+OTHER_HEADS = (
     b"%PDF", b"SQLite format 3", b"\x93NUMPY", b"\x80\x02", b"\x80\x04",  # documents, tables, pickles
     b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"(\xb5/\xfd",  # archives
     b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"!<arch>",  # programs
@@ -40,8 +42,8 @@ def find(roots: Sequence[Path]) -> Found:
     found = Found()
     for root in roots:
         for path in _walk(root, found.skipped):
-            if not _may_be_video(path):
-                found.skipped[OTHER] += 1
+            if (kind := _other_kind(path)) is not None:
+                found.skipped[kind] += 1
                 continue
             try:
                 real = path.resolve(strict=True)
@@ -96,18 +98,23 @@ def _inside(link: Path, root: Path) -> bool:
         return False
 
 
-def _may_be_video(path: Path) -> bool:
-    """Whether a file needs decoding. Empty files, texts and other known formats are no videos, unless so named."""
+def _other_kind(path: Path) -> str | None:
+    """The kind of a file that is no video, or None if it needs decoding.
+
+    Empty files, texts and other known formats are no videos, unless so named.
+    """
     if named_as_video(path):
-        return True
+        return None
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD)
     except OSError:
-        return False
-    if not head or head.startswith(OTHERS):
-        return False
-    return any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)  # no text has such a byte
+        return OTHER
+    for kind, heads in ((PICTURES, PICTURE_HEADS), (SOUNDS, SOUND_HEADS), (OTHER, OTHER_HEADS)):
+        if head.startswith(heads):
+            return kind
+    binary = any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)  # no text has such a byte
+    return None if binary else OTHER
 
 
 def named_as_video(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """An index of folders of videos, made with a CLIP, without a project, a table or training."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
@@ -10,9 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from structalign.collector import paused
 from structalign.errors import UserError
 from structalign.library.backbones import backbone_hash, backbone_of
+from structalign.library.candidates import Asked
 from structalign.library.compacting import compact
+from structalign.library.engines.scan import Block
 from structalign.library.finding import find, real_folders
 from structalign.library.indexing import Summary, update
 from structalign.library.places import SAMPLING, place_of, refuse_among_videos
@@ -26,12 +30,15 @@ from structalign.library.store import (
     exists,
     generation_of,
     open_all,
+    read,
     writing,
 )
+from structalign.library.table import open_table, refresh_table
 from structalign.library.video_index import VideoIndex
 from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
 from structalign.model.device import prepare_device
 from structalign.model.video_text import TextEmbeddings
+from structalign.search.candidates import Moments
 from structalign.search.encoder import Encoder
 from structalign.search.similarity_heads import HEADS
 
@@ -44,15 +51,24 @@ class FolderIndex(VideoIndex):
 
     def __init__(self, path: Path):
         self.path = path
-        self.snapshot, self.shards = open_all(path)
-        self.generation = self.snapshot.generation
-        self.entries, self._where = _entries(self.snapshot, self.shards)
+        self.table = open_table(path) if exists(path) else None
+        if self.table is not None:
+            self.about, self.generation, self.entries = self.table.about, self.table.generation, self.table.entries
+        else:
+            self.snapshot, self.shards = open_all(path)
+            self.about, self.generation = self.snapshot.about, self.snapshot.generation
+            self.entries, self._where = _entries(self.snapshot, self.shards)
         self._encoded: OrderedDict[str, Floats] = OrderedDict()
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The catalogue and the shards on disk."""
+        return read(self.path)
 
     @cached_property
     def encoder(self) -> Encoder:
         """The CLIP that made the index, loaded on first use."""
-        backbone = self.snapshot.about["backbone"]
+        backbone = self.about["backbone"]
         folder = Path(backbone["folder"])
         if not folder.is_dir() or backbone_hash(folder) != backbone["hash"]:
             raise UserError(
@@ -63,12 +79,12 @@ class FolderIndex(VideoIndex):
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
-        return Tokeniser(Path(self.snapshot.about["backbone"]["folder"]))
+        return Tokeniser(Path(self.about["backbone"]["folder"]))
 
     @cached_property
     def sampler(self) -> Sampler:
         """The sampler that encodes files for this index."""
-        folder = Path(self.snapshot.about["backbone"]["folder"])
+        folder = Path(self.about["backbone"]["folder"])
         return Sampler(self.encoder, pixel_statistics(folder))
 
     @torch.inference_mode()
@@ -88,25 +104,62 @@ class FolderIndex(VideoIndex):
         vector = self._encoded[sentence]
         self._encoded.move_to_end(sentence)
         cosines = self.entries.means @ vector
+        return cosines, cosines, self._span(vector)
 
+    def _span(self, vector: Floats) -> Span:
         def span(place: int) -> tuple[float, float, float]:
-            (shard, row), entry = self._where[place], self.entries.rows[place]
-            best = int(np.argmax(shard.frames[row, : len(entry.times)].astype(np.float32) @ vector))
+            entry = self.entries.rows[place]
+            best = int(np.argmax(self._frames(place)[: len(entry.times)] @ vector))
             return entry.start, entry.end, entry.times[best]
 
-        return cosines, cosines, span
+        return span
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {"words": 0.0, "sentence": 1.0}
+
+    @property
+    def _numbers(self) -> int:
+        return self.entries.means.size
+
+    def _blocks(self) -> list[Block]:
+        if self.table is not None:
+            return [Block(0, part) for part in self.table.means]
+        assert isinstance(self.entries.means, np.ndarray)
+        return [Block(0, self.entries.means)]
+
+    @property
+    def _known(self) -> tuple[dict[int, Moments], list[int]] | None:
+        return None if self.table is None else (self.table.moments, self.table.sample)
+
+    @torch.inference_mode()
+    def _asked(self, sentence: str) -> Asked:
+        self.read([sentence])
+        vector = self._encoded[sentence]
+
+        def compare(places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
+            return {"sentence": self.entries.means[list(places)] @ vector}, self._span(vector)
+
+        return Asked(vector[None], None, [0.0], compare)
 
     def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
-        (shard, row), entry = self._where[place], self.entries.rows[place]
-        frames = torch.from_numpy(shard.frames[row, : len(entry.times)].astype(np.float32))
+        frames = torch.from_numpy(self._frames(place)[: len(self.entries.rows[place].times)])
         return self.encoder.zero_shot(self.tokeniser([sentence])), frames
+
+    def _frames(self, place: int) -> Floats:
+        """The stored frames [N, D] of a segment."""
+        if self.table is not None:
+            return self.table.vectors_at(place).astype(np.float32)
+        shard, row = self._where[place]
+        found: Floats = shard.frames[row].astype(np.float32)
+        return found
 
     def _name(self, path: Path) -> str:
         return str(path.resolve())
 
     def shown(self, file: str) -> str:
         """The path relative to its folder. With several folders, the folder's name comes first."""
-        folders = [Path(folder) for folder in self.snapshot.about["folders"]]
+        folders = [Path(folder) for folder in self.about["folders"]]
         for folder in folders:
             if folder in Path(file).parents:
                 below = Path(file).relative_to(folder)
@@ -115,12 +168,12 @@ class FolderIndex(VideoIndex):
 
     def _readable(self, file: str) -> Path | None:
         path = Path(file)
-        inside = any(Path(folder) in path.parents for folder in self.snapshot.about["folders"])
+        inside = any(Path(folder) in path.parents for folder in self.about["folders"])
         return path if inside and path.resolve() == path and path.is_file() else None
 
     def reopened(self) -> "FolderIndex":
         index = FolderIndex(self.path)
-        if index.snapshot.about["backbone"] == self.snapshot.about["backbone"] and "encoder" in self.__dict__:
+        if index.about["backbone"] == self.about["backbone"] and "encoder" in self.__dict__:
             index.encoder, index.tokeniser = self.encoder, self.tokeniser
         return index
 
@@ -128,19 +181,27 @@ class FolderIndex(VideoIndex):
         """Add files, or the videos of folders, to the index on disk, and update what it has."""
         return refresh(self, [Path(path) for path in paths])
 
+    def sentences(self, count: int) -> list[tuple[str, str | None]]:
+        """The examples, and the words of file names, since an index of folders has no captions."""
+        stems = sorted({Path(entry.file).stem for entry in self.entries.rows})
+        texts = [*self.examples(), *(" ".join(re.findall(r"[^\W\d_]+", stem)) for stem in stems)]
+        kept = list(dict.fromkeys(text[:100] for text in texts if text))
+        return [(text, None) for text in kept[:: max(1, -(-len(kept) // count))][:count]]
+
     @property
     def written(self) -> Path:
         return self.path
 
     def newer(self) -> bool:
-        return generation_of(self.path) != self.snapshot.generation
+        return generation_of(self.path) != self.generation
 
     def compact(self) -> int:
         """Erase the vectors of missing files. Returns the number of freed bytes."""
-        with writing(self.path, self.snapshot.about) as writer:
+        with writing(self.path, self.about) as writer:
             return compact(writer)
 
 
+@paused()
 def _entries(snapshot: Snapshot, shards: Sequence[Shard]) -> tuple[Entries, list[tuple[Shard, int]]]:
     """The entries that can be found, and the shard and row of each entry's vectors."""
     places = {content: sorted(paths) for content, paths in snapshot.catalogue.places().items()}
@@ -161,7 +222,7 @@ def _entries(snapshot: Snapshot, shards: Sequence[Shard]) -> tuple[Entries, list
 
 def refresh(index: FolderIndex, more: Sequence[Path] = ()) -> Summary:
     """Update the index on disk for its folders and for `more` folders."""
-    about = dict(index.snapshot.about)
+    about = dict(index.about)
     with writing(index.path, about) as writer:
         about = dict(writer.snapshot.about)
         folders = sorted({*about["folders"], *(str(path.resolve()) for path in more)})
@@ -169,7 +230,9 @@ def refresh(index: FolderIndex, more: Sequence[Path] = ()) -> Summary:
             about["folders"] = folders
             writer.commit(writer.snapshot.catalogue, writer.snapshot.shards, about)
         found = find([Path(folder) for folder in folders])
-        return update(writer, found, index.sampler, Encoding(about["backbone"]["hash"]))
+        summary = update(writer, found, index.sampler, Encoding(about["backbone"]["hash"]))
+        refresh_table(writer)
+        return summary
 
 
 def begin(folders: Sequence[Path], backbone: str, place: Path | None = None) -> Path:

@@ -19,9 +19,9 @@ class Hit:
     """A file or clip found by a sentence or a video. `moments` are its best stretches, best first.
 
     score: the ranking score, as in evaluation. above: `score` in standard deviations above the collection's mean.
-    similarity: an absolute measure, a cosine in [-1, 1]. weak: whether the sentence is unlike all training captions, so
-    that perhaps no video shows it. None without captions, and for added videos. playing: `direct`, `remux` or
-    `transcode`.
+    similarity: an absolute measure, a cosine in [-1, 1]. weak: whether the sentence is unlike all training captions and
+    all stored videos, so that perhaps no video shows it. None without captions, and for added videos. playing:
+    `direct`, `remux` or `transcode`.
     """
 
     id: str
@@ -47,3 +47,15 @@ class Hit:
     def end(self) -> float:
         """End of the best moment in seconds."""
         return self.moments[0].end
+
+
+@dataclass(frozen=True)
+class Results:
+    """The hits of a search. candidates: how many segments were ranked, None for all. more: whether more may be found.
+
+    With `candidates` the order ends there. Twice as many may find more.
+    """
+
+    hits: list[Hit]
+    candidates: int | None = None
+    more: bool = False

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from structalign.console import track
 from structalign.data.parallel import in_order
-from structalign.data.video import BrokenVideo, require_ffmpeg, stop_all
-from structalign.library.finding import OTHER, Found, named_as_video
+from structalign.data.video import NO_STREAM, BrokenVideo, require_ffmpeg, stop_all
+from structalign.library.finding import OTHER, PICTURES, SOUNDS, Found, named_as_video
 from structalign.library.sampling import Described, Sampler
 from structalign.library.store import Broken, Catalogue, Content, Encoding, File, Row, ShardEntry, Writer
 from structalign.machine import cores
@@ -32,7 +33,7 @@ class Summary:
     """The result of an update: encoded, moved, unchanged and missing paths, and broken ones with the reason.
 
     duplicates: (path, another path with the same content). seconds: length of the encoded video. decoding, encoding:
-    seconds that these took, summed over threads.
+    seconds that these took, summed over threads. skipped: the number of skipped files by reason.
     """
 
     encoded: list[str] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Summary:
     gone: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
     unchanged: int = 0
     segments: int = 0
     seconds: float = 0.0
@@ -66,13 +68,13 @@ def update(writer: Writer, found: Found, sampler: Sampler, encoding: Encoding) -
         del catalogue.files[path]
     catalogue.broken = {path: why for path, why in catalogue.broken.items() if path in found.videos}
     fresh = [(path, about) for path, about in found.videos.items() if not _as_before(catalogue, path, about)]
-    summary.unchanged = len(found.videos) - len(fresh)
-    catalogue.skipped = dict(found.skipped)
+    summary.unchanged = len(catalogue.files.keys() & found.videos.keys() - {path for path, _ in fresh})
     _Intake(writer, catalogue, sampler, encoding, summary, Label(), set(gone.values())).read(fresh)
     there = {file.content for file in catalogue.files.values()}
     summary.gone = sorted(path for path, content in gone.items() if content not in there)
-    summary.broken = {path: why.reason for path, why in catalogue.broken.items() if listed(path, why)}
-    catalogue.skipped[OTHER] = found.skipped[OTHER] + len(catalogue.broken) - len(summary.broken)
+    summary.broken = {path: why.reason for path, why in catalogue.broken.items()}
+    summary.skipped = found.skipped + count_others(summary.broken)
+    catalogue.skipped = dict(summary.skipped)
     if catalogue != writer.snapshot.catalogue:
         writer.commit(catalogue, writer.snapshot.shards)
     return summary
@@ -93,7 +95,7 @@ def add(
         return _as_before(catalogue, path, about) and catalogue.files[path].content not in anew
 
     fresh = [(path, about) for path, about in files if not known(path, about)]
-    summary.unchanged = len(files) - len(fresh)
+    summary.unchanged = len(files) - len(fresh)  # none is broken, since `added` keeps no broken ones
     _Intake(writer, catalogue, sampler, encoding, summary, label, set(), set(anew)).read(fresh)
     summary.broken = {path: catalogue.broken.pop(path).reason for path, _ in files if path in catalogue.broken}
     if catalogue != writer.snapshot.catalogue:
@@ -101,9 +103,21 @@ def add(
     return summary
 
 
-def listed(path: str, why: Broken) -> bool:
-    """Whether a file that could not be encoded is a broken video and not another kind of file."""
-    return named_as_video(Path(path)) and why.reason != PICTURE
+def count_others(broken: dict[str, str], named: Collection[str] = ()) -> Counter[str]:
+    """Remove files that are no videos from `broken`, and count them by kind. `named` files stay."""
+    kinds = {path: kind for path, reason in broken.items() if (kind := _kind(path, reason)) and path not in named}
+    for path in kinds:
+        del broken[path]
+    return Counter(kinds.values())
+
+
+def _kind(path: str, reason: str) -> str | None:
+    """The kind of a file that could not be encoded for this reason, or None if it is a broken video."""
+    if reason == PICTURE:
+        return PICTURES
+    if named_as_video(Path(path)):
+        return None
+    return SOUNDS if reason == NO_STREAM else OTHER
 
 
 def _as_before(catalogue: Catalogue, path: str, about: os.stat_result) -> bool:

@@ -6,28 +6,36 @@ Letters: V clips and segments, M stored vectors of one, L words, D embedding.
 
 import csv
 import hashlib
+import math
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from structalign.collector import paused
 from structalign.data.collection import why_absent
 from structalign.data.tasks import TASKS
 from structalign.errors import UserError
 from structalign.library.added import add, clip_hashes, stale_contents
+from structalign.library.candidates import Asked
 from structalign.library.chain import Chain, other_backbone, read_chain
+from structalign.library.engines.scan import Block
 from structalign.library.indexing import Summary
-from structalign.library.ranking import Entries, Entry, Floats, Span, Weak
+from structalign.library.ranking import Entries, Entry, Floats, Joined, Span, Weak
 from structalign.library.sampling import Sampler
 from structalign.library.store import Catalogue, Shard, Snapshot, current_rows, exists, generation_of, open_all
+from structalign.library.table import Table, open_table
 from structalign.library.video_index import VideoIndex
 from structalign.model.backbone import Tokeniser
 from structalign.model.video_text import TextEmbeddings
@@ -35,12 +43,13 @@ from structalign.params.ranking import Ranking
 from structalign.params.reading import PARAMS
 from structalign.params.reading import read as read_params
 from structalign.paths import ADDED, CHECKPOINTS, COLLECTION, DATA, INDEXES
+from structalign.search.candidates import Moments, frames_of, mean_words, moments, sampled, unit_sentences
 from structalign.search.familiarity import familiarity
 from structalign.search.fusion import fuse
 from structalign.search.index import Gallery, Index, read_gallery
 from structalign.search.retriever import Retriever, load
 from structalign.search.scoring import QUERIES, Matrices, score, side_by_side
-from structalign.search.signal import Comparison, prepared
+from structalign.search.signal import Comparison, prepared, signals
 from structalign.search.similarity import video_vectors
 from structalign.search.similarity_heads import SimilarityHead
 from structalign.store import digest, read_json
@@ -52,34 +61,50 @@ _TILE = torch.zeros(QUERIES, dtype=torch.int64)  # one sentence, repeated as oft
 
 @dataclass(frozen=True)
 class _Part:
-    """Videos stored by one encoder. number: its task, from 1."""
+    """Videos stored by one encoder. number: its task, from 1.
+
+    means: [V, D] mapped vectors of videos in a table. Their frames [V', N, D] are mapped, too, and of these `rows` [V].
+    """
 
     gallery: Gallery
-    entries: list[Entry]
+    entries: Sequence[Entry]
     vectors: Tensor | None = None
+    means: Floats | None = None
+    rows: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries) if self.rows is None else len(self.rows)
+
+    def frames(self, places: Sequence[int]) -> Tensor:
+        """The stored vectors [len(places), M, D] of some videos."""
+        chosen = places if self.rows is None else self.rows[list(places)].tolist()
+        return frames_of(self.gallery.frames, chosen)
 
     def prepared(self, head: SimilarityHead) -> "_Part":
         """The same, prepared for single queries (`search.signal.prepared`)."""
         if self.vectors is not None:
             return self
-        videos, vectors = prepared(self.gallery.frames, head)
-        return replace(self, gallery=replace(self.gallery, frames=videos), vectors=vectors)
+        whole = self.gallery.frames if self.rows is None else self.frames(range(len(self)))
+        videos, vectors = prepared(whole, head)
+        return replace(self, gallery=replace(self.gallery, frames=videos), vectors=vectors, rows=None)
 
 
 class ProjectIndex(VideoIndex):
     """The stored videos of a project, up to the task `after`. With `split`, only its clips and no added videos."""
 
+    @paused()
     def __init__(self, project: Path, after: str | None = None, split: str | None = None, chain: Chain | None = None):
         self.path, self.after, self.split = project, after, split
         self._stamps = _stamps(project)  # before reading, so that a later change counts as newer
         self.chain = read_chain(project, after) if chain is None else chain
         self._index = Index(self.chain.index, project)
         notes = [note] if (note := other_backbone(self.chain)) else []
+        self.table = self._table_of_added() if split is None else None
         self.added: Snapshot | None = None
         shards: list[Shard] = []
-        if exists(project / ADDED):
+        if exists(project / ADDED) and self.table is None:
             self.added, shards = open_all(project / ADDED)
-        self.generation = self.added.generation if self.added else 0
+        self.generation = self.table.generation if self.table else self.added.generation if self.added else 0
         self.unstored: list[str] = []
         self._captions: list[dict[str, torch.Tensor]] = []
         parts = [*self._own()]
@@ -89,24 +114,37 @@ class ProjectIndex(VideoIndex):
             notes.append(
                 f"the training clips of {', '.join(self.unstored)} are not stored for search: run `dvc repro`."
             )
+        if any("sentences" not in captions for captions in self._captions):
+            notes.append("an older version stored the training captions, so no match is called weak: run `dvc repro`.")
+            self._captions = []
         self.note = " ".join(notes) or None
         if split is None and self.added is not None:
             parts += self._added(self.added, shards)
+        own = [entry for part in parts for entry in part.entries]
+        if self.table is not None:
+            parts += self._stored(self.table)
         self._parts = parts
-        self._familiar = familiarity(self._captions)
         if not parts:
             what = f"of split {split}" if split else "at all"
             raise UserError(f"{self.chain.index} names no stored videos {what}: add some and run `dvc repro`.")
-        rows = [entry for part in parts for entry in part.entries]
-        means = torch.cat([video_vectors(part.gallery.zero_shot) for part in parts]).numpy()
-        self.entries = Entries(rows, means)
-        self.weights = read_params("ranking", Ranking, project / PARAMS).weights()
+        means = [video_vectors(part.gallery.zero_shot) for part in parts if part.means is None]
+        whole = torch.cat(means) if means else torch.zeros(0, 1)
+        self._familiar = familiarity(self._captions, whole[[entry.split != "added" for entry in own]])
+        self.entries = Entries(own, whole.numpy())
+        if self.table is not None:
+            self.entries = Joined([self.entries, self.table.entries] if own else [self.table.entries])
+        self._firsts = [0, *accumulate(len(part) for part in parts)][:-1]
+        self._weights = read_params("ranking", Ranking, project / PARAMS).weights()
         self._encoded: OrderedDict[str, tuple[dict[int, TextEmbeddings], TextEmbeddings | None]] = OrderedDict()
 
     @cached_property
     def retriever(self) -> Retriever:
         """The newest checkpoint, loaded on first use."""
         return load(self.chain.checkpoint)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return self._weights
 
     @property
     def tokeniser(self) -> Tokeniser:
@@ -175,6 +213,28 @@ class ProjectIndex(VideoIndex):
             if here and shard.entry.encoding.task <= len(self.chain.tasks)  # later tasks come after the requested one
         ]
 
+    def _table_of_added(self) -> Table | None:
+        """The table of the added videos, if there is one and it has none of a later task."""
+        if not exists(self.path / ADDED) or (table := open_table(self.path / ADDED, "added")) is None:
+            return None
+        fingerprints = self.chain.fingerprints()
+        for encoding in table.encodings:
+            if encoding.task > len(fingerprints) or encoding.fingerprint != fingerprints[encoding.task - 1]:
+                return None  # the ordinary way of opening tells what is wrong
+        return table
+
+    def _stored(self, table: Table) -> list[_Part]:
+        """The added videos of a table, by shard."""
+        parts = []
+        for number, encoding in enumerate(table.encodings):
+            if len(rows := table.row[table.shard == number]):
+                frames, nothing = torch.from_numpy(table.frames[number]), torch.empty(0)
+                gallery = Gallery(
+                    self.chain.tasks[encoding.task - 1], encoding.task, encoding.task, [], frames, nothing
+                )
+                parts.append(_Part(gallery, (), None, table.means[number], rows))
+        return parts
+
     def _added_part(
         self, shard: Shard, here: list[int], places: Mapping[str, list[str]], catalogue: Catalogue, number: int
     ) -> _Part:
@@ -220,29 +280,34 @@ class ProjectIndex(VideoIndex):
 
             def own(text: TextEmbeddings, row: int = row, length: int = length) -> TextEmbeddings:
                 one = text[row : row + 1]
-                return TextEmbeddings(one.words[:, :length], one.mask[:, :length], one.sentence)
+                ids = None if one.ids is None else one.ids[:, :length]
+                return TextEmbeddings(one.words[:, :length], one.mask[:, :length], one.sentence, ids)
 
             by_task = dict(zip(numbers, map(own, texts), strict=True))
             self._encoded[sentence] = by_task, None if plain is None else own(plain)
 
     @property
     def _needs_zero_shot(self) -> bool:
-        return self.weights["task_prior"] > 0 or self._familiar is not None
+        return bool(self._states) or self._familiar is not None
 
     def _weak(self, sentence: str) -> Weak:
-        """Whether matches are weak, from the sentence's familiarity. Captions tell nothing about added videos."""
+        """Whether matches are weak: all or none, except that captions tell nothing about added videos."""
         _, plain = self._texts(sentence)
         if self._familiar is None or plain is None:
             return super()._weak(sentence)
-        weak = float(self._familiar.of(plain)[0]) < self._familiar.line
+        weak = bool(self._familiar.weak(plain)[0])
         return lambda place: None if self.entries.rows[place].split == "added" else weak
+
+    @property
+    def _states(self) -> Mapping[str, Any]:
+        """The states of the signals that are used."""
+        return {name: state for name, state in self._index.states.items() if state is not None and self.weights[name]}
 
     @torch.inference_mode()
     def _matrices(self, sentence: str) -> Matrices:
         """Each signal's row [1, V], and each video's best frame."""
         texts, plain = self._texts(sentence)
-        encoder = self.retriever.encoder
-        states = self._index.states if self.weights["task_prior"] > 0 else {}
+        encoder, states = self.retriever.encoder, self._states
         found = []
         self._parts = [part.prepared(encoder.head) for part in self._parts]
         for part in self._parts:
@@ -258,28 +323,110 @@ class ProjectIndex(VideoIndex):
 
     def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
         texts, _ = self._texts(sentence)
-        for part in self._parts:
-            if place < len(part.entries):
-                return texts[part.gallery.encoded_as], part.gallery.frames[place]
-            place -= len(part.entries)
-        raise IndexError(place)
+        part, row = self._part_of(place)
+        return texts[part.gallery.encoded_as], part.frames([row])[0]
 
     def _scores(self, sentence: str) -> tuple[Floats, Floats, Span]:
         found = {name: matrix.numpy() for name, matrix in self._matrices(sentence).items()}
         best = found.pop("best_frame")[0]
         scores = fuse(found, self.weights)[0]
         similar = [found[name][0] for name in ("words", "sentence") if name in found]
-        stored = [part.gallery.frames.shape[1] for part in self._parts for _ in part.entries]
 
         def span(place: int) -> tuple[float, float, float]:
-            entry, frame = self.entries.rows[place], int(best[place])
-            if entry.split == "added" or stored[place] == 1:
-                at = entry.times[frame if stored[place] > 1 else len(entry.times) // 2]
-                return entry.start, entry.end, at
-            part = entry.duration / stored[place]
-            return entry.start + frame * part, entry.start + frame * part + part, entry.times[frame]
+            return self._span(place, int(best[place]))
 
         return scores, np.mean(similar, axis=0), span
+
+    def _span(self, place: int, frame: int) -> tuple[float, float, float]:
+        """Start, end and time of the best `frame` of the segment at a position."""
+        entry, (part, _) = self.entries.rows[place], self._part_of(place)
+        stored = part.gallery.frames.shape[1]
+        if entry.split == "added" or stored == 1:
+            at = entry.times[frame if stored > 1 else len(entry.times) // 2]
+            return entry.start, entry.end, at
+        share = entry.duration / stored
+        return entry.start + frame * share, entry.start + frame * share + share, entry.times[frame]
+
+    def _part_of(self, place: int) -> tuple[_Part, int]:
+        """The part of the segment at a position, and its position in the part."""
+        number = bisect_right(self._firsts, place) - 1
+        return self._parts[number], place - self._firsts[number]
+
+    @property
+    def _has_vectors(self) -> bool:
+        return self.retriever.encoder.head.vectors is not None
+
+    @property
+    def _numbers(self) -> int:
+        if self.split is not None:  # evaluation's gallery is always ranked exactly
+            return 0
+        return sum(math.prod(part.gallery.frames.shape) for part in self._parts)
+
+    @cached_property
+    def _tasks(self) -> list[int]:
+        """The number of each task with stored videos."""
+        return sorted({part.gallery.number for part in self._parts})
+
+    def _blocks(self) -> list[Block]:
+        tasks, of_video = self._tasks, self.retriever.encoder.head.vectors
+        assert of_video is not None
+        return [
+            Block(
+                tasks.index(part.gallery.number),
+                of_video(part.gallery.frames).numpy() if part.means is None else part.means,
+            )
+            for part in self._parts
+        ]
+
+    @property
+    def _known(self) -> tuple[dict[int, Moments], list[int]] | None:
+        if self.table is None:
+            return None
+        blocks = self._blocks()[: len(self._parts) - len(self._stored(self.table))]
+        found = {self._tasks.index(task): own for task, own in self.table.moments.items() if task in self._tasks}
+        for block in blocks:
+            own = moments(block.vectors)
+            found[block.task] = found[block.task] + own if block.task in found else own
+        first = sum(len(block.vectors) for block in blocks)
+        places = [*range(first), *(first + place for place in self.table.sample)]
+        return found, sorted(places[i] for i in sampled(self.entries.rows[place].id for place in places))
+
+    @torch.inference_mode()
+    def _asked(self, sentence: str) -> Asked:
+        texts, _ = self._texts(sentence)
+        tasks = self._tasks
+        by_task = [texts[number] for number in tasks]
+        words = mean_words(by_task) if self.retriever.encoder.head.words else None
+
+        def compare(places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
+            return self._compare(sentence, places)
+
+        return Asked(unit_sentences(by_task), words, [self._bonus(sentence, number) for number in tasks], compare)
+
+    def _bonus(self, sentence: str, number: int) -> float:
+        """The weighted signals that are equal for all videos of a task."""
+        part = next(part for part in self._parts if part.gallery.number == number)
+        found = score(self._comparison(sentence, part, [0]), self._states, shared=bool(self._states))
+        shared = [name for name, signal in signals().items() if signal.shared]
+        return sum(self.weights[name] * float(matrix[0, 0]) for name, matrix in found.items() if name in shared)
+
+    def _comparison(self, sentence: str, part: _Part, rows: Sequence[int]) -> Comparison:
+        texts, plain = self._texts(sentence)
+        encoder, number = self.retriever.encoder, part.gallery.number
+        text, frames = texts[part.gallery.encoded_as], part.frames(rows)
+        return Comparison(text, plain or text, frames, encoder.head, encoder.model, number)
+
+    @torch.inference_mode()
+    def _compare(self, sentence: str, places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
+        """The signals of the segments at some ascending positions, and the spans of their best frames."""
+        found = []
+        for first, part in zip(self._firsts, self._parts, strict=True):
+            if rows := [place - first for place in places if first <= place < first + len(part)]:
+                comparison = self._comparison(sentence, part, rows)
+                found.append(score(comparison, self._states, shared=bool(self._states)))
+        rows_of = {name: matrix[0].numpy() for name, matrix in side_by_side(found).items()}
+        best = dict(zip(places, rows_of.pop("best_frame").tolist(), strict=True))
+        return rows_of, lambda place: self._span(place, best[place])
 
     def _name(self, path: Path) -> str:
         """A clip's name in the table, or the real path of an added file."""
@@ -308,12 +455,29 @@ class ProjectIndex(VideoIndex):
 
     def examples(self) -> list[str]:
         """Evenly spread captions of the table."""
+        texts = list(dict.fromkeys(filter(None, (row.get("caption") for row in self._table()))))
+        return [text[:100] for text in texts[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]]
+
+    def sentences(self, count: int) -> list[tuple[str, str | None]]:
+        """Captions of the table whose clips can be found, evenly spread over each task."""
+        by_task: dict[str, list[str]] = {}
+        tasks = {entry.file: entry.task for entry in self.entries.rows if entry.task is not None}
+        for row in self._table():
+            if row.get("caption") and (task := tasks.get(row.get("video", ""))) is not None:
+                by_task.setdefault(task, []).append(row["caption"])
+        return [
+            (text, task)
+            for task, texts in sorted(by_task.items())
+            for text in texts[:: max(1, -(-len(texts) // count))][:count]
+        ]
+
+    def _table(self) -> list[dict[str, str]]:
+        """The rows of captions.csv, or none if it cannot be read."""
         try:
             with (self.path / DATA / "captions.csv").open(encoding="utf-8-sig", newline="") as stream:
-                texts = list(dict.fromkeys(filter(None, (row.get("caption") for row in csv.DictReader(stream)))))
+                return list(csv.DictReader(stream))
         except (OSError, ValueError, csv.Error):
             return []
-        return [text[:100] for text in texts[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]]
 
     @property
     def written(self) -> Path:
@@ -323,7 +487,8 @@ class ProjectIndex(VideoIndex):
         """Whether the index on disk is newer, also because of `dvc repro`."""
         added = self.path / ADDED
         now = generation_of(added) if exists(added) else None
-        return now != (self.added.generation if self.added else None) or _stamps(self.path) != self._stamps
+        before = self.table or self.added
+        return now != (before.generation if before else None) or _stamps(self.path) != self._stamps
 
     def add(self, paths: Sequence[str | Path], category: str | None = None) -> Summary:
         """Encode files, or the videos of folders, with the newest checkpoint, and add them to the project.

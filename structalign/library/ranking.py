@@ -3,10 +3,13 @@
 Letters: V segments, D embedding.
 """
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, chain
 from pathlib import PurePath
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from structalign.library.hits import Hit, Moment
 Floats = NDArray[np.floating]
 Span = Callable[[int], tuple[float, float, float]]
 Weak = Callable[[int], bool | None]
+Scores = Floats | dict[int, float]  # by position
 SAME_SCORE, SAME_SIGHT = 0.02, 0.9  # cosines: similar neighbours are one moment
 MOMENTS = 5  # at most, per file
 
@@ -59,12 +63,38 @@ def _below(file: str, folder: str) -> bool:
     return PurePath(folder) in PurePath(file).parents
 
 
+@dataclass(frozen=True)
+class Stack:
+    """Mapped arrays [V_i, D], one below the other, that are not copied."""
+
+    parts: Sequence[Floats]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(len(part) for part in self.parts))
+
+    @property
+    def size(self) -> int:
+        """The number of numbers."""
+        return sum(part.size for part in self.parts)
+
+    def __getitem__(self, places: int | Sequence[int]) -> Floats:
+        if isinstance(places, Sequence):
+            return np.stack([self[place] for place in places])
+        number = bisect_right(self._ends, places)
+        row: Floats = self.parts[number][places - (self._ends[number - 1] if number else 0)]
+        return row
+
+    def __matmul__(self, vector: Floats) -> Floats:
+        return np.concatenate([part @ vector for part in self.parts])
+
+
 @dataclass
 class Entries:
     """All entries that can be found, in a fixed order. means: [V, D] unit vectors by zero-shot CLIP."""
 
-    rows: list[Entry]
-    means: Floats
+    rows: Sequence[Entry]
+    means: Floats | Stack
     _places: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,9 +108,32 @@ class Entries:
             found.setdefault(self.rows[place].group, []).append(place)
         return found
 
+    def admitted(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """Whether each entry passes the filters [V]. None if they admit all."""
+        if filters == Filters():
+            return None
+        return np.array([filters.admits(entry) for entry in self.rows], dtype=bool)
+
+    @property
+    def files(self) -> int:
+        """The number of groups."""
+        return len(self.groups)
+
+    def values(self, name: str) -> set[str]:
+        """The values of `category` or `task`."""
+        return {value for entry in self.rows if (value := getattr(entry, name)) is not None}
+
+    def names(self) -> Iterable[str]:
+        """The names of all files."""
+        return (name for entry in self.rows for name in (entry.file, *entry.also))
+
     def place(self, id: str) -> int | None:
         """The position of the entry with this id."""
         return self._places.get(id)
+
+    def of_group(self, group: str) -> list[int]:
+        """The positions of a group's entries, sorted by start."""
+        return self.groups.get(group, [])
 
     def of_file(self, file: str) -> list[int]:
         """The positions of a file's entries, sorted by start."""
@@ -89,6 +142,68 @@ class Entries:
     def _is(self, place: int, file: str) -> bool:
         entry = self.rows[place]
         return file == entry.file or file in entry.also
+
+
+class _Chain(Sequence[Entry]):
+    """Sequences of entries, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Entry]]):
+        self.parts = parts
+        self.ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        number = bisect_right(self.ends, place)
+        return self.parts[number][place - (self.ends[number - 1] if number else 0)]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return chain.from_iterable(self.parts)
+
+
+class Joined(Entries):
+    """The entries of several sources, one after the other."""
+
+    def __init__(self, parts: Sequence[Entries]):
+        self.parts = parts
+        self.rows = _Chain([part.rows for part in parts])
+        means = [part.means for part in parts]
+        self.means = Stack([one for mean in means for one in (mean.parts if isinstance(mean, Stack) else [mean])])
+        self.firsts = [0, *accumulate(len(part.rows) for part in parts)][:-1]
+
+    def _all(self, found: Iterable[Iterable[int]]) -> list[int]:
+        return [first + place for first, places in zip(self.firsts, found, strict=True) for place in places]
+
+    @property
+    def files(self) -> int:
+        return sum(part.files for part in self.parts)
+
+    def admitted(self, filters: Filters) -> NDArray[np.bool_] | None:
+        found = [one for part in self.parts if (one := part.admitted(filters)) is not None]
+        return np.concatenate(found) if found else None
+
+    def values(self, name: str) -> set[str]:
+        return {value for part in self.parts for value in part.values(name)}
+
+    def names(self) -> Iterable[str]:
+        return chain.from_iterable(part.names() for part in self.parts)
+
+    def place(self, id: str) -> int | None:
+        found = self._all([] if (place := part.place(id)) is None else [place] for part in self.parts)
+        return found[0] if found else None
+
+    def of_group(self, group: str) -> list[int]:
+        return self._all(part.of_group(group) for part in self.parts)
+
+    def of_file(self, file: str) -> list[int]:
+        return self._all(part.of_file(file) for part in self.parts)
 
 
 def hits(
@@ -107,35 +222,70 @@ def hits(
     scores: [V] ranking scores. similarity: [V], absolute. span: start, end and time of the best frame of the segment at
     a position. weak: whether the match at a position is weak. without: a group to leave out.
     """
-    plain = filters == Filters()
-    admitted = None if plain else np.array([filters.admits(entry) for entry in entries.rows], dtype=bool)
+    admitted = entries.admitted(filters)
     order = np.argsort(-scores, kind="stable")
+    places = order.tolist() if admitted is None else order[admitted[order]].tolist()
+    usual = float(scores.mean()), max(float(scores.std()), 1e-6)
+    return [
+        _hit(entries, place, scores, similarity, span, admitted, usual, weak)
+        for place in _best_of_groups(entries, places, offset + top, without)[offset:]
+    ]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Some segments by their positions, best first, with their scores and absolute similarities.
+
+    usual: mean and deviation of the score over all segments.
+    """
+
+    scores: dict[int, float]
+    similarity: dict[int, float]
+    span: Span
+    usual: tuple[float, float]
+
+
+def hits_among(
+    entries: Entries, ranked: Ranked, top: int, offset: int = 0, weak: Weak = lambda place: None
+) -> list[Hit]:
+    """Like `hits`, among the ranked segments. A file's moments are among them, too."""
+    missing = dict.fromkeys(_whole_groups(entries, ranked.scores), -np.inf)
+    scores, similarity = missing | ranked.scores, missing | ranked.similarity
+    return [
+        _hit(entries, place, scores, similarity, ranked.span, None, ranked.usual, weak)
+        for place in _best_of_groups(entries, ranked.scores, offset + top)[offset:]
+    ]
+
+
+def _whole_groups(entries: Entries, places: Iterable[int]) -> list[int]:
+    groups = {entries.rows[place].group for place in places}
+    return [place for group in groups for place in entries.of_group(group)]
+
+
+def _best_of_groups(entries: Entries, places: Iterable[int], count: int, without: str | None = None) -> list[int]:
+    """The first position of each of the first `count` groups."""
     found: dict[str, int] = {}
-    for place in order.tolist() if admitted is None else order[admitted[order]].tolist():
+    for place in places:
         group = entries.rows[place].group
         if group != without and group not in found:
             found[group] = place
-            if len(found) >= offset + top:
+            if len(found) >= count:
                 break
-    mean, deviation = float(scores.mean()), max(float(scores.std()), 1e-6)
-    return [
-        _hit(entries, place, scores, similarity, span, admitted, (mean, deviation), weak)
-        for place in list(found.values())[offset:]
-    ]
+    return list(found.values())
 
 
 def _hit(
     entries: Entries,
     place: int,
-    scores: Floats,
-    similarity: Floats,
+    scores: Scores,
+    similarity: Scores,
     span: Span,
     admitted: NDArray[np.bool_] | None,
     usual: tuple[float, float],
     weak: Weak,
 ) -> Hit:
     entry, score = entries.rows[place], float(scores[place])
-    places = [p for p in entries.groups[entry.group] if admitted is None or admitted[p]]
+    places = [p for p in entries.of_group(entry.group) if admitted is None or admitted[p]]
     moments = []
     for run in _runs(places, scores, similarity, entries.means):
         best = max(run, key=lambda p: scores[p])
@@ -160,11 +310,11 @@ def _hit(
     )
 
 
-def _runs(places: Sequence[int], scores: Floats, similarity: Floats, means: Floats) -> list[list[int]]:
+def _runs(places: Sequence[int], scores: Scores, similarity: Scores, means: Floats | Stack) -> list[list[int]]:
     """The best stretches of a file. Each includes neighbours that look the same and match as well."""
     free, runs = set(range(len(places))), list[list[int]]()
     for best in sorted(range(len(places)), key=lambda i: -scores[places[i]]):
-        if len(runs) == MOMENTS:
+        if len(runs) == MOMENTS or scores[places[best]] == -np.inf:  # not ranked
             break
         if best not in free:
             continue

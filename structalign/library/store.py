@@ -27,6 +27,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from structalign.collector import paused
 from structalign.errors import UserError
 from structalign.formats import LIBRARY_FORMAT, format_of
 from structalign.store import digest, whole, whole_folder
@@ -175,6 +176,7 @@ def read(path: Path) -> Snapshot:
         raise _damaged(path, f"{MANIFEST}: {error}") from None
 
 
+@paused()  # it would visit the rows again and again
 def open_all(path: Path) -> tuple[Snapshot, list[Shard]]:
     """The index at `path` and its shards. All files are verified by hash."""
     snapshot = read(path)

@@ -4,8 +4,10 @@ Letters: V segments, N frames of a segment, D embedding.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,14 +16,21 @@ from torch.nn import functional as F
 
 from structalign.data.video import BrokenVideo
 from structalign.errors import UserError
-from structalign.library.hits import Hit
+from structalign.library.candidates import BUDGET, FIRST, MOST, Asked, Finder, Mode
+from structalign.library.engines.choice import engine_of, qdrant_of
+from structalign.library.engines.scan import Block
+from structalign.library.hits import Hit, Results
 from structalign.library.indexing import Summary
-from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits
+from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits, hits_among
 from structalign.library.sampling import Sampler
 from structalign.library.store import Progress, progress
 from structalign.model.backbone import Tokeniser
 from structalign.model.video_text import TextEmbeddings
+from structalign.search.candidates import Moments
 from structalign.search.similarity import cosines, video_vectors
+
+if TYPE_CHECKING:
+    from structalign.library.engines.qdrant import Pushed
 
 
 class UnknownId(UserError):
@@ -42,7 +51,7 @@ class VideoIndex(ABC):
     @property
     def files(self) -> int:
         """The number of files, or clips of a project, that can be found."""
-        return len(self.entries.groups)
+        return self.entries.files
 
     def search(
         self,
@@ -52,20 +61,112 @@ class VideoIndex(ABC):
         task: str | None = None,
         folder: str | Path | None = None,
         offset: int = 0,
+        mode: Mode | None = None,
     ) -> list[Hit]:
         """The files that match a sentence, best first, without the first `offset`.
 
-        category, task, folder: only these files. Their scores do not change. Raises `UserError` for an empty sentence,
-        or if the index has no such category, task or folder.
+        category, task, folder: only these files. Their scores do not change. mode: `exact` ranks everything, and
+        `candidates` at most 2,000 segments that one vector each suggests; None: `exact` while that is quick. Raises
+        `UserError` for an empty sentence, if the index has no such category, task or folder, or if the method has no
+        candidates.
+        """
+        return self.results(text, top, category, task, folder, offset, mode).hits
+
+    def results(
+        self,
+        text: str,
+        top: int = 10,
+        category: str | None = None,
+        task: str | None = None,
+        folder: str | Path | None = None,
+        offset: int = 0,
+        mode: Mode | None = None,
+        candidates: int | None = None,
+    ) -> Results:
+        """`search`, and how many candidates were ranked.
+
+        candidates: how many to rank. None: 200, doubled up to 2,000 until there are `offset + top` files.
         """
         if not isinstance(text, str) or not text.strip():
             raise UserError("the sentence is empty: describe what the video shows.")
         filters = self._filters(category, task, folder)
         if not len(self):
-            return []
+            return Results([])
         sentence = " ".join(text.split())
+        if self.mode(mode) == "candidates":
+            return self._among(sentence, filters, top, offset, candidates)
         scores, similarity, span = self._scores(sentence)
-        return hits(self.entries, scores, similarity, span, filters, top, offset, self._weak(sentence))
+        return Results(hits(self.entries, scores, similarity, span, filters, top, offset, self._weak(sentence)))
+
+    def mode(self, wanted: Mode | None = None) -> Mode:
+        """How a search ranks. Raises `UserError` if the method has no candidates."""
+        if wanted is None:
+            return "candidates" if self._numbers > BUDGET and self._has_vectors else "exact"
+        if wanted == "candidates" and not self._has_vectors:
+            raise UserError(
+                "this method pools the frames by the sentence, so no single vector suggests candidates: search with "
+                "--mode exact."
+            )
+        return wanted
+
+    def _among(self, sentence: str, filters: Filters, top: int, offset: int, candidates: int | None) -> Results:
+        asked, k = self._asked(sentence), candidates or FIRST
+        while True:
+            ranked = self.finder.ranked(asked, k, filters)
+            found = hits_among(self.entries, ranked, top, offset, self._weak(sentence))
+            more = len(ranked.scores) >= k and k < MOST
+            if len(found) == top or not more or candidates is not None:
+                return Results(found, len(ranked.scores), more)
+            k = min(2 * k, MOST)
+
+    @cached_property
+    def finder(self) -> Finder:
+        """What finds candidates."""
+        blocks = self._blocks()
+        engine = engine_of(self.path, self.entries, blocks, self._tasks)
+        return Finder(self.entries, blocks, self.weights, engine, self._known)
+
+    @property
+    def _known(self) -> tuple[dict[int, Moments], list[int]] | None:
+        """The moments of each task's vectors and the positions of the sample, if they are stored."""
+        return None
+
+    def push(self, shards: int = 1, replicas: int = 1) -> "Pushed":
+        """Send the vectors to the Qdrant of STRUCTALIGN_QDRANT, or only what changed since the last time.
+
+        shards, replicas: of a new collection. Raises `UserError` if there is no Qdrant, or if the method has no
+        candidates.
+        """
+        self.mode("candidates")
+        return qdrant_of(self.path, self._tasks).push(self.entries, self._blocks(), shards, replicas)
+
+    @property
+    def _tasks(self) -> Sequence[int]:
+        """The numbers of the tasks in `_blocks`. An index without tasks has one, 0."""
+        return [0]
+
+    @property
+    def _has_vectors(self) -> bool:
+        """Whether one vector of a segment suggests candidates."""
+        return True
+
+    @property
+    @abstractmethod
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each signal."""
+
+    @property
+    @abstractmethod
+    def _numbers(self) -> int:
+        """How many stored numbers exact search reads."""
+
+    @abstractmethod
+    def _blocks(self) -> list[Block]:
+        """The vectors of all segments, in the order of `entries`."""
+
+    @abstractmethod
+    def _asked(self, sentence: str) -> Asked:
+        """What candidates of a sentence are found and ranked by."""
 
     def similar(
         self, id: str, top: int = 10, category: str | None = None, task: str | None = None, offset: int = 0
@@ -179,16 +280,12 @@ class VideoIndex(ABC):
 
     def _filters(self, category: str | None, task: str | None, folder: str | Path | None) -> Filters:
         """The filters. Raises `UserError` if one matches no video."""
-        rows = self.entries.rows
-        for name, value, known in (
-            ("category", category, {entry.category for entry in rows}),
-            ("task", task, {entry.task for entry in rows}),
-        ):
-            there = sorted(value for value in known if value is not None)
-            if value is not None and value not in there:
-                raise UserError(f"no stored video has the {name} {value!r}: {_choices(there)}.")
+        for name, value in (("category", category), ("task", task)):
+            if value is not None and value not in (known := self.entries.values(name)):
+                raise UserError(f"no stored video has the {name} {value!r}: {_choices(sorted(known))}.")
         filters = Filters(category, task, None if folder is None else self._name(Path(folder)))
-        if folder is not None and not any(Filters(folder=filters.folder).admits(entry) for entry in rows):
+        inside = None if folder is None else self.entries.admitted(Filters(folder=filters.folder))
+        if inside is not None and not inside.any():
             raise UserError(f"no stored video is in {folder}: name a folder with stored videos.")
         return filters
 
@@ -220,6 +317,13 @@ class VideoIndex(ABC):
     def examples(self) -> list[str]:
         """A few example sentences."""
         return ["a person speaks", "a dog runs", "a street at night", "someone cooks"]
+
+    @abstractmethod
+    def sentences(self, count: int) -> list[tuple[str, str | None]]:
+        """Some sentences to test search with, evenly spread, and the task of each or None.
+
+        count: how many at most, for each task.
+        """
 
     @property
     @abstractmethod

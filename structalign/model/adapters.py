@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.errors import UserError
 from structalign.model.backbone import class_token, multi_head_attention
 from structalign.seeds import seed_of
 
@@ -277,31 +276,31 @@ class LoraMixture(Experts):
 class EtfHead(nn.Module):
     """The map h of words and frames into ETF space, R^D -> R^d without bias (method, section 5).
 
-    `shared`: one map for both. `separate` and `frozen_random`: one map each (`weight` is the text's). `identity`: no
-    map.
+    `fixed` and `shared`: one map for both. `separate` and `frozen_random`: one map each (`weight` is the text's).
+    `fixed` and `frozen_random` never learn, so L_ETF must change the embeddings.
     """
 
     def __init__(self, embedding: int, dim: int, kind: str):
         super().__init__()
         self.kind = kind
-        if kind == "identity" and embedding != dim:
-            raise UserError(
-                f"`etf.head` = identity needs `etf.dim` = {embedding} as in the backbone, not {dim}: set it."
-            )
-        maps = {"shared": 1, "separate": 2, "frozen_random": 2, "identity": 0}[kind]
-        self.weight = nn.Parameter(torch.zeros(dim, embedding)) if maps else None
-        self.video_weight = nn.Parameter(torch.zeros(dim, embedding)) if maps == 2 else None
+        self.weight = nn.Parameter(torch.zeros(dim, embedding))
+        two = kind in ("separate", "frozen_random")
+        self.video_weight = nn.Parameter(torch.zeros(dim, embedding)) if two else None
 
     @property
-    def weight_of_video(self) -> Tensor | None:
-        """[d, D], the map of frames: `weight` if text and video share it, None if there is no map."""
+    def learns(self) -> bool:
+        """Whether training changes the map."""
+        return self.kind in ("shared", "separate")
+
+    @property
+    def weight_of_video(self) -> Tensor:
+        """[d, D], the map of frames: `weight` if text and video share it."""
         return self.weight if self.video_weight is None else self.video_weight
 
     def text(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., d] of a caption's vector or of a pseudo-feature."""
-        return x if self.weight is None else F.linear(x, self.weight)
+        return F.linear(x, self.weight)
 
     def video(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., d] of a video's vector or of a pseudo-feature."""
-        weight = self.weight_of_video
-        return x if weight is None else F.linear(x, weight)
+        return F.linear(x, self.weight_of_video)

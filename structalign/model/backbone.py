@@ -61,6 +61,11 @@ class Tokens:
         position = torch.arange(self.ids.shape[1], device=self.ids.device)
         return (self.ids != self.ids[:, :1]) & (self.ids != 0) & (position != self.eot[:, None])
 
+    def word_ids(self) -> Tensor:
+        """[R, L] int64: the ids strictly between start and first end-of-text, and -1 elsewhere."""
+        position = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return torch.where((position > 0) & (position < self.eot[:, None]), self.ids, -1)
+
     def word_mask(self) -> Tensor:
         """[R, L] bool: the tokens strictly between start and first end-of-text (method, section 2).
 

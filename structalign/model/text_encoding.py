@@ -98,4 +98,4 @@ def _joined(tokens: Tokens, encoded: Iterable[tuple[Tensor, TextEmbeddings]]) ->
         words[chunk, :width] = part.words.float().cpu()
         mask[chunk, :width] = part.mask.cpu()
         sentence[chunk] = part.sentence.float().cpu()
-    return TextEmbeddings(words, mask, sentence)
+    return TextEmbeddings(words, mask, sentence, tokens.word_ids())

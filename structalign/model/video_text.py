@@ -59,18 +59,27 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TextEmbeddings:
-    """words: [R, L, D] raw; mask: [R, L] bool, true on words; sentence: [R, D] raw."""
+    """words: [R, L, D] raw; mask: [R, L] bool, true on words; sentence: [R, D] raw.
+
+    ids: [R, L] the token ids of words, -1 elsewhere (`Tokens.word_ids`). Only captions that are searched have them.
+    """
 
     words: Tensor
     mask: Tensor
     sentence: Tensor
+    ids: Tensor | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> "TextEmbeddings":
-        return TextEmbeddings(self.words[rows], self.mask[rows], self.sentence[rows])
+        ids = None if self.ids is None else self.ids[rows]
+        return TextEmbeddings(self.words[rows], self.mask[rows], self.sentence[rows], ids)
 
     def to(self, device: torch.device) -> "TextEmbeddings":
         """The same on another device."""
         return TextEmbeddings(send(self.words, device), send(self.mask, device), send(self.sentence, device))
+
+    def mean_words(self) -> Tensor:
+        """[R, D]: the mean over the words of each caption."""
+        return (self.words * self.mask[..., None]).sum(dim=1) / self.mask.sum(dim=1, keepdim=True)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Tensor:
         """`change` [..., D] -> [..., d] of every word, zeros where the mask has none: [R, L, d].
@@ -355,11 +364,11 @@ class VideoText(nn.Module):
         """The parameters of `groups` that learn in `task` (from 1).
 
         In task 1, only the first expert of the LoRA mixture learns, without router and task prototype. Of routers,
-        prototypes and adapters that each task has, only this task's learn. Frozen experts and a random head never
-        learn.
+        prototypes and adapters that each task has, only this task's learn. Frozen experts and heads that do not
+        learn stay as they are.
         """
         groups, moes = self.groups(), self.moes()
-        if self.head.kind == "frozen_random":
+        if not self.head.learns:
             groups["head"] = []
         if task == 1:
             groups["lora"] = [p for m in self.mixtures() for p in (m.lora_A, m.lora_Bs[0])]

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from structalign.params.section import Section
 
+CLIP_SCALE = 99.48431564193378  # e^4.60, CLIP's temperature, independent of the batch size
+
 
 class LossSection(Section):
     """Settings of a loss, which act from task `since` on."""
@@ -61,17 +63,22 @@ class Etf(WeightedLoss):
         description="weight w of L_ETF relative to the base loss; 0 is off",
         json_schema_extra={"paper": "0.1"},
     )
+    relative_to: Literal["value", "gradient"] = Field(
+        default="value",
+        description="what w is relative to: the base loss's value, or its gradient's norm on the embeddings",
+        json_schema_extra={"paper": "value"},
+    )
     dim: int = Field(ge=1, le=8192, description="dimension d of ETF space", json_schema_extra={"paper": "512"})
     capacity: Annotated[int, Field(ge=2, le=100_000)] | Literal["auto"] = Field(
         description="number of categories C of the simplex; auto is d + 1, the maximum",
         json_schema_extra={"paper": "number of categories"},
     )
-    vertices: Literal["exact", "gaussian"] = Field(
-        description="the simplex itself, or normalised columns of a centred Gaussian matrix",
+    vertices: Literal["exact", "prototypes", "gaussian"] = Field(
+        description="a random simplex, one that grows along zero-shot prototypes, or a centred Gaussian matrix",
         json_schema_extra={"paper": "exact (text), gaussian (released code)"},
     )
-    head: Literal["shared", "separate", "frozen_random", "identity"] = Field(
-        description="map into ETF space: one trained, one trained per modality, one random per modality, or none",
+    head: Literal["fixed", "shared", "separate", "frozen_random"] = Field(
+        description="map into ETF space: one fixed, one trained, one trained per modality, or one random per modality",
         json_schema_extra={"paper": "frozen_random (released code)"},
     )
     seed: int = Field(ge=0, description="seed of the vertices and of the head")
@@ -91,8 +98,8 @@ class Crp(WeightedLoss):
     temperature: float = Field(
         gt=0, le=100_000, description="distillation temperature T", json_schema_extra={"paper": "2"}
     )
-    teacher: Literal["previous", "pretrained"] = Field(
-        description="the model after the previous task, or zero-shot CLIP",
+    teacher: Literal["previous", "pretrained", "both"] = Field(
+        description="the model after the previous task, zero-shot CLIP, or both, with the mean of their losses",
         json_schema_extra={"paper": "previous (text), pretrained (released code)"},
     )
 
@@ -104,6 +111,18 @@ class Pseudo(WeightedLoss):
 
     weight: float = Field(
         ge=0, le=100_000, description="weight of L_pseudo; 0 is off, also in L_ETF", json_schema_extra={"paper": "0.5"}
+    )
+    scale: float = Field(
+        default=CLIP_SCALE,
+        gt=0,
+        le=100_000,
+        description="factor on cosines in L_pseudo",
+        json_schema_extra={"paper": "99.48 (e^4.60)"},
+    )
+    negatives: Literal["all", "mixed"] = Field(
+        default="all",
+        description="all pairs, or mixed: only a real and a pseudo feature are negatives of each other",
+        json_schema_extra={"paper": "all"},
     )
     covariance: Literal["radius", "shrunk"] = Field(
         description="each category's own radius, or one shrunk towards the pooled radius if samples are few",

@@ -23,6 +23,13 @@ class Ranking(Section):
         description="weight of log p(task | caption) in the fused score",
         json_schema_extra={"paper": "0"},
     )
+    word_prior: float = Field(
+        0.0,
+        ge=0,
+        le=100_000,
+        description="weight of log p(task | caption) by a bag of words, a trivial rule for comparison",
+        json_schema_extra={"paper": "0"},
+    )
 
     def weights(self) -> dict[str, float]:
         """Each signal's weight."""

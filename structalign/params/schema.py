@@ -79,7 +79,7 @@ def refuse_unknown(tree: Mapping[Any, Any], source: str) -> None:
 def validate(tree: Any, source: str = "params.yaml") -> Params:
     """The parameters as typed values. Raises `UserError` for the first unknown, missing or invalid one."""
     params = typed(Params, tree, source)
-    if params.etf.vertices == "exact" and params.etf.room > params.etf.dim + 1:
+    if params.etf.vertices != "gaussian" and params.etf.room > params.etf.dim + 1:
         raise UserError(
             f"{source}: `etf.capacity` = {params.etf.capacity} is more than `etf.dim` + 1 = "
             f"{params.etf.dim + 1}, the largest number of vertices in `etf.dim` dimensions: lower it, or raise "

@@ -12,9 +12,11 @@ from typing import Any
 
 from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
+from structalign.params.ranking import ADDED
 
 COLUMNS = (*METRICS, "R@1_avg", "v2t_R@1", "BWF_seen", "BWF_task")
 PAIRED = ("R@1", "BWF_seen", "BWF_task")
+FURTHER = tuple(f"ranking.{name}" for name in ADDED)
 COST_COLUMNS = ("trained_parameters", "stored_bytes_per_video", "seconds", "peak_memory_bytes")
 
 
@@ -143,8 +145,8 @@ def _label(run: Run, groups: Sequence[Sequence[Run]]) -> str:
         values = [json.dumps(params.get(key)) for params in same]
         # labels leave out what most groups share, so that each ablation names only its change
         shared = 2 * values.count(json.dumps(run.params.get(key))) > len(values)
-        # but a method with the task prior must not look like the published method
-        if not shared or (key == "ranking.task_prior" and run.params.get(key)):
+        # but a method with a further signal must not look like the published method
+        if not shared or (key in FURTHER and run.params.get(key)):
             shown.append(f"{key}={run.params.get(key)}")
     return ", ".join([run.method, *shown])
 

@@ -36,7 +36,8 @@ class PageContent:
 
     categories: their names by task, in order. table: from `continual.over_time`. last: the evaluation after the last
     task.
-    geometry: `geometry_over_time` of the test split. losses: rows of `plots.read_losses`. sizes: `trained_parameters`
+    geometry: `geometry_over_time` of the test split. losses, gradients: rows of `plots.read_losses` and
+    `plots.read_gradients`. sizes: `trained_parameters`
     of the last task and `stored_bytes_per_video`. left_out: `video`, `where` and `reason` of each video that was not
     used.
     damaged: `id`, `split` and `reason` of each video that was used despite errors. videos: from `coverage.coverage`.
@@ -50,6 +51,7 @@ class PageContent:
     last: Mapping[str, Any]
     geometry: Mapping[str, Any]
     losses: Sequence[Mapping[str, Any]]
+    gradients: Sequence[Mapping[str, Any]]
     sizes: Mapping[str, Any]
     left_out: Sequence[Mapping[str, str]]
     damaged: Sequence[Mapping[str, str]]
@@ -86,6 +88,7 @@ def render(page: PageContent) -> str:
         heatmaps=_heatmaps(method, test),
         geometry=_geometry_curves(page.geometry),
         losses=_loss_curves(page.losses),
+        gradients=_gradient_curves(page.gradients),
         sizes=page.sizes,
         examples=page.last["examples"],
         left_out=page.left_out,
@@ -204,6 +207,31 @@ def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
             for task in times
         ]
     return maps
+
+
+GRADIENT_TITLES = {
+    "share_": "Share of the gradient on the embeddings",
+    "angle_": "Angle to the gradient of L_con, °",
+}
+GRADIENT_COLOURS = {"contrastive": "var(--frozen)", "crp": "oklch(var(--tone) .13 30)", "pseudo": "var(--muted)"}
+
+
+def _gradient_curves(gradients: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The share of each loss in the gradient, and its angle to L_con's, over all steps."""
+    charts = []
+    for kind, title in GRADIENT_TITLES.items():
+        points: dict[str, list[tuple[float, float]]] = {}
+        for row in gradients:
+            if row["loss"].startswith(kind):
+                points.setdefault(row["loss"].removeprefix(kind), []).append((row["step"], row["value"]))
+        series = [
+            Line(LOSS_TITLES.get(name, name).partition(",")[0], GRADIENT_COLOURS.get(name, "var(--accent)"), each)
+            for name, each in points.items()
+        ]
+        if series:
+            svg = line_chart(series, "step", title)
+            charts.append({"title": title, "svg": Markup(svg), "legend": series})
+    return charts
 
 
 def _loss_curves(losses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from structalign.store import write_json
 
-NO_LOSS = ("step", "epoch", "lr", "grad_norm")  # fields of a training log's row that are no loss
+NO_LOSS = ("step", "epoch", "lr", "grad_norm")  # fields of a training log's row that describe no loss
+GRADIENTS = ("share_", "angle_")  # start of the fields that describe a loss's gradient (`learning.gradients`)
 POINTS = 600  # per loss over all tasks; more steps are averaged in equal windows
 
 
@@ -29,9 +30,19 @@ def write_plots(folder: Path, table: Mapping[str, Any], losses: Sequence[Mapping
 
 
 def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """All losses of all tasks over one running count of steps, thinned: step, task, loss, value.
+    """All losses of all tasks over one running count of steps, thinned: step, task, loss, value."""
+    return [row for row in read_logs(paths, digits=4) if not row["loss"].startswith(GRADIENTS)]
 
-    Values have four significant digits, since further digits differ between processors.
+
+def read_gradients(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """`read_losses` for the shares and angles of the losses' gradients. `loss` begins with one of `GRADIENTS`."""
+    return [row for row in read_logs(paths, digits=2) if row["loss"].startswith(GRADIENTS)]
+
+
+def read_logs(paths: Mapping[str, Path], digits: int) -> list[dict[str, Any]]:
+    """Every number of all tasks' logs, with `digits` significant digits, since further ones differ between processors.
+
+    Steps are counted over all tasks.
     """
     records: list[dict[str, Any]] = []
     begin, most = 0, max(12, POINTS // max(len(paths), 1))
@@ -40,7 +51,7 @@ def read_losses(paths: Mapping[str, Path]) -> list[dict[str, Any]]:
         for name in dict.fromkeys(name for line in lines for name in line if name not in NO_LOSS):
             points = [(begin + i, row[name]) for i, row in enumerate(lines) if name in row]
             for step, value in thin(points, most):
-                records.append({"step": step, "task": task, "loss": name, "value": float(f"{value:.4g}")})
+                records.append({"step": step, "task": task, "loss": name, "value": float(f"{value:.{digits}g}")})
         begin += len(lines)
     return records
 

@@ -61,7 +61,7 @@ class Comparison:
             text = self.text[here]
             used = text.mask.any(dim=0)
             used[0] = True  # a caption may have no word
-            text = TextEmbeddings(text.words[:, used], text.mask[:, used], text.sentence)
+            text = TextEmbeddings(text.words[:, used], text.mask[:, used], text.sentence)  # no signal reads its ids
             zero_shot = self.zero_shot[here]
             yield [
                 replace(self, text=text, zero_shot=zero_shot, videos=part, vectors=own)

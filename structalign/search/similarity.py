@@ -22,6 +22,8 @@ def cosines(words: Tensor, mask: Tensor, frames: Tensor, normalised: bool = Fals
         found = (F.normalize(words, dim=-1) @ columns).masked_fill(~mask[..., None], -torch.inf)
     else:  # skip padding, which is often more than half
         packed = F.normalize(words[mask], dim=-1) @ columns
+        if len(packed) == mask.numel():  # a single query has no padding
+            return packed.view(*mask.shape, v, n)
         found = packed.new_full((*mask.shape, v * n), -torch.inf)
         found[mask] = packed
     return found.view(*mask.shape, v, n)

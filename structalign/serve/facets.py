@@ -52,9 +52,9 @@ def facets(index: VideoIndex) -> Facets:
 
 
 def _facets(index: VideoIndex) -> Facets:
-    rows = index.entries.rows
+    entries = index.entries
     called: dict[str, str] = {}  # the shown name, by the index's name
-    for file in {name for row in rows for name in (row.file, *row.also)}:
+    for file in set(entries.names()):
         shown, real = PurePath(index.shown(file)), PurePath(file)
         for above, folder in zip(shown.parents, real.parents, strict=False):
             if str(above) != ".":
@@ -69,8 +69,8 @@ def _facets(index: VideoIndex) -> Facets:
         alike.add(key)
         folders[name] = place
     return Facets(
-        sorted({row.category for row in rows if row.category is not None}),
-        sorted({row.task for row in rows if row.task is not None}),
+        sorted(entries.values("category")),
+        sorted(entries.values("task")),
         folders,
         [visible(text) for text in index.examples()],
     )

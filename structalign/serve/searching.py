@@ -51,9 +51,17 @@ def add_searching(app: FastAPI, collection: Collection) -> None:
         def call(index: VideoIndex) -> dict[str, Any]:
             since = now()
             folder = facets(index).folder(asked.folder)
-            hits = index.search(asked.query, asked.limit, asked.category, asked.task, folder, asked.offset)
+            results = index.results(
+                asked.query, asked.limit, asked.category, asked.task, folder, asked.offset, asked.mode, asked.candidates
+            )
             ranked = round(1000 * (now() - since), 1)
-            found = {"generation": index.generation, "hits": _shown(hits, index), "took_ms": {"rank": ranked}}
+            found = {
+                "generation": index.generation,
+                "hits": _shown(results.hits, index),
+                "candidates": results.candidates,
+                "more": results.more,
+                "took_ms": {"rank": ranked},
+            }
             if unknown := unknown_words(index.path / BACKBONE, asked.query):
                 found["note"] = (
                     f"the sample's tiny CLIP does not know {visible(', '.join(unknown))}: it ranks by the other words"

@@ -6,7 +6,10 @@
     baseline: finetune        # optional: the method that differences are taken to
     settings:                 # optional: keys of params.yaml for all methods
       optim.shared.batch: 16
-    methods:
+    rankings:                 # optional: further rankings of the same runs, each by its keys of `ranking`
+      task prior: {ranking.task_prior: 1}
+
+Methods:
       zero_shot:              # as params.yaml has it
       structalign:            # every combination of the lists; `*` matches one name
         optim.*.lr: [1e-3, 2e-3]
@@ -21,9 +24,10 @@ docs/operations.md explains the keys.
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -37,10 +41,12 @@ from structalign.params.reading import PARAMS
 from structalign.params.schema import keys, refuse_too_many, refuse_unknown, validate
 from structalign.params.section import Section, shown
 from structalign.strict_yaml import load_yaml
+from structalign.sweep.rows import RESERVED
 
 KINDS = (*METHODS, "joint")
 SHARED = ("data", "frames", "backbone", "features")  # sections that all runs have in common
 OWN = ("seed", "method", "reference")
+NAME = re.compile(r"\w+(?:[ -]\w+)*")  # of a ranking: it becomes a part of a row's name
 
 
 class SweepFile(Section):
@@ -51,6 +57,9 @@ class SweepFile(Section):
     split: Literal["val", "test"] = Field(description="val or test")
     baseline: str | None = Field(None, description="one of the methods below `methods`")
     settings: dict[str, Any] | None = Field(None, description="keys of params.yaml, as `optim.shared.batch: 16`")
+    rankings: dict[str, Any] | None = Field(
+        None, description="names, each with keys of `ranking`, as `task prior: {ranking.task_prior: 1}`"
+    )
     methods: dict[str, Any] = Field(min_length=1, description="methods, each with its settings")
 
 
@@ -59,13 +68,14 @@ class Setting:
     """A method with one combination of values.
 
     own: the values as the file has them. values: by whole keys, including those for all methods. sections: the sections
-    of params.yaml that a run reads, by name.
+    of params.yaml that a run reads, by name. rankings: further rankings of its runs by name, each a section `ranking`.
     """
 
     method: str
     own: Mapping[str, Any]
     values: Mapping[str, Any]
     sections: Mapping[str, Any]
+    rankings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -76,13 +86,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked file: the settings of each method, in its order."""
+    """A checked file: the settings of each method, in its order. rankings: the names of further rankings."""
 
     seeds: list[int]
     finalists: int | None
     split: str
     baseline: str | None
     settings: list[Setting]
+    rankings: Sequence[str] = ()
 
 
 def read_plan(path: Path) -> Plan:
@@ -100,10 +111,14 @@ def read_plan(path: Path) -> Plan:
     if head.baseline is not None and head.baseline not in head.methods:
         raise UserError(f"{path}: `baseline` = {head.baseline} must be {_allowed('baseline')}.")
     shared = _values(head.settings or {}, f"{path}: `settings`")
+    rankings = _rankings(head.rankings or {}, str(path))
     settings = [
-        setting for name, given in head.methods.items() for setting in _settings(str(path), name, given, shared)
+        setting
+        for name, given in head.methods.items()
+        for setting in _settings(str(path), name, given, shared, rankings)
     ]
-    return Plan(head.seeds, None if head.finalists == "all" else head.finalists, head.split, head.baseline, settings)
+    finalists = None if head.finalists == "all" else head.finalists
+    return Plan(head.seeds, finalists, head.split, head.baseline, settings, [*rankings])
 
 
 def _head(tree: Any, source: str) -> SweepFile:
@@ -132,7 +147,34 @@ def _nearest(name: str, known: Any) -> str:
     return f"; the nearest is `{near[0]}`: rename or remove it"
 
 
-def _settings(source: str, method: str, given: Any, shared: Mapping[str, Any]) -> Iterator[Setting]:
+def _rankings(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]]:
+    """The values of each further ranking, by whole keys. Raises `UserError` for keys outside `ranking`."""
+    found = {}
+    for name, own in given.items():
+        place = f"{source}: `rankings.{name}`"
+        if not NAME.fullmatch(name):
+            quoted = json.dumps(name, ensure_ascii=False)
+            raise UserError(f"{source}: `rankings` names {quoted}: use letters, digits, spaces and hyphens.")
+        if name in RESERVED:
+            raise UserError(f"{place} has a name that the tables themselves use: choose another.")
+        if not isinstance(own, dict) or not own:
+            raise UserError(f"{place} must have keys of `ranking`, as `ranking.task_prior: 1`.")
+        found[name] = _values(own, place)
+        for key in found[name]:
+            if not key.startswith("ranking."):
+                raise UserError(
+                    f"{place}: `{key}` is no key of `ranking`: a ranking only weights signals. Set it below `methods`."
+                )
+    return found
+
+
+def _settings(
+    source: str,
+    method: str,
+    given: Any,
+    shared: Mapping[str, Any],
+    rankings: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Setting]:
     """The settings of a method. Raises `UserError` for a duplicate."""
     place = f"{source}: `methods.{method}`"
     grids = given if isinstance(given, list) else [{} if given is None else given]
@@ -143,8 +185,12 @@ def _settings(source: str, method: str, given: Any, shared: Mapping[str, Any]) -
     seen: dict[str, Mapping[str, Any]] = {}
     for own in (own for grid in grids for own in _combinations(grid, place)):
         values = {**shared, **_values(own, place)}
-        sections = _sections(values, source, method)
-        setting = Setting(method, own, values, sections)
+        sections = _sections(values, place)
+        further = {
+            name: _sections({**values, **weights}, f"{source}: `rankings.{name}`")["ranking"]
+            for name, weights in rankings.items()
+        }
+        setting = Setting(method, own, values, sections, further)
         if setting.key in seen:
             raise UserError(f"{place} has {shown(dict(own))} twice: remove one.")
         seen[setting.key] = own
@@ -194,7 +240,7 @@ def _fits(name: str, key: str) -> bool:
     return len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=True))
 
 
-def _sections(values: Mapping[str, Any], source: str, method: str) -> dict[str, Any]:
+def _sections(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     """The sections of params.yaml with these values, checked."""
     base = load_yaml(PARAMS)
     validate(base)
@@ -205,7 +251,6 @@ def _sections(values: Mapping[str, Any], source: str, method: str) -> dict[str, 
         for part in path:
             section = section[part]
         section[last] = value
-    place = f"{source}: `methods.{method}`"
     params = validate(tree, place)
     refuse_too_many(params, len(category_ids(read_tasks())), place)
     return params.model_dump(exclude={*OWN, "data", "frames"})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from structalign.evaluation.continual import head_categories
 from structalign.seeds import seed_of
 
 Floats = NDArray[np.float64]
@@ -16,6 +17,8 @@ Floats = NDArray[np.float64]
 DRAWS = 1000
 # by their names in tables, in that order
 MEASURES = ("R@1", "R@5", "R@10", "v2t R@1", "BWF seen", "BWF task", "learned", "final")
+IN_TASK = "R@1 task"
+PARTS = ("head R@1", "tail R@1")  # only if categories differ in their number of training videos
 
 
 def draws(videos: int) -> Floats:
@@ -35,7 +38,8 @@ def resampled(run: Mapping[str, Any], row: str, times: Floats) -> dict[str, Floa
 
     `learned` and `final` are R@1 among the videos of the query's task, averaged over tasks. `learned` is measured just
     after the task, `final` after the last one. BWF is weighted by the tasks' categories. `joint` has none of these,
-    since it learns no task by itself.
+    since it learns no task by itself. `R@1 task` is R@1 of all queries among the videos of their own task, as by a
+    ranking that knows it. Head and tail are those of `evaluation.continual.head_categories`.
     """
     ranks = {kind: np.array(values) for kind, values in run["rows"][row].items()}
     of_query, of_video = np.array(run["queries"]), np.array(run["tasks"])
@@ -48,6 +52,12 @@ def resampled(run: Mapping[str, Any], row: str, times: Floats) -> dict[str, Floa
 
     numbers = {f"R@{k}": 100 * (times @ found("rank", k)) / asked for k in (1, 5, 10)}
     numbers["v2t R@1"] = 100 * (times @ (ranks["v2t rank"] <= 1)) / times.sum(axis=1)
+    numbers[IN_TASK] = 100 * (times @ found("rank in task")) / asked
+    if head := head_categories({int(category): count for category, count in run["training videos"].items()}):
+        in_head = np.isin(run["category"], [*head])
+        for name, part in zip(PARTS, (times * in_head, times * ~in_head), strict=True):
+            with np.errstate(invalid="ignore"):  # a draw may have no video of a part
+                numbers[name] = 100 * (part @ found("rank")) / (part @ captions)
     if "learned rank" in ranks:
         tasks = [task for task in run["categories"] if task in run["tasks"]]
         member = np.array([of_video == task for task in tasks], dtype=float).T
@@ -76,5 +86,5 @@ def over_seeds(runs: Sequence[Mapping[str, Any]], row: str, times: Floats) -> di
 
 def interval(values: Floats) -> tuple[float, float, float]:
     """The value itself and its 95 % interval, from `resampled` with `draws`."""
-    low, high = np.percentile(values[1:], [2.5, 97.5])
+    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
     return float(values[0]), float(low), float(high)

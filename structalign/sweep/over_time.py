@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from structalign.data.manifest import training_videos
 from structalign.data.tasks import read_tasks
 from structalign.evaluation.retrieval import asked, find
 from structalign.model.features import read_captions
-from structalign.params.ranking import Ranking
+from structalign.params.ranking import ADDED, Ranking
 from structalign.paths import FEATURES
 from structalign.search.encoder import Encoder
 from structalign.search.index import Gallery
@@ -46,7 +47,7 @@ class OverTime:
 
     def observe(self, encoder: Encoder, task: str) -> None:
         """Keep a task's statistics for the ranking signals. They are empty if all signals have weight 0."""
-        wanted = any(ranking.task_prior for _, ranking in self.rankings.values())
+        wanted = any(ranking.weights()[name] for _, ranking in self.rankings.values() for name in ADDED)
         captions = read_captions(FEATURES / task / "train") if wanted else None
         number = len(self.observed) + 1
         known = observe(encoder.zero_shot(captions.tokens), captions.category, number) if captions else {}
@@ -77,6 +78,8 @@ class OverTime:
             "categories": {task: len(row.categories) for task, row in tasks.items()},
             "videos": [question.videos[column]["id"] for column in videos],
             "tasks": [question.video_tasks[column] for column in videos],
+            "category": [question.videos[column]["category"] for column in videos],
+            "training videos": training_videos(tasks),
             "queries": np.searchsorted(videos, question.truth)[order].tolist(),
             "rows": {name: self._row(name, ranks, order) for name, ranks in found.items()},
         }

@@ -26,7 +26,7 @@ def main() -> None:
     asked = told["asked"]
     known = {"fingerprint": fingerprint(asked, told["data"])}
     try:
-        done = run(asked["method"], asked["sections"], asked["split"])
+        done = run(asked["method"], asked["sections"], asked["split"], asked["rankings"])
         done |= {"measures": {row: measures(done, row) for row in done["rows"]}}
     except UserError as error:
         done = {"failed": str(error)}

@@ -35,7 +35,8 @@ class Run:
     def asked(self) -> dict[str, Any]:
         """The request for its process. Its file repeats the request."""
         sections = {**self.setting.sections, "seed": self.seed}
-        return {"method": self.setting.method, "seed": self.seed, "split": self.split, "sections": sections}
+        own = {"method": self.setting.method, "seed": self.seed, "split": self.split}
+        return own | {"sections": sections, "rankings": self.setting.rankings}
 
 
 @dataclass(frozen=True)

@@ -10,35 +10,18 @@ from structalign.data.tasks import read_tasks
 from structalign.learning.chain import learn_task, next_config, save_task
 from structalign.learning.joint import joint_galleries, learn_joint
 from structalign.learning.loading import load_method
-from structalign.learning.settings import Settings
+from structalign.learning.settings import settings_of
 from structalign.model.checkpoint import read_config, save_checkpoint
 from structalign.model.device import prepare_device
-from structalign.params.adapters import Adapters
-from structalign.params.backbone import Backbone
 from structalign.params.features import FeaturesParams
-from structalign.params.losses import Losses, acting, acting_sections
-from structalign.params.optim import Phase, Shared
 from structalign.params.ranking import Ranking
 from structalign.paths import BACKBONE, CHECKPOINTS, MANIFEST
 from structalign.search.encoder import load_encoder
 from structalign.store import read_json
 from structalign.sweep.over_time import OverTime
+from structalign.sweep.rows import SENTENCE, row_of
 
-SENTENCE = Ranking(beta=0, task_prior=0)
-
-
-def settings_of(sections: Mapping[str, Any], number: int) -> Settings:
-    """The settings of task `number` (from 1), as a stage reads them. sections: those of params.yaml, by name."""
-    losses = Losses.model_validate({name: sections[name] for name in Losses.model_fields})
-    optim = sections["optim"]
-    return Settings(
-        seed=sections["seed"],
-        backbone=Backbone.model_validate(sections["backbone"]),
-        adapters=Adapters.model_validate(sections["adapters"]),
-        losses=acting_sections(acting(losses, number)),
-        shared=Shared.model_validate(optim["shared"]),
-        phase=Phase.model_validate(optim["first" if number == 1 else "later"]),
-    )
+BY_SENTENCE = Ranking(beta=0, task_prior=0)
 
 
 def learn_chain(method: str, sections: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
@@ -86,13 +69,14 @@ def sizes(trained_parameters: int, searched: OverTime) -> dict[str, int]:
     return {"trained_parameters": trained_parameters, "stored_bytes_per_video": frames[0].nbytes}
 
 
-def run(method: str, sections: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """The ranks and sizes of a run.
+def run(method: str, sections: Mapping[str, Any], split: str, further: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranks and sizes of a run, with a row for each ranking: the plain one by `ranking`, and the `further` ones.
 
-    Zero-shot CLIP gives two rows: one by `ranking`, and, as published, one by the sentence only.
+    Zero-shot CLIP also gives a row by the sentence only, as published.
     """
-    rankings = {method: ("method", Ranking.model_validate(sections["ranking"]))}
+    weights = {row_of(method): sections["ranking"]} | {row_of(method, name): own for name, own in further.items()}
+    rankings = {row: ("method", Ranking.model_validate(own)) for row, own in weights.items()}
     if method != "joint" and not load_method(method).trains:
-        rankings[f"{method}, sentence"] = ("method", SENTENCE)
+        rankings[row_of(method, SENTENCE)] = ("method", BY_SENTENCE)
     searched = OverTime(split, rankings)
     return run_joint(sections, searched) if method == "joint" else run_chain(method, sections, [searched])[0]

@@ -9,10 +9,11 @@ from typing import Any
 
 from structalign.report.text_table import TextTable
 from structalign.store import whole
-from structalign.sweep.measures import MEASURES, Floats, draws, interval, over_seeds
+from structalign.sweep.measures import IN_TASK, MEASURES, PARTS, Floats, draws, interval, over_seeds
 from structalign.sweep.rounds import Done
+from structalign.sweep.rows import TRUE_TASK, row_of
 
-PAIRED = ("R@1", "BWF seen", "BWF task")
+PAIRED = ("R@1", *PARTS, "BWF seen", "BWF task")
 Cells = Mapping[str, Any]  # by column, as the CSV has them
 
 
@@ -28,11 +29,8 @@ class Row:
     def cells(self, baseline: "Row | None") -> Cells:
         """Numbers by column: means with intervals over videos and std over seeds, and differences to the baseline."""
         found: dict[str, Any] = {"row": self.name, "n": len(self.runs)}
-        for name in MEASURES:
-            each = [run["measures"][self.kind].get(name) for run in self.runs]
-            mean, low, high = interval(self.values[name]) if name in self.values else (None, None, None)
-            spread = stdev(each) if len(each) > 1 and mean is not None else None
-            found |= {name: mean, f"{name} low": low, f"{name} high": high, f"{name} std": spread}
+        for name in (*MEASURES, *(part for part in PARTS if part in self.values)):
+            found |= self.spread(name, name)
         for name in ("stored_bytes_per_video", "trained_parameters"):
             found[name] = self.runs[0][name]
         found["seconds"] = sum(run["seconds"] for run in self.runs) / len(self.runs)
@@ -42,16 +40,59 @@ class Row:
                 found |= dict(zip((f"Δ {name}", f"Δ {name} low", f"Δ {name} high"), gap, strict=True))
         return found
 
+    def spread(self, name: str, column: str) -> Cells:
+        """The cells of one metric: mean, interval over videos and std over seeds."""
+        each = [run["measures"][self.kind].get(name) for run in self.runs]
+        mean, low, high = interval(self.values[name]) if name in self.values else (None, None, None)
+        std = stdev(each) if len(each) > 1 and mean is not None else None
+        return {column: mean, f"{column} low": low, f"{column} high": high, f"{column} std": std}
+
 
 def rows_of(done: Sequence[Done]) -> list[Row]:
-    """The rows of all settings with a run. Zero-shot CLIP has two."""
-    rows = []
+    """The rows of all settings with a run, without further rankings. Zero-shot CLIP has two."""
+    return [
+        row_by(one, kind, label(one, done) + kind.removeprefix(one.setting.method))
+        for one in done
+        if one.runs
+        for kind in one.runs[0]["rows"]
+        if kind not in [row_of(one.setting.method, name) for name in one.setting.rankings]
+    ]
+
+
+def row_by(one: Done, kind: str, name: str) -> Row:
+    """The row `kind` of a setting's runs, under a name."""
+    return Row(name, kind, one.runs, over_seeds(one.runs, kind, draws(len(one.runs[0]["videos"]))))
+
+
+def ranking_cells(done: Sequence[Done], rankings: Sequence[str]) -> list[Cells]:
+    """The rows of prior.csv: R@1 of each setting by the plain ranking, by further ones, and by the true task.
+
+    Differences to the plain ranking are paired.
+    """
+    rows: list[Cells] = []
     for one in done:
-        for kind in one.runs[0]["rows"] if one.runs else ():
-            name = label(one, done) + kind.removeprefix(one.setting.method)
-            times = draws(len(one.runs[0]["videos"]))
-            rows.append(Row(name, kind, one.runs, over_seeds(one.runs, kind, times)))
+        if not one.runs:
+            continue
+        plain = row_by(one, one.setting.method, label(one, done))
+        cells: dict[str, Any] = {"row": plain.name, "n": len(plain.runs), **plain.spread("R@1", "R@1")}
+        for name in rankings:
+            row = row_by(one, row_of(one.setting.method, name), name)
+            gap = interval(row.values["R@1"] - plain.values["R@1"])
+            cells |= row.spread("R@1", f"R@1 {name}")
+            cells |= dict(zip((f"Δ {name}", f"Δ {name} low", f"Δ {name} high"), gap, strict=True))
+        rows.append(cells | dict(plain.spread(IN_TASK, f"R@1 {TRUE_TASK}")))
     return rows
+
+
+def ranking_table(cells: Sequence[Cells], rankings: Sequence[str]) -> TextTable:
+    """R@1 by each ranking."""
+    names = [*rankings, TRUE_TASK]
+    rows = [
+        [row["row"], str(row["n"]), *(_spread(row, name) for name in ("R@1", *(f"R@1 {name}" for name in names)))]
+        for row in cells
+    ]
+    title = "R@1 by ranking, mean over seeds [95 % interval over videos] ± std over seeds"
+    return TextTable(title, ["", "n", "R@1", *names], rows)
 
 
 def label(one: Done, among: Sequence[Done]) -> str:
@@ -73,22 +114,24 @@ def settings_table(done: Sequence[Done], chosen: Sequence[Done], split: str) -> 
 
 def result_table(cells: Sequence[Cells]) -> TextTable:
     """Mean [95 % interval over videos] ± std over seeds of R@1, and means of the others."""
+    names = [*MEASURES[1:-2], *(part for part in PARTS if part in cells[0])] if cells else []
     rows = []
     for row in cells:
-        others = [_number(row[name]) for name in MEASURES[1:-2]]
+        others = [_number(row[name]) for name in names]
         own = "–" if row["learned"] is None else f"{_number(row['learned'])} → {_number(row['final'])}"
         sizes = [f"{row[name]:,}" for name in ("stored_bytes_per_video", "trained_parameters")]
         rows.append([row["row"], str(row["n"]), _spread(row, "R@1"), *others, own, *sizes, f"{row['seconds']:.0f}"])
-    header = ["", "n", "R@1", *MEASURES[1:-2], "own task, learned → final", "bytes a past video", "trained parameters"]
+    header = ["", "n", "R@1", *names, "own task, learned → final", "bytes a past video", "trained parameters"]
     return TextTable("Mean over seeds [95 % interval over videos] ± std over seeds", [*header, "CPU seconds"], rows)
 
 
 def difference_table(cells: Sequence[Cells], baseline: str) -> TextTable:
     """Paired differences to the baseline."""
     others = [row for row in cells if f"Δ {PAIRED[0]}" in row]
-    rows = [[row["row"], *(_difference(row, f"Δ {name}") for name in PAIRED)] for row in others]
+    names = [name for name in PAIRED if name not in PARTS or any(f"Δ {name}" in row for row in others)]
+    rows = [[row["row"], *(_difference(row, f"Δ {name}") for name in names)] for row in others]
     title = f"Paired difference to {baseline}, mean over seeds [95 % interval over videos]"
-    return TextTable(title, ["", *(f"Δ {name}" for name in PAIRED)], rows)
+    return TextTable(title, ["", *(f"Δ {name}" for name in names)], rows)
 
 
 def write_csv(path: Path, rows: Sequence[Cells]) -> None:

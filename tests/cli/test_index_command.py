@@ -43,6 +43,7 @@ def test_a_folder_is_indexed_and_searched_without_a_project(empty: Path) -> None
         (["search", "--index", "../videos", "red"], "neither an index nor a project"),
         (["search", "--index", "x", "--project", "y", "red"], "--index excludes --project"),
         (["search"], "a sentence, or a video with --like"),
+        (["search", "red"], "there is no project here: pass --index"),
         (["search", " "], "the sentence is empty"),
         (["index", "../missing", "--backbone", "../clip"], "missing does not exist"),
         (["index", "../videos", "--backbone", "../missing"], "--backbone ../missing: there is no such folder"),

@@ -17,6 +17,7 @@ from structalign.search.encoder import Encoder
 from structalign.search.index import Gallery
 from structalign.search.scoring import QUERIES, score_in_blocks
 from structalign.search.signals.task_prior import TaskPrior
+from structalign.search.signals.word_prior import WordPrior
 from structalign.search.similarity_heads import HEADS
 from structalign.store import write_json
 
@@ -24,8 +25,12 @@ TASKS, VIDEOS, ASKED = ("t01", "t02"), 40, 3 * QUERIES - 20
 DIM = 24
 VIDEO_TASKS = [task for task in TASKS for _ in range(VIDEOS)]
 GROUND_TRUTH = [7 * q % len(VIDEO_TASKS) for q in range(ASKED)]
-RANKING = Ranking(beta=0.3, task_prior=0.1)
-STATES = {"task_prior": TaskPrior(noise(DIM, 3).double(), noise(3).double(), torch.tensor([1, 1, 2]))}
+RANKING = Ranking(beta=0.3, task_prior=0.1, word_prior=0.1)
+TASK_OF, KNOWN = torch.tensor([1, 1, 2]), torch.arange(0, 38, 2)
+STATES = {
+    "task_prior": TaskPrior(noise(DIM, 3).double(), noise(3).double(), TASK_OF, KNOWN),
+    "word_prior": WordPrior(KNOWN, noise(len(KNOWN), 3).double(), TASK_OF),
+}
 
 Evaluated = Callable[[int], tuple[str, set[str]]]
 
@@ -55,7 +60,7 @@ def evaluated(galleries: list[Gallery], tmp_path: Path, monkeypatch: pytest.Monk
         folder.mkdir(parents=True)
         monkeypatch.chdir(root)
         (root / "params.yaml").write_text(
-            "ranking: {beta: 0.3, task_prior: 0.1}\nreference: {zero_shot: 14.0, categories: 1}"
+            "ranking: {beta: 0.3, task_prior: 0.1, word_prior: 0.1}\nreference: {zero_shot: 14.0, categories: 1}"
         )
         rows = [{"id": f"v{v}", "file": f"v{v}.mp4", "task": task, "category": v} for v, task in enumerate(VIDEO_TASKS)]
         queries = [
@@ -102,7 +107,11 @@ def test_stored_matrices_have_one_row_for_each_query(evaluated: Evaluated, tmp_p
     evaluated(ASKED)
     scores = load_file(tmp_path / str(ASKED) / "work/scores/t02/test.safetensors")
     assert {name: tuple(x.shape) for name, x in scores.items()} == dict.fromkeys(
-        ("method.words", "method.sentence", "task_prior", "zero_shot.words", "zero_shot.sentence", "best_frame"),
+        (
+            *(f"{one}.{kind}" for one in ("method", "zero_shot") for kind in ("words", "sentence")),
+            *STATES,
+            "best_frame",
+        ),
         (ASKED, len(VIDEO_TASKS)),
     )
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from structalign.errors import UserError
-from structalign.learning.etf import etf_head_init, gaussian_vertices, random_head_init, simplex_etf
+from structalign.learning.etf import etf_head_init, gaussian_vertices, grow, random_head_init, simplex_etf
 
 sizes = st.integers(2, 40).flatmap(lambda c: st.tuples(st.just(c), st.integers(c - 1, 60)))
 
@@ -91,3 +91,49 @@ def test_random_heads_are_two_different_default_linear_layers() -> None:
     for head in (text, video):
         assert -1 / 8 <= float(head.min()) < -0.9 / 8
         assert 0.9 / 8 < float(head.max()) <= 1 / 8
+
+
+# --- growth ---
+
+growths = st.tuples(st.integers(3, 20), st.integers(0, 10), st.lists(st.integers(1, 5), min_size=1, max_size=6))
+
+
+@given(growths, st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_a_simplex_grown_in_any_steps_is_a_simplex(growth: tuple[int, int, list[int]], seed: int) -> None:
+    categories, spare, steps = growth
+    dim, source = categories - 1 + spare, torch.Generator().manual_seed(seed)
+    grown, learned = simplex_etf(dim, categories, 0), 0
+    for new in steps:
+        new = min(new, categories - learned)
+        if new:
+            grown = grow(grown, learned, torch.randn(new, dim, generator=source), 0)
+            learned += new
+    cosine = grown[:learned] @ grown[:learned].T
+    wanted = torch.full_like(cosine, -1 / (categories - 1)).fill_diagonal_(1)
+    torch.testing.assert_close(cosine, wanted, atol=2e-6, rtol=0)
+
+
+def test_growth_leaves_earlier_vertices_as_they_are() -> None:
+    before = vertices((10, 12))
+    after = grow(before, 3, torch.randn(2, 12, generator=torch.Generator().manual_seed(0)), 0)
+    assert torch.equal(after[:3], before[:3])
+    assert torch.equal(after[5:], before[5:])
+
+
+def test_no_other_simplex_is_nearer_to_the_prototypes() -> None:
+    source = torch.Generator().manual_seed(0)
+    prototypes = torch.randn(3, 12, generator=source)
+    best = (grow(vertices((10, 12)), 0, prototypes, 0)[:3] * prototypes).sum()
+    assert all(float((vertices((10, 12), seed)[:3] * prototypes).sum()) < float(best) for seed in range(200))
+
+
+def test_orthonormal_prototypes_are_nearly_vertices_of_a_large_simplex() -> None:
+    prototypes = torch.eye(600)[:4]
+    assert float((grow(vertices((601, 600)), 0, prototypes, 0)[:4] * prototypes).sum(dim=1).min()) > 0.99
+
+
+@pytest.mark.parametrize("prototypes", [torch.zeros(2, 12), torch.ones(2, 12)], ids=["zero", "equal"])
+def test_prototypes_without_a_direction_of_their_own_still_grow_a_simplex(prototypes: Tensor) -> None:
+    grown = grow(vertices((10, 12)), 4, prototypes, 0)[:6]
+    torch.testing.assert_close(grown @ grown.T, torch.full((6, 6), -1 / 9).fill_diagonal_(1), atol=2e-6, rtol=0)

@@ -53,7 +53,6 @@ def test_a_shared_head_is_one_trained_map() -> None:
 def test_separate_heads_are_two_trained_maps_that_start_alike() -> None:
     model, _ = with_etf(head="separate")
     assert trained_heads(model) == ["weight", "video_weight"]
-    assert model.head.weight is not None
     assert model.head.video_weight is not None
     assert torch.equal(model.head.weight, model.head.video_weight)
 
@@ -65,17 +64,21 @@ def test_frozen_random_heads_are_two_maps_that_never_learn() -> None:
     assert not torch.allclose(model.head.text(x), model.head.video(x))
 
 
-def test_an_identity_head_maps_nothing() -> None:
-    model, _ = with_etf(head="identity", dim=DIM)
-    x = torch.ones(2, DIM)
-    assert list(model.head.parameters()) == []
-    assert torch.equal(model.head.text(x), x)
-    assert torch.equal(model.head.video(x), x)
+def test_a_fixed_head_never_learns() -> None:
+    assert trained_heads(with_etf(head="fixed")[0]) == []
 
 
-def test_an_identity_head_of_another_dimension_is_refused() -> None:
-    with pytest.raises(UserError, match=f"needs `etf.dim` = {DIM} as in the backbone, not {ETF_DIM}"):
-        with_etf(head="identity")
+def test_a_fixed_head_of_the_backbone_s_dimension_is_the_identity() -> None:
+    head, x = with_etf(head="fixed", dim=DIM)[0].head, torch.ones(2, DIM)
+    assert torch.equal(head.text(x), x)
+    assert torch.equal(head.video(x), x)
+
+
+@pytest.mark.parametrize("dim", [DIM // 2, 2 * DIM])
+def test_a_fixed_head_of_another_dimension_is_semi_orthogonal(dim: int) -> None:
+    weight = with_etf(head="fixed", dim=dim, capacity=6)[0].head.weight
+    product = weight @ weight.T if dim < DIM else weight.T @ weight
+    torch.testing.assert_close(product, torch.eye(len(product)), atol=1e-5, rtol=0)
 
 
 def test_a_task_after_a_checkpoint_without_memory_is_refused(tmp_path: Path) -> None:

@@ -135,8 +135,9 @@ def test_the_teacher_gets_no_gradient() -> None:
     assert teacher.grad is None
 
 
+@pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("mask", [True, False])
-def test_pseudo_contrastive_equals_a_loop(mask: bool) -> None:
+def test_pseudo_contrastive_equals_a_loop(mask: bool, mixed: bool) -> None:
     ids, category = [0, 0, 1], [4, 5, 4, 4]
     text, video, old_text, old_video = (
         noise(n, 6, seed=i) / 20 for i, n in enumerate([3, 3, 4, 4])
@@ -146,11 +147,12 @@ def test_pseudo_contrastive_equals_a_loop(mask: bool) -> None:
     negatives = [[True] * 7 for _ in range(7)]
     for i in range(3):
         for j in range(3):
-            negatives[i][j] = ids[i] != ids[j]
+            negatives[i][j] = not mixed and ids[i] != ids[j]
     for i in range(4):
         for j in range(4):
-            negatives[3 + i][3 + j] = not mask or category[i] != category[j]
-    loss = losses.pseudo_contrastive(text, video, torch.tensor(ids), old_text, old_video, torch.tensor(category), mask)
+            negatives[3 + i][3 + j] = not mixed and (not mask or category[i] != category[j])
+    batch = text, video, torch.tensor(ids), old_text, old_video, torch.tensor(category)
+    loss = losses.pseudo_contrastive(*batch, mask, mixed, scale=math.exp(4.6))
     assert float(loss) == pytest.approx(slow_two_way(logits, negatives), abs=1e-4)
 
 

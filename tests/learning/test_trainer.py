@@ -392,26 +392,26 @@ def test_the_previous_teacher_encodes_captions_as_the_previous_model(tmp_path: P
     model, _ = trained_memory(tmp_path)
     trainer = second_task(tmp_path / "again")
     trainer.fit(lambda row: None)
-    assert trainer.teacher is not None
+    (teacher,) = trainer.teachers
     rows = torch.arange(len(trainer.captions.video))
-    assert torch.equal(trainer.teacher.text(rows).words, encode_captions(model, trainer.captions.tokens, 1, CPU).words)
+    assert torch.equal(teacher.text(rows).words, encode_captions(model, trainer.captions.tokens, 1, CPU).words)
 
 
 def test_the_previous_teacher_encodes_videos_as_the_previous_model(tmp_path: Path) -> None:
     model, _ = trained_memory(tmp_path)
     trainer = second_task(tmp_path / "again")
     trainer.fit(lambda row: None)
-    assert trainer.teacher is not None
+    (teacher,) = trainer.teachers
     with torch.no_grad():
         before = model.encode_frames(trainer.features.read(4, "view01")[None])[0]
-    seen = trainer.teacher.frames(Pairs(torch.tensor([0]), torch.tensor([4]), torch.tensor([1])))
+    seen = teacher.frames(Pairs(torch.tensor([0]), torch.tensor([4]), torch.tensor([1])))
     torch.testing.assert_close(seen[0], before)
 
 
 def test_the_pretrained_teacher_is_frozen_clip(tmp_path: Path) -> None:
     trainer = second_task(tmp_path, turned(settings(2), Crp, teacher="pretrained"))
-    assert trainer.teacher is not None
-    words = trainer.teacher.text(torch.tensor([0])).words[0, : int(trainer.captions.tokens.eot[0]) + 1]
+    (teacher,) = trainer.teachers
+    words = teacher.text(torch.tensor([0])).words[0, : int(trainer.captions.tokens.eot[0]) + 1]
     with torch.no_grad():
         frozen = tiny_clip().text(trainer.captions.tokens[torch.tensor([0])])[0]
     torch.testing.assert_close(words, frozen, rtol=1e-4, atol=1e-5)
@@ -426,23 +426,23 @@ def test_with_fresh_crops_the_teacher_is_the_previous_model_on_the_same_crops(tm
         states, shown = trainer.read(pairs)
         before = trainer.model.encode_frames(states)[shown]
     trainer.fit(lambda row: None)
-    assert trainer.teacher is not None
-    torch.testing.assert_close(trainer.teacher.frames(pairs), before)
+    (teacher,) = trainer.teachers
+    torch.testing.assert_close(teacher.frames(pairs), before)
 
 
-@pytest.mark.parametrize("teacher", ["previous", "pretrained"])
-def test_if_padding_counts_the_teacher_encodes_the_student_s_batch(tmp_path: Path, teacher: str) -> None:
-    first, act = settings(1), turned(settings(2), Crp, teacher=teacher)
+@pytest.mark.parametrize("kind", ["previous", "pretrained"])
+def test_if_padding_counts_the_teacher_encodes_the_student_s_batch(tmp_path: Path, kind: str) -> None:
+    first, act = settings(1), turned(settings(2), Crp, teacher=kind)
     adapters = first.adapters.model_copy(update={"words": "with_padding"})
     finish_task(tmp_path, begin_task(tmp_path, "structalign", 1, replace(first, adapters=adapters)))
     trainer = begin_task(tmp_path, "structalign", 2, replace(act, adapters=adapters))
     rows = torch.tensor([4, 0, 2])
     tokens = trainer.captions.tokens[rows]
-    with torch.no_grad(), trainer.model.frozen() if teacher == "pretrained" else nullcontext():
+    with torch.no_grad(), trainer.model.frozen() if kind == "pretrained" else nullcontext():
         before = trainer.model.eval().encode_text(tokens, torch.ones(3, dtype=torch.int64))
     trainer.fit(lambda row: None)
-    assert trainer.teacher is not None
-    found = trainer.teacher.text(rows)
+    (teacher,) = trainer.teachers
+    found = teacher.text(rows)
     assert torch.equal(found.mask, tokens.words_with_padding())
     torch.testing.assert_close(found.words, before.words)
 

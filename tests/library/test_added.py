@@ -10,7 +10,7 @@ from codemap import ROOT
 from library_case import clip_folder, plain
 from safetensors.torch import load_file
 from tiny import DIM, FRAMES, begin_task, finish_task, noise
-from videos import maker
+from videos import ffmpeg, maker
 
 import structalign
 from structalign.data.tasks import category_ids, split_categories, write_tasks
@@ -74,7 +74,8 @@ def store(root: Path, number: int) -> None:
     rows = [row | {"times": [0.5, 1.5, 2.5], "task": key}]
     write_gallery(folder, "test", rows, noise(1, FRAMES, DIM, seed=number), noise(1, FRAMES, DIM, seed=number + 9))
     write_gallery(folder, "val", [], torch.empty(0), torch.empty(0))
-    captions = TextEmbeddings(noise(4, 2, DIM, seed=number), torch.ones(4, 2, dtype=torch.bool), noise(4, DIM))
+    mask = torch.ones(4, 2, dtype=torch.bool)
+    captions = TextEmbeddings(noise(4, 2, DIM, seed=number), mask, noise(4, DIM), torch.arange(8).view(4, 2))
     write_signals(folder, observe(captions, 2 * number - 2 + torch.tensor([0, 0, 1, 1]), number))
     index = root / f"work/index/{key}.json"
     before = root / f"work/index/t{number - 1:02d}.json"
@@ -182,9 +183,15 @@ def test_search_and_evaluation_give_bit_identical_scores(project: Path) -> None:
     write_gallery(folder, "test", rows, noise(37, FRAMES, DIM), noise(37, FRAMES, DIM, seed=1))
     videos = [{"id": row["id"], "sha256": row["id"]} for row in rows]
     write_json(project / "work/manifest/t01/videos.json", {"videos": videos})
+    params = (project / "params.yaml").read_text(encoding="utf-8")
+    (project / "params.yaml").write_text(params.replace("_prior: 0 ", "_prior: 1 "), encoding="utf-8")
+    model = structalign.load(project / "checkpoints/t01")
+    known = model.encoder.zero_shot(model.tokeniser(["red", "a blue"]))
+    observed = observe(known, torch.tensor([0, 1]), 1)
+    write_signals(folder, observed | {f"{name}_prior.task": torch.tensor([1, 2]) for name in ("task", "word")})
     previous, entry = project / "work/index/t00.json", read_json(index)["galleries"][0]
     write_index(index, previous, "t01", folder, entry["encoder"])
-    asked = [" ".join(["red", "blue", "a", "green"][: 1 + number % 4]) for number in range(70)]
+    asked = [" ".join(["green", "red", "blue", "a"][: 1 + number % 4]) for number in range(70)]
     searched = ProjectIndex(project, split="test")
     encoder, tokens = searched.retriever.encoder, searched.retriever.tokeniser(asked)
     opened = Index(index)
@@ -227,6 +234,17 @@ def test_adding_a_removed_video_again_does_not_encode_it(
     monkeypatch.setattr(Sampler, "describe", lambda *_: pytest.fail("it was encoded again"))
     put(project, video)
     assert "red.mp4" in found(project)
+
+
+def test_other_files_of_an_added_folder_are_counted_and_named_ones_are_listed(project: Path, tmp_path: Path) -> None:
+    (folder := tmp_path / "mixed").mkdir()
+    for name in ("song.m4a", "other.m4a"):
+        ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", folder / name)
+    (folder / "notes.txt").write_text("words\n", encoding="utf-8")
+    chain = read_chain(project)
+    summary = add(chain, sampler_of(chain), [folder, folder / "song.m4a"])
+    assert summary.skipped == {"sounds": 1, "other files": 1}
+    assert [Path(path).name for path in summary.broken] == ["song.m4a"]
 
 
 @pytest.mark.parametrize("name", ["t01.mp4", "missing.mp4"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from codemap import ROOT
 from library_case import clip_folder, indexed, plain
-from videos import Make, maker
+from videos import Make, ffmpeg, maker
 
 import structalign
 from structalign.errors import UserError
@@ -142,7 +142,21 @@ def test_videos_are_recognised_by_content_and_not_by_name(folder: Path, clip: Pa
     index, summary = indexed(folder, clip, place)
     assert files(index) == {"no name at all", "blue.mkv"}
     assert summary.broken == {}
-    assert index.snapshot.catalogue.skipped["no videos"] == 3
+    assert summary.skipped == {"still pictures": 1, "other files": 2}
+
+
+def test_sounds_and_still_pictures_are_counted_by_kind(folder: Path, clip: Path, place: Path) -> None:
+    for name in ("song.m4a", "song.ogg", "song.mp3", "named as a video.mp4"):
+        ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", folder / name)
+    for name in ("photo.jpg", "photo.webp", "photo.gif"):
+        ffmpeg("-f", "lavfi", "-i", "color=red:size=48x48", "-frames:v", "1", folder / name)
+    for unchanged in (0, 2):
+        _, summary = indexed(folder, clip, place)
+        assert summary.unchanged == unchanged
+        assert summary.skipped == {"sounds": 3, "still pictures": 3}
+        assert {Path(path).name: reason for path, reason in summary.broken.items()} == {
+            "named as a video.mp4": "it has no video stream"
+        }
 
 
 def test_a_broken_video_is_named_and_not_tried_again(

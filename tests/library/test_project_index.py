@@ -38,7 +38,7 @@ class Compass:
 
 
 def says(word: Tensor) -> TextEmbeddings:
-    return TextEmbeddings(word[None, None], torch.ones(1, 1, dtype=torch.bool), word[None])
+    return TextEmbeddings(word[None, None], torch.ones(1, 1, dtype=torch.bool), word[None], torch.ones(1, 1).long())
 
 
 class Known:
@@ -75,7 +75,7 @@ def project(tmp_path: Path) -> Path:
         write_json(
             tmp_path / "work/manifest" / task / "videos.json", {"videos": [{"id": id, "sha256": id} for id in videos]}
         )
-    (tmp_path / "params.yaml").write_text("ranking: {beta: 0.5, task_prior: 0.1}\n", encoding="utf-8")
+    (tmp_path / "params.yaml").write_text("ranking: {beta: 0.5, task_prior: 0.1, word_prior: 0}\n", encoding="utf-8")
     return tmp_path
 
 

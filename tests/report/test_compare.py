@@ -66,12 +66,13 @@ def test_runs_are_grouped_by_everything_but_the_seed() -> None:
     assert notes == []
 
 
-def test_a_method_that_ranks_with_the_task_prior_says_so_even_alone() -> None:
+@pytest.mark.parametrize("key", ["ranking.task_prior", "ranking.word_prior"])
+def test_a_method_that_ranks_with_a_prior_says_so_even_alone(key: str) -> None:
     helped = run("vr_lwf", 0, 39.0)
-    helped = replace(helped, params={**helped.params, "ranking.task_prior": 0.1})
-    without = [replace(r, params={**r.params, "ranking.task_prior": 0}) for r in RUNS]
+    helped = replace(helped, params={**helped.params, key: 0.1})
+    without = [replace(r, params={**r.params, key: 0}) for r in RUNS]
     labels = [group.label for group in group_runs([*without, helped])[0]]
-    assert labels == ["structalign", "finetune", "vr_lwf, ranking.task_prior=0.1"]
+    assert labels == ["structalign", "finetune", f"vr_lwf, {key}=0.1"]
 
 
 def test_runs_of_other_tasks_are_another_group() -> None:

@@ -14,7 +14,7 @@ from structalign.errors import UserError
 from structalign.evaluation.metrics import METRICS
 from structalign.report.charts import Line, line_chart
 from structalign.report.page import _task_curves
-from structalign.report.plots import read_losses, thin
+from structalign.report.plots import read_gradients, read_losses, thin
 from structalign.store import write_json
 from structalign.strict_yaml import load_yaml
 
@@ -200,6 +200,19 @@ def test_losses_keep_their_names_and_continue_over_tasks(finished: Path) -> None
     assert {row["loss"] for row in records if row["task"] == "t02"} == {"loss", "contrastive", "etf", "crp", "pseudo"}
     assert max(row["step"] for row in records if row["task"] == "t01") == 149
     assert max(row["step"] for row in records if row["task"] == "t02") == 299
+
+
+def test_the_gradients_of_losses_are_no_losses(finished: Path) -> None:
+    logs = {task: finished / f"work/logs/{task}.jsonl" for task in ("t01", "t02")}
+    found = read_gradients(logs)
+    assert {row["loss"] for row in found} == {"share_contrastive", "share_etf", "angle_etf"}
+    assert [row["step"] for row in found if row["loss"] == "angle_etf"] == [*range(0, 150, 20), *range(150, 300, 20)]
+
+
+def test_the_page_draws_what_each_loss_asks_of_the_embeddings(finished: Path) -> None:
+    page = (finished / "reports/index.html").read_text(encoding="utf-8")
+    assert "What each loss asks of the embeddings" in page
+    assert 'aria-label="Share of the gradient on the embeddings"' in page
 
 
 def test_an_empty_log_has_no_losses(tmp_path: Path) -> None:

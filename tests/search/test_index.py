@@ -20,7 +20,8 @@ def store(root: Path, task: int, videos: int = 2) -> Path:
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = [{"id": f"{task}-{v}"} for v in range(videos)]
     write_gallery(folder, "test", rows, noise(videos, 3, 6, seed=task) * 5, noise(videos, 3, 6, seed=task + 50))
-    captions = TextEmbeddings(noise(4, 2, 6, seed=task), torch.ones(4, 2, dtype=torch.bool), noise(4, 6))
+    mask = torch.ones(4, 2, dtype=torch.bool)
+    captions = TextEmbeddings(noise(4, 2, 6, seed=task), mask, noise(4, 6), torch.arange(8).view(4, 2))
     write_signals(folder, observe(captions, 2 * task + torch.tensor([0, 0, 1, 1]), task))
     write_index(index, root / f"index/t{task - 1:02d}.json", f"t{task:02d}", folder, "0")
     return index
@@ -96,8 +97,15 @@ def test_an_index_without_a_format_is_refused(root: Path) -> None:
             read(index)
 
 
+def test_an_index_without_the_words_of_training_captions_is_refused(root: Path) -> None:
+    index = root / "index/t01.json"
+    write_json(index, read_json(index) | {"format": 2})
+    with pytest.raises(UserError, match=r"index/t01\.json was written by an older version.*`dvc repro`"):
+        Index(index)
+
+
 def test_an_index_of_a_newer_format_is_refused(root: Path) -> None:
     index = root / "index/t01.json"
     write_json(index, read_json(index) | {"format": INDEX_FORMAT + 1})
-    with pytest.raises(UserError, match=r"index/t01\.json has format 3.*update structalign"):
+    with pytest.raises(UserError, match=r"index/t01\.json has format 4.*update structalign"):
         Index(index)

@@ -97,7 +97,8 @@ def test_zero_shot_clip_scores_its_own_stored_videos(encoder: Encoder) -> None:
         assert torch.equal(found[f"zero_shot.{name}"], plain[name])
 
 
-def test_the_task_prior_does_not_depend_on_the_adapters(encoder: Encoder) -> None:
+@pytest.mark.parametrize("name", ["task_prior", "word_prior"])
+def test_a_prior_over_tasks_does_not_depend_on_the_adapters(encoder: Encoder, name: str) -> None:
     plain = Encoder(tiny_model().clip, None, HEADS["fused"], CPU)
     found = []
     for one in (encoder, plain):
@@ -107,8 +108,18 @@ def test_the_task_prior_does_not_depend_on_the_adapters(encoder: Encoder) -> Non
                 observe(zero_shot[:2], torch.tensor([0, 1]), 1),
                 observe(zero_shot[2:], torch.tensor([2, 3]), 2),
             ]
-            found.append(
-                score_queries(one, CAPTIONS, [gallery(1), gallery(2)], states(observed), "score")["task_prior"]
-            )
+            found.append(score_queries(one, CAPTIONS, [gallery(1), gallery(2)], states(observed), "score")[name])
     torch.testing.assert_close(found[0], found[1])
     assert found[0].shape == (4, 6)
+
+
+@pytest.mark.parametrize("name", ["task_prior", "word_prior"])
+def test_captions_without_a_known_word_prefer_no_task(encoder: Encoder, name: str) -> None:
+    asked = tokens([30], [1, 30], [31, 32, 33])
+    with torch.inference_mode():
+        known = encoder.zero_shot(CAPTIONS)
+        observed = [observe(known[:2], torch.tensor([0, 1]), 1), observe(known[2:], torch.tensor([2, 3]), 2)]
+        found = score_queries(encoder, asked, [gallery(1), gallery(2)], states(observed), "score")[name]
+    uniform = torch.tensor(0.5).log()
+    assert (found[[0, 2]] == uniform).all()
+    assert (found[1] != uniform).all()

@@ -68,6 +68,20 @@ def test_a_method_s_settings_override_those_for_all_methods() -> None:
     assert epochs == [[2, 2], [3, 2]]
 
 
+def test_a_further_ranking_changes_the_ranking_of_each_setting() -> None:
+    head = HEAD + "rankings:\n  task prior: {ranking.task_prior: 2}\n  words only: {ranking.beta: 1}\n"
+    made = plan("  lwf:\n  zscl: {ranking.beta: 0.25}\n", head)
+    assert made.rankings == ["task prior", "words only"]
+    found = [{name: (own["beta"], own["task_prior"]) for name, own in one.rankings.items()} for one in made.settings]
+    assert found == [{"task prior": (beta, 2), "words only": (1, 0)} for beta in (0.5, 0.25)]
+    assert [one.sections["ranking"]["task_prior"] for one in made.settings] == [0, 0]
+
+
+def test_a_further_ranking_changes_the_file_of_no_run() -> None:
+    with_it, without = plan("  lwf:\n", HEAD + "rankings: {a: {ranking.beta: 1}}\n"), plan("  lwf:\n")
+    assert [one.key for one in with_it.settings] == [one.key for one in without.settings]
+
+
 def test_two_settings_have_two_files() -> None:
     first, second = plan("  finetune: {optim.*.lr: [1e-3, 2e-3]}\n").settings
     assert first.key != second.key
@@ -96,6 +110,20 @@ def test_a_run_reads_neither_frames_nor_the_published_reference() -> None:
         ("  finetune:\n", HEAD.replace("split", "splits"), ["`splits` is no key of a sweep", "`split`"]),
         ("  finetune:\n", HEAD + "settings: 3\n", ["`settings` = 3"]),
         ("  {}\n", HEAD, ["`methods` = {}"]),
+        ("  lwf:\n", HEAD + "rankings: 3\n", ["`rankings` = 3", "{ranking.task_prior: 1}"]),
+        ("  lwf:\n", HEAD + "rankings: {1: {ranking.beta: 1}}\n", ["`rankings.1`", "plain text"]),
+        ("  lwf:\n", HEAD + "rankings: {prior: }\n", ["`rankings.prior`", "`ranking.task_prior: 1`"]),
+        ("  lwf:\n", HEAD + "rankings: {prior: {}}\n", ["`rankings.prior`", "`ranking.task_prior: 1`"]),
+        ("  lwf:\n", HEAD + "rankings: {sentence: {ranking.beta: 0}}\n", ["`rankings.sentence`", "choose another"]),
+        ("  lwf:\n", HEAD + "rankings: {true task: {ranking.beta: 0}}\n", ["`rankings.true task`", "choose another"]),
+        ("  lwf:\n", HEAD + "rankings: {'a, b': {ranking.beta: 0}}\n", ['names "a, b":', "letters"]),
+        ("  lwf:\n", HEAD + "rankings: {' a': {ranking.beta: 0}}\n", ['names " a":', "letters"]),
+        ("  lwf:\n", HEAD + "rankings: {a: {ranking.tsk_prior: 1}}\n", ["`rankings.a`", "`ranking.task_prior`"]),
+        ("  lwf:\n", HEAD + "rankings: {a: {task_prior: 1}}\n", ["`rankings.a`", "`task_prior`"]),
+        ("  lwf:\n", HEAD + "rankings: {a: {ranking.beta: 2}}\n", ["`rankings.a`", "`ranking.beta` = 2", "at most 1"]),
+        ("  lwf:\n", HEAD + "rankings: {a: {ranking.beta: [0, 1]}}\n", ["`rankings.a`", "one value"]),
+        ("  lwf:\n", HEAD + "rankings: {a: {crp.weight: 1}}\n", ["`rankings.a`", "`crp.weight`", "below `methods`"]),
+        ("  lwf:\n", HEAD + "rankings: {a: {seed: 1}}\n", ["`rankings.a`", "`seed`"]),
         ("  fintune:\n", HEAD, ["`methods.fintune`", "`finetune`"]),
         ("  finetune: 3\n", HEAD, ["`methods.finetune`", "keys of params.yaml"]),
         ("  finetune: []\n", HEAD, ["`methods.finetune`", "keys of params.yaml"]),

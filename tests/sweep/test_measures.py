@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structalign.evaluation.continual import backward_forgetting
+from structalign.evaluation.continual import backward_forgetting, head_and_tail
 from structalign.evaluation.metrics import recall_interval, summarise
 from structalign.sweep.measures import draws, interval, measures, over_seeds, resampled
 
@@ -25,7 +25,15 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     row = {kind: draw(st.lists(RANKS, min_size=len(queries), max_size=len(queries))) for kind in kinds}
     row["v2t rank"] = draw(st.lists(RANKS, min_size=len(tasks), max_size=len(tasks)))
     categories = {task: draw(st.integers(1, 4)) for task in dict.fromkeys(tasks)}
-    return {"categories": categories, "tasks": tasks, "videos": tasks, "queries": queries, "rows": {"it": row}}
+    return {
+        "categories": categories,
+        "tasks": tasks,
+        "category": [number % 3 for number in range(len(tasks))],
+        "training videos": {"0": 4, "1": 4, "2": 4},
+        "videos": tasks,
+        "queries": queries,
+        "rows": {"it": row},
+    }
 
 
 def accuracy(run: dict[str, Any], kind: str) -> dict[str, float]:
@@ -87,4 +95,25 @@ def test_the_difference_of_a_run_to_itself_is_zero_in_every_draw(run: dict[str, 
 def test_joint_has_learned_no_task_by_itself() -> None:
     row = {"rank": [1, 2], "rank in task": [1, 1], "v2t rank": [1, 3]}
     run = {"categories": {"t01": 1, "t02": 1}, "tasks": ["t01", "t02"], "videos": ["a", "b"], "queries": [0, 1]}
-    assert measures(run | {"rows": {"joint": row}}, "joint") == {"R@1": 50, "R@5": 100, "R@10": 100, "v2t R@1": 50}
+    run |= {"category": [0, 1], "training videos": {"0": 3, "1": 3}}
+    found = measures(run | {"rows": {"joint": row}}, "joint")
+    assert found == {"R@1": 50, "R@5": 100, "R@10": 100, "v2t R@1": 50, "R@1 task": 100}
+
+
+@given(runs())
+def test_the_true_task_is_known_to_a_ranking_within_it(run: dict[str, Any]) -> None:
+    assert measures(run, "it")["R@1 task"] == summarise(np.array(run["rows"]["it"]["rank in task"]))["R@1"]
+
+
+@given(runs(), st.lists(st.integers(1, 30), min_size=3, max_size=3))
+def test_head_and_tail_are_those_of_the_report(run: dict[str, Any], sizes: list[int]) -> None:
+    found = measures(run | {"training videos": dict(zip("012", sizes, strict=True))}, "it")
+    ranks, of = np.array(run["rows"]["it"]["rank"]), np.array(run["category"])[run["queries"]]
+    rows = {
+        str(own): {"queries": int((of == own).sum()), "R@1": summarise(ranks[of == own])["R@1"]}
+        for own in {*of.tolist()}
+    }
+    expected = head_and_tail(rows, dict(enumerate(sizes)))
+    there = {name.removesuffix(" R@1"): found[name] for name in ("head R@1", "tail R@1") if name in found}
+    assert {name: value for name, value in there.items() if not np.isnan(value)} == pytest.approx(expected)
+    assert bool(there) == (len({*sizes}) > 1)

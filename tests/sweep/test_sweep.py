@@ -1,5 +1,6 @@
 """`structalign sweep` on a toy project gives DVC's numbers bit for bit, and resumes after a kill."""
 
+import csv
 import json
 import os
 import shutil
@@ -53,6 +54,11 @@ def kept(folder: Path) -> dict[str, dict[str, Any]]:
     return {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
 
 
+def read_csv(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def of_method(folder: Path, method: str) -> dict[str, Any]:
     """The only run of a method."""
     (found,) = (run for run in kept(folder).values() if run["method"] == method)
@@ -94,6 +100,30 @@ def test_a_run_gives_the_bits_of_the_pipeline(project: Project, split: str) -> N
     assert zero_shot["zero_shot, sentence"]["rank"] == ranks["zero_shot_sentence"].tolist()
 
 
+def test_further_rankings_are_those_of_other_parameters_and_have_their_own_table(project: Project) -> None:
+    rankings = (
+        "rankings:\n  no prior: {ranking.task_prior: 0, ranking.word_prior: 0}\n  words: {ranking.word_prior: 9}\n"
+    )
+    text = f"seeds: [0]\nsplit: test\nbaseline: finetune\n{rankings}methods: {{finetune: , zero_shot: }}\n"
+    code, said = sweep(project.root, text, "--out", "ranked", "--md")
+    assert code == 0, said
+    run = of_method(project.root / "ranked", "finetune")
+    assert [*run["rows"]] == ["finetune", "finetune, no prior", "finetune, words"]
+    plain = text.replace(rankings, "settings: {ranking.task_prior: 0, ranking.word_prior: 0}\n")
+    assert sweep(project.root, plain, "--out", "plain")[0] == 0
+    assert run["rows"]["finetune, no prior"] == of_method(project.root / "plain", "finetune")["rows"]["finetune"]
+    tables = {name: read_csv(project.root / f"ranked/{name}.csv") for name in ("results", "prior")}
+    assert [row["row"] for row in tables["results"]] == ["finetune", "zero_shot", "zero_shot, sentence"]
+    assert [row["row"] for row in tables["prior"]] == ["finetune", "zero_shot"]
+    for row in tables["prior"]:
+        found = of_method(project.root / "ranked", row["row"])["measures"]
+        assert float(row["R@1 words"]) == pytest.approx(found[f"{row['row']}, words"]["R@1"])
+        assert float(row["Δ words"]) == pytest.approx(float(row["R@1 words"]) - float(row["R@1"]))
+        assert float(row["R@1 true task"]) == pytest.approx(found[row["row"]]["R@1 task"])
+    assert "| true task |" in said
+    assert not (project.root / "plain/prior.csv").exists()
+
+
 def test_its_numbers_are_those_of_the_reports(project: Project) -> None:
     code, said = sweep(project.root, "seeds: [0]\nsplit: test\nmethods: {structalign: }\n", "--out", "test")
     assert code == 0, said
@@ -117,6 +147,7 @@ def test_joint_gives_the_numbers_of_stage_joint(project: Project) -> None:
         "R@5": expected["R@5"],
         "R@10": expected["R@10"],
         "v2t R@1": expected["v2t_R@1"],
+        "R@1 task": run["measures"]["joint"]["R@1 task"],
     }
     assert run["trained_parameters"] == expected["sizes"]["trained_parameters"]
 

@@ -8,7 +8,7 @@ these lines, since ffmpeg indents them, and the file has no name here.
 import re
 from dataclasses import dataclass
 
-from structalign.data.decoding.broken import BrokenVideo
+from structalign.data.decoding.broken import NO_STREAM, BrokenVideo
 
 FORMAT = re.compile(r"^\[info\] Input #0, (\S+), from ", re.M)
 CLOCK = r"(\d+):(\d\d):(\d\d(?:\.\d+)?)"
@@ -102,7 +102,7 @@ def parse(log: str, stream: bool = False) -> Header | None:
         if match[3] in ("Video", "Tile Grid") and "(attached pic)" not in match[4] and "thumbnails)" not in match[4]
     ]
     if not shown:
-        raise BrokenVideo("it has no video stream")
+        raise BrokenVideo(NO_STREAM)
     match, about = next((item for item in shown if "(default)" in item[0][4]), shown[0])
     if "(dependent)" in match[4]:  # a tile of a picture that ffmpeg could not join
         raise BrokenVideo("it is made of tiles that do not form a whole picture")

@@ -14,7 +14,8 @@ from structalign.learning.method import Term
 
 def lwf(task: TaskContext, batch: Batch) -> Tensor:
     """Distillation of the batch's similarities, rows and columns, from the previous model."""
-    return losses.relation(batch.logits[0], teacher_logits(task, batch)[0], TEMPERATURE)
+    (teacher,) = task.teachers
+    return losses.relation(batch.logits[0], teacher_logits(task, batch, teacher)[0], TEMPERATURE)
 
 
-METHOD = fine_tuned(Term("lwf", lwf, since=2, teacher=previous_model))
+METHOD = fine_tuned(Term("lwf", lwf, since=2, teachers=previous_model))

@@ -15,6 +15,7 @@ from structalign.learning.method import Method, Term, contrastive
 from structalign.model.adapters import generator
 from structalign.model.device import send
 from structalign.model.features import CENTRE
+from structalign.params.losses import CLIP_SCALE
 from structalign.search.similarity_heads import unit_mean
 
 STORED_WEIGHT = 0.6  # w, as published
@@ -23,7 +24,7 @@ MOST_VIDEOS = 8192  # stored vectors at most, 16 MiB at D = 512; of more, a rand
 
 def published_scale(task: TaskContext) -> float:
     """e^4.60."""
-    return losses.PSEUDO_SCALE
+    return CLIP_SCALE
 
 
 def softening(task: TaskContext, batch: Batch, loss: Tensor) -> float:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from structalign.learning import losses
 from structalign.learning.context import Batch, TaskContext, Teacher
 from structalign.learning.distillation import pretrained_clip, previous_model, teacher_logits
+from structalign.learning.gradients import on_embeddings
 from structalign.learning.memory import Memory, remember
 from structalign.learning.method import CONTRASTIVE, Method, Term
 from structalign.model.device import send
@@ -24,19 +25,22 @@ from structalign.params.losses import Crp, Etf, Pseudo
 Map = Callable[[Tensor], Tensor]
 
 
-def crp_teacher(task: TaskContext) -> Teacher:
-    """The model before this task, routed as the task before, or zero-shot CLIP."""
-    return pretrained_clip(task) if task.settings[Crp].teacher == "pretrained" else previous_model(task)
+def crp_teachers(task: TaskContext) -> list[Teacher]:
+    """The model before this task, routed as the task before, zero-shot CLIP, or both."""
+    kind = task.settings[Crp].teacher
+    previous = [] if kind == "pretrained" else previous_model(task)
+    return previous if kind == "previous" else previous + pretrained_clip(task)
 
 
 def crp(task: TaskContext, batch: Batch) -> Tensor:
-    """L_CRP."""
+    """L_CRP, the mean over its teachers."""
     section = task.settings[Crp]
-    relations = [
-        losses.relation(logits, target, section.temperature)
-        for logits, target in zip(batch.logits, teacher_logits(task, batch), strict=True)
-    ]
-    return task.add_sentence_loss(relations)
+
+    def relation(teacher: Teacher) -> Tensor:
+        logits = zip(batch.logits, teacher_logits(task, batch, teacher), strict=True)
+        return task.add_sentence_loss([losses.relation(own, target, section.temperature) for own, target in logits])
+
+    return torch.stack([relation(teacher) for teacher in task.teachers]).mean()
 
 
 def etf(task: TaskContext, batch: Batch) -> Tensor:
@@ -57,34 +61,33 @@ def etf_with(task: TaskContext, batch: Batch, old_text_map: Map, old_video_map: 
 
 
 def etf_weight(task: TaskContext, batch: Batch, loss: Tensor) -> Tensor:
-    """lambda, relative to the addends before L_ETF."""
-    base = sum(batch.addends.values(), torch.zeros((), device=task.device))
-    return losses.relative_weight(task.settings[Etf].weight, base, loss)
+    """lambda, relative to the addends before L_ETF or to their gradient."""
+    section, base = task.settings[Etf], sum(batch.addends.values(), torch.zeros((), device=task.device))
+    if section.relative_to == "gradient":
+        base, loss = (on_embeddings(batch, one).norm() for one in (base, loss))
+    return losses.relative_weight(section.weight, base, loss)
 
 
 def pseudo(task: TaskContext, batch: Batch) -> Tensor:
     """L_pseudo."""
-    return pseudo_at(task, batch, losses.PSEUDO_SCALE)
+    return pseudo_at(task, batch, task.settings[Pseudo].scale)
 
 
 def pseudo_at(task: TaskContext, batch: Batch, scale: float | Tensor) -> Tensor:
     """`pseudo` with cosines multiplied by `scale`."""
+    section = task.settings[Pseudo]
     old_text, old_video, category = task.draw(task.settings.shared.batch, "pseudo", *batch.key)
     return losses.pseudo_contrastive(
-        F.normalize(masked_mean(batch.text.words, batch.text.mask), dim=-1),
+        F.normalize(batch.text.mean_words(), dim=-1),
         F.normalize(batch.frames.mean(dim=1), dim=-1),
         task.video_ids(batch.pairs.video),
         old_text,
         old_video,
         category,
-        task.settings[Pseudo].mask_same_category,
+        section.mask_same_category,
+        section.negatives == "mixed",
         scale,
     )
-
-
-def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
-    """[R, L, D] -> [R, D]: mean over the words of each caption."""
-    return (words * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 def remember_prototypes(task: TaskContext, categories: int) -> Memory:
@@ -95,14 +98,14 @@ def remember_prototypes(task: TaskContext, categories: int) -> Memory:
     text = encode_captions(task.model, task.captions.tokens, task.number, task.device)
     video = task.encode_videos(CENTRE).mean(dim=1)
     first = torch.tensor([int((task.captions.video == v).nonzero()[0, 0]) for v in range(len(task.features))])
-    words, category = masked_mean(text.words, text.mask), task.captions.category
+    words, category = text.mean_words(), task.captions.category
     return remember(task.memory, words, category, video, category[first], categories)
 
 
 TRAINS = ("fusion", "alpha", "lora", "router", "task_prototypes", "head")
 TERMS = (
     CONTRASTIVE,
-    Term("crp", crp, Crp, teacher=crp_teacher),
+    Term("crp", crp, Crp, teachers=crp_teachers),
     Term("etf", etf, Etf, weight=etf_weight),
     Term("pseudo", pseudo, Pseudo),
 )

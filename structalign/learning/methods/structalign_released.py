@@ -41,10 +41,9 @@ from structalign.learning.method import CONTRASTIVE, Method, Term
 from structalign.learning.methods.structalign import (
     TRAINS,
     crp,
-    crp_teacher,
+    crp_teachers,
     etf_weight,
     etf_with,
-    masked_mean,
     pseudo_at,
 )
 from structalign.model.backbone import Tokeniser, Tokens, load_clip
@@ -199,7 +198,7 @@ def pseudo_features(task: TaskContext, categories: int) -> Memory:
     for part in full_batches(task.epoch(task.settings.phase.epochs), task.settings.shared.batch):
         text = encode_unrouted(task.model, task.captions.tokens[part.caption].to(task.device))
         states, inverse = task.read(part)
-        texts.append(masked_mean(text.words, text.mask).cpu())
+        texts.append(text.mean_words().cpu())
         videos.append(task.embed_frames(states)[inverse].mean(dim=1).cpu())
         category.append(task.captions.category[part.caption])
     return released_memory(task.memory, torch.cat(texts), torch.cat(videos), torch.cat(category), categories)
@@ -294,7 +293,7 @@ METHOD = Method(
     scale=scale,
     terms=(
         CONTRASTIVE,
-        Term("crp", crp, Crp, teacher=crp_teacher),
+        Term("crp", crp, Crp, teachers=crp_teachers),
         Term("etf", etf, Etf, weight=etf_weight),
         Term("pseudo", pseudo, Pseudo),
     ),

@@ -14,19 +14,19 @@ from structalign.learning.method import Term
 from structalign.learning.vocabulary import CAPTIONS, vocabulary
 
 
-def vocabulary_teacher(task: TaskContext) -> Teacher:
+def vocabulary_teacher(task: TaskContext) -> list[Teacher]:
     """The previous model's videos and its embeddings of the vocabulary."""
-    return task.teach(max(1, task.number - 1), vocabulary(task))
+    return [task.teach(max(1, task.number - 1), vocabulary(task))]
 
 
 def vr_lwf(task: TaskContext, batch: Batch) -> Tensor:
     """Distillation of each video's similarities to a part of the vocabulary. Steps take the parts in turn."""
-    assert task.teacher is not None
+    (teacher,) = task.teachers
     rows = cyclic_rows(CAPTIONS, len(batch.pairs.video), batch.step)
-    frames = task.teacher.frames(batch.pairs)
-    student = task.logits(task.embed_text(task.teacher.tokens[rows]), batch.frames)[0]
-    taught = task.logits(task.teacher.text(rows), frames)[0]
+    frames = teacher.frames(batch.pairs)
+    student = task.logits(task.embed_text(teacher.tokens[rows]), batch.frames)[0]
+    taught = task.logits(teacher.text(rows), frames)[0]
     return losses.distil(student.T, taught.T.detach(), TEMPERATURE)
 
 
-METHOD = fine_tuned(Term("vr_lwf", vr_lwf, since=2, teacher=vocabulary_teacher))
+METHOD = fine_tuned(Term("vr_lwf", vr_lwf, since=2, teachers=vocabulary_teacher))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from structalign.learning import losses
 from structalign.learning.context import Batch, TaskContext
-from structalign.learning.distillation import TEMPERATURE, pretrained_clip, teacher_embeddings
+from structalign.learning.distillation import TEMPERATURE, pretrained_clip
 from structalign.learning.fine_tuning import fine_tuned
 from structalign.learning.method import Term
 
@@ -18,7 +18,8 @@ POINTS = 10  # steps of a task whose weights are averaged: every 100th of 1000, 
 
 def zscl(task: TaskContext, batch: Batch) -> Tensor:
     """Distillation from zero-shot CLIP: new videos against its texts, and new texts against its videos."""
-    text, frames = teacher_embeddings(task, batch)
+    (teacher,) = task.teachers
+    text, frames = teacher.text(batch.pairs.caption), teacher.frames(batch.pairs)
     taught = task.logits(text, frames)[0]
     videos, texts = task.logits(text, batch.frames)[0], task.logits(batch.text, frames)[0]
     half = losses.distil(videos.T, taught.T.detach(), TEMPERATURE)
@@ -47,7 +48,7 @@ def take_average(task: TaskContext) -> None:
 
 
 METHOD = fine_tuned(
-    Term("zscl", zscl, teacher=pretrained_clip),
+    Term("zscl", zscl, teachers=pretrained_clip),
     after_step=average_weights,
     after_task=take_average,
 )

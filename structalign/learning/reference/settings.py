@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from structalign.errors import UserError
-from structalign.learning.etf import vertices
 from structalign.learning.init_task import shape_of
 from structalign.learning.loading import load_method
-from structalign.learning.settings import Settings
+from structalign.learning.settings import Settings, settings_of
+from structalign.learning.vertices import initial_vertices
 from structalign.model.video_text import ModelConfig
-from structalign.params.losses import acting, acting_sections
 from structalign.params.reading import PARAMS
 from structalign.params.schema import overlay, validate
 from structalign.presets import read_layers
@@ -43,19 +42,11 @@ def settings_from(*presets: str, task: int) -> TaskSettings:
     if not 1 <= task <= tasks:
         last = "on" if tasks == math.inf else f"to {tasks}"
         raise UserError(f"there is no task {task} in {' '.join(presets) or PARAMS}: choose one from 1 {last}.")
-    settings = Settings(
-        seed=params.seed,
-        backbone=params.backbone,
-        adapters=params.adapters,
-        losses=acting_sections(acting(params, task)),
-        shared=params.optim.shared,
-        phase=params.optim.first if task == 1 else params.optim.later,
-    )
-    name, etf = params.method.name, params.etf
+    settings, name = settings_of(params.model_dump(), task), params.method.name
     return TaskSettings(
         method=name,
         number=task,
         settings=settings,
         model_config=shape_of(load_method(name), settings, params.frames.per_video),
-        vertices=vertices(etf.vertices, etf.dim, etf.room, etf.seed),
+        vertices=initial_vertices(params.etf),
     )

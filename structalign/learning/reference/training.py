@@ -196,7 +196,7 @@ def _gradients(model: VideoText) -> dict[str, Tensor]:
 def _with_teacher(method: Method, model: ReferenceModel, training: Training) -> Method:
     """The method with the given teacher instead of its default."""
 
-    def teach(task: TaskContext) -> Teacher:
+    def teach(task: TaskContext) -> list[Teacher]:
         if training.teacher is None:
             return pretrained_clip(task)
         teacher, _ = replace(model, state=training.teacher).build()
@@ -213,9 +213,9 @@ def _with_teacher(method: Method, model: ReferenceModel, training: Training) -> 
         def text(rows: Tensor) -> TextEmbeddings:
             return teacher.encode_text(tokens[rows], torch.full((len(rows),), routed))
 
-        return Teacher(frames, text, tokens)
+        return [Teacher(frames, text, tokens)]
 
-    terms = [term if term.teacher is None else replace(term, teacher=teach) for term in method.terms]
+    terms = [term if term.teachers is None else replace(term, teachers=teach) for term in method.terms]
     return replace(method, terms=tuple(terms))
 
 

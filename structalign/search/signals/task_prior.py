@@ -1,6 +1,7 @@
 """The task prior: log p(task | caption), from zero-shot CLIP's words of the caption. It is not part of the paper.
 
-It is linear discriminant analysis of caption vectors x = n(mean_l n(w_l)): a Gaussian per category with a common
+A caption without one known word gets the uniform distribution (`search.priors`). Otherwise
+it is linear discriminant analysis of caption vectors x = n(mean_l n(w_l)): a Gaussian per category with a common
 covariance, in the streaming form of Hayes and Kanan (arXiv 1909.01520). It only needs sums over training captions. Each
 task adds its sums, and later tasks never change them, since frozen CLIP does not change.
 
@@ -8,13 +9,14 @@ Letters: R captions, C categories, T tasks, D embedding.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from structalign.model.video_text import TextEmbeddings
-from structalign.search.signal import Comparison, Signal, Statistics
+from structalign.search.priors import distinct, over_tasks, score, union, word_ids
+from structalign.search.signal import Signal, Statistics
 from structalign.search.similarity import caption_vectors
 
 
@@ -63,23 +65,26 @@ def ledoit_wolf(scatter: Tensor, fourth: Tensor, count: int, centres: int) -> Te
 
 @dataclass(frozen=True)
 class TaskPrior:
-    """The classifier: category logits are x weight + bias, with weight [D, C] and bias [C]. `task` [C], from 1."""
+    """The classifier: category logits are x weight + bias, with weight [D, C] and bias [C]. `task` [C], from 1.
+
+    known: the ids of all training captions' words, sorted.
+    """
 
     weight: Tensor
     bias: Tensor
     task: Tensor
+    known: Tensor
 
-    def log(self, zero_shot: TextEmbeddings) -> Tensor:
+    def log(self, captions: TextEmbeddings) -> Tensor:
         """log p(task | caption) [R, T] of captions by zero-shot CLIP, with a uniform prior over categories."""
-        vectors = caption_vectors(zero_shot).double()
+        vectors = caption_vectors(captions).double()
         categories = (vectors @ self.weight + self.bias).log_softmax(dim=1)
-        tasks = range(1, int(self.task.max()) + 1)
-        return torch.stack([categories[:, self.task == t].logsumexp(dim=1) for t in tasks], dim=1).float()
+        return over_tasks(categories, self.task, word_ids(captions), self.known)
 
 
 def observe(captions: TextEmbeddings, category: Tensor, number: int) -> Statistics:
-    """The moments of a task's training captions."""
-    return vars(moments(caption_vectors(captions), category, number))
+    """The moments of a task's training captions, and the ids of their `words`."""
+    return vars(moments(caption_vectors(captions), category, number)) | {"words": distinct(word_ids(captions))}
 
 
 def state(observed: Sequence[Statistics]) -> TaskPrior | None:
@@ -89,22 +94,17 @@ def state(observed: Sequence[Statistics]) -> TaskPrior | None:
     """
     if not observed:
         return None
-    parts = [Moments(**task) for task in observed]
+    parts = [Moments(**{field.name: one[field.name] for field in fields(Moments)}) for one in observed]
     mean, count = torch.cat([part.mean for part in parts]).double(), torch.cat([part.count for part in parts])
     scatter, fourth = sum_of([part.scatter for part in parts]), sum_of([part.fourth for part in parts])
     weight = torch.linalg.solve(ledoit_wolf(scatter, fourth, int(count.sum()), len(mean)), mean.T)
-    return TaskPrior(weight, -(weight * mean.T).sum(dim=0) / 2, torch.cat([part.task for part in parts]))
+    task, known = torch.cat([part.task for part in parts]), union([one["words"] for one in observed])
+    return TaskPrior(weight, -(weight * mean.T).sum(dim=0) / 2, task, known)
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
     """The sum of tensors of one shape in the order of tasks, so that it is always bit-identical."""
     return torch.stack(list(parts)).sum(dim=0)
-
-
-def score(comparison: Comparison, prior: TaskPrior) -> Tensor:
-    """log p(the videos' task | caption): [R, V], one number per caption."""
-    logs = prior.log(comparison.zero_shot)[:, comparison.number - 1 : comparison.number]
-    return logs.expand(-1, len(comparison.videos))
 
 
 SIGNAL = Signal(score, observe, state, shared=True)

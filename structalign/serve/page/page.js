@@ -8,10 +8,12 @@ const PAGE = 24; // videos asked for at a time
 const PAUSE = 350; // milliseconds without typing, after which a search begins
 const LOOK = 2000; // milliseconds between two checks of the index
 const FILTERS = ["category", "task", "folder"];
+const MOST = 2000; // candidates that can be ranked
 const FAR = 4; // standard deviations above the average that fill a bar, at least
 
 let asked = 0; // number of the newest search; results of older ones are not shown
 let next = null; // asks for the next results
+let candidates = null; // how many are ranked, if not all
 let loading = false;
 let generation = null;
 let timer = null; // runs while typed text waits for its search
@@ -43,7 +45,7 @@ function go(change, replace = false) {
   begin();
 }
 
-async function begin() {
+async function begin(ranked = null) {
   const { q, like, ...filters } = wanted();
   const number = ++asked;
   if (timer === null) $("#query").value = q; // else someone typed while the page still loaded
@@ -54,6 +56,7 @@ async function begin() {
   $("#state").classList.remove("error");
   $("#heading").hidden = true;
   next = null;
+  candidates = ranked;
   loading = false;
   document.title = q ? `${q}: find the video` : "Find the video";
   $("#examples").hidden = Boolean(q || like) || !$("#examples ul").childElementCount;
@@ -66,7 +69,7 @@ async function begin() {
   } else if (q.trim()) {
     const body = { query: q };
     for (const name of FILTERS) if (filters[name]) body[name] = filters[name];
-    next = (offset) => ask("/api/search", { ...body, limit: PAGE, offset });
+    next = (offset) => ask("/api/search", { ...body, limit: PAGE, offset, candidates });
   }
   await more();
 }
@@ -81,11 +84,12 @@ async function more() {
     const found = await next(there);
     if (number !== asked) return;
     add(found.hits, there);
+    candidates = found.candidates || null; // later pages continue the same order
     if (found.end) next = null;
     const count = there + found.hits.length;
     const noun = count === 1 ? "video" : "videos";
     $("#state").textContent = [found.note, found.end ? `${count} ${noun}` : `The best ${count} ${noun}`].filter(Boolean).join(" · ");
-    $("#end").textContent = found.end ? (count ? `That is all: ${count} ${noun}.` : "No video passes the filters.") : "";
+    $("#end").replaceChildren(...(found.end ? ending(count, noun, found.more) : []));
   } catch (error) {
     if (number === asked) fail(error);
     next = null;
@@ -93,6 +97,18 @@ async function more() {
     if (number === asked) loading = false;
   }
   if (next && number === asked && $("#end").getBoundingClientRect().top < innerHeight + 400) await more();
+}
+
+// What is said after the last result. Where only candidates were ranked, more of them can be.
+function ending(count, noun, further) {
+  if (!count) return ["No video passes the filters."];
+  if (candidates === null) return [`That is all: ${count} ${noun}.`];
+  const said = `The order ends here: only ${candidates.toLocaleString("en")} candidates were ranked. `;
+  if (!further) return [said];
+  const button = make("button", { type: "button" }, "Rank twice as many");
+  const doubled = Math.min(2 * candidates, MOST);
+  button.addEventListener("click", () => begin(doubled));
+  return [said, button];
 }
 
 function fail(error) {
@@ -105,7 +121,7 @@ function add(hits, there) {
   if (!there) results.dataset.far = far;
   for (const hit of hits) {
     if (hit.weak && !results.querySelector(".line")) {
-      const text = "Weak matches: your query is unlike all that the model was trained on. Perhaps no video shows it.";
+      const text = "Weak matches: no training caption and no stored video is like your query. Perhaps no video shows it.";
       results.append(make("li", { className: "line" }, text));
     }
     results.append(make("li", { className: hit.weak ? "weak" : "" }, card(hit, Number(results.dataset.far))));

@@ -11,14 +11,17 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from structalign.model.video_text import TextEmbeddings
+from structalign.search.priors import score
 from structalign.search.signal import Comparison, Statistics
-from structalign.search.signals.task_prior import Moments, TaskPrior, ledoit_wolf, moments, observe, score, state
+from structalign.search.signals.task_prior import Moments, TaskPrior, ledoit_wolf, moments, observe, state
 
 DIM = 6
+KNOWN, UNKNOWN = 5, 6
+IDS = torch.tensor([[9, 4, -1], [2, 9, 4]])
 
 
 def prior_of(*parts: Moments) -> TaskPrior:
-    found = state([dict(vars(part)) for part in parts])
+    found = state([vars(part) | {"words": torch.tensor([KNOWN])} for part in parts])
     assert found is not None
     return found
 
@@ -31,9 +34,10 @@ def two_tasks(seed: int = 0) -> tuple[Moments, Moments, Tensor, Tensor]:
     return first, second, vectors, category
 
 
-def spoken(vectors: Tensor) -> TextEmbeddings:
-    """Captions of one word each."""
-    return TextEmbeddings(vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool), vectors)
+def spoken(vectors: Tensor, word: int = KNOWN) -> TextEmbeddings:
+    """Captions of one word each, with the same token id."""
+    mask = torch.ones(len(vectors), 1, dtype=torch.bool)
+    return TextEmbeddings(vectors[:, None], mask, vectors, torch.full((len(vectors), 1), word))
 
 
 @given(st.integers(0, 99))
@@ -124,3 +128,22 @@ def test_a_task_stores_the_moments_of_its_captions_as_unit_vectors() -> None:
     _, _, vectors, category = two_tasks()
     observed: Statistics = observe(spoken(3 * vectors), category, 1)
     torch.testing.assert_close(observed["mean"], moments(vectors, category, 1).mean)
+
+
+def test_captions_without_a_known_word_get_the_uniform_distribution() -> None:
+    first, second, vectors, _ = two_tasks()
+    assert prior_of(first, second).log(spoken(vectors, UNKNOWN)).tolist() == [[pytest.approx(-math.log(2))] * 2] * 40
+    assert prior_of(first).log(spoken(vectors, UNKNOWN)).tolist() == [[0.0]] * 40
+
+
+def test_a_task_stores_the_words_of_its_captions_once_and_sorted() -> None:
+    captions = TextEmbeddings(noise(2, 3, DIM), torch.ones(2, 3, dtype=torch.bool), noise(2, DIM), IDS)
+    assert observe(captions, torch.tensor([0, 1]), 1)["words"].tolist() == [2, 4, 9]
+
+
+def test_a_word_of_any_earlier_task_is_known() -> None:
+    first, second, _, _ = two_tasks()
+    parts = [vars(first) | {"words": torch.tensor([9])}, vars(second) | {"words": torch.tensor([2, 9])}]
+    found = state(parts)
+    assert found is not None
+    assert found.known.tolist() == [2, 9]

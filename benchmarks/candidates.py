@@ -1,0 +1,161 @@
+"""Search by candidates in a project with many added videos: time, memory, and agreement with exact ranking.
+
+A project of ten tasks with a tiny CLIP is written, with `added/` of that many clustered videos of 12 frames, D = 512.
+It is opened and searched in a process that encodes no sentence: the captions are given as vectors. Above 100,000 videos
+all shards map one file of frames. Then scores mean nothing, and agreement is not measured.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from benchmarks import made
+from benchmarks.clustered import FRAME, Clusters, captions, clusters
+from benchmarks.searching import TASKS, lay_project
+from structalign.library.agreement import TOP
+from structalign.library.chain import read_chain
+from structalign.library.project_index import ProjectIndex
+from structalign.library.store import Catalogue, Content, Encoding, File, Row, ShardEntry, Writer, open_shard, writing
+from structalign.library.table import write_table
+from structalign.paths import ADDED
+from structalign.search.similarity import video_vectors
+from structalign.search.similarity_heads import FUSED
+from structalign.store import digest, write_json
+
+DIM, FRAMES, WORDS = 512, 12, 10
+SHARD = 20_000  # videos of a shard
+REAL = 100_000  # videos, up to which each has its own frames
+RARE = 10_000  # one video of so many has the category `rare`
+TIMES = [float(second) for second in range(FRAMES)]
+
+
+def lay(folder: Path, videos: int) -> None:
+    """Write the project."""
+    folder.mkdir(parents=True)
+    with chdir(folder):
+        lay_project(replace(made.TINY, dim=DIM), 10 * TASKS)
+        fingerprints = read_chain(Path()).fingerprints()
+        shapes = clusters(TASKS, DIM)
+        with writing(ADDED, {"kind": "added"}) as writer:
+            entries, files, contents, number = list[ShardEntry](), dict[str, File](), dict[str, Content](), 0
+            for task in range(TASKS):
+                for first in range(0, videos // TASKS, SHARD):
+                    count = min(SHARD, videos // TASKS - first)
+                    rows = [row(number + i) for i in range(count)]
+                    for i, one in enumerate(rows, start=number):
+                        category = "rare" if i % RARE == 0 else f"category {i % 20}"
+                        contents[one.content] = Content(20.0, "direct", category=category)
+                        files[f"/films/{i % 100}/{i}.mp4"] = File(one.content, 1, 1)
+                    encoding = Encoding(fingerprints[task], task + 1)
+                    entries.append(shard(writer, rows, encoding, shapes, task, first, videos <= REAL))
+                    writer.snapshot.shards[:] = entries
+                    number += count
+            writer.commit(Catalogue(files, contents), entries)
+            write_table(writer.snapshot, [open_shard(ADDED, entry, verify=False) for entry in entries])
+
+
+def row(number: int) -> Row:
+    content = hashlib.sha256(str(number).encode()).hexdigest()
+    return Row(f"{content[:16]}-0", content, 0.0, 20.0, TIMES)
+
+
+def shard(
+    writer: Writer, rows: list[Row], encoding: Encoding, shapes: Clusters, task: int, first: int, real: bool
+) -> ShardEntry:
+    """Write a shard. If its frames are not real, they are those of the first shard."""
+    count, before = len(rows), writer.snapshot.shards
+    if real or not before:
+        parts = [shapes.videos(task, first + at, min(1000, count - at), FRAMES)[0] for at in range(0, count, 1000)]
+        frames = torch.cat([part.half() for part in parts])
+        means = torch.cat([video_vectors(part) for part in parts]).numpy()
+        return writer.shard(rows, encoding, frames.numpy(), means, means)
+    own = shapes.videos(task, first, count, 1)[0][:, 0]
+    noise = torch.randn(count, DIM) / DIM**0.5
+    means = F.normalize(own + FRAME / FRAMES**0.5 * noise, dim=-1).numpy()
+    folder = writer.path / "shards" / f"{len(before) + 1:06d}"
+    folder.mkdir()
+    write_json(folder / "rows.json", [vars(one) for one in rows])
+    os.link(writer.path / "shards" / before[0].name / "frames.npy", folder / "frames.npy")
+    np.save(folder / "means.npy", means)
+    os.link(folder / "means.npy", folder / "zero_shot.npy")
+    hashes = {name: digest(folder / name) for name in ("rows.json", "means.npy")}
+    hashes |= {"zero_shot.npy": hashes["means.npy"], "frames.npy": before[0].files["frames.npy"]}
+    return ShardEntry(folder.name, count, hashes, encoding)
+
+
+def measured(folder: Path, videos: int, queries: int, agree: int) -> dict[str, Any]:
+    """`measure` in a process of its own, on one thread."""
+    code = "import sys; from benchmarks.candidates import measure; measure(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(folder), str(videos), str(queries), str(agree)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def measure(folder: str, videos: str, queries: str, agree: str) -> None:
+    """Open and search the project, and print what it took as JSON."""
+    torch.set_num_threads(1)
+    wall, cpu = time.perf_counter(), time.process_time()
+    index = ProjectIndex(Path(folder))
+    encoder = SimpleNamespace(head=FUSED, model=None)
+    index.retriever = cast(Any, SimpleNamespace(encoder=encoder, tokeniser=None))
+    index.finder.sample  # noqa: B018
+    found: dict[str, Any] = {
+        "start_s": round(time.perf_counter() - wall, 2),
+        "start_cpu_s": round(time.process_time() - cpu, 2),
+        "mode": index.mode(),
+    }
+    sentences, shapes = [], clusters(TASKS, DIM)
+    for number, (_, texts) in enumerate(captions(shapes, int(queries) + 3, int(videos) // TASKS, FRAMES, WORDS)):
+        sentences.append(f"caption {number}")
+        index._encoded[sentences[-1]] = dict(enumerate(texts, start=1)), texts[0]
+    warm, asked = sentences[:3], sentences[3:]
+    for name, options in {"": {}, "_rare": {"category": "rare"}, "_of_2000": {"candidates": 2000}}.items():
+        taken = []
+        for sentence in (*warm, *asked):
+            begin = time.process_time()
+            results = index.results(sentence, 24, mode="candidates", **cast(Any, options))
+            taken.append(1000 * (time.process_time() - begin))
+        found[f"p50{name}_ms"], found[f"p95{name}_ms"] = np.percentile(taken[3:], [50, 95]).round(1).tolist()
+        found[f"hits{name}"] = len(results.hits)
+    found |= memory()
+    if int(agree):
+        found |= agreeing(index, asked[: int(agree)])
+    print(json.dumps(found))
+
+
+def agreeing(index: ProjectIndex, sentences: list[str]) -> dict[str, Any]:
+    """The agreement of candidates with exact ranking, and exact ranking's CPU time."""
+    top, first, taken = [], [], []
+    index.results(sentences[0], TOP, mode="exact")
+    for sentence in sentences:
+        begin = time.process_time()
+        exact = [hit.id for hit in index.results(sentence, TOP, mode="exact").hits]
+        taken.append(1000 * (time.process_time() - begin))
+        among = [hit.id for hit in index.results(sentence, TOP, mode="candidates", candidates=200).hits]
+        top.append(len(set(exact) & set(among)) / TOP)
+        first.append(exact[:1] == among[:1])
+    return {
+        "top_10": float(np.mean(top)),
+        "top_1": float(np.mean(first)),
+        "exact_p50_ms": round(float(np.median(taken)), 1),
+    }
+
+
+def memory() -> dict[str, float]:
+    """Anonymous and mapped memory of this process, GiB, and the largest anonymous one cannot be told apart."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    return {name: round(int(told[key].split()[0]) / 2**20, 2) for name, key in
+            (("anonymous_gib", "RssAnon"), ("mapped_gib", "RssFile"), ("peak_gib", "VmHWM"))}  # fmt: skip

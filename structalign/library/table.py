@@ -1,0 +1,324 @@
+"""Rows on disk: an SQLite file beside a large index, so that opening reads no row and search reads those it shows.
+
+`table-<generation>.sqlite` is derived from a catalogue and its shards, and can be removed at any time. It belongs to
+one generation. A small index has none.
+Letters: V segments, D embedding.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import local
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structalign.library.ranking import Entries, Entry, Filters, Floats, Stack
+from structalign.library.store import (
+    MANIFEST,
+    SHARDS,
+    Encoding,
+    Shard,
+    ShardEntry,
+    Snapshot,
+    Writer,
+    current_rows,
+    open_all,
+)
+from structalign.search.candidates import Moments, moments, sampled
+from structalign.store import digest, whole, write_json
+
+LEAST = 100_000  # segments; a smaller index opens quickly without a table
+SCHEMA = """
+CREATE TABLE content(number INTEGER PRIMARY KEY, content TEXT, file TEXT, also TEXT, duration REAL, playing TEXT,
+                     category TEXT, task TEXT);
+CREATE TABLE segment(place INTEGER PRIMARY KEY, id TEXT, content INTEGER, shard INTEGER, row INTEGER, start REAL,
+                     stop REAL, times TEXT);
+CREATE TABLE part(name TEXT PRIMARY KEY, data BLOB);
+"""
+INDEXES = """
+CREATE INDEX by_id ON segment(id);
+CREATE INDEX by_content ON segment(content);
+CREATE INDEX by_name ON content(content);
+CREATE INDEX by_file ON content(file);
+"""
+COLUMNS = "s.id, c.content, c.file, s.start, s.stop, s.times, c.duration, c.playing, c.category, c.task, c.also"
+JOIN = "FROM segment s JOIN content c ON c.number = s.content"
+
+
+def write_table(snapshot: Snapshot, shards: Sequence[Shard]) -> Path:
+    """Write the table of an index's current generation, and remove older ones."""
+    path, catalogue = snapshot.path, snapshot.catalogue
+    places = {content: sorted(paths) for content, paths in catalogue.places().items()}
+    here = current_rows(shards, places)
+    numbers = {content: number for number, content in enumerate(places)}
+    file = path / f"table-{snapshot.generation}.sqlite"
+    with whole(file) as temporary, closing(sqlite3.connect(temporary)) as base:
+        base.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
+        base.executemany("INSERT INTO content VALUES (?,?,?,?,?,?,?,?)", _contents(snapshot, places, numbers))
+        base.executemany("INSERT INTO segment VALUES (?,?,?,?,?,?,?,?)", _segments(shards, here, numbers))
+        base.executescript(INDEXES)
+        ids = (row[0] for row in base.execute("SELECT id FROM segment ORDER BY place"))
+        chosen = np.array(sampled(ids), np.int64)
+        base.execute("INSERT INTO part VALUES ('sample', ?)", (chosen.tobytes(),))
+        for task, own in _moments(shards, here).items():
+            data = np.concatenate([[own.count], own.total, own.second.ravel()]).tobytes()
+            base.execute("INSERT INTO part VALUES (?, ?)", (f"moments {task}", data))
+        base.commit()
+    write_json(
+        path / f"table-{snapshot.generation}.json", {"sha256": digest(file), "manifest": digest(path / MANIFEST)}
+    )
+    for old in path.glob("table-*"):
+        if old.stem != file.stem:
+            old.unlink(missing_ok=True)
+    return file
+
+
+def refresh_table(writer: Writer) -> None:
+    """Write the table of a large index after its last commit, if there is none of this generation."""
+    snapshot = writer.snapshot
+    there = snapshot.path / f"table-{snapshot.generation}.json"
+    if sum(entry.rows for entry in snapshot.shards) >= LEAST and not there.exists():
+        write_table(*open_all(snapshot.path))
+
+
+def _contents(snapshot: Snapshot, places: dict[str, list[str]], numbers: dict[str, int]) -> Iterator[tuple[Any, ...]]:
+    for content, paths in places.items():
+        about = snapshot.catalogue.contents[content]
+        file, *also = (json.dumps(path)[1:-1] for path in paths)  # a name may have bytes that are no valid text
+        yield (
+            numbers[content],
+            content,
+            file,
+            json.dumps(also),
+            about.duration,
+            about.playing,
+            about.category,
+            about.task,
+        )
+
+
+def _segments(
+    shards: Sequence[Shard], here: Sequence[Sequence[int]], numbers: dict[str, int]
+) -> Iterator[tuple[Any, ...]]:
+    place = 0
+    for number, (shard, rows) in enumerate(zip(shards, here, strict=True)):
+        for i in rows:
+            row = shard.rows[i]
+            yield place, row.id, numbers[row.content], number, i, row.start, row.end, json.dumps(row.times)
+            place += 1
+
+
+def _moments(shards: Sequence[Shard], here: Sequence[Sequence[int]]) -> dict[int, Moments]:
+    """The moments of each task. Those of hidden rows are subtracted from those of whole shards."""
+    found: dict[int, Moments] = {}
+    for shard, rows in zip(shards, here, strict=True):
+        own, hidden = moments(shard.means), sorted(set(range(len(shard.means))) - set(rows))
+        own = own - moments(shard.means[hidden]) if hidden else own
+        task = shard.entry.encoding.task
+        found[task] = found[task] + own if task in found else own
+    return found
+
+
+@dataclass(frozen=True)
+class Table:
+    """An open table. frames, means, zero_shot: of each shard, memory-mapped. shard, row: [V], where a segment is."""
+
+    about: dict[str, Any]
+    generation: int
+    entries: "StoredEntries"
+    encodings: list[Encoding]
+    frames: list[NDArray[np.float16]]
+    means: list[Floats]
+    shard: NDArray[np.int32]
+    row: NDArray[np.int32]
+    moments: dict[int, Moments]
+    sample: list[int]
+
+    def vectors_at(self, place: int) -> NDArray[np.float16]:
+        """The stored frames [N, D] of a segment."""
+        found: NDArray[np.float16] = self.frames[self.shard[place]][self.row[place]]
+        return found
+
+
+def open_table(path: Path, split: str | None = None) -> Table | None:
+    """The table of the current generation of the index at `path`, or None.
+
+    split: that of its entries. The table and the scanned vectors are verified by hash, the frames by `structalign index
+    check` only.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError, sqlite3.Error):
+        values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        file = path / f"table-{values['generation']}.sqlite"
+        told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        if told["sha256"] == digest(file) and told["manifest"] == digest(path / MANIFEST):
+            return _opened(path, file, values, split)
+    return None
+
+
+def _opened(path: Path, file: Path, values: dict[str, Any], split: str | None) -> Table | None:
+    shards = [ShardEntry(**{**entry, "encoding": Encoding(**entry["encoding"])}) for entry in values["shards"]]
+    frames, means, zero_shot = [], [], []
+    for entry in shards:
+        folder = path / SHARDS / entry.name
+        if any(
+            digest(folder / name) != entry.files[name] for name in ("means.npy", "zero_shot.npy") if name in entry.files
+        ):
+            return None  # the ordinary way of opening names what is damaged
+        frames.append(np.load(folder / "frames.npy", mmap_mode="c"))
+        means.append(np.load(folder / "means.npy", mmap_mode="c"))
+        own = "zero_shot.npy" in entry.files
+        zero_shot.append(np.load(folder / "zero_shot.npy", mmap_mode="c") if own else means[-1])
+    with closing(sqlite3.connect(file)) as base:
+        shard, row = _columns(base, "shard", "row")
+        parts = dict(base.execute("SELECT name, data FROM part"))
+    found = {int(name.split()[1]): _moments_of(data) for name, data in parts.items() if name.startswith("moments")}
+    counts = np.bincount(shard, minlength=len(shards))
+    visible = [
+        part if count == len(part) else np.asarray(part[row[shard == number]])
+        for number, (part, count) in enumerate(zip(zero_shot, counts, strict=True))
+    ]
+    searched = [
+        part if count == len(part) else np.asarray(part[row[shard == number]])
+        for number, (part, count) in enumerate(zip(means, counts, strict=True))
+    ]
+    entries = StoredEntries(file, len(shard), Stack(visible), split)
+    return Table(
+        values["about"], int(values["generation"]), entries, [entry.encoding for entry in shards], frames, searched,
+        shard, row, found, np.frombuffer(parts["sample"], np.int64).tolist(),
+    )  # fmt: skip
+
+
+def _columns(base: sqlite3.Connection, *names: str) -> list[NDArray[np.int32]]:
+    rows = base.execute(f"SELECT {', '.join(names)} FROM segment ORDER BY place")
+    found = np.fromiter((value for row in rows for value in row), np.int32).reshape(-1, len(names))
+    return [np.ascontiguousarray(column) for column in found.T]
+
+
+def _moments_of(data: bytes) -> Moments:
+    values = np.frombuffer(data, np.float64)
+    dim = round((len(values) - 0.75) ** 0.5 - 0.5)  # 1 + D + D² numbers
+    return Moments(int(values[0]), values[1 : 1 + dim], values[1 + dim :].reshape(dim, dim))
+
+
+class Rows(Sequence[Entry]):
+    """The segments of a table, read when they are asked for."""
+
+    def __init__(self, entries: "StoredEntries", count: int):
+        self.entries, self.total = entries, count
+
+    def __len__(self) -> int:
+        return self.total
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(self.total))]
+        row = self.entries.base.execute(f"SELECT {COLUMNS} {JOIN} WHERE place = ?", (int(place),)).fetchone()
+        if row is None:
+            raise IndexError(place)
+        return _entry(row, self.entries.split)
+
+    def __iter__(self) -> Iterator[Entry]:
+        for row in self.entries.base.execute(f"SELECT {COLUMNS} {JOIN} ORDER BY place"):
+            yield _entry(row, self.entries.split)
+
+
+def _entry(row: Sequence[Any], split: str | None) -> Entry:
+    id, content, file, start, stop, times, duration, playing, category, task, also = row
+    names = [_name(file), *map(_name, json.loads(also))]
+    return Entry(
+        id, content, names[0], start, stop, json.loads(times), duration, playing, category, task, split, names[1:]
+    )
+
+
+def _name(text: str) -> str:
+    found: str = json.loads(f'"{text}"')
+    return found
+
+
+class StoredEntries(Entries):
+    """The entries of a table. `means` are its mapped vectors."""
+
+    def __init__(self, file: Path, count: int, means: Stack, split: str | None):
+        self.file, self.means, self.split, self._own = file, means, split, local()
+        self.rows = Rows(self, count)
+
+    @property
+    def base(self) -> sqlite3.Connection:
+        """The open table. A connection belongs to one thread."""
+        if not hasattr(self._own, "base"):
+            self._own.base = sqlite3.connect(f"file:{self.file}?mode=ro&immutable=1", uri=True)
+        found: sqlite3.Connection = self._own.base
+        return found
+
+    def _places_where(self, condition: str, *values: Any) -> list[int]:
+        found = self.base.execute(f"SELECT place {JOIN} WHERE {condition} ORDER BY s.start, place", values)
+        return [place for (place,) in found]
+
+    @cached_property
+    def _codes(self) -> NDArray[np.int32]:
+        """The number of each segment's content: [V]."""
+        (found,) = _columns(self.base, "content")
+        return found
+
+    @property
+    def files(self) -> int:
+        (count,) = self.base.execute("SELECT count(*) FROM content").fetchone()
+        return int(count)
+
+    def of_group(self, group: str) -> list[int]:
+        return self._places_where("c.content = ?", group)
+
+    def place(self, id: str) -> int | None:
+        row = self.base.execute("SELECT place FROM segment WHERE id = ?", (id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def of_file(self, file: str) -> list[int]:
+        name = json.dumps(file)[1:-1]
+        return self._places_where("c.file = ? OR c.also LIKE ?", name, f'%"{_pattern(json.dumps(name)[1:-1])}"%')
+
+    def admitted(self, filters: Filters) -> NDArray[np.bool_] | None:
+        if filters == Filters():
+            return None
+        conditions, values = [], list[Any]()
+        for name, value in (("category", filters.category), ("task", filters.task)):
+            if value is not None:
+                conditions.append(f"{name} = ?")
+                values.append(value)
+        rows = self.base.execute(
+            f"SELECT number, file, also FROM content WHERE {' AND '.join(conditions) or '1'}", values
+        )
+        (total,) = self.base.execute("SELECT max(number) + 1 FROM content").fetchone()
+        contents = np.zeros(total or 0, bool)
+        alone = Filters(folder=filters.folder)
+        for number, file, also in rows:
+            if filters.folder is None or alone.admits(_named(file, also)):
+                contents[number] = True
+        return contents[self._codes]
+
+    def values(self, name: str) -> set[str]:
+        assert name in ("category", "task")
+        rows = self.base.execute(f"SELECT DISTINCT {name} FROM content WHERE {name} IS NOT NULL")
+        return {value for (value,) in rows}
+
+    def names(self) -> Iterable[str]:
+        for file, also in self.base.execute("SELECT file, also FROM content"):
+            yield from (_name(file), *map(_name, json.loads(also)))
+
+
+def _named(file: str, also: str) -> Entry:
+    """An entry that only has names."""
+    return Entry("", "", _name(file), 0, 0, [], 0, also=[_name(name) for name in json.loads(also)])
+
+
+def _pattern(text: str) -> str:
+    return text.replace("%", "_")
