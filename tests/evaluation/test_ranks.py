@@ -119,6 +119,14 @@ def test_a_score_that_is_not_a_number_is_named_with_its_query(
         rank(in_blocks(scores, block), np.zeros(6, dtype=np.int64), ["t01"] * 3, HALF)
 
 
+def test_a_row_of_a_part_is_named_by_its_number_among_all_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IN_CACHE", 3)
+    scores = random_scores(4, 3)
+    scores[2, 1] = np.nan
+    with pytest.raises(UserError, match="the score of query 12 and video 1 is not a number"):
+        text_to_video_ranks(scores, np.zeros(4, dtype=np.int64), first=10)
+
+
 def test_stored_ranks_are_read_for_the_beta_they_hold_for(tmp_path: Path) -> None:
     ranks = rank([matrices(6, 3)], np.zeros(6, dtype=np.int64), ["t01"] * 3, THIRD)
     write_ranks(tmp_path / "ranks", ranks, THIRD)

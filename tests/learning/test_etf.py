@@ -72,7 +72,7 @@ def test_a_head_between_spaces_of_different_dimension_starts_orthonormal(dim: in
 # --- as released ---
 
 
-@pytest.mark.parametrize(("dim", "categories"), [(8, 3), (5, 12), (512, 20)])
+@pytest.mark.parametrize(("dim", "categories"), [(8, 2), (8, 3), (5, 12), (512, 20)])
 def test_gaussian_vertices_equal_their_formula(dim: int, categories: int) -> None:
     expected = oracle.gaussian_vertices(dim, categories).float()
     torch.testing.assert_close(gaussian_vertices(dim, categories, 0), expected, rtol=2e-5, atol=2e-6)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from structalign.errors import UserError
-from structalign.model.adapters import EtfHead, FrameFusionAttention, LoraMixture, Routing
+from structalign.model.adapters import EtfHead, FrameFusionAttention, LoraMixture, Routing, share_used
 
 EXPERTS, RANK = 4, 2
 
@@ -261,3 +261,17 @@ def test_a_map_into_etf_space_is_linear(kind: str) -> None:
             weight.copy_(noise(5, DIM, seed=number))
     assert torch.allclose(head.text(states), states @ noise(5, DIM).T)
     assert torch.allclose(head.video(states), states @ noise(5, DIM, seed=int(kind == "separate")).T)
+
+
+def test_gates_of_the_first_task_have_the_asked_number_and_type() -> None:
+    routing = Routing()
+    for experts, dtype in ((2, torch.float32), (2, torch.float64), (3, torch.float64)):
+        gates = routing.first_gates(experts, dtype)
+        assert (gates.tolist(), gates.dtype) == ([[1.0] + [0.0] * (experts - 1)], dtype)
+
+
+def test_a_model_of_one_mixture_has_one_shared_record() -> None:
+    only = mixture()
+    used = share_used([only], torch.device("cpu"))
+    only.used[1] = True
+    assert used.tolist() == [[False, True, False, False]]

@@ -2,8 +2,18 @@ from pathlib import Path
 
 import torch
 from tiny import DIM, FRAMES, PATCHES, WIDTH, noise, write_features
+from torch import Tensor
 
-from structalign.model.features import CENTRE, Features, JoinedFeatures, write_index, write_view
+from structalign.model.backbone import Tokens
+from structalign.model.features import (
+    CENTRE,
+    Captions,
+    Features,
+    JoinedFeatures,
+    write_captions,
+    write_index,
+    write_view,
+)
 
 
 def test_states_come_back_a_video_at_a_time(tmp_path: Path) -> None:
@@ -48,3 +58,35 @@ def test_joined_splits_renumber_their_videos_and_keep_their_captions(tmp_path: P
             assert torch.equal(joined.read(begin + video), part.read(video))
     expected = torch.cat([part.captions().tokens.eot for part in parts])
     assert torch.equal(captions.tokens.eot, expected)
+
+
+def test_joined_captions_of_different_lengths_are_padded_with_the_end_token(tmp_path: Path) -> None:
+    end, parts = 9, []
+    for name, ids in (("short", [1, 5, end, end]), ("long", [1, 6, 7, 8, end])):
+        parts.append(write_features(tmp_path / name, videos=1))
+        tokens = Tokens(torch.tensor([ids]), torch.tensor([ids.index(end)]))
+        write_captions(tmp_path / name, Captions(tokens, torch.zeros(1, dtype=torch.int64), torch.zeros(1).long()))
+    assert JoinedFeatures(parts).captions().tokens.ids.tolist() == [[1, 5, end, end, end], [1, 6, 7, 8, end]]
+
+
+class Computed:
+    """One video whose states are computed, not stored."""
+
+    views = 1
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, video: int, view: str = CENTRE) -> Tensor:
+        return torch.ones(2)
+
+    def captions(self) -> Captions:
+        raise NotImplementedError
+
+
+def test_joined_videos_come_as_stored_if_they_are_stored(tmp_path: Path) -> None:
+    part = write_features(tmp_path / "train", videos=1)
+    joined = JoinedFeatures([part, Computed()])
+    assert joined.stored(0).dtype == torch.float16
+    assert torch.equal(joined.stored(0), part.stored(0))
+    assert torch.equal(joined.stored(1), torch.ones(2))

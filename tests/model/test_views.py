@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from structalign.model.adapters import generator
-from structalign.model.views import _box, centre_view, random_view
+from structalign.model.views import _box, centre_view, random_view, view_of
 
 
 def picture(height: int, width: int, frames: int = 2) -> Tensor:
@@ -115,3 +116,12 @@ def test_crops_have_areas_from_a_half_and_shapes_from_three_to_four_up_to_four_t
 def test_a_picture_that_no_crop_fits_shows_its_middle_in_the_nearest_shape() -> None:
     assert _box(12, 400, generator(0)) == (0, 192, 12, 16)  # 4 to 3
     assert _box(400, 12, generator(0)) == (192, 0, 16, 12)  # 3 to 4
+
+
+def test_a_view_is_mirrored_only_if_asked() -> None:
+    brighter_to_the_right = np.tile(np.linspace(0, 255, 40, dtype=np.uint8)[None, None, :, None], (1, 30, 1, 3))
+    keys = [(0, "view00", f"{number}.mp4") for number in range(12)]
+    for asked in (None, False, True):
+        ways = {} if asked is None else {"flip": asked}
+        views = [view_of(brighter_to_the_right, 16, *key, **ways) for key in keys]  # type: ignore[arg-type]
+        assert any(view[..., 0].mean() > view[..., -1].mean() for view in views) == bool(asked)
