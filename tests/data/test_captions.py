@@ -1,5 +1,6 @@
 """The captions table: valid tables are read, and each problem is reported in one sentence."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,12 @@ def test_a_task_needs_two_training_videos(tmp_path: Path) -> None:
     text = HEADER + "a.mp4,sits,cats,train,,\na.mp4,sleeps,cats,train,,\nb.mp4,sits,cats,test,,\n"
     with pytest.raises(UserError, match=r"task t01 \(cats\) has only one training video"):
         read_captions(table(tmp_path, text), split_categories(["cats"], 1))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stretch"), [(None, 5.0, (0.0, 5.0)), (2.0, None, (2.0, math.inf)), (None, None, (0.0, math.inf))]
+)
+def test_an_open_stretch_begins_at_zero_and_never_ends(
+    start: float | None, end: float | None, stretch: tuple[float, float]
+) -> None:
+    assert CaptionRow(2, "a.mp4", "a dog", "dogs", "train", start, end).stretch == stretch

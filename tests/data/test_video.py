@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,10 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 from videos import GREY, Make, ffmpeg, maker, numbers
 
-from structalign.data.video import BrokenVideo, choose, clip_length, decode
+from structalign.data import video
+from structalign.data.decoding import source
+from structalign.data.decoding.selection import Selection
+from structalign.data.video import BrokenVideo, choose, clip_length, decode, watch
 from structalign.errors import UserError
 
 
@@ -207,3 +211,27 @@ def test_choice_agrees_with_the_slow_formula(lengths: list[int], count: int, fir
         moment = begins[0] + (i + Fraction(1, 2)) / count * (end - begins[0])
         slow.append(max(index for index, begin in enumerate(begins) if begin <= moment))
     assert choose(begins, begins[0], end, count) == slow
+
+
+@pytest.mark.parametrize("guess", ["small", "good", "wrong"])
+def test_a_short_file_is_watched_as_it_is_decoded(guess: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one pass for a small file, else in the pass that the header suggests, or in a second one if it was wrong."""
+    path, pictures = make("a.mp4", GREY), list[np.ndarray]()
+    expected = decode(path, count=4, size=24)
+    if guess != "small":
+        monkeypatch.setattr(source, "SMALL", 0)
+    if guess == "wrong":
+        monkeypatch.setattr(video, "_guess", lambda *_: Selection("n", ()))
+    watched = watch(path, 24, pictures.append, at_least=4)
+    assert watched.times == expected.times
+    assert np.array_equal(np.stack(pictures), expected.frames)
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_long_file_is_watched_second_by_second(small: bool, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not small:
+        monkeypatch.setattr(source, "SMALL", 0)
+    pictures = list[np.ndarray]()
+    watched = watch(make("a.mp4", GREY), 24, pictures.append, at_least=1)
+    assert (len(watched.times), len(pictures)) == (2, 2)
+    assert (watched.start, watched.end) == (0, 2)

@@ -8,7 +8,6 @@ from tiny import DIM, FRAMES, IMAGE, PATCHES, WIDTH, noise, shaken, tiny_clip, t
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from structalign.errors import UserError
 from structalign.model.adapters import EtfHead, FrameFusionAttention, LoraMixture, Routing, share_used
 
 EXPERTS, RANK = 4, 2
@@ -242,18 +241,7 @@ def test_a_and_router_start_within_one_over_root_width() -> None:
         assert 0.8 * bound < float(drawn.max()) <= bound
 
 
-def test_no_map_into_etf_space_needs_its_size_to_be_the_backbone_s() -> None:
-    states = noise(2, DIM)
-    head = EtfHead(DIM, DIM, "identity")
-    assert torch.equal(head.text(states), states)
-    assert torch.equal(head.video(states), states)
-    with pytest.raises(
-        UserError, match=f"`etf.head` = identity needs `etf.dim` = {DIM} as in the backbone, not {DIM + 1}"
-    ):
-        EtfHead(DIM, DIM + 1, "identity")
-
-
-@pytest.mark.parametrize("kind", ["shared", "separate"])
+@pytest.mark.parametrize("kind", ["shared", "separate", "fixed"])
 def test_a_map_into_etf_space_is_linear(kind: str) -> None:
     head, states = EtfHead(DIM, 5, kind), noise(2, DIM)
     with torch.no_grad():
