@@ -34,6 +34,7 @@ from structalign.library.engines.scan import Block
 from structalign.library.indexing import Summary
 from structalign.library.ranking import Entries, Entry, Floats, Joined, Span, Weak
 from structalign.library.sampling import Sampler
+from structalign.library.segments import spread
 from structalign.library.store import Catalogue, Shard, Snapshot, current_rows, exists, generation_of, open_all
 from structalign.library.table import Table, open_table
 from structalign.library.video_index import VideoIndex
@@ -342,11 +343,11 @@ class ProjectIndex(VideoIndex):
         """Start, end and time of the best `frame` of the segment at a position."""
         entry, (part, _) = self.entries.rows[place], self._part_of(place)
         stored = part.gallery.frames.shape[1]
+        at = spread(entry.times, stored)[frame]
         if entry.split == "added" or stored == 1:
-            at = entry.times[frame if stored > 1 else len(entry.times) // 2]
             return entry.start, entry.end, at
         share = entry.duration / stored
-        return entry.start + frame * share, entry.start + frame * share + share, entry.times[frame]
+        return entry.start + frame * share, entry.start + frame * share + share, at
 
     def _part_of(self, place: int) -> tuple[_Part, int]:
         """The part of the segment at a position, and its position in the part."""

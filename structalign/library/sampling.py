@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.data.video import Watched, watch
-from structalign.library.segments import Segment, cut
+from structalign.library.segments import Segment, cut, spread
 from structalign.model.views import normalised_view
 from structalign.search.encoder import Encoder
 
@@ -106,8 +106,7 @@ class Sampler:
         """The vectors that the method stores for a segment. It gets as many frames as in training."""
         model = self.encoder.model
         assert model is not None
-        count, there = model.config.frames, segment.frames
-        chosen = [there[int((i + 0.5) * len(there) / count)] for i in range(count)]
+        chosen = spread(segment.frames, model.config.frames)
         pixels = normalised_view(pictures.frames(chosen), self.encoder.clip.image_size, self.pixels)
         with self._turn:
             stored = self.encoder.head.store(model.encode_frames(model.inputs(pixels)[None]))

@@ -5,6 +5,7 @@ Letters: F frames of a file, D embedding.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 SAME_SHOT = 0.7  # a lower cosine of two frames one second apart means a change of shot
 LONGEST, SHORTEST = 20.0, 2.0  # seconds
 FRAMES = 12  # at most, per segment
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,13 @@ def cut(embeddings: Tensor, times: Sequence[float], end: float) -> list[Segment]
 
 def _few(first: int, last: int) -> list[int]:
     """The frames from `first` to `last`, or FRAMES evenly spread ones."""
-    count = last - first
-    if count <= FRAMES:
-        return list(range(first, last))
-    return [first + int((i + 0.5) * count / FRAMES) for i in range(FRAMES)]
+    return spread(range(first, last), min(last - first, FRAMES))
+
+
+def spread(values: Sequence[T], count: int) -> list[T]:
+    """`count` evenly spread values. If there are fewer, some repeat.
+
+    >>> spread([0.0, 1.0, 2.0], 1), spread([0.0, 1.0, 2.0], 5)
+    ([1.0], [0.0, 0.0, 1.0, 2.0, 2.0])
+    """
+    return [values[int((i + 0.5) * len(values) / count)] for i in range(count)]

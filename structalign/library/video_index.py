@@ -23,6 +23,7 @@ from structalign.library.hits import Hit, Results
 from structalign.library.indexing import Summary
 from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits, hits_among
 from structalign.library.sampling import Sampler
+from structalign.library.segments import spread
 from structalign.library.store import Progress, progress
 from structalign.model.backbone import Tokeniser
 from structalign.model.video_text import TextEmbeddings
@@ -220,8 +221,7 @@ class VideoIndex(ABC):
         place, sentence = self._place(id), " ".join(text.split())
         embeddings, frames = self._explained(sentence, place)
         found = cosines(embeddings.words, embeddings.mask, frames[None])[0, :, 0]
-        times = self.entries.rows[place].times
-        at = times if len(frames) == len(times) else [times[len(times) // 2]]
+        at = spread(self.entries.rows[place].times, len(frames))
         words = self.tokeniser.words(self.tokeniser([sentence]))
         return list(map(float, at)), [
             (word, found[positions].amax(dim=0).tolist())  # a word may be several tokens

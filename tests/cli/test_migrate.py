@@ -113,7 +113,7 @@ def test_files_of_this_version_are_not_written(project: Path) -> None:
 def test_a_newer_section_is_added_with_the_defaults_of_its_keys(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if `pseudo` were new: its fields have defaults, and the file has no such section."""
     text = Path("params.yaml").read_text(encoding="utf-8")
-    new = {"weight": 0, "covariance": "radius", "mask_same_category": False}
+    new = {"weight": 0, "scale": 17.6, "negatives": "mixed", "covariance": "radius", "mask_same_category": False}
     edit("params.yaml", text[text.index("pseudo:") : text.index("optim:")], "")
     for name, value in new.items():
         monkeypatch.setattr(Pseudo.model_fields[name], "default", value)
@@ -196,7 +196,7 @@ def test_uncommitted_edits_are_refused_and_nothing_is_written(project: Path, fil
         ("params.yaml", "task_prior: own ", "task_prior: [own] ", "`method.task_prior` is more than one value"),
         ("params.yaml", "  task_prior: 0.1 ", "  # task_prior: 0.1 ", "lacks `ranking.task_prior`"),
         ("params.yaml", "  task_prior: 0.1 ", "  task_prior: [1] ", "`ranking.task_prior` = [1]"),
-        ("tasks.yaml", "    crp: crp\n", "    crp: other\n", "`tasks.t02.crp` = 'other'"),
+        ("tasks.yaml", "    crp: crp\n", "    crp: other\n", "`tasks.t02.crp` = other"),
         ("presets/mine.yaml", "scale: 17.6", "scael: 17.6", "`contrastive.scael` is not a parameter"),
         ("presets/mine.yaml", PRESET, "method: {task_prior: all}\n", "presets/mine.yaml only sets method.task_prior"),
         ("presets/mine.yaml", "# Mine.", "seed: 010", "presets/mine.yaml, line 1: `seed` = 010"),

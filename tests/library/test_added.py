@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from codemap import ROOT
@@ -278,6 +279,19 @@ def test_a_long_file_is_found_by_segments_with_the_model_s_number_of_frames(proj
     assert spans == [(0, 20), (20, 40), (40, 50)]
     assert structalign.open_index(project).search("red", top=5)[0].moments
     assert index._parts[-1].gallery.frames.shape[1:] == (FRAMES, DIM)
+
+
+@pytest.mark.parametrize("seconds", [2, 10])
+def test_a_word_meets_frames_at_times_within_their_segment(project: Path, tmp_path: Path, seconds: int) -> None:
+    """A segment has one sampled frame a second, and the model's number of stored ones."""
+    put(project, maker(tmp_path)("film.mp4", f"testsrc=size=48x48:rate=5:duration={seconds},format=yuv420p"))
+    index = ProjectIndex(project)
+    (found,) = (hit.moments[0] for hit in index.search("red", top=5) if hit.file.endswith("film.mp4"))
+    times, words = index.word_frames("red", found.id)
+    assert len(times) == FRAMES
+    assert times == sorted(times)
+    assert all(found.start <= at <= found.end for at in times)
+    assert found.at == times[int(np.argmax(words[0][1]))]
 
 
 def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
