@@ -154,7 +154,7 @@ def agreeing(index: ProjectIndex, sentences: list[str]) -> dict[str, Any]:
 
 
 def memory() -> dict[str, float]:
-    """Anonymous and mapped memory of this process, GiB, and the largest anonymous one cannot be told apart."""
+    """Anonymous and mapped memory of this process, and their largest sum, GiB."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     told = dict(line.split(":", 1) for line in lines if ":" in line)
     return {name: round(int(told[key].split()[0]) / 2**20, 2) for name, key in

@@ -16,6 +16,7 @@ import typer
 from torch.nn import functional as F
 
 from benchmarks import made
+from benchmarks.candidates import REAL, lay, measured
 from benchmarks.table import machine
 from structalign.library.folder_index import FolderIndex
 from structalign.library.store import Catalogue, Content, Encoding, File, Row, writing
@@ -28,19 +29,23 @@ from structalign.search.similarity_heads import FUSED
 from structalign.store import write_json
 
 FRAMES, WORDS = 12, 10
+EXACT = 10_000  # videos that are ranked exactly, at most
 WEIGHTS = {"words": 0.5, "sentence": 0.5, "task_prior": 0.0}
 
 
 @torch.inference_mode()
 def search(
-    videos: Annotated[int, typer.Option(min=1, help="gallery videos, of 12 frames each")] = 10_000,
+    videos: Annotated[int, typer.Option(min=1, help="added videos of a project, of 12 frames each")] = 10_000,
     stored: Annotated[int, typer.Option(min=1, help="segments of the opened index")] = 100_000,
     prototypes: Annotated[int, typer.Option(min=1, help="number of tasks that the sentence is encoded as")] = 10,
+    queries: Annotated[int, typer.Option(min=1, help="captions that are searched by candidates")] = 50,
+    agree: Annotated[int, typer.Option(min=0, help="of these, how many are also ranked exactly")] = 10,
+    folder: Annotated[Path | None, typer.Option(help="keep the project here, or use the one that is there")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="number of calls; the median is reported")] = 5,
     tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
     json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("search.json"),
 ) -> None:
-    """CPU time of a search: encoding, exact ranking, and opening the index."""
+    """CPU time of a search: encoding, exact ranking of up to 10,000 videos, opening, and candidates."""
     torch.set_num_threads(1)
     size = made.size_of(tiny)
     clip = made.random_clip(size)
@@ -53,19 +58,28 @@ def search(
         lambda: encode_as_tasks(model.eval(), tokens, range(1, prototypes + 1), cpu), repeats
     )}  # fmt: skip
     found["encoding by zero-shot CLIP"] = processor_ms(lambda: encode_zero_shot(clip, model, tokens, cpu), repeats)
-    frames = F.normalize(torch.randn(videos, FRAMES, dim), dim=-1)
+    ranked = min(videos, EXACT)
+    frames = F.normalize(torch.randn(ranked, FRAMES, dim), dim=-1)
     text = TextEmbeddings(torch.randn(1, WORDS, dim), torch.ones(1, WORDS, dtype=torch.bool), torch.randn(1, dim))
     frames, vectors = prepared(frames, FUSED)
-    found[f"exact, {videos:,} videos"] = processor_ms(lambda: rank(text, frames, vectors), repeats)
-    with tempfile.TemporaryDirectory() as folder:
-        store(Path(folder), stored, dim)
-        found[f"opening {stored:,} segments"] = processor_ms(lambda: FolderIndex(Path(folder)), 1)
-        index = FolderIndex(Path(folder))
+    found[f"exact, {ranked:,} videos"] = processor_ms(lambda: rank(text, frames, vectors), repeats)
+    with tempfile.TemporaryDirectory() as temporary:
+        store(Path(temporary), stored, dim)
+        found[f"opening {stored:,} segments"] = processor_ms(lambda: FolderIndex(Path(temporary)), 1)
+        index = FolderIndex(Path(temporary))
         index._encoded["again"] = np.asarray(index.entries.means[0])
         found[f"a repeated query among {stored:,} segments"] = processor_ms(lambda: index.search("again"), repeats)
     for name, milliseconds in found.items():
         typer.echo(f"{name}: {milliseconds:.1f} ms")
-    write_json(json, {"machine": machine(), "videos": videos, "stored": stored, "processor_ms": found})
+    with tempfile.TemporaryDirectory() as temporary:
+        project = folder or Path(temporary) / "project"
+        if not project.exists():
+            lay(project, videos)
+        among = measured(project, videos, queries, agree if videos <= REAL else 0)
+    for name, value in among.items():
+        typer.echo(f"candidates among {videos:,}: {name} {value}")
+    values = {"videos": videos, "stored": stored, "processor_ms": found, "candidates": among}
+    write_json(json, {"machine": machine()} | values)
 
 
 def processor_ms(work: Callable[[], object], repeats: int) -> float:

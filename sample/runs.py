@@ -23,6 +23,7 @@ from sample.corpus import Clip, all_clips, name_words, render, write_captions, w
 from stages import features, frames, prepare
 from structalign.data.tasks import key, read_tasks, split_categories, write_tasks
 from structalign.learning.joint import joint_galleries, learn_joint
+from structalign.learning.settings import settings_of
 from structalign.model.features import Captions, VideoSource
 from structalign.params.features import FeaturesParams
 from structalign.params.ranking import Ranking
@@ -32,7 +33,7 @@ from structalign.store import read_json, write_json
 from structalign.strict_yaml import load_yaml
 from structalign.sweep.measures import measures
 from structalign.sweep.over_time import OverTime
-from structalign.sweep.run import run_chain, settings_of
+from structalign.sweep.run import run_chain
 
 ROOT = Path(__file__).parents[1]
 TASKS = 10
@@ -67,13 +68,17 @@ class Run:
 
 def make(seeds: Sequence[int], out: Path, clip: Path, pool: ProcessPoolExecutor, imbalance: int = 1) -> dict[int, Path]:
     """Make what all runs of a seed share. Returns the folder of each seed."""
-    ending = f"-ratio-{imbalance}" if imbalance > 1 else ""
-    folders = {seed: (out / f"seed-{seed}{ending}").absolute() for seed in seeds}
+    folders = {seed: folder_of(out, seed, imbalance) for seed in seeds}
     for seed, folder in folders.items():
         make_corpus(folder, plan(seed, imbalance), clip.absolute(), pool)
     for made in [pool.submit(make_features, folder, key(n + 1)) for folder in folders.values() for n in range(TASKS)]:
         made.result()
     return folders
+
+
+def folder_of(out: Path, seed: int, imbalance: int = 1) -> Path:
+    """The folder of a seed."""
+    return (out / (f"seed-{seed}-ratio-{imbalance}" if imbalance > 1 else f"seed-{seed}")).absolute()
 
 
 def workers(jobs: int) -> ProcessPoolExecutor:

@@ -12,7 +12,8 @@ import pytest
 from sample import sprites
 from sample.captions import captions, fits, vocabulary
 from sample.catalogue import CATEGORIES, Thing, senses
-from sample.corpus import Clip, all_clips, clips, long_tail, name_words, render
+from sample.corpus import Clip, all_clips, clips, long_tail, name_words, render, write_captions
+from sample.imbalance import copy
 from sample.motions import MOTIONS
 from sample.words import told_by_words
 
@@ -190,6 +191,18 @@ def test_an_imbalanced_corpus_has_some_training_clips_of_the_even_one_and_the_sa
     assert split_of(uneven, "val", "test") == split_of(even, "val", "test")
     assert len(split_of(uneven, "train")) == 162
     assert all(clip in even for clip in split_of(uneven, "train"))
+
+
+def test_only_videos_with_the_planned_captions_are_copied_from_another_corpus(tmp_path: Path) -> None:
+    first, second = all_clips(1, development=True, imbalance=1)[:2]
+    write_captions(tmp_path / "even", [first, replace(second, captions=("another", "corpus"))])
+    for clip in (first, second):
+        (tmp_path / "even/videos" / clip.video).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "even/videos" / clip.video).write_text(clip.video)
+    copy(tmp_path / "even", [first, second], tmp_path / "target")
+    found = [path for path in (tmp_path / "target").rglob("*") if path.is_file()]
+    assert found == [tmp_path / "target/videos" / first.video]
+    assert found[0].read_text() == first.video
 
 
 def split_of(planned: list[Clip], *splits: str) -> list[Clip]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class Index(TyperGroup):
     """`structalign index DIR`, and commands about an index. A folder called like a command is written `./check`."""
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, "folders")  # any other word is a folder
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args and args[0] in self.commands else ["folders", *args])
 

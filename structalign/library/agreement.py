@@ -45,6 +45,8 @@ def agreement(
 
 
 def _compared(index: VideoIndex, sentence: str, candidates: int) -> tuple[float, float]:
+    if not len(index):
+        return 1.0, 1.0
     exact = [hit.id for hit in index.results(sentence, TOP, mode="exact").hits]
     among = [hit.id for hit in index.results(sentence, TOP, mode="candidates", candidates=candidates).hits]
     return len(set(exact) & set(among)) / max(len(exact), 1), float(exact[:1] == among[:1])

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from structalign.library.engines.protocol import Engine
 from structalign.library.engines.scan import Block
-from structalign.library.ranking import Entries, Filters, Floats, Ranked
+from structalign.library.ranking import Entries, Filters, Floats, Ranked, Span
 from structalign.params.ranking import SIMILARITIES
-from structalign.search.candidates import Moments, Scale, combined, estimated, fused, moments, sampled, scale
+from structalign.search.candidates import Moments, Scale, combined, estimated, fused, moments, sampled, scales_of
 
 Mode = Literal["exact", "candidates"]
 FIRST, MOST = 200, 2000  # candidates: at first, and at most
@@ -30,13 +30,14 @@ class Asked:
 
     sentences: n(sentence) [T, D]. words: mean_l n(w_l) [T, D], or None for a method that ranks by one cosine. bonus:
     [T], the weighted signals that are equal for all segments of a task. compare: the signals [K] of the segments at
-    some positions, by name, and the time spans of their best frames.
+    some positions, by name, and the time spans of their best frames. of_sample: the signals [S] of the sample.
     """
 
     sentences: Floats
     words: Floats | None
     bonus: Sequence[float]
-    compare: Callable[[Sequence[int]], tuple[dict[str, Floats], Callable[[int], tuple[float, float, float]]]]
+    compare: Callable[[Sequence[int]], tuple[dict[str, Floats], Span]]
+    of_sample: Callable[[], dict[str, Floats]]
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,18 @@ class Finder:
 
     def scales(self, asked: Asked) -> tuple[dict[str, Scale], Scale]:
         """Mean and deviation over all segments: of each similarity, and of the score."""
-        scales = {SENTENCE: self._exact(asked.sentences)}
-        places, vectors, tasks = self.sample
-        found, _ = asked.compare(places)
-        if asked.words is not None:
-            estimates = np.einsum("sd,sd->s", vectors, asked.words[tasks])
-            scales[WORDS] = estimated(found[WORDS], estimates, self._exact(asked.words))
+        queries = [asked.sentences] if asked.words is None else [asked.sentences, asked.words]
+        exact = scales_of((own, np.stack([query[task] for query in queries])) for task, own in self.moments.items())
+        scales = {SENTENCE: exact[0]}
         if asked.words is None and not any(asked.bonus):
             return scales, scales[SENTENCE]
+        found, (_, vectors, tasks) = asked.of_sample(), self.sample
+        if asked.words is not None:
+            estimates = np.einsum("sd,sd->s", vectors, asked.words[tasks])
+            scales[WORDS] = estimated(found[WORDS], estimates, exact[1])
         counts = [self.moments[task].count if task in self.moments else 0 for task in range(len(asked.bonus))]
         deviation = float(fused({name: row[None] for name, row in found.items()}, self.weights, scales).std())
         return scales, (float(np.average(asked.bonus, weights=counts)), max(deviation, 1e-6))
-
-    def _exact(self, queries: Floats) -> Scale:
-        return scale((own, queries[task]) for task, own in self.moments.items())
 
     def ranked(self, asked: Asked, k: int, filters: Filters) -> Ranked:
         """The `k` candidates that pass the filters, ranked by the score."""

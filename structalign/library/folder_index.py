@@ -140,7 +140,10 @@ class FolderIndex(VideoIndex):
         def compare(places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
             return {"sentence": self.entries.means[list(places)] @ vector}, self._span(vector)
 
-        return Asked(vector[None], None, [0.0], compare)
+        def of_sample() -> dict[str, Floats]:
+            return {"sentence": self.finder.sample[1] @ vector}
+
+        return Asked(vector[None], None, [0.0], compare, of_sample)
 
     def _explained(self, sentence: str, place: int) -> tuple[TextEmbeddings, Tensor]:
         frames = torch.from_numpy(self._frames(place)[: len(self.entries.rows[place].times)])

@@ -7,7 +7,7 @@ Letters: V clips and segments, M stored vectors of one, L words, D embedding.
 import csv
 import hashlib
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -309,8 +309,9 @@ class ProjectIndex(VideoIndex):
         texts, plain = self._texts(sentence)
         encoder, states = self.retriever.encoder, self._states
         found = []
-        self._parts = [part.prepared(encoder.head) for part in self._parts]
-        for part in self._parts:
+        self._parts = [part if part.means is not None else part.prepared(encoder.head) for part in self._parts]
+        for stored in self._parts:
+            part = stored.prepared(encoder.head)  # of a table: each time, since it may be large
             gallery = part.gallery
             text, zero_shot = texts[gallery.encoded_as], plain or texts[gallery.encoded_as]
             if self.split is not None:  # the last bits of a matrix product depend on its number of rows
@@ -351,6 +352,10 @@ class ProjectIndex(VideoIndex):
         """The part of the segment at a position, and its position in the part."""
         number = bisect_right(self._firsts, place) - 1
         return self._parts[number], place - self._firsts[number]
+
+    @property
+    def _pushed(self) -> Path | None:
+        return self.path if self.split is None else None
 
     @property
     def _has_vectors(self) -> bool:
@@ -401,32 +406,61 @@ class ProjectIndex(VideoIndex):
         def compare(places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
             return self._compare(sentence, places)
 
-        return Asked(unit_sentences(by_task), words, [self._bonus(sentence, number) for number in tasks], compare)
+        def of_sample() -> dict[str, Floats]:
+            return self._signals(sentence, self._sample)[0]
+
+        bonus = [self._bonus(sentence, number) if self._states else 0.0 for number in tasks]
+        return Asked(unit_sentences(by_task), words, bonus, compare, of_sample)
+
+    @cached_property
+    def _sample(self) -> list[tuple[list[int], _Part]]:
+        """The sampled segments by task, ready to be compared."""
+        head, (places, _, _) = self.retriever.encoder.head, self.finder.sample
+        return [(here, part.prepared(head)) for here, part in self._some(places)]
+
+    def _some(self, places: Sequence[int]) -> list[tuple[list[int], _Part]]:
+        """The segments at some ascending positions, by task, each with its position in `places`."""
+        found: dict[tuple[int, ...], tuple[list[int], list[Tensor], Gallery]] = {}
+        for first, part in zip(self._firsts, self._parts, strict=True):
+            begin, end = bisect_left(places, first), bisect_left(places, first + len(part))
+            if begin < end:
+                frames = part.frames([place - first for place in places[begin:end]])
+                alike = part.gallery.number, *frames.shape[1:]
+                here, parts, _ = found.setdefault(alike, ([], [], part.gallery))
+                here += range(begin, end)
+                parts.append(frames)
+        return [
+            (here, _Part(replace(gallery, frames=torch.cat(frames)), ())) for here, frames, gallery in found.values()
+        ]
 
     def _bonus(self, sentence: str, number: int) -> float:
         """The weighted signals that are equal for all videos of a task."""
-        part = next(part for part in self._parts if part.gallery.number == number)
-        found = score(self._comparison(sentence, part, [0]), self._states, shared=bool(self._states))
+        place = next(
+            first for first, part in zip(self._firsts, self._parts, strict=True) if part.gallery.number == number
+        )
+        found, _ = self._signals(sentence, self._some([place]))
         shared = [name for name, signal in signals().items() if signal.shared]
-        return sum(self.weights[name] * float(matrix[0, 0]) for name, matrix in found.items() if name in shared)
+        return sum(self.weights[name] * float(matrix[0]) for name, matrix in found.items() if name in shared)
 
-    def _comparison(self, sentence: str, part: _Part, rows: Sequence[int]) -> Comparison:
+    def _signals(self, sentence: str, parts: Sequence[tuple[list[int], _Part]]) -> tuple[dict[str, Floats], list[int]]:
+        """The signals of some segments by name, and their best frames, in the order of the given positions."""
         texts, plain = self._texts(sentence)
-        encoder, number = self.retriever.encoder, part.gallery.number
-        text, frames = texts[part.gallery.encoded_as], part.frames(rows)
-        return Comparison(text, plain or text, frames, encoder.head, encoder.model, number)
+        encoder, found = self.retriever.encoder, []
+        for _, part in parts:
+            gallery, text = part.gallery, texts[part.gallery.encoded_as]
+            comparison = Comparison(
+                text, plain or text, gallery.frames, encoder.head, encoder.model, gallery.number, part.vectors
+            )
+            found.append(score(comparison, self._states, shared=bool(self._states)))
+        order = np.argsort([place for here, _ in parts for place in here])
+        rows = {name: matrix[0].numpy()[order] for name, matrix in side_by_side(found).items()}
+        return rows, rows.pop("best_frame").tolist()
 
-    @torch.inference_mode()
     def _compare(self, sentence: str, places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
         """The signals of the segments at some ascending positions, and the spans of their best frames."""
-        found = []
-        for first, part in zip(self._firsts, self._parts, strict=True):
-            if rows := [place - first for place in places if first <= place < first + len(part)]:
-                comparison = self._comparison(sentence, part, rows)
-                found.append(score(comparison, self._states, shared=bool(self._states)))
-        rows_of = {name: matrix[0].numpy() for name, matrix in side_by_side(found).items()}
-        best = dict(zip(places, rows_of.pop("best_frame").tolist(), strict=True))
-        return rows_of, lambda place: self._span(place, best[place])
+        signals, frames = self._signals(sentence, self._some(places))
+        at = {place: number for number, place in enumerate(places)}
+        return signals, lambda place: self._span(place, frames[at[place]])
 
     def _name(self, path: Path) -> str:
         """A clip's name in the table, or the real path of an added file."""

@@ -95,7 +95,7 @@ class Entries:
 
     rows: Sequence[Entry]
     means: Floats | Stack
-    _places: dict[str, int] = field(init=False)
+    _places: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._places = {entry.id: place for place, entry in enumerate(self.rows)}
@@ -126,6 +126,10 @@ class Entries:
     def names(self) -> Iterable[str]:
         """The names of all files."""
         return (name for entry in self.rows for name in (entry.file, *entry.also))
+
+    def ids(self, places: Sequence[int]) -> list[str]:
+        """The ids of the entries at some positions."""
+        return [self.rows[place].id for place in places]
 
     def place(self, id: str) -> int | None:
         """The position of the entry with this id."""
@@ -199,6 +203,13 @@ class Joined(Entries):
         found = self._all([] if (place := part.place(id)) is None else [place] for part in self.parts)
         return found[0] if found else None
 
+    def ids(self, places: Sequence[int]) -> list[str]:
+        found: dict[int, str] = {}
+        for first, part in zip(self.firsts, self.parts, strict=True):
+            here = [place for place in places if first <= place < first + len(part.rows)]
+            found |= zip(here, part.ids([place - first for place in here]), strict=True)
+        return [found[place] for place in places]
+
     def of_group(self, group: str) -> list[int]:
         return self._all(part.of_group(group) for part in self.parts)
 
@@ -249,17 +260,11 @@ def hits_among(
     entries: Entries, ranked: Ranked, top: int, offset: int = 0, weak: Weak = lambda place: None
 ) -> list[Hit]:
     """Like `hits`, among the ranked segments. A file's moments are among them, too."""
-    missing = dict.fromkeys(_whole_groups(entries, ranked.scores), -np.inf)
+    best = _best_of_groups(entries, ranked.scores, offset + top)[offset:]
+    whole = (place for one in best for place in entries.of_group(entries.rows[one].group))
+    missing = dict.fromkeys(whole, -np.inf)
     scores, similarity = missing | ranked.scores, missing | ranked.similarity
-    return [
-        _hit(entries, place, scores, similarity, ranked.span, None, ranked.usual, weak)
-        for place in _best_of_groups(entries, ranked.scores, offset + top)[offset:]
-    ]
-
-
-def _whole_groups(entries: Entries, places: Iterable[int]) -> list[int]:
-    groups = {entries.rows[place].group for place in places}
-    return [place for group in groups for place in entries.of_group(group)]
+    return [_hit(entries, place, scores, similarity, ranked.span, None, ranked.usual, weak) for place in best]
 
 
 def _best_of_groups(entries: Entries, places: Iterable[int], count: int, without: str | None = None) -> list[int]:

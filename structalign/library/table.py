@@ -33,6 +33,7 @@ from structalign.library.store import (
 from structalign.search.candidates import Moments, moments, sampled
 from structalign.store import digest, whole, write_json
 
+RECENT, TOGETHER = 20_000, 500  # rows that are kept, and rows of a query
 LEAST = 100_000  # segments; a smaller index opens quickly without a table
 SCHEMA = """
 CREATE TABLE content(number INTEGER PRIMARY KEY, content TEXT, file TEXT, also TEXT, duration REAL, playing TEXT,
@@ -222,10 +223,7 @@ class Rows(Sequence[Entry]):
     def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(self.total))]
-        row = self.entries.base.execute(f"SELECT {COLUMNS} {JOIN} WHERE place = ?", (int(place),)).fetchone()
-        if row is None:
-            raise IndexError(place)
-        return _entry(row, self.entries.split)
+        return self.entries.read.get(place) or self.entries.at([int(place)])[0]
 
     def __iter__(self) -> Iterator[Entry]:
         for row in self.entries.base.execute(f"SELECT {COLUMNS} {JOIN} ORDER BY place"):
@@ -251,6 +249,27 @@ class StoredEntries(Entries):
     def __init__(self, file: Path, count: int, means: Stack, split: str | None):
         self.file, self.means, self.split, self._own = file, means, split, local()
         self.rows = Rows(self, count)
+        self.read: dict[int, Entry] = {}  # some recent rows, by position
+        self.known: dict[str, int] = {}  # their positions, by id
+
+    def at(self, places: Sequence[int]) -> list[Entry]:
+        """The entries at some positions, read together. Raises `IndexError` if one is missing."""
+        if len(self.read) > RECENT:
+            self.read, self.known = {}, {}
+        read, known = self.read, self.known  # another thread may replace them
+        missing = [place for place in places if place not in read]
+        for start in range(0, len(missing), TOGETHER):
+            some = missing[start : start + TOGETHER]
+            marks = ", ".join("?" * len(some))
+            for place, *row in self.base.execute(f"SELECT place, {COLUMNS} {JOIN} WHERE place IN ({marks})", some):
+                read[place] = entry = _entry(row, self.split)
+                known[entry.id] = place
+        if gone := [place for place in missing if place not in read]:
+            raise IndexError(gone[0])
+        return [read[place] for place in places]
+
+    def ids(self, places: Sequence[int]) -> list[str]:
+        return [entry.id for entry in self.at(places)]
 
     @property
     def base(self) -> sqlite3.Connection:
@@ -279,6 +298,8 @@ class StoredEntries(Entries):
         return self._places_where("c.content = ?", group)
 
     def place(self, id: str) -> int | None:
+        if (known := self.known.get(id)) is not None:
+            return known
         row = self.base.execute("SELECT place FROM segment WHERE id = ?", (id,)).fetchone()
         return None if row is None else int(row[0])
 

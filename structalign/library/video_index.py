@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from structalign.data.video import BrokenVideo
 from structalign.errors import UserError
 from structalign.library.candidates import BUDGET, FIRST, MOST, Asked, Finder, Mode
-from structalign.library.engines.choice import engine_of, qdrant_of
+from structalign.library.engines.choice import engine_of, note_of, qdrant_of
 from structalign.library.engines.scan import Block
 from structalign.library.hits import Hit, Results
 from structalign.library.indexing import Summary
@@ -123,7 +123,8 @@ class VideoIndex(ABC):
     def finder(self) -> Finder:
         """What finds candidates."""
         blocks = self._blocks()
-        engine = engine_of(self.path, self.entries, blocks, self._tasks)
+        engine = engine_of(self._pushed, self.entries, blocks, self._tasks)
+        self.note = " ".join(filter(None, (self.note, note_of(engine, len(self))))) or None
         return Finder(self.entries, blocks, self.weights, engine, self._known)
 
     @property
@@ -138,7 +139,14 @@ class VideoIndex(ABC):
         candidates.
         """
         self.mode("candidates")
+        if not len(self):
+            raise UserError(f"{self.path} has no videos yet: index some, then push.")
         return qdrant_of(self.path, self._tasks).push(self.entries, self._blocks(), shards, replicas)
+
+    @property
+    def _pushed(self) -> Path | None:
+        """The path by which all segments were pushed. None if the index shows only some of them."""
+        return self.path
 
     @property
     def _tasks(self) -> Sequence[int]:

@@ -58,20 +58,21 @@ def moments(vectors: Floats) -> Moments:
     return Moments(len(vectors), total, second)
 
 
-def scale(parts: Iterable[tuple[Moments, Floats]]) -> Scale:
-    """Mean and deviation of <q, x> over all videos, exact. parts: the moments of each task, and its q [D].
+def scales_of(parts: Iterable[tuple[Moments, Floats]]) -> list[Scale]:
+    """Mean and deviation of <q_r, x> over all videos, exact. parts: the moments of each task, and its queries [R, D].
 
-    >>> scale([(moments(np.array([[1.0, 0.0], [0.0, 1.0]])), np.array([3.0, 1.0]))])
-    (2.0, 1.0)
+    >>> scales_of([(moments(np.array([[1.0, 0.0], [0.0, 1.0]])), np.array([[3.0, 1.0]]))])
+    [(2.0, 1.0)]
     """
-    count, total, square = 0, 0.0, 0.0
-    for of_task, query in parts:
-        wide = query.astype(np.float64)
+    count, total, square = 0, np.zeros(1), np.zeros(1)
+    for of_task, queries in parts:
+        wide = queries.astype(np.float64)
         count += of_task.count
-        total += float(of_task.total @ wide)
-        square += float(wide @ of_task.second @ wide)
-    mean = total / max(count, 1)
-    return mean, max(float(np.sqrt(max(square / max(count, 1) - mean**2, 0.0))), LEAST)
+        total = total + wide @ of_task.total
+        square = square + np.einsum("rd,rd->r", wide @ of_task.second, wide)
+    means = total / max(count, 1)
+    deviations = np.sqrt(np.maximum(square / max(count, 1) - means**2, 0))
+    return list(zip(means.tolist(), np.maximum(deviations, LEAST).tolist(), strict=True))
 
 
 def sampled(ids: Iterable[str], count: int = SAMPLED) -> list[int]:

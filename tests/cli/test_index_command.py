@@ -54,3 +54,25 @@ def test_an_impossible_request_is_refused_in_one_sentence(empty: Path, arguments
     code, told = structalign(*arguments)
     assert (code, told.count("\n"), told.startswith("error: ")) == (1, 1, True)
     assert said in told
+
+
+def test_an_index_is_checked_when_it_is_built_and_on_request(empty: Path) -> None:
+    code, said = structalign("index", "../videos", "--backbone", "../clip", "--index", "../index")
+    assert (code, "agree with exact ranking in 1.000 of the top 10" in said) == (0, True)
+    code, said = structalign("index", "check", "--index", "../index")
+    assert (code, said.splitlines()[-1].split()) == (0, ["all", "5", "1.000", "1.000"])
+    next((empty / "index/shards").rglob("frames.npy")).write_bytes(b"")
+    code, said = structalign("index", "check", "--index", "../index")
+    assert (code, "damaged" in said) == (1, True)
+
+
+def test_a_push_without_an_address_names_the_variable(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    structalign("index", "../videos", "--backbone", "../clip", "--index", "../index")
+    monkeypatch.delenv("STRUCTALIGN_QDRANT", raising=False)
+    code, said = structalign("index", "push", "--index", "../index")
+    assert (code, said.count("\n"), "STRUCTALIGN_QDRANT is not set" in said) == (1, 1, True)
+    monkeypatch.setenv("STRUCTALIGN_QDRANT", "http://127.0.0.1:9")
+    for arguments in (["index", "push", "--index", "../index"],
+                      ["search", "--index", "../index", "--mode", "candidates", "red"]):  # fmt: skip
+        code, said = structalign(*arguments)
+        assert (code, said.count("\n"), "no Qdrant answers" in said) == (1, 1, True)

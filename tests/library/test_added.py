@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ import structalign
 from structalign.data.tasks import category_ids, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
+from structalign.library import project_index, table
 from structalign.library.added import add, add_again, listing, remove, sampler_of
+from structalign.library.candidates import Mode
 from structalign.library.chain import read_chain
 from structalign.library.compacting import compact
 from structalign.library.project_index import ProjectIndex
@@ -29,6 +32,7 @@ from structalign.search.fusion import fuse, of_system
 from structalign.search.index import Index, write_gallery, write_index, write_signals
 from structalign.search.scoring import score_queries
 from structalign.search.signal import observe
+from structalign.search.similarity_heads import HEADS
 from structalign.store import read_json, write_json
 
 TASKS = split_categories(["red", "blue", "green", "white"], 2)
@@ -94,6 +98,17 @@ def video(tmp_path: Path) -> Path:
     (tmp_path / "mine").mkdir()
     made: Path = maker(tmp_path / "mine")("red.mp4", plain("red", 5))
     return made
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """A folder of three videos."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    make = maker(folder)
+    for colour in ("blue", "green", "white"):
+        make(f"{colour}.mp4", plain(colour, 4))
+    return folder
 
 
 def put(project: Path, *paths: Path, category: str | None = None) -> list[str]:
@@ -263,3 +278,48 @@ def test_a_long_file_is_found_by_segments_with_the_model_s_number_of_frames(proj
     assert spans == [(0, 20), (20, 40), (40, 50)]
     assert structalign.open_index(project).search("red", top=5)[0].moments
     assert index._parts[-1].gallery.frames.shape[1:] == (FRAMES, DIM)
+
+
+def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
+    project: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = read_chain(project)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "LEAST", 1)
+        add(chain, sampler_of(chain), [films], "red")
+    learn(project, 2)  # the added videos stay encoded by the first task
+    stored = ProjectIndex(project)
+    assert stored.table is not None
+    monkeypatch.setattr(project_index, "open_table", lambda *_: None)
+    whole = ProjectIndex(project)
+    assert list(stored.entries.rows) == list(whole.entries.rows)
+    assert (stored.files, len(stored), stored.newer()) == (whole.files, len(whole), False)
+    modes: list[Mode] = ["exact", "candidates"]
+    for mode in modes:
+        one, other = stored.search("red", mode=mode), whole.search("red", mode=mode)
+        assert [hit.id for hit in one] == [hit.id for hit in other]
+        assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other], abs=1e-3)
+    for entry in whole.entries.rows:
+        assert [hit.id for hit in stored.similar(entry.id)] == [hit.id for hit in whole.similar(entry.id)]
+        if entry.split == "added":
+            assert stored.word_frames("red", entry.id) == whole.word_frames("red", entry.id)
+
+
+def test_candidates_of_a_project_have_nearly_the_scores_of_exact_ranking(project: Path, films: Path) -> None:
+    chain = read_chain(project)
+    add(chain, sampler_of(chain), [films])
+    index = ProjectIndex(project)
+    exact, among = index.search("red", mode="exact"), index.results("red", mode="candidates")
+    assert [hit.id for hit in among.hits] == [hit.id for hit in exact]
+    assert [hit.score for hit in among.hits] == pytest.approx([hit.score for hit in exact], abs=1e-3)
+    assert (among.candidates, among.more) == (len(index), False)
+
+
+def test_learned_pooling_has_no_candidates(project: Path) -> None:
+    index = ProjectIndex(project)
+    index.retriever = replace(index.retriever, encoder=replace(index.retriever.encoder, head=HEADS["pooled"]))
+    with pytest.raises(UserError, match="pools the frames"):
+        index.search("red", mode="candidates")
+    with pytest.raises(UserError, match="pools the frames"):
+        index.push()
+    assert index.mode() == "exact"

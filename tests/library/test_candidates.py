@@ -68,7 +68,10 @@ class Gallery:
         def compare(places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
             return {name: row[list(places)] for name, row in found.items()}, lambda place: (0.0, 1.0, 0.5)
 
-        return Asked(unit_sentences(text), mean_words(text) if words else None, bonus, compare)
+        def of_sample() -> dict[str, Floats]:
+            return compare(self.finder.sample[0])[0]
+
+        return Asked(unit_sentences(text), mean_words(text) if words else None, bonus, compare, of_sample)
 
     def ranked(
         self, text: Sequence[TextEmbeddings], bonus: Sequence[float], filters: Filters, k: int = FIRST

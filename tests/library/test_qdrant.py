@@ -194,6 +194,22 @@ def test_a_collection_that_was_not_pushed_is_named(monkeypatch: pytest.MonkeyPat
         choice.engine_of(tmp_path, *made(), TASKS)
 
 
+def test_a_collection_that_lags_behind_is_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    entries, blocks = made()
+    qdrant = Qdrant(QdrantClient(":memory:"), NAME, TASKS)
+    qdrant.push(*without(entries, blocks, 0))
+    note = choice.note_of(qdrant, len(entries.rows))
+    assert note is not None
+    assert f"{2 * VIDEOS - 1} of {2 * VIDEOS} segments" in note
+    qdrant.push(entries, blocks)
+    assert choice.note_of(qdrant, len(entries.rows)) is None
+
+
+def test_only_a_whole_index_asks_qdrant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(choice.URL, "http://127.0.0.1:9")
+    assert isinstance(choice.engine_of(None, *made(), TASKS), Scan)
+
+
 def test_without_a_url_the_scan_is_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(choice.URL, raising=False)
     assert isinstance(choice.engine_of(tmp_path, *made(), TASKS), Scan)

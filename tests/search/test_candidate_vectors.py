@@ -16,7 +16,7 @@ from structalign.search.candidates import (
     mean_words,
     moments,
     sampled,
-    scale,
+    scales_of,
     unit_sentences,
 )
 from structalign.search.fusion import fuse
@@ -36,7 +36,7 @@ def vectors(count: int, seed: int = 0, dim: int = 8) -> Floats:
 def test_mean_and_deviation_of_all_tasks_are_exact(first: int, second: int, seed: int) -> None:
     one, other, queries = vectors(first, seed), vectors(second, seed + 1), vectors(2, seed + 2)
     keys = np.concatenate([one @ queries[0], other @ queries[1]]).astype(np.float64)
-    found = scale([(moments(one), queries[0]), (moments(other), queries[1])])
+    (found,) = scales_of([(moments(one), queries[:1]), (moments(other), queries[1:])])
     assert found == pytest.approx((keys.mean(), max(keys.std(), 1e-6)), abs=2e-4)
 
 

@@ -324,3 +324,16 @@ def test_an_index_that_cannot_be_opened_ends_the_start(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="no"), running(fail, tmp_path):
         pass
     assert time.monotonic() - begun < TIMEOUT
+
+
+def test_the_order_of_candidates_ends_and_more_can_be_asked_for(server: Server) -> None:
+    asked = {"query": "red", "mode": "candidates", "limit": 100}
+    few = server.json("/api/search", asked | {"candidates": 5})
+    assert (few["candidates"], few["more"], few["end"]) == (5, True, True)
+    assert 1 <= len(few["hits"]) <= 5
+    every = server.json("/api/search", asked | {"candidates": 2000})
+    assert (every["candidates"], every["more"]) == (len(server.collection.index), False)
+    exact = server.json("/api/search", asked | {"mode": "exact"})
+    assert (exact["candidates"], exact["more"]) == (None, False)
+    assert [hit["id"] for hit in every["hits"]] == [hit["id"] for hit in exact["hits"]]
+    assert server.ask("/api/search", asked | {"candidates": 2001})[0] == 422

@@ -400,3 +400,18 @@ def test_the_token_opens_the_page(browser: "Browser", shelf: Path, tmp_path: Pat
         cookies: list[Any] = context.cookies()
         assert [(cookie["httpOnly"], cookie["sameSite"]) for cookie in cookies] == [(True, "Strict")]
         context.close()
+
+
+def test_the_end_of_candidates_is_shown_and_twice_as_many_can_be_ranked(page: "Page", server: Server) -> None:
+    def few(route: "Route") -> None:
+        body = json.loads(route.request.post_data or "{}") | {"mode": "candidates"}
+        body["candidates"] = body["candidates"] or 5
+        route.continue_(post_data=json.dumps(body))
+
+    page.route("**/api/search", few)
+    search(page, "red")
+    page.wait_for_function("() => document.querySelector('#end').textContent.includes('only 5 candidates')")
+    before = page.locator("#results .card").count()
+    page.click("#end button")
+    page.wait_for_function("() => document.querySelector('#end').textContent.includes('only 10 candidates')")
+    assert page.locator("#results .card").count() > before

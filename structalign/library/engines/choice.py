@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from structalign.errors import UserError
 from structalign.extras import require
@@ -23,17 +23,24 @@ def uses_qdrant() -> bool:
     return bool(os.environ.get(URL))
 
 
-def engine_of(path: Path, entries: Entries, blocks: Sequence[Block], tasks: Sequence[int]) -> Engine:
-    """The engine of the index at `path`. tasks: the numbers of its tasks.
+def engine_of(path: Path | None, entries: Entries, blocks: Sequence[Block], tasks: Sequence[int]) -> Engine:
+    """The engine of the index at `path`, or `Scan` without a path. tasks: the numbers of its tasks.
 
     Raises `UserError` if Qdrant is asked for, but is not installed, does not answer, or has no such collection.
     """
-    if not uses_qdrant():
+    if path is None or not uses_qdrant():
         return Scan(entries, blocks)
     found = qdrant_of(path, tasks)
     if not found.exists():
         raise UserError(f"Qdrant has no collection {found.collection}: run `structalign index push`, or unset {URL}.")
     return found
+
+
+def note_of(engine: Engine, count: int) -> str | None:
+    """A note if the engine holds fewer than `count` segments."""
+    if isinstance(engine, Scan) or (held := cast("Qdrant", engine).count()) >= count:
+        return None
+    return f"Qdrant has {held:,} of {count:,} segments: run `structalign index push`."
 
 
 def qdrant_of(path: Path, tasks: Sequence[int]) -> "Qdrant":

@@ -79,6 +79,11 @@ class Qdrant:
         with answering(self.collection):
             return self.client.collection_exists(self.collection)
 
+    def count(self) -> int:
+        """The number of segments in the collection."""
+        with answering(self.collection):
+            return self.client.count(self.collection, exact=True).count
+
     def push(self, entries: Entries, blocks: Sequence[Block], shards: int = 1, replicas: int = 1) -> Pushed:
         """Make the collection equal to an open index, and send only what differs.
 

@@ -51,7 +51,7 @@ class Scan:
             first += len(block.vectors)
         all_keys, all_places = np.concatenate(keys), np.concatenate(places)
         order = np.lexsort((all_places, -all_keys))[:k]
-        return [self.entries.rows[place].id for place in all_places[order].tolist()]
+        return self.entries.ids(all_places[order].tolist())
 
 
 def _best(keys: NDArray[np.floating], k: int) -> NDArray[np.int64]:
