@@ -235,3 +235,26 @@ def test_a_long_file_is_watched_second_by_second(small: bool, make: Make, monkey
     watched = watch(make("a.mp4", GREY), 24, pictures.append, at_least=1)
     assert (len(watched.times), len(pictures)) == (2, 2)
     assert (watched.start, watched.end) == (0, 2)
+
+
+def test_a_wrong_guess_by_the_header_changes_no_frame(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make("a.mp4", GREY)
+    expected = decode(path, count=4, size=24)
+    monkeypatch.setattr(source, "SMALL", 0)
+    monkeypatch.setattr(video, "_guess", lambda *_: Selection("n", ()))
+    assert np.array_equal(decode(path, count=4, size=24).frames, expected.frames)
+
+
+def test_thumbnails_come_only_if_asked(make: Make) -> None:
+    assert decode(make("a.mp4", GREY), count=4, size=24).thumbnails.shape == (0, 0, 0, 3)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_an_animation_of_one_frame_is_a_picture(frames: int, tmp_path: Path) -> None:
+    first, *others = [Image.new("L", (32, 24), 80 * number) for number in range(frames)]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others, duration=500)
+    assert watch(tmp_path / "a.gif", 24, lambda picture: None).still == (frames == 1)
+
+
+def test_a_video_of_one_frame_is_no_picture(make: Make) -> None:
+    assert not watch(make("a.mp4", f"{GREY},trim=end_frame=1"), 24, lambda picture: None).still

@@ -16,7 +16,7 @@ from structalign.search.signals.word_prior import WordPrior, observe, state
 
 Captions = list[tuple[int, list[int]]]  # a category and the token ids of a caption
 
-CAPTION = st.lists(st.integers(1, 6), min_size=1, max_size=4)
+CAPTION = st.lists(st.integers(0, 6), min_size=1, max_size=4)
 TASKS = st.lists(st.lists(st.tuples(st.integers(0, 1), CAPTION), min_size=1, max_size=5), min_size=1, max_size=3)
 
 
