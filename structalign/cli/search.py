@@ -95,7 +95,10 @@ def _open(
             raise UserError(f"{checkpoint} is no checkpoint of a project: name one such as checkpoints/t01.")
     if index is None and project == Path():
         if not (project / TASKS).exists():
-            raise UserError("there is no project here: pass --index or --project, or run this in a project's folder.")
+            raise UserError(
+                "there is no project here: pass --index or --project, run this in a project's folder, or make a project "
+                "with `structalign new DIR`."
+            )
         read_chain(project, after)  # reports what is missing before anything is loaded
     return open_index(project, after, split)
 

@@ -24,7 +24,7 @@ ABOUT = {"kind": "added"}
 
 def encoding_of(chain: Chain) -> Encoding:
     """The encoding of the newest checkpoint."""
-    return Encoding(chain.fingerprints()[-1], len(chain.tasks))
+    return Encoding(chain.newest, len(chain.tasks))
 
 
 def add(chain: Chain, sampler: Sampler, paths: Sequence[str | Path], category: str | None = None) -> Summary:

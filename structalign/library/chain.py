@@ -1,6 +1,7 @@
 """The chain of a project's learned tasks: their checkpoints, and which checkpoint encoded which videos."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from structalign.store import read_json
 
 @dataclass(frozen=True)
 class Chain:
-    """A project's learned tasks, up to the requested one. names: category names by number."""
+    """A project's learned tasks, up to the requested one, when it was read. names: category names by number."""
 
     project: Path
     tasks: list[str]
@@ -31,8 +32,13 @@ class Chain:
         """The index of the galleries up to the newest task."""
         return self.project / index_of(self.tasks[-1])
 
+    @cached_property
+    def newest(self) -> str:
+        """The fingerprint of the newest checkpoint when it was first asked for, which is when the chain is read."""
+        return fingerprint(self.checkpoint)
+
     def fingerprints(self) -> list[str]:
-        """The fingerprint of each task's checkpoint."""
+        """The fingerprint of each task's checkpoint now."""
         return [fingerprint(self.project / CHECKPOINTS / task) for task in self.tasks]
 
 
@@ -45,7 +51,7 @@ def read_chain(project: Path, after: str | None = None) -> Chain:
     last = last_learned(tasks, after, project)
     until = list(tasks)[: list(tasks).index(last) + 1]
     chain = Chain(project, until, {number: name for name, number in category_ids(tasks).items()})
-    if newest_encoder(chain.index) != fingerprint(chain.checkpoint):
+    if newest_encoder(chain.index) != chain.newest:
         raise UserError(f"{chain.index} has videos that were not encoded by {chain.checkpoint}: run `dvc repro`.")
     return chain
 

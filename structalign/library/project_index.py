@@ -39,6 +39,7 @@ from structalign.library.store import Catalogue, Shard, Snapshot, current_rows, 
 from structalign.library.table import Table, open_table
 from structalign.library.video_index import VideoIndex
 from structalign.model.backbone import Tokeniser
+from structalign.model.checkpoint import fingerprint
 from structalign.model.video_text import TextEmbeddings
 from structalign.params.ranking import Ranking
 from structalign.params.reading import PARAMS
@@ -140,8 +141,11 @@ class ProjectIndex(VideoIndex):
 
     @cached_property
     def retriever(self) -> Retriever:
-        """The newest checkpoint, loaded on first use."""
-        return load(self.chain.checkpoint)
+        """The newest checkpoint, loaded on first use. Raises `UserError` if it is another one by then."""
+        found = load(self.chain.checkpoint)
+        if fingerprint(self.chain.checkpoint) != self.chain.newest:
+            raise UserError(f"{self.chain.checkpoint} has changed since its index was opened: open the index again.")
+        return found
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -484,7 +488,8 @@ class ProjectIndex(VideoIndex):
 
     def reopened(self) -> "ProjectIndex":
         index = ProjectIndex(self.path, self.after, self.split)
-        if index.chain.fingerprints() == self.chain.fingerprints() and "retriever" in self.__dict__:
+        same = (index.chain.checkpoint, index.chain.newest) == (self.chain.checkpoint, self.chain.newest)
+        if same and "retriever" in self.__dict__:
             index.retriever = self.retriever
         return index
 

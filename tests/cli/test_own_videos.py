@@ -438,7 +438,8 @@ def test_check_notes_categories_that_only_differ_in_case(copy: Path) -> None:
         stream.write("clip 7.mkv,caption,Cats,train\n")
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert (
-        "the categories 'cats' and 'Cats' differ only in case or in composed letters: use one spelling" in found.notes
+        "the categories 'cats' and 'Cats' differ only in case, composed or invisible letters: use one spelling"
+        in found.notes
     )
     assert any("'Cats' is in no task of tasks.yaml, which has 'cats'" in text for text in found.stops)
 

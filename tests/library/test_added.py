@@ -180,6 +180,32 @@ def test_after_retraining_a_search_names_the_command_that_encodes_again(project:
     assert [row.category for row in listing(project)] == ["red"]
 
 
+def test_an_index_opened_again_after_retraining_searches_with_the_new_model(project: Path) -> None:
+    index = ProjectIndex(project)
+    before = index.search("red")
+    save_anew(project)
+    assert index.newer()
+    assert index.reopened().search("red") == ProjectIndex(project).search("red") != before
+
+
+def test_a_model_that_was_replaced_before_its_first_use_is_refused(project: Path) -> None:
+    index = ProjectIndex(project)
+    save_anew(project)
+    with pytest.raises(UserError, match=r"has changed since its index was opened: open the index again"):
+        index.search("red")
+
+
+def test_a_video_added_after_retraining_by_an_older_index_counts_as_the_older_model_s(
+    project: Path, video: Path
+) -> None:
+    index = ProjectIndex(project)
+    index.search("red")
+    save_anew(project)
+    index.add([video])
+    with pytest.raises(UserError, match=r"trained again: `structalign add --again`"):
+        structalign.open_index(project)
+
+
 def found_in_test(project: Path) -> list[str]:
     return [hit.file for hit in structalign.open_index(project, split="test").search("red")]
 

@@ -173,7 +173,7 @@ def test_the_form_reports_a_wrong_token(locked: Server) -> None:
 
 def test_an_internal_error_reveals_nothing(shelf: Path, tmp_path: Path) -> None:
     with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
-        served.collection.index.search = None  # type: ignore[method-assign,assignment]
+        served.collection.index.results = None  # type: ignore[method-assign,assignment]
         status, headers, body = served.ask("/api/search", {"query": "red"})
     assert (status, b"its log" in body, b"NoneType" in body) == (500, True, False)
     assert "default-src 'none'" in headers["content-security-policy"]
