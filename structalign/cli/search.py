@@ -96,8 +96,8 @@ def _open(
     if index is None and project == Path():
         if not (project / TASKS).exists():
             raise UserError(
-                "there is no project here: pass --index or --project, run this in a project's folder, or make a project "
-                "with `structalign new DIR`."
+                "there is no project here: pass --index or --project, run this in a project's folder, or make one with "
+                "`structalign new DIR`."
             )
         read_chain(project, after)  # reports what is missing before anything is loaded
     return open_index(project, after, split)
