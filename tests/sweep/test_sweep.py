@@ -104,17 +104,17 @@ def test_further_rankings_are_those_of_other_parameters_and_have_their_own_table
     rankings = (
         "rankings:\n  no prior: {ranking.task_prior: 0, ranking.word_prior: 0}\n  words: {ranking.word_prior: 9}\n"
     )
-    text = f"seeds: [0]\nsplit: test\nbaseline: finetune\n{rankings}methods: {{finetune: , zero_shot: }}\n"
+    text = f"seeds: [0]\nsplit: test\n{rankings}methods: {{zero_shot: }}\n"
     code, said = sweep(project.root, text, "--out", "ranked", "--md")
     assert code == 0, said
-    run = of_method(project.root / "ranked", "finetune")
-    assert [*run["rows"]] == ["finetune", "finetune, no prior", "finetune, words"]
+    run = of_method(project.root / "ranked", "zero_shot")
+    assert {*run["rows"]} == {"zero_shot", "zero_shot, sentence", "zero_shot, no prior", "zero_shot, words"}
     plain = text.replace(rankings, "settings: {ranking.task_prior: 0, ranking.word_prior: 0}\n")
     assert sweep(project.root, plain, "--out", "plain")[0] == 0
-    assert run["rows"]["finetune, no prior"] == of_method(project.root / "plain", "finetune")["rows"]["finetune"]
+    assert run["rows"]["zero_shot, no prior"] == of_method(project.root / "plain", "zero_shot")["rows"]["zero_shot"]
     tables = {name: read_csv(project.root / f"ranked/{name}.csv") for name in ("results", "prior")}
-    assert [row["row"] for row in tables["results"]] == ["finetune", "zero_shot", "zero_shot, sentence"]
-    assert [row["row"] for row in tables["prior"]] == ["finetune", "zero_shot"]
+    assert [row["row"] for row in tables["results"]] == ["zero_shot", "zero_shot, sentence"]
+    assert [row["row"] for row in tables["prior"]] == ["zero_shot"]
     for row in tables["prior"]:
         found = of_method(project.root / "ranked", row["row"])["measures"]
         assert float(row["R@1 words"]) == pytest.approx(found[f"{row['row']}, words"]["R@1"])
