@@ -334,7 +334,7 @@ def test_indexing_that_was_killed_at_any_write_can_be_resumed(
     indexed(folder, clip, tmp_path / "whole")
     expected = {entry.id for entry in FolderIndex(tmp_path / "whole").entries.rows}
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for at in range(1, 40, 5):
+    for at in range(1, 40, 7):
         shutil.rmtree(place, ignore_errors=True)
         command = [sys.executable, "-c", KILLED, str(folder), str(clip), str(place), str(at)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -167,7 +167,7 @@ def test_val_reads_nothing_of_the_test_split(project: Project, tmp_path: Path) -
 
 def test_a_killed_sweep_only_loses_unfinished_runs(project: Project) -> None:
     out = project.root / "killed"
-    text = "seeds: [0]\nsplit: val\nmethods:\n  finetune: {optim.*.lr: [1e-3, 2e-3, 3e-3]}\n"
+    text = "seeds: [0]\nsplit: val\nmethods:\n  zero_shot: {ranking.beta: [0.1, 0.2, 0.3]}\n"
     (project.root / "some.yaml").write_text(text, encoding="utf-8")
     command = [*COMMAND, "some.yaml", "--out", "killed", "--jobs", "1"]
     process = subprocess.Popen(command, cwd=project.root, env=ENVIRONMENT)
