@@ -3,6 +3,7 @@
 Letters: V segments, D embedding.
 """
 
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -148,7 +149,24 @@ class Entries:
         return file == entry.file or file in entry.also
 
 
-class _Chain(Sequence[Entry]):
+class LazyRows(Sequence[Entry]):
+    """Entries that are made when they are asked for."""
+
+    @abstractmethod
+    def at(self, place: int) -> Entry:
+        """The entry at a position."""
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
+        if isinstance(place, slice):
+            return [self.at(i) for i in range(*place.indices(len(self)))]
+        return self.at(place)
+
+
+class _Chain(LazyRows):
     """Sequences of entries, one after the other."""
 
     def __init__(self, parts: Sequence[Sequence[Entry]]):
@@ -158,13 +176,7 @@ class _Chain(Sequence[Entry]):
     def __len__(self) -> int:
         return self.ends[-1]
 
-    @overload
-    def __getitem__(self, place: int) -> Entry: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Entry]: ...
-    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
+    def at(self, place: int) -> Entry:
         number = bisect_right(self.ends, place)
         return self.parts[number][place - (self.ends[number - 1] if number else 0)]
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import local
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from structalign.library.ranking import Entries, Entry, Filters, Floats, Stack
+from structalign.library.ranking import Entries, Entry, Filters, Floats, LazyRows, Stack
 from structalign.library.store import (
     MANIFEST,
     SHARDS,
@@ -180,18 +180,17 @@ def _opened(path: Path, file: Path, values: dict[str, Any], split: str | None) -
         parts = dict(base.execute("SELECT name, data FROM part"))
     found = {int(name.split()[1]): _moments_of(data) for name, data in parts.items() if name.startswith("moments")}
     counts = np.bincount(shard, minlength=len(shards))
-    visible = [
-        part if count == len(part) else np.asarray(part[row[shard == number]])
-        for number, (part, count) in enumerate(zip(zero_shot, counts, strict=True))
-    ]
-    searched = [
-        part if count == len(part) else np.asarray(part[row[shard == number]])
-        for number, (part, count) in enumerate(zip(means, counts, strict=True))
-    ]
-    entries = StoredEntries(file, len(shard), Stack(visible), split)
+
+    def visible(parts: Sequence[Floats]) -> list[Floats]:
+        return [
+            part if count == len(part) else np.asarray(part[row[shard == number]])
+            for number, (part, count) in enumerate(zip(parts, counts, strict=True))
+        ]
+
+    entries = StoredEntries(file, len(shard), Stack(visible(zero_shot)), split)
     return Table(
-        values["about"], int(values["generation"]), entries, [entry.encoding for entry in shards], frames, searched,
-        shard, row, found, np.frombuffer(parts["sample"], np.int64).tolist(),
+        values["about"], int(values["generation"]), entries, [entry.encoding for entry in shards], frames,
+        visible(means), shard, row, found, np.frombuffer(parts["sample"], np.int64).tolist(),
     )  # fmt: skip
 
 
@@ -207,7 +206,7 @@ def _moments_of(data: bytes) -> Moments:
     return Moments(int(values[0]), values[1 : 1 + dim], values[1 + dim :].reshape(dim, dim))
 
 
-class Rows(Sequence[Entry]):
+class Rows(LazyRows):
     """The segments of a table, read when they are asked for."""
 
     def __init__(self, entries: "StoredEntries", count: int):
@@ -216,13 +215,7 @@ class Rows(Sequence[Entry]):
     def __len__(self) -> int:
         return self.total
 
-    @overload
-    def __getitem__(self, place: int) -> Entry: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Entry]: ...
-    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(self.total))]
+    def at(self, place: int) -> Entry:
         return self.entries.read.get(place) or self.entries.at([int(place)])[0]
 
     def __iter__(self) -> Iterator[Entry]:
