@@ -2,8 +2,9 @@
 
 In a page `<!-- table NAME.csv rows="a; b" columns="R@1; BWF seen" decimals="1" -->` begins a table, and `<!-- end of
 table -->` ends it. Rows are chosen by their first cell. Without a choice all rows are shown. A CSV has plain numbers.
-`X_mean` and `X_std` become one column, as do `X` or `X_difference` with `X_low` and `X_high`. So the CSV of
-`structalign compare` fits.
+`X_mean` or `X` and its `X_low`, `X_high` and `X_std` become one column. So do `X_difference` and its interval, which is
+`X_difference_low` and `X_difference_high`, or `X_low` and `X_high`. So the CSVs of `structalign compare` and
+`structalign sweep` fit.
 """
 
 import csv
@@ -46,13 +47,14 @@ def columns_of(header: list[str]) -> dict[str, str]:
 def shown(row: dict[str, str], name: str, decimals: int) -> str:
     """A cell of the table: a number, with its spread or interval if there is one."""
     base = name.removesuffix("_mean").removesuffix("_difference")
-    signed = name.endswith("_difference")
-    text = number(row[name], decimals, "+" if signed else "")
-    if name.endswith("_mean") and row.get(f"{base}_std"):
-        text += f" ± {number(row[f'{base}_std'], decimals)}"
-    elif (signed or f"{base}_difference" not in row) and row.get(f"{base}_low"):
-        low, high = (number(row[base + end], decimals, "+" if signed else "") for end in ("_low", "_high"))
+    sign = "+" if name.endswith("_difference") else ""
+    text = number(row[name], decimals, sign)
+    bounds = base if sign and f"{name}_low" not in row else name
+    if row.get(f"{bounds}_low"):
+        low, high = (number(row[bounds + end], decimals, sign) for end in ("_low", "_high"))
         text += f" [{low}, {high}]"
+    if not sign and row.get(f"{base}_std"):
+        text += f" ± {number(row[f'{base}_std'], decimals)}"
     return text
 
 
@@ -109,6 +111,9 @@ def test_a_table_joins_means_spreads_and_intervals(tmp_path: Path, monkeypatch: 
         "| b | 1,200 | 20.0 | – | – |",
     ]
     assert table("made.csv", rows="b", columns="n").splitlines()[2:] == ["| b | 1,200 |"]
+    header = "row,R@1,R@1_low,R@1_high,R@1_std,R@1_difference,R@1_difference_low,R@1_difference_high\n"
+    (tmp_path / "sweep.csv").write_text(f"{header}a,24.125,20.0,28.0,0.34,-3.25,-4.0,0.5\n")
+    assert table("sweep.csv").splitlines()[2] == "| a | 24.1 [20.0, 28.0] ± 0.3 | −3.2 [−4.0, +0.5] |"
 
 
 def committed(name: str) -> dict[str, float]:

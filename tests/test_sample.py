@@ -13,9 +13,11 @@ from sample import sprites
 from sample.captions import captions, fits, vocabulary
 from sample.catalogue import CATEGORIES, Thing, senses
 from sample.corpus import Clip, all_clips, clips, long_tail, name_words, render, write_captions
+from sample.held_out import by_kind
 from sample.imbalance import copy
 from sample.motions import MOTIONS
 from sample.words import told_by_words
+from structalign.sweep.tables import Row
 
 needs_emoji = pytest.mark.skipif(
     not sprites.available(),
@@ -203,6 +205,23 @@ def test_only_videos_with_the_planned_captions_are_copied_from_another_corpus(tm
     found = [path for path in (tmp_path / "target").rglob("*") if path.is_file()]
     assert found == [tmp_path / "target/videos" / first.video]
     assert found[0].read_text() == first.video
+
+
+def test_recall_is_split_by_held_out_objects() -> None:
+    run = {
+        "categories": {"t01": 1},
+        "tasks": ["t01"] * 3,
+        "category": [0, 0, 0],
+        "training videos": {"0": 4},
+        "videos": ["a.mp4", "b.mp4", "c.mp4"],
+        "queries": [0, 0, 1, 2],
+        "rows": {"it": {"rank": [1, 2, 1, 3], "rank in task": [1, 1, 1, 1], "v2t rank": [1, 1, 1]}},
+    }
+    found = by_kind(Row("it", "it", [run], {}), ["a.mp4", "unknown.mp4"])
+    assert (found["held-out objects"], found["other objects"]) == (50.0, 50.0)
+    assert (found["other objects_low"], found["other objects_high"]) == (0.0, 100.0)
+    found = by_kind(Row("it", "it", [run], {}), ["b.mp4"])
+    assert (found["held-out objects"], round(found["other objects"], 1)) == (100.0, 33.3)
 
 
 def split_of(planned: list[Clip], *splits: str) -> list[Clip]:

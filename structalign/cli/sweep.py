@@ -30,7 +30,7 @@ def sweep(
     from structalign.sweep.file import read_plan
     from structalign.sweep.presets import write
     from structalign.sweep.queue import Queue
-    from structalign.sweep.rounds import RULE, play, winners
+    from structalign.sweep.rounds import play, rule, winners
     from structalign.sweep.tables import (
         difference_table,
         ranking_cells,
@@ -64,8 +64,7 @@ def sweep(
     for table in tables:
         say(markdown(table)) if md else terminal().print(rich_table(table))
     if plan.split != "test":
-        count, seeds = plan.finalists or "all", ", ".join(map(str, plan.seeds))
-        say(RULE.format(finalists=count, split=plan.split, first=plan.seeds[0], seeds=seeds))
+        say(rule(plan))
     if write_presets:
         write(write_presets, chosen)
     if failed := [sentence for one in done for sentence in one.failed]:

@@ -46,7 +46,7 @@ from structalign.sweep.rows import RESERVED
 KINDS = (*METHODS, "joint")
 SHARED = ("data", "frames", "backbone", "features")  # sections that all runs have in common
 OWN = ("seed", "method", "reference")
-NAME = re.compile(r"\w+(?:[ -]\w+)*")  # of a ranking: it becomes a part of a row's name
+NAME = re.compile(r"\w+(?:[ .-]\w+)*")  # of a ranking: it becomes a part of a row's name
 
 
 class SweepFile(Section):
@@ -154,7 +154,7 @@ def _rankings(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]
         place = f"{source}: `rankings.{name}`"
         if not NAME.fullmatch(name):
             quoted = json.dumps(name, ensure_ascii=False)
-            raise UserError(f"{source}: `rankings` names {quoted}: use letters, digits, spaces and hyphens.")
+            raise UserError(f"{source}: `rankings` names {quoted}: use letters, digits, spaces, dots and hyphens.")
         if name in RESERVED:
             raise UserError(f"{place} has a name that the tables themselves use: choose another.")
         if not isinstance(own, dict) or not own:

@@ -13,11 +13,6 @@ from typing import Any
 from structalign.sweep.file import Plan, Setting
 from structalign.sweep.queue import Queue, Run
 
-RULE = (
-    "Chosen: of the {finalists} settings of a method with the highest R@1 ({split}) at seed {first}, the one with the "
-    "highest mean over the seeds {seeds}."
-)
-
 
 @dataclass(frozen=True)
 class Done:
@@ -35,6 +30,17 @@ class Done:
     def recall(self) -> float:
         """Mean R@1 on the split over its runs, or -1 without runs."""
         return mean([run["measures"][self.setting.method]["R@1"] for run in self.runs]) if self.runs else -1.0
+
+
+def rule(plan: Plan) -> str:
+    """How the settings are chosen, as a sentence."""
+    seeds = ", ".join(map(str, plan.seeds))
+    if plan.finalists is None:
+        return f"Chosen: the setting of each method with the highest mean R@1 ({plan.split}) over the seeds {seeds}."
+    return (
+        f"Chosen: of each method's {plan.finalists} settings with the highest R@1 ({plan.split}) at seed "
+        f"{plan.seeds[0]}, the one with the highest mean over the seeds {seeds}."
+    )
 
 
 def play(plan: Plan, queue: Queue) -> list[Done]:

@@ -36,8 +36,7 @@ class Row:
         found["seconds"] = sum(run["seconds"] for run in self.runs) / len(self.runs)
         for name in PAIRED if baseline is not None and baseline is not self else ():
             if baseline is not None and name in self.values and name in baseline.values:
-                gap = interval(self.values[name] - baseline.values[name])
-                found |= dict(zip((f"Δ {name}", f"Δ {name} low", f"Δ {name} high"), gap, strict=True))
+                found |= _gap(name, self.values[name] - baseline.values[name])
         return found
 
     def spread(self, name: str, column: str) -> Cells:
@@ -45,7 +44,7 @@ class Row:
         each = [run["measures"][self.kind].get(name) for run in self.runs]
         mean, low, high = interval(self.values[name]) if name in self.values else (None, None, None)
         std = stdev(each) if len(each) > 1 and mean is not None else None
-        return {column: mean, f"{column} low": low, f"{column} high": high, f"{column} std": std}
+        return {column: mean, f"{column}_low": low, f"{column}_high": high, f"{column}_std": std}
 
 
 def rows_of(done: Sequence[Done]) -> list[Row]:
@@ -77,9 +76,8 @@ def ranking_cells(done: Sequence[Done], rankings: Sequence[str]) -> list[Cells]:
         cells: dict[str, Any] = {"row": plain.name, "n": len(plain.runs), **plain.spread("R@1", "R@1")}
         for name in rankings:
             row = row_by(one, row_of(one.setting.method, name), name)
-            gap = interval(row.values["R@1"] - plain.values["R@1"])
             cells |= row.spread("R@1", f"R@1 {name}")
-            cells |= dict(zip((f"Δ {name}", f"Δ {name} low", f"Δ {name} high"), gap, strict=True))
+            cells |= _gap(name, row.values["R@1"] - plain.values["R@1"])
         rows.append(cells | dict(plain.spread(IN_TASK, f"R@1 {TRUE_TASK}")))
     return rows
 
@@ -127,9 +125,9 @@ def result_table(cells: Sequence[Cells]) -> TextTable:
 
 def difference_table(cells: Sequence[Cells], baseline: str) -> TextTable:
     """Paired differences to the baseline."""
-    others = [row for row in cells if f"Δ {PAIRED[0]}" in row]
-    names = [name for name in PAIRED if name not in PARTS or any(f"Δ {name}" in row for row in others)]
-    rows = [[row["row"], *(_difference(row, f"Δ {name}") for name in names)] for row in others]
+    others = [row for row in cells if f"{PAIRED[0]}_difference" in row]
+    names = [name for name in PAIRED if name not in PARTS or any(f"{name}_difference" in row for row in others)]
+    rows = [[row["row"], *(_difference(row, f"{name}_difference") for name in names)] for row in others]
     title = f"Paired difference to {baseline}, mean over seeds [95 % interval over videos]"
     return TextTable(title, ["", *(f"Δ {name}" for name in names)], rows)
 
@@ -157,16 +155,22 @@ def settings_cells(done: Sequence[Done], chosen: Sequence[Done]) -> list[Cells]:
     ]
 
 
+def _gap(name: str, values: Floats) -> dict[str, float]:
+    """The cells of a difference."""
+    column = f"{name}_difference"
+    return dict(zip((column, f"{column}_low", f"{column}_high"), interval(values), strict=True))
+
+
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
 def _spread(row: Cells, name: str) -> str:
-    std = "" if row[f"{name} std"] is None else f" ± {row[f'{name} std']:.1f}"
-    return f"{row[name]:.1f} [{row[f'{name} low']:.1f}, {row[f'{name} high']:.1f}]{std}"
+    std = "" if row[f"{name}_std"] is None else f" ± {row[f'{name}_std']:.1f}"
+    return f"{row[name]:.1f} [{row[f'{name}_low']:.1f}, {row[f'{name}_high']:.1f}]{std}"
 
 
 def _difference(row: Cells, name: str) -> str:
     if name not in row:
         return "–"
-    return f"{row[name]:+.1f} [{row[f'{name} low']:+.1f}, {row[f'{name} high']:+.1f}]"
+    return f"{row[name]:+.1f} [{row[f'{name}_low']:+.1f}, {row[f'{name}_high']:+.1f}]"
