@@ -51,10 +51,11 @@ def sweep(
     chosen = [*winners(done).values()]
     shown = done if plan.finalists is None else chosen
     rows = rows_of(shown)
-    baseline = next((row for row in rows if row.kind == plan.baseline), None)
-    cells = [row.cells(baseline) for row in rows]
+    first_of = {row.kind: row for row in reversed(rows)}
+    baselines = [first_of[name] for name in plan.baselines if name in first_of]
+    cells = [row.cells(baselines) for row in rows]
     tables = [] if plan.split == "test" else [settings_table(done, chosen, plan.split)]
-    tables += [result_table(cells), *([difference_table(cells, baseline.name)] if baseline else [])]
+    tables += [result_table(cells), *(difference_table(cells, baseline) for baseline in baselines)]
     write_csv(folder / "settings.csv", settings_cells(done, chosen))
     write_csv(folder / "results.csv", cells)
     if plan.rankings:

@@ -3,7 +3,8 @@
     seeds: [0, 1, 2]
     finalists: 2              # settings per method that run at all seeds, or `all`
     split: val                # `val` reads nothing of the test split
-    baseline: finetune        # optional: the method that differences are taken to
+    more_seeds: {finetune: [3, 4]}  # optional: further seeds of some methods
+    baseline: finetune        # optional: the method that differences are taken to, or a list of methods
     settings:                 # optional: keys of params.yaml for all methods
       optim.shared.batch: 16
     rankings:                 # optional: further rankings of the same runs, each by its keys of `ranking`
@@ -41,7 +42,7 @@ from structalign.params.reading import PARAMS
 from structalign.params.schema import keys, refuse_too_many, refuse_unknown, validate
 from structalign.params.section import Section, shown
 from structalign.strict_yaml import load_yaml
-from structalign.sweep.rows import RESERVED
+from structalign.sweep.rows import RESERVED, SENTENCE, row_of
 
 KINDS = (*METHODS, "joint")
 SHARED = ("data", "frames", "backbone", "features")  # sections that all runs have in common
@@ -53,9 +54,14 @@ class SweepFile(Section):
     """The keys of the file. The settings of its methods are checked later."""
 
     seeds: list[int] = Field(min_length=1, description="a list of whole numbers, as [0, 1, 2]")
+    more_seeds: dict[str, list[int]] | None = Field(
+        None, description="methods, each with further seeds, as `finetune: [3, 4]`"
+    )
     finalists: int | Literal["all"] = Field("all", description="a whole number of at least 1, or all")
     split: Literal["val", "test"] = Field(description="val or test")
-    baseline: str | None = Field(None, description="one of the methods below `methods`")
+    baseline: str | list[str] | None = Field(
+        None, description="methods below `methods`, as `finetune` or [finetune, zero_shot]"
+    )
     settings: dict[str, Any] | None = Field(None, description="keys of params.yaml, as `optim.shared.batch: 16`")
     rankings: dict[str, Any] | None = Field(
         None, description="names, each with keys of `ranking`, as `task prior: {ranking.task_prior: 1}`"
@@ -86,21 +92,28 @@ class Setting:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked file: the settings of each method, in its order. rankings: the names of further rankings."""
+    """A checked file: the settings of each method, in its order.
+
+    rankings: the names of further rankings. more_seeds: further seeds by method.
+    """
 
     seeds: list[int]
     finalists: int | None
     split: str
-    baseline: str | None
+    baselines: list[str]
     settings: list[Setting]
     rankings: Sequence[str] = ()
+    more_seeds: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def seeds_of(self, method: str) -> list[int]:
+        """All seeds of a method, the first one first."""
+        return [*self.seeds, *self.more_seeds.get(method, ())]
 
 
 def read_plan(path: Path) -> Plan:
     """The checked plan of a file, for this project's params.yaml and tasks.yaml. Raises `UserError` for a fault."""
     head = _head(load_yaml(path), str(path))
-    if len(set(head.seeds)) < len(head.seeds) or min(head.seeds) < 0:
-        raise UserError(f"{path}: `seeds` = {shown(head.seeds)} must be different numbers, none below 0.")
+    _refuse_seeds(head.seeds, f"{path}: `seeds` = {shown(head.seeds)}")
     if head.split == "test" and head.finalists != "all":
         raise UserError(f"{path}: `finalists` must be `all` with `split: test`, since the test split chooses nothing.")
     if head.finalists != "all" and head.finalists < 1:
@@ -108,8 +121,14 @@ def read_plan(path: Path) -> Plan:
     for name in head.methods:
         if name not in KINDS:
             raise UserError(f"{path}: `methods.{name}` is no method{_nearest(name, KINDS)}.")
-    if head.baseline is not None and head.baseline not in head.methods:
-        raise UserError(f"{path}: `baseline` = {head.baseline} must be {_allowed('baseline')}.")
+    more_seeds = head.more_seeds or {}
+    for name, seeds in more_seeds.items():
+        if name not in head.methods:
+            raise UserError(f"{path}: `more_seeds.{name}` is not below `methods`: add it there, or remove it.")
+        _refuse_seeds([*head.seeds, *seeds], f"{path}: `seeds` with `more_seeds.{name}` = {shown(seeds)}")
+    baselines = [head.baseline] if isinstance(head.baseline, str) else head.baseline or []
+    if not {*baselines} <= {*head.methods, row_of("zero_shot", SENTENCE)}:
+        raise UserError(f"{path}: `baseline` = {shown(head.baseline)} must be {_allowed('baseline')}.")
     shared = _values(head.settings or {}, f"{path}: `settings`")
     rankings = _rankings(head.rankings or {}, str(path))
     settings = [
@@ -118,7 +137,12 @@ def read_plan(path: Path) -> Plan:
         for setting in _settings(str(path), name, given, shared, rankings)
     ]
     finalists = None if head.finalists == "all" else head.finalists
-    return Plan(head.seeds, finalists, head.split, head.baseline, settings, [*rankings])
+    return Plan(head.seeds, finalists, head.split, baselines, settings, [*rankings], more_seeds)
+
+
+def _refuse_seeds(seeds: Sequence[int], place: str) -> None:
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(f"{place} must be different numbers, none below 0.")
 
 
 def _head(tree: Any, source: str) -> SweepFile:

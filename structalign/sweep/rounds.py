@@ -34,27 +34,23 @@ class Done:
 
 def rule(plan: Plan) -> str:
     """How the settings are chosen, as a sentence."""
-    seeds = ", ".join(map(str, plan.seeds))
     if plan.finalists is None:
-        return f"Chosen: the setting of each method with the highest mean R@1 ({plan.split}) over the seeds {seeds}."
+        return f"Chosen: the setting of each method with the highest mean R@1 ({plan.split}) over its seeds."
     return (
         f"Chosen: of each method's {plan.finalists} settings with the highest R@1 ({plan.split}) at seed "
-        f"{plan.seeds[0]}, the one with the highest mean over the seeds {seeds}."
+        f"{plan.seeds[0]}, the one with the highest mean over its seeds."
     )
 
 
 def play(plan: Plan, queue: Queue) -> list[Done]:
     """Make all runs of a plan in rounds. Returns every setting with its runs, in the file's order."""
-    first, *others = plan.seeds
+    first = plan.seeds[0]
     queue.make([Run(setting, first, plan.split) for setting in plan.settings], f"seed {first}")
     final = finalists(plan, [_done(queue, setting, [first]) for setting in plan.settings])
-    later = [Run(one, seed, plan.split) for one in final for seed in others if one.method != "zero_shot"]
+    later = [Run(one, seed, plan.split) for one in final for seed in _seeds(plan, one)[1:]]
     if later:
-        queue.make(later, f"seeds {', '.join(map(str, others))}")
-    return [
-        _done(queue, one, plan.seeds if one in final and one.method != "zero_shot" else [first], one in final)
-        for one in plan.settings
-    ]
+        queue.make(later, "other seeds")
+    return [_done(queue, one, _seeds(plan, one) if one in final else [first], one in final) for one in plan.settings]
 
 
 def finalists(plan: Plan, done: Sequence[Done]) -> list[Setting]:
@@ -75,6 +71,11 @@ def winners(done: Sequence[Done]) -> dict[str, Done]:
         if one.complete and not one.failed and (method not in found or one.recall > found[method].recall):
             found[method] = one
     return found
+
+
+def _seeds(plan: Plan, setting: Setting) -> list[int]:
+    """The seeds at which a setting runs if it goes on."""
+    return plan.seeds[:1] if setting.method == "zero_shot" else plan.seeds_of(setting.method)
 
 
 def _done(queue: Queue, setting: Setting, seeds: Sequence[int], complete: bool = False) -> Done:

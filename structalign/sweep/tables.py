@@ -26,17 +26,18 @@ class Row:
     runs: Sequence[Mapping[str, Any]]
     values: Mapping[str, Floats]
 
-    def cells(self, baseline: "Row | None") -> Cells:
-        """Numbers by column: means with intervals over videos and std over seeds, and differences to the baseline."""
+    def cells(self, baselines: "Sequence[Row]") -> Cells:
+        """Numbers by column: means with intervals over videos and std over seeds, and differences to the baselines."""
         found: dict[str, Any] = {"row": self.name, "n": len(self.runs)}
         for name in (*MEASURES, *(part for part in PARTS if part in self.values)):
             found |= self.spread(name, name)
         for name in ("stored_bytes_per_video", "trained_parameters"):
             found[name] = self.runs[0][name]
         found["seconds"] = sum(run["seconds"] for run in self.runs) / len(self.runs)
-        for name in PAIRED if baseline is not None and baseline is not self else ():
-            if baseline is not None and name in self.values and name in baseline.values:
-                found |= _gap(name, self.values[name] - baseline.values[name])
+        for other in baselines:
+            for name in PAIRED if other is not self else ():
+                if name in self.values and name in other.values:
+                    found |= _gap(_to(name, other), self.values[name] - other.values[name])
         return found
 
     def spread(self, name: str, column: str) -> Cells:
@@ -123,12 +124,13 @@ def result_table(cells: Sequence[Cells]) -> TextTable:
     return TextTable("Mean over seeds [95 % interval over videos] ± std over seeds", [*header, "CPU seconds"], rows)
 
 
-def difference_table(cells: Sequence[Cells], baseline: str) -> TextTable:
-    """Paired differences to the baseline."""
-    others = [row for row in cells if f"{PAIRED[0]}_difference" in row]
-    names = [name for name in PAIRED if name not in PARTS or any(f"{name}_difference" in row for row in others)]
-    rows = [[row["row"], *(_difference(row, f"{name}_difference") for name in names)] for row in others]
-    title = f"Paired difference to {baseline}, mean over seeds [95 % interval over videos]"
+def difference_table(cells: Sequence[Cells], baseline: Row) -> TextTable:
+    """Paired differences to a baseline."""
+    columns = {name: f"{_to(name, baseline)}_difference" for name in PAIRED}
+    others = [row for row in cells if columns[PAIRED[0]] in row]
+    names = [name for name in PAIRED if name not in PARTS or any(columns[name] in row for row in others)]
+    rows = [[row["row"], *(_difference(row, columns[name]) for name in names)] for row in others]
+    title = f"Paired difference to {baseline.name}, mean over seeds [95 % interval over videos]"
     return TextTable(title, ["", *(f"Δ {name}" for name in names)], rows)
 
 
@@ -153,6 +155,11 @@ def settings_cells(done: Sequence[Done], chosen: Sequence[Done]) -> list[Cells]:
         for one in done
         for run in one.runs
     ]
+
+
+def _to(name: str, baseline: Row) -> str:
+    """A column for the differences of a metric to a baseline."""
+    return f"{name} to {baseline.kind}"
 
 
 def _gap(name: str, values: Floats) -> dict[str, float]:

@@ -40,7 +40,7 @@ def played(
     settings: list[Setting], finalists: int | None, recall: dict[tuple[str, int], float | str]
 ) -> tuple[Kept, list[Done]]:
     queue = Kept(recall)
-    return queue, play(Plan([0, 1], finalists, "val", None, settings), cast(Queue, queue))
+    return queue, play(Plan([0, 1], finalists, "val", [], settings), cast(Queue, queue))
 
 
 ABC = [setting("lwf", name) for name in "abc"]
@@ -67,6 +67,15 @@ def test_each_method_has_its_own_finalists() -> None:
 def test_finalists_all_runs_every_setting_at_every_seed() -> None:
     queue, _ = played(ABC, None, {(name, seed): 1 for name in "abc" for seed in (0, 1)})
     assert len(queue.made) == 6
+
+
+def test_a_method_with_more_seeds_is_run_at_these_too() -> None:
+    recall: dict[tuple[str, int], float | str] = {(name, seed): 1 for name in "abc" for seed in (0, 1)}
+    queue = Kept(recall | {("b", 7): 4})
+    settings = [setting("lwf", "a"), setting("zscl", "b")]
+    done = play(Plan([0, 1], None, "val", [], settings, more_seeds={"zscl": [7]}), cast(Queue, queue))
+    assert queue.made == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("b", 7)]
+    assert [(len(one.runs), one.recall) for one in done] == [(2, 1), (3, 2)]
 
 
 def test_zero_shot_is_run_once() -> None:
