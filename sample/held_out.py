@@ -36,13 +36,13 @@ def main(
         held_out = [row["video"] for row in csv.DictReader(stream)]
     cells = [by_kind(row, held_out) for row in rows_of(done)]
     write_csv(out, cells)
-    body = [[row["row"], *(shown(row, kind) for kind in KINDS)] for row in cells]
+    body = [[row["method"], *(shown(row, kind) for kind in KINDS)] for row in cells]
     say(markdown(TextTable("R@1 by kind of caption, mean over seeds [95 % interval over videos]", ["", *KINDS], body)))
 
 
 def by_kind(row: Row, held_out: Iterable[str]) -> Cells:
     """R@1 of the captions of held-out videos and of the others, each among all videos, with intervals over videos."""
-    found: dict[str, Any] = {"row": row.name, "n": len(row.runs)}
+    found: dict[str, Any] = {"method": row.name, "n": len(row.runs)}
     mask = np.isin(row.runs[0]["videos"], [*held_out])
     times = draws(len(mask))
     for kind, part in zip(KINDS, (mask, ~mask), strict=True):

@@ -28,7 +28,7 @@ class Row:
 
     def cells(self, baselines: "Sequence[Row]") -> Cells:
         """Numbers by column: means with intervals over videos and std over seeds, and differences to the baselines."""
-        found: dict[str, Any] = {"row": self.name, "n": len(self.runs)}
+        found: dict[str, Any] = {"method": self.name, "n": len(self.runs)}
         for name in (*MEASURES, *(part for part in PARTS if part in self.values)):
             found |= self.spread(name, name)
         for name in ("stored_bytes_per_video", "trained_parameters"):
@@ -74,7 +74,7 @@ def ranking_cells(done: Sequence[Done], rankings: Sequence[str]) -> list[Cells]:
         if not one.runs:
             continue
         plain = row_by(one, one.setting.method, label(one, done))
-        cells: dict[str, Any] = {"row": plain.name, "n": len(plain.runs), **plain.spread("R@1", "R@1")}
+        cells: dict[str, Any] = {"method": plain.name, "n": len(plain.runs), **plain.spread("R@1", "R@1")}
         for name in rankings:
             row = row_by(one, row_of(one.setting.method, name), name)
             cells |= row.spread("R@1", f"R@1 {name}")
@@ -87,7 +87,7 @@ def ranking_table(cells: Sequence[Cells], rankings: Sequence[str]) -> TextTable:
     """R@1 by each ranking."""
     names = [*rankings, TRUE_TASK]
     rows = [
-        [row["row"], str(row["n"]), *(_spread(row, name) for name in ("R@1", *(f"R@1 {name}" for name in names)))]
+        [row["method"], str(row["n"]), *(_spread(row, name) for name in ("R@1", *(f"R@1 {name}" for name in names)))]
         for row in cells
     ]
     title = "R@1 by ranking, mean over seeds [95 % interval over videos] ± std over seeds"
@@ -119,7 +119,7 @@ def result_table(cells: Sequence[Cells]) -> TextTable:
         others = [_number(row[name]) for name in names]
         own = "–" if row["learned"] is None else f"{_number(row['learned'])} → {_number(row['final'])}"
         sizes = [f"{row[name]:,}" for name in ("stored_bytes_per_video", "trained_parameters")]
-        rows.append([row["row"], str(row["n"]), _spread(row, "R@1"), *others, own, *sizes, f"{row['seconds']:.0f}"])
+        rows.append([row["method"], str(row["n"]), _spread(row, "R@1"), *others, own, *sizes, f"{row['seconds']:.0f}"])
     header = ["", "n", "R@1", *names, "own task, learned → final", "bytes a past video", "trained parameters"]
     return TextTable("Mean over seeds [95 % interval over videos] ± std over seeds", [*header, "CPU seconds"], rows)
 
@@ -129,7 +129,7 @@ def difference_table(cells: Sequence[Cells], baseline: Row) -> TextTable:
     columns = {name: f"{_to(name, baseline)}_difference" for name in PAIRED}
     others = [row for row in cells if columns[PAIRED[0]] in row]
     names = [name for name in PAIRED if name not in PARTS or any(columns[name] in row for row in others)]
-    rows = [[row["row"], *(_difference(row, columns[name]) for name in names)] for row in others]
+    rows = [[row["method"], *(_difference(row, columns[name]) for name in names)] for row in others]
     title = f"Paired difference to {baseline.name}, mean over seeds [95 % interval over videos]"
     return TextTable(title, ["", *(f"Δ {name}" for name in names)], rows)
 

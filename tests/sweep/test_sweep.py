@@ -113,13 +113,13 @@ def test_further_rankings_are_those_of_other_parameters_and_have_their_own_table
     assert sweep(project.root, plain, "--out", "plain")[0] == 0
     assert run["rows"]["zero_shot, no prior"] == of_method(project.root / "plain", "zero_shot")["rows"]["zero_shot"]
     tables = {name: read_csv(project.root / f"ranked/{name}.csv") for name in ("results", "prior")}
-    assert [row["row"] for row in tables["results"]] == ["zero_shot", "zero_shot, sentence"]
-    assert [row["row"] for row in tables["prior"]] == ["zero_shot"]
+    assert [row["method"] for row in tables["results"]] == ["zero_shot", "zero_shot, sentence"]
+    assert [row["method"] for row in tables["prior"]] == ["zero_shot"]
     for row in tables["prior"]:
-        found = of_method(project.root / "ranked", row["row"])["measures"]
-        assert float(row["R@1 words"]) == pytest.approx(found[f"{row['row']}, words"]["R@1"])
+        found = of_method(project.root / "ranked", row["method"])["measures"]
+        assert float(row["R@1 words"]) == pytest.approx(found[f"{row['method']}, words"]["R@1"])
         assert float(row["words_difference"]) == pytest.approx(float(row["R@1 words"]) - float(row["R@1"]))
-        assert float(row["R@1 true task"]) == pytest.approx(found[row["row"]]["R@1 task"])
+        assert float(row["R@1 true task"]) == pytest.approx(found[row["method"]]["R@1 task"])
     assert "| true task |" in said
     assert not (project.root / "plain/prior.csv").exists()
 
