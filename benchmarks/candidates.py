@@ -119,7 +119,7 @@ def measure(folder: str, videos: str, queries: str, agree: str) -> None:
     sentences, shapes = [], clusters(TASKS, DIM)
     for number, (_, texts) in enumerate(captions(shapes, int(queries) + 3, int(videos) // TASKS, FRAMES, WORDS)):
         sentences.append(f"caption {number}")
-        index._encoded[sentences[-1]] = dict(enumerate(texts, start=1)), texts[0]
+        index._encoded.recent[sentences[-1]] = dict(enumerate(texts, start=1)), texts[0]
     warm, asked = sentences[:3], sentences[3:]
     for name, options in {"": {}, "_rare": {"category": "rare"}, "_of_2000": {"candidates": 2000}}.items():
         taken = []

@@ -103,12 +103,12 @@ class Parts:
 
     @torch.inference_mode()
     def encode(self) -> tuple[dict[int, TextEmbeddings], TextEmbeddings | None]:
-        self.index._encoded.clear()
-        return self.index._texts(SENTENCE)
+        self.index._encoded.recent.clear()
+        return self.index._encoded.of(SENTENCE)
 
     @torch.inference_mode()
     def find(self) -> dict[str, Tensor]:
-        return self.index._matrices(SENTENCE)
+        return self.index._scorer.matrices(SENTENCE)
 
     def find_and_rank(self) -> object:
         return self.index.search(SENTENCE)

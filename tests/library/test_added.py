@@ -18,7 +18,7 @@ import structalign
 from structalign.data.tasks import category_ids, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
-from structalign.library import project_index, table
+from structalign.library import project_parts, table
 from structalign.library.added import add, add_again, listing, remove, sampler_of
 from structalign.library.candidates import Mode
 from structalign.library.chain import read_chain
@@ -304,7 +304,7 @@ def test_a_long_file_is_found_by_segments_with_the_model_s_number_of_frames(proj
     spans = [(entry.start, entry.end) for entry in index.entries.rows if entry.file == str(long)]
     assert spans == [(0, 20), (20, 40), (40, 50)]
     assert structalign.open_index(project).search("red", top=5)[0].moments
-    assert index._parts[-1].gallery.frames.shape[1:] == (FRAMES, DIM)
+    assert [*index._parts][-1].gallery.frames.shape[1:] == (FRAMES, DIM)
 
 
 @pytest.mark.parametrize("seconds", [2, 10])
@@ -330,7 +330,7 @@ def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
     learn(project, 2)  # the added videos stay encoded by the first task
     stored = ProjectIndex(project)
     assert stored.table is not None
-    monkeypatch.setattr(project_index, "open_table", lambda *_: None)
+    monkeypatch.setattr(project_parts, "open_table", lambda *_: None)
     whole = ProjectIndex(project)
     assert list(stored.entries.rows) == list(whole.entries.rows)
     assert (stored.files, len(stored), stored.newer()) == (whole.files, len(whole), False)
