@@ -15,7 +15,17 @@ from structalign.library.engines.protocol import Engine
 from structalign.library.engines.scan import Block
 from structalign.library.ranking import Entries, Filters, Floats, Ranked, Span
 from structalign.params.ranking import SIMILARITIES
-from structalign.search.candidates import Moments, Scale, combined, estimated, fused, moments, sampled, scales_of
+from structalign.search.candidates import (
+    Moments,
+    Scale,
+    combined,
+    estimated,
+    fused,
+    moments,
+    moments_by_task,
+    sampled,
+    scales_of,
+)
 
 Mode = Literal["exact", "candidates"]
 FIRST, MOST = 200, 2000  # candidates: at first, and at most
@@ -55,11 +65,7 @@ class Finder:
         """The moments of each task's vectors."""
         if self.known is not None:
             return self.known[0]
-        found: dict[int, Moments] = {}
-        for block in self.blocks:
-            own = moments(block.vectors)
-            found[block.task] = found[block.task] + own if block.task in found else own
-        return found
+        return moments_by_task((block.task, moments(block.vectors)) for block in self.blocks)
 
     @cached_property
     def sample(self) -> tuple[list[int], Floats, NDArray[np.int64]]:

@@ -34,7 +34,7 @@ from structalign.params.ranking import Ranking
 from structalign.params.reading import PARAMS
 from structalign.params.reading import read as read_params
 from structalign.paths import ADDED, CHECKPOINTS, COLLECTION, DATA, INDEXES
-from structalign.search.candidates import Moments, moments, sampled
+from structalign.search.candidates import Moments, moments, moments_by_task, sampled
 from structalign.search.familiarity import familiarity
 from structalign.search.index import Index
 from structalign.search.retriever import Retriever, load
@@ -180,13 +180,14 @@ class ProjectIndex(VideoIndex):
         if self.table is None:
             return None
         blocks = [block for block, part in zip(self._blocks(), self._parts, strict=True) if part.means is None]
-        found = {self._tasks.index(task): own for task, own in self.table.moments.items() if task in self._tasks}
-        for block in blocks:
-            own = moments(block.vectors)
-            found[block.task] = found[block.task] + own if block.task in found else own
+        tasks, stored = self._tasks, self.table.moments.items()
+        found = [(tasks.index(task), own) for task, own in stored if task in tasks]
+        found += [(block.task, moments(block.vectors)) for block in blocks]
         first = sum(len(block.vectors) for block in blocks)
         places = [*range(first), *(first + place for place in self.table.sample)]
-        return found, sorted(places[i] for i in sampled(self.entries.rows[place].id for place in places))
+        return moments_by_task(found), sorted(
+            places[i] for i in sampled(self.entries.rows[place].id for place in places)
+        )
 
     @torch.inference_mode()
     def _asked(self, sentence: str) -> Asked:

@@ -30,7 +30,7 @@ from structalign.library.store import (
     current_rows,
     open_all,
 )
-from structalign.search.candidates import Moments, moments, sampled
+from structalign.search.candidates import Moments, moments, moments_by_task, sampled
 from structalign.store import digest, whole, write_json
 
 RECENT, TOGETHER = 20_000, 500  # rows that are kept, and rows of a query
@@ -67,7 +67,7 @@ def write_table(snapshot: Snapshot, shards: Sequence[Shard]) -> Path:
         ids = (row[0] for row in base.execute("SELECT id FROM segment ORDER BY place"))
         chosen = np.array(sampled(ids), np.int64)
         base.execute("INSERT INTO part VALUES ('sample', ?)", (chosen.tobytes(),))
-        for task, own in _moments(shards, here).items():
+        for task, own in moments_by_task(_moments(shards, here)).items():
             data = np.concatenate([[own.count], own.total, own.second.ravel()]).tobytes()
             base.execute("INSERT INTO part VALUES (?, ?)", (f"moments {task}", data))
         base.commit()
@@ -115,15 +115,11 @@ def _segments(
             place += 1
 
 
-def _moments(shards: Sequence[Shard], here: Sequence[Sequence[int]]) -> dict[int, Moments]:
-    """The moments of each task. Those of hidden rows are subtracted from those of whole shards."""
-    found: dict[int, Moments] = {}
+def _moments(shards: Sequence[Shard], here: Sequence[Sequence[int]]) -> Iterator[tuple[int, Moments]]:
+    """The task and the moments of each shard. Those of hidden rows are subtracted from those of the whole shard."""
     for shard, rows in zip(shards, here, strict=True):
         own, hidden = moments(shard.means), sorted(set(range(len(shard.means))) - set(rows))
-        own = own - moments(shard.means[hidden]) if hidden else own
-        task = shard.entry.encoding.task
-        found[task] = found[task] + own if task in found else own
-    return found
+        yield shard.entry.encoding.task, own - moments(shard.means[hidden]) if hidden else own
 
 
 @dataclass(frozen=True)

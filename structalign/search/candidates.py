@@ -58,6 +58,14 @@ def moments(vectors: Floats) -> Moments:
     return Moments(len(vectors), total, second)
 
 
+def moments_by_task(parts: Iterable[tuple[int, Moments]]) -> dict[int, Moments]:
+    """The moments of each task: the sum over its parts, each given with its task."""
+    found: dict[int, Moments] = {}
+    for task, own in parts:
+        found[task] = found[task] + own if task in found else own
+    return found
+
+
 def scales_of(parts: Iterable[tuple[Moments, Floats]]) -> list[Scale]:
     """Mean and deviation of <q_r, x> over all videos, exact. parts: the moments of each task, and its queries [R, D].
 
