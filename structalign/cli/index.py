@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from structalign.console import say
 from structalign.errors import UserError
+from structalign.library.limits import FIRST, MOST
 from structalign.report.terminal import terminal
 from structalign.text import plural
 
@@ -81,7 +82,7 @@ def check(
     place: PLACE = None,
     project: PROJECT = Path(),
     sentences: Annotated[int, typer.Option(min=1, help="How many sentences, for each task.")] = 20,
-    candidates: Annotated[int, typer.Option(min=1, max=2000, help="How many candidates.")] = 200,
+    candidates: Annotated[int, typer.Option(min=1, max=MOST, help="How many candidates.")] = FIRST,
 ) -> None:
     """Compare candidates with exact ranking, by task. Ends with 1 if they differ too much."""
     from structalign.library.agreement import LEAST_FIRST, LEAST_TOP, agreement

@@ -14,6 +14,7 @@ from structalign.console import say
 from structalign.data.pretrained import unknown_words
 from structalign.data.tasks import TASKS
 from structalign.errors import UserError
+from structalign.library.limits import MOST
 from structalign.paths import BACKBONE
 from structalign.report.terminal import terminal
 from structalign.text import visible
@@ -35,7 +36,7 @@ def search(
     folder: Annotated[Path | None, typer.Option(help="Only videos in this folder.")] = None,
     mode: Annotated[
         Literal["exact", "candidates"] | None,
-        typer.Option(help="Rank all videos, or at most 2,000 candidates. Default: all while that is quick."),
+        typer.Option(help=f"Rank all videos, or at most {MOST:,} candidates. Default: all while that is quick."),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the best frame for each word.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON with all scores.")] = False,

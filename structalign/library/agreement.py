@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from structalign.library.candidates import FIRST
+from structalign.library.limits import FIRST
 from structalign.library.video_index import VideoIndex
 
 TOP = 10

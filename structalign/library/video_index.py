@@ -16,11 +16,12 @@ from torch.nn import functional as F
 
 from structalign.data.video import BrokenVideo
 from structalign.errors import UserError
-from structalign.library.candidates import BUDGET, FIRST, MOST, Asked, Finder, Mode
+from structalign.library.candidates import Asked, Finder, Mode
 from structalign.library.engines.choice import engine_of, note_of, qdrant_of
 from structalign.library.engines.scan import Block
 from structalign.library.hits import Hit, Results
 from structalign.library.indexing import Summary
+from structalign.library.limits import BUDGET, FIRST, MOST
 from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits, hits_among
 from structalign.library.sampling import Sampler
 from structalign.library.segments import spread

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from structalign.library.candidates import MOST
+from structalign.library.limits import FIRST, MOST
 
 QUERY, LIMIT, OFFSET = 300, 100, 10_000  # at most: characters of a query, hits of an answer, hits before it
 Time = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds of the file.")]
@@ -51,7 +51,10 @@ class Search(BaseModel):
         None, description="Rank all videos, or only candidates. None: all while that is quick."
     )
     candidates: int | None = Field(
-        None, ge=1, le=MOST, description="How many candidates to rank. None: 200, doubled until `limit` is reached."
+        None,
+        ge=1,
+        le=MOST,
+        description=f"How many candidates to rank. None: {FIRST}, doubled until `limit` is reached.",
     )
     folder: str | None = Field(None, max_length=4096, description="One of the folders that /api/index lists.")
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.clustered import captions, clusters
-from structalign.library.candidates import FIRST, Asked, Finder
+from structalign.library.candidates import Asked, Finder
 from structalign.library.engines.scan import Block, Scan
+from structalign.library.limits import FIRST
 from structalign.library.ranking import Entries, Entry, Filters, Floats, Ranked, Span, hits, hits_among
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.candidates import mean_words, unit_sentences
