@@ -6,6 +6,7 @@ Letters: B pairs of a batch, V videos, N frames, R captions, D embedding.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -89,7 +90,6 @@ class TaskContext:
         self.features = features
         self.captions = features.captions()
         self.memory = memory
-        self.vertices = send(memory.vertices, device)
         self.number = number
         self.settings = settings
         self.device = device
@@ -107,6 +107,11 @@ class TaskContext:
         self._frozen_text: TextEmbeddings | None = None
         if model.text_map is not None and model.config.words == "strict":
             self._frozen_text = self.frozen_captions()
+
+    @cached_property
+    def vertices(self) -> Tensor:
+        """[capacity, d], the memory's ETF vertices on the device."""
+        return send(self.memory.vertices, self.device)
 
     def epoch(self, epoch: int) -> Pairs:
         """The pairs of an epoch (from 0) in their order."""

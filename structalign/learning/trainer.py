@@ -30,7 +30,7 @@ from structalign.learning.resume import LogRow, Progress
 from structalign.learning.settings import Settings
 from structalign.learning.vertices import grown_vertices
 from structalign.model.adapters import share_used
-from structalign.model.device import ASYNCHRONOUS, Fetched, env_flag, matrix_products, send
+from structalign.model.device import ASYNCHRONOUS, Fetched, env_flag, matrix_products
 from structalign.model.features import VideoSource
 from structalign.model.video_text import VideoText
 from structalign.search.similarity_heads import HEADS
@@ -74,7 +74,6 @@ class Trainer(TaskContext):
         similarity = HEADS[method.similarity]
         super().__init__(model, features, memory, number, settings, device, similarity, method.scale)
         self.memory = grown_vertices(self)
-        self.vertices = send(self.memory.vertices, device)
         self.method = method
         self.experts = self.model.experts()
         self.used = share_used(self.experts, device)
