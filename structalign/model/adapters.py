@@ -198,7 +198,30 @@ def share_used(modules: Sequence[Experts], device: torch.device) -> Tensor:
     return used
 
 
-class LoraMixture(Experts):
+class Stacked(ABC):
+    """A module whose passes need parameters of its experts or tasks stacked."""
+
+    _held: tuple[Tensor, ...] | None = None
+
+    @abstractmethod
+    def stack(self) -> tuple[Tensor, ...]:
+        """Stack the parameters as they are now."""
+
+    def stacked(self) -> tuple[Tensor, ...]:
+        """The stacked parameters. Inside `held` they are stacked once, otherwise in every pass."""
+        return self.stack() if self._held is None else self._held
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For a block without training, which would change the parameters."""
+        self._held = self.stack()
+        try:
+            yield
+        finally:
+            self._held = None
+
+
+class LoraMixture(Experts, Stacked):
     """`y = Wx + b + (a / r) * sum_e g_e B_e A x` around a frozen linear layer.
 
     Routed as task 1, g is one-hot on expert 0. Routed as a later task p, g is the softmax over the two largest of
@@ -212,7 +235,6 @@ class LoraMixture(Experts):
         self.lora_Bs = nn.ParameterList(torch.zeros(linear.out_features, rank) for _ in range(experts))
         self.router = nn.Parameter(torch.empty(experts, linear.in_features))
         self.w_noise = nn.Parameter(torch.zeros(experts, linear.in_features))
-        self._held: Tensor | None = None
 
     def initialise(self, *key: str | int) -> None:
         """A and R ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`; B and W_noise are zero."""
@@ -246,22 +268,13 @@ class LoraMixture(Experts):
         if self.training:
             self.mark_used(gates)
         low = F.linear(self.dropout(x), self.lora_A)
-        experts = self.stacked() if self._held is None else self._held
+        (experts,) = self.stacked()
         mixed = torch.einsum("qe,eor->qor", gates, experts)
         return base + self.scale * torch.einsum("qlr,qor->qlo", low, mixed)
 
-    def stacked(self) -> Tensor:
+    def stack(self) -> tuple[Tensor]:
         """All B_e: [E, O, r]."""
-        return torch.stack(list(self.lora_Bs))
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """For a block without training: the experts are stacked once instead of in every pass."""
-        self._held = self.stacked()
-        try:
-            yield
-        finally:
-            self._held = None
+        return (torch.stack(list(self.lora_Bs)),)
 
     def expert(self, number: int) -> list[nn.Parameter]:
         return [self.lora_Bs[number]]

@@ -3,16 +3,13 @@
 Letters: R captions, L tokens of a caption, W width, O output width, r rank, T tasks.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
-from structalign.model.adapters import Routing, generator
+from structalign.model.adapters import Routing, Stacked, generator
 
 
-class TaskLora(nn.Module):
+class TaskLora(nn.Module, Stacked):
     """`y = Wx + b + (a / r) B_p A_p x` around a frozen linear layer, p the task that a caption is routed as."""
 
     def __init__(self, linear: nn.Linear, routing: Routing, rank: int, alpha: float, dropout: float):
@@ -25,7 +22,6 @@ class TaskLora(nn.Module):
         self.enabled = True
         self.lora_As = nn.ParameterList()
         self.lora_Bs = nn.ParameterList()
-        self._held: tuple[Tensor, Tensor] | None = None
 
     def add_task(self, *key: str | int) -> None:
         """Append the adapter of the next task: A ~ U(-1/sqrt(W), 1/sqrt(W)), seeded by `key`, and B = 0.
@@ -48,19 +44,10 @@ class TaskLora(nn.Module):
         if not self.enabled:
             return base
         own = self.routing[0].tasks - 1
-        down, up = self._stacked() if self._held is None else self._held
+        down, up = self.stacked()
         low = torch.einsum("qlw,qrw->qlr", self.dropout(x), down[own])
         return base + self.scale * torch.einsum("qlr,qor->qlo", low, up[own])
 
-    def _stacked(self) -> tuple[Tensor, Tensor]:
+    def stack(self) -> tuple[Tensor, Tensor]:
         """All A_p [T, r, W] and all B_p [T, O, r]."""
         return torch.stack(list(self.lora_As)), torch.stack(list(self.lora_Bs))
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """For a block without training: the adapters are stacked once, and not in every pass."""
-        self._held = self._stacked()
-        try:
-            yield
-        finally:
-            self._held = None

@@ -22,6 +22,7 @@ from structalign.model.adapters import (
     FrameFusionAttention,
     LoraMixture,
     Routing,
+    Stacked,
     generator,
     known_of,
 )
@@ -242,10 +243,9 @@ class VideoText(nn.Module):
     def standing_still(self) -> Iterator[None]:
         """For a block without training: values that passes share are computed once."""
         with ExitStack() as held:
-            for mixture in self.mixtures():
-                held.enter_context(mixture.held())
-            for lora in self.task_loras():
-                held.enter_context(lora.held())
+            for module in self._wrappers:
+                if isinstance(module, Stacked):
+                    held.enter_context(module.held())
             yield
 
     def frozen_copy(self) -> "VideoText":

@@ -53,13 +53,13 @@ def test_experts_are_stacked_again_after_training() -> None:
 
 def test_experts_are_stacked_once_for_all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     model, made = shaken(tiny_model(tasks=2)), []
-    stacked = LoraMixture.stacked
+    stack = LoraMixture.stack
 
-    def watched(mixture: LoraMixture) -> Tensor:
+    def watched(mixture: LoraMixture) -> tuple[Tensor]:
         made.append(mixture)
-        return stacked(mixture)
+        return stack(mixture)
 
-    monkeypatch.setattr(LoraMixture, "stacked", watched)
+    monkeypatch.setattr(LoraMixture, "stack", watched)
     encode_captions(model, MIXED, 2, CPU)
     assert made == model.mixtures()
 
