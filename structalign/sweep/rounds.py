@@ -2,7 +2,7 @@
 
 Every setting runs at the first seed. For each method, the `finalists` settings with the highest R@1 on the split run at
 the other seeds too. Of these, the one with the highest mean R@1 over all seeds is chosen. Ties go to the first in the
-file. A setting with a failed run is not chosen. Zero-shot CLIP learns nothing, so one seed is enough.
+file. A setting with a failed run is not chosen. A run that trained no parameter (zero-shot CLIP) needs no other seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +31,11 @@ class Done:
         """Mean R@1 on the split over its runs, or -1 without runs."""
         return mean([run["measures"][self.setting.method]["R@1"] for run in self.runs]) if self.runs else -1.0
 
+    @property
+    def trained(self) -> bool:
+        """Whether its runs trained parameters. Otherwise they are equal at all seeds."""
+        return any(run["trained_parameters"] for run in self.runs)
+
 
 def rule(plan: Plan) -> str:
     """How the settings are chosen, as a sentence."""
@@ -46,11 +51,13 @@ def play(plan: Plan, queue: Queue) -> list[Done]:
     """Make all runs of a plan in rounds. Returns every setting with its runs, in the file's order."""
     first = plan.seeds[0]
     queue.make([Run(setting, first, plan.split) for setting in plan.settings], f"seed {first}")
-    final = finalists(plan, [_done(queue, setting, [first]) for setting in plan.settings])
-    later = [Run(one, seed, plan.split) for one in final for seed in _seeds(plan, one)[1:]]
+    begun = [_done(queue, setting, [first]) for setting in plan.settings]
+    final = finalists(plan, begun)
+    seeds = [_seeds(plan, one) if one.setting in final else [first] for one in begun]
+    later = [Run(one.setting, seed, plan.split) for one, own in zip(begun, seeds, strict=True) for seed in own[1:]]
     if later:
         queue.make(later, "other seeds")
-    return [_done(queue, one, _seeds(plan, one) if one in final else [first], one in final) for one in plan.settings]
+    return [_done(queue, one.setting, own, one.setting in final) for one, own in zip(begun, seeds, strict=True)]
 
 
 def finalists(plan: Plan, done: Sequence[Done]) -> list[Setting]:
@@ -73,9 +80,9 @@ def winners(done: Sequence[Done]) -> dict[str, Done]:
     return found
 
 
-def _seeds(plan: Plan, setting: Setting) -> list[int]:
-    """The seeds at which a setting runs if it goes on."""
-    return plan.seeds[:1] if setting.method == "zero_shot" else plan.seeds_of(setting.method)
+def _seeds(plan: Plan, begun: Done) -> list[int]:
+    """The seeds at which a setting runs if it goes on, from its run at the first seed."""
+    return plan.seeds_of(begun.setting.method) if begun.trained else plan.seeds[:1]
 
 
 def _done(queue: Queue, setting: Setting, seeds: Sequence[int], complete: bool = False) -> Done:
