@@ -1,6 +1,7 @@
 """`structalign data check`: count what is in data/, and find what would stop a run."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -8,8 +9,9 @@ import typer
 from structalign.data.captions import categories, read_table
 from structalign.data.inspection import Findings, inspect
 from structalign.data.manifest import SPLITS
-from structalign.data.pretrained import too_small
+from structalign.data.pretrained import of_option, too_small
 from structalign.data.tasks import Task, read_tasks, split_categories
+from structalign.errors import UserError
 from structalign.params.data import DataParams
 from structalign.params.reading import read
 from structalign.paths import DATA
@@ -34,9 +36,11 @@ def check(
     """Count and decode all videos in the captions table. Exit with 1 if something would stop a run."""
     tasks = read_tasks() if folder == DATA else one_task(folder)
     clip = backbone or clip_of(folder)
-    found = inspect(tasks, read("data", DataParams), clip, folder, read("frames.per_video", int))
-    if folder == DATA and clip is not None and (problem := too_small(read("frames.size", int), clip)):
-        found.notes.append(problem)
+    called = of_option(backbone) if backbone else None
+    found = inspect(tasks, read("data", DataParams), clip, folder, read("frames.per_video", int), called)
+    with suppress(UserError):  # of a folder that does not exist, which `inspect` has found
+        if folder == DATA and clip is not None and (problem := too_small(read("frames.size", int), clip)):
+            found.notes.append(problem)
     show(found, [*tasks, "none"])
     if found.stops:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ import typer
 
 from structalign.cli.import_released import KEPT
 from structalign.console import say
-from structalign.data.pretrained import resolve
+from structalign.data.pretrained import of_checkpoint, of_option, resolve
 from structalign.errors import UserError
 
 app = typer.Typer(add_completion=False)
@@ -29,7 +29,9 @@ def export_released(
     from structalign.store import whole
 
     config = read_config(checkpoint)
-    model = build_model(load_clip(resolve(backbone or config.backbone)), config, checkpoint)
+    name = backbone or config.backbone
+    clip = resolve(name, of_option(name) if backbone else of_checkpoint(checkpoint, name))
+    model = build_model(load_clip(clip), config, checkpoint)
     if model is None:
         raise UserError(f"{checkpoint} has no adapters, since it is zero-shot CLIP: use CLIP itself.")
     kept = load_file(checkpoint / KEPT) if (checkpoint / KEPT).exists() else {}

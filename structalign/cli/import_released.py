@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from structalign.console import say
-from structalign.data.pretrained import resolve
+from structalign.data.pretrained import of_option, resolve
 from structalign.data.tasks import TASKS, category_ids, read_tasks
 from structalign.text import plural
 
@@ -51,7 +51,7 @@ def import_released(
 
     like = ModelConfig(frames, vision_frozen, 0, alpha, 0, 0.1, 0, head="frozen_random", words=words.value)
     state = read_released(file)
-    model, kept = from_released(state, load_clip(resolve(backbone)), like, str(file))
+    model, kept = from_released(state, load_clip(resolve(backbone, of_option(backbone))), like, str(file))
     learned = len(model.task_prototypes) if tasks is None else tasks
     if not 1 <= learned <= len(model.task_prototypes):
         raise UserError(

@@ -16,7 +16,7 @@ from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.console import say, track
 from structalign.data.captions import CaptionRow, categories, read_captions
 from structalign.data.collection import why_absent
-from structalign.data.pretrained import picture_side, refuse_sample_clip
+from structalign.data.pretrained import of_option, of_params, picture_side, refuse_sample_clip
 from structalign.data.tasks import TASKS, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.committed import committed_bytes
@@ -53,14 +53,15 @@ def init(
     split = split_categories(categories(rows), tasks)
     rows = read_captions(folder, split)
     name = backbone or read("backbone.name", str)
+    called = of_option(name) if backbone else of_params(name)
     brought = name == "data/clip"  # the clip/ of the new folder, not the one in data/ now
     if brought and not (folder / "clip").is_dir():
         raise UserError(
-            f"backbone.name = {name} is removed when {folder} becomes data/: "
+            f"{called} is removed when {folder} becomes data/: "
             "name another CLIP, for example `--backbone openai/clip-vit-base-patch32`."
         )
     clip = str(folder / "clip") if brought else name
-    refuse_sample_clip(clip, rows)
+    refuse_sample_clip(clip, rows, called)
     refuse_turned()
     in_place = folder.resolve() == DATA.resolve()
     refuse_without_dvc()

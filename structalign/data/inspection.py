@@ -34,11 +34,16 @@ class Findings:
 
 
 def inspect(
-    tasks: dict[str, Task], data: DataParams, backbone: str | None, folder: Path = DATA, frames: int = 1
+    tasks: dict[str, Task],
+    data: DataParams,
+    backbone: str | None,
+    folder: Path = DATA,
+    frames: int = 1,
+    called: str | None = None,
 ) -> Findings:
     """Read the table, and hash and decode every video. `frames` is the number that a run samples.
 
-    backbone: the CLIP of the run, or None if none is chosen yet.
+    backbone: the CLIP of the run, or None if none is chosen yet. called: what messages call it (`pretrained.resolve`).
     Raises `UserError` only if there is no table or no ffmpeg.
     """
     require_ffmpeg()
@@ -48,7 +53,7 @@ def inspect(
         found.stops += bad_links(folder)
     try:
         if backbone is not None:
-            refuse_sample_clip(backbone, rows)
+            refuse_sample_clip(backbone, rows, called)
     except UserError as error:
         found.stops.append(str(error))
     for alike in spellings(row.category for row in rows):

@@ -21,15 +21,32 @@ SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
 WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))  # the first kind that exists is used
 
 
-def resolve(name: str) -> Path:
+def of_params(name: str) -> str:
+    """What a message calls the CLIP that params.yaml names."""
+    return f"backbone.name = {shown(name)}"
+
+
+def of_option(name: str) -> str:
+    """What a message calls the CLIP that `--backbone` names."""
+    return f"--backbone {shown(name)}"
+
+
+def of_checkpoint(folder: Path, name: str) -> str:
+    """What a message calls the CLIP that a checkpoint names."""
+    return f"{folder / 'config.json'}: `backbone` = {shown(name)}"
+
+
+def resolve(name: str, called: str | None = None) -> Path:
     """The folder of the CLIP called `name`: a local folder, or the hub's snapshot.
 
-    Raises `UserError` if there is none.
+    called: what a message calls the CLIP, which tells who named it. None: `of_params`. Raises `UserError` if there is
+    none.
     """
-    source = local(name) or _download(name)
+    called = called or of_params(name)
+    source = local(name, called) or _download(name, called)
     lacking = list(_lacking(source))
     if lacking:
-        raise UserError(f"backbone.name = {shown(name)} lacks {', '.join(lacking)}: name a complete Hugging Face CLIP.")
+        raise UserError(f"{called} lacks {', '.join(lacking)}: name a complete Hugging Face CLIP.")
     read_statistics(source)  # refuses a preprocessing that later stages do not support
     return source
 
@@ -55,7 +72,7 @@ def gather(name: str, destination: Path = BACKBONE) -> None:
     source = resolve(name)
     names = [path.name for path in sorted(source.iterdir()) if path.is_file()]
     wanted = _wanted(names)
-    _refuse_too_little_disk(sum((source / file).stat().st_size for file in wanted), destination, name)
+    _refuse_too_little_disk(sum((source / file).stat().st_size for file in wanted), destination, of_params(name))
     with whole_folder(destination) as part:
         for file in wanted:
             shutil.copyfile(source / file, part / file)
@@ -67,26 +84,31 @@ def _wanted(names: list[str]) -> list[str]:
     return [name for name in names if any(Path(name).match(pattern) for pattern in SMALL)] + _weights(set(names))
 
 
-def local(name: str) -> Path | None:
-    """The local folder that `backbone.name` means, or None if it is a model on the hub."""
+def local(name: str, called: str | None = None) -> Path | None:
+    """The local folder that `name` means, or None if it is a model on the hub. called: as of `resolve`."""
     folder = Path(name).expanduser()
     if os.path.isdir(folder):  # of a name that is too long, too  # noqa: PTH112
         return folder
-    if folder.is_absolute() or name.startswith((".", "~", "data/")) or name.count("/") > 1:
+    if name.startswith("data/"):
         raise UserError(
-            f"backbone.name = {shown(name)}: no such folder: run `dvc pull data` for the sample's CLIP. For your own "
+            f"{called or of_params(name)}: no such folder: run `dvc pull data` for the sample's CLIP. For your own "
             "videos, choose a real CLIP with `structalign init DIR --backbone openai/clip-vit-base-patch32`."
+        )
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise UserError(
+            f"{called or of_params(name)}: no such folder: name a CLIP's folder, or a model on the hub, for "
+            "example openai/clip-vit-base-patch32."
         )
     return None
 
 
-def refuse_sample_clip(name: str, rows: list[CaptionRow]) -> None:
+def refuse_sample_clip(name: str, rows: list[CaptionRow], called: str | None = None) -> None:
     """Raise a `UserError` if `name` is the sample's CLIP and a caption has a word that the sample's captions don't use.
 
     Words are compared, since a user's category may have the same name as the sample's. Both corpora that sample/ makes
-    pass, and any part of them.
+    pass, and any part of them. called: as of `resolve`.
     """
-    folder = local(name)
+    folder = local(name, called)
     words = vocabulary(folder) if folder is not None else None
     if words is None:
         return
@@ -94,7 +116,7 @@ def refuse_sample_clip(name: str, rows: list[CaptionRow]) -> None:
         strange = [word for word in row.caption.lower().split() if word not in words]
         if strange:
             raise UserError(
-                f"backbone.name = {name} is the sample's tiny CLIP, which only knows the sample's words, but "
+                f"{called or of_params(name)} is the sample's tiny CLIP, which only knows the sample's words, but "
                 f"captions.csv has `{strange[0]}` (row {row.number}): "
                 "choose a real CLIP with `structalign init DIR --tasks N --backbone "
                 "openai/clip-vit-base-patch32`, or set backbone.name in params.yaml if tasks.yaml is ready."
@@ -176,7 +198,7 @@ def _weights(names: Collection[str]) -> list[str]:
     return []
 
 
-def _download(name: str) -> Path:
+def _download(name: str, called: str) -> Path:
     """The hub's snapshot in the hub's cache, which later runs use without a network."""
     import huggingface_hub as hub
     from huggingface_hub import errors
@@ -187,28 +209,28 @@ def _download(name: str) -> Path:
         }
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise UserError(
-            f"backbone.name = {name} is neither a folder here nor a public model on the hub: "
-            "correct params.yaml, or run `hf auth login` for a private model."
+            f"{called} is neither a folder here nor a public model on the hub: "
+            "correct the name, or run `hf auth login` for a private model."
         ) from None
     except Exception as error:  # the hub's client passes on many kinds of network errors
-        return _cached(name, error)
+        return _cached(name, called, error)
     wanted = [file for file in files if "/" not in file and any(Path(file).match(pattern) for pattern in SMALL)]
     wanted += _weights({file for file in files if "/" not in file})
-    _refuse_too_little_disk(sum(files.get(file, 0) for file in wanted), Path(hub.constants.HF_HUB_CACHE), name)
+    _refuse_too_little_disk(sum(files.get(file, 0) for file in wanted), Path(hub.constants.HF_HUB_CACHE), called)
     try:
         return Path(hub.snapshot_download(name, allow_patterns=wanted))
     except Exception as error:
-        raise UserError(f"backbone.name = {name}: the download was interrupted ({_line(error)}): run again.") from None
+        raise UserError(f"{called}: the download was interrupted ({_line(error)}): run again.") from None
 
 
-def _cached(name: str, error: Exception) -> Path:
+def _cached(name: str, called: str, error: Exception) -> Path:
     import huggingface_hub as hub
 
     try:
         return Path(hub.snapshot_download(name, local_files_only=True))
     except Exception:
         raise UserError(
-            f"backbone.name = {name}: the hub can't be reached ({_line(error)}) and there is no local copy: "
+            f"{called}: the hub can't be reached ({_line(error)}) and there is no local copy: "
             "connect to the network once, or name a folder."
         ) from None
 
@@ -218,10 +240,8 @@ def _line(error: Any) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def _refuse_too_little_disk(size: int, destination: Path, name: str) -> None:
+def _refuse_too_little_disk(size: int, destination: Path, called: str) -> None:
     place = next(folder for folder in (destination, *destination.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if size > free:
-        raise UserError(
-            f"backbone.name = {name} needs {size / 1e9:.1f} GB, but {place} has only {free / 1e9:.1f} GB: make space."
-        )
+        raise UserError(f"{called} needs {size / 1e9:.1f} GB, but {place} has only {free / 1e9:.1f} GB: make space.")

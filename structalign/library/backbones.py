@@ -3,18 +3,15 @@
 import hashlib
 from pathlib import Path
 
-from structalign.data.pretrained import resolve
-from structalign.errors import UserError
+from structalign.data.pretrained import of_option, resolve
 from structalign.store import digest
 
 USED = (".json", ".txt", ".model", ".safetensors", ".bin")
 
 
 def backbone_of(name: str) -> Path:
-    """The folder of the CLIP called `name`. Raises `UserError` if there is none."""
-    if not Path(name).expanduser().is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
-        raise UserError(f"--backbone {name}: there is no such folder: name a CLIP's folder, or a model on the hub.")
-    return resolve(name).resolve()
+    """The folder of the CLIP that `--backbone` names. Raises `UserError` if there is none."""
+    return resolve(name, of_option(name)).resolve()
 
 
 def backbone_hash(folder: Path) -> str:

@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from structalign.data.pretrained import resolve
+from structalign.data.pretrained import of_checkpoint, resolve
 from structalign.errors import UserError
 from structalign.model.backbone import Tokeniser, pixel_statistics
 from structalign.model.checkpoint import CheckpointConfig, read_config
 from structalign.model.device import prepare_device
 from structalign.model.video_text import TextEmbeddings
 from structalign.model.views import normalised_view
+from structalign.params.section import shown
 from structalign.paths import BACKBONE
 from structalign.search.encoder import Encoder, load_encoder
 from structalign.search.scoring import score
@@ -108,7 +109,11 @@ def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retrieve
     """
     folder = Path(checkpoint)
     config = read_config(folder)
-    source = _backbone(folder.resolve().parent.parent, config.backbone) if backbone is None else resolve(str(backbone))
+    if backbone is not None:
+        source = resolve(str(backbone), f"backbone = {shown(str(backbone))}")
+    else:
+        name = config.backbone
+        source = _backbone(folder.resolve().parent.parent, name, of_checkpoint(folder, name))
     encoder = load_encoder(folder, config, source, prepare_device())
     return Retriever(config, encoder, Tokeniser(source), pixel_statistics(source))
 
@@ -119,9 +124,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def _backbone(project: Path, name: str) -> Path:
+def _backbone(project: Path, name: str, called: str) -> Path:
     """The pipeline's copy of the backbone `name`, or else the folder of that name in the project, or the hub."""
     first = project / "checkpoints" / "t00"
     if (project / BACKBONE).exists() and first.exists() and read_config(first).backbone == name:
         return project / BACKBONE
-    return project / name if (project / name).is_dir() else resolve(name)
+    return project / name if (project / name).is_dir() else resolve(name, called)

@@ -10,6 +10,7 @@ from torch import Tensor
 from toy import write_clip
 from typer.testing import CliRunner
 
+import structalign
 from structalign.cli.app import app
 from structalign.data.tasks import split_categories, write_tasks
 from structalign.errors import UserError
@@ -79,6 +80,22 @@ def test_fewer_tasks_may_be_taken(project: Path) -> None:
 def test_more_tasks_than_prototypes_are_refused(project: Path) -> None:
     with pytest.raises(UserError, match="2 task prototypes: `--tasks` can't be 3"):
         bring_in("--tasks", "3")
+
+
+def test_a_clip_that_cannot_be_found_is_called_as_it_was_named(project: Path) -> None:
+    bring_in("--backbone", "./clip")
+    (project / "clip").rename("moved")
+    with pytest.raises(UserError, match=r"^--backbone \./gone: "):
+        call("import-released", "released.safetensors", "--backbone", "./gone", "--out", "other")
+    with pytest.raises(UserError, match=r"^--backbone \./gone: "):
+        call("export-released", "checkpoints/t02", "back.pth", "--backbone", "./gone")
+    with pytest.raises(UserError, match=r"^backbone = \./gone: "):
+        structalign.load("checkpoints/t02", "./gone")
+    of_the_checkpoint = r"^checkpoints/t02/config\.json: `backbone` = \./clip: "
+    with pytest.raises(UserError, match=of_the_checkpoint):
+        call("export-released", "checkpoints/t02", "back.pth")
+    with pytest.raises(UserError, match=of_the_checkpoint):
+        structalign.load("checkpoints/t02")
 
 
 def test_zero_shot_clip_cannot_be_exported(project: Path) -> None:

@@ -70,7 +70,8 @@ def test_a_folder_is_indexed_and_searched_without_a_project(empty: Path) -> None
         (["search", "red"], "there is no project here: pass --index"),
         (["search", " "], "the sentence is empty"),
         (["index", "../missing", "--backbone", "../clip"], "missing does not exist"),
-        (["index", "../videos", "--backbone", "../missing"], "--backbone ../missing: there is no such folder"),
+        (["index", "../videos", "--backbone", "../missing"], "--backbone ../missing: no such folder"),
+        (["index", "../videos", "--backbone", "two words"], "--backbone two words is neither a folder here nor"),
         (["index", "../videos", "--backbone", "../clip", "--index", "../videos/index"], "choose a place outside it"),
     ],
 )

@@ -151,6 +151,23 @@ def test_check_uses_the_named_clip_and_otherwise_only_checks_the_data(own: Path,
     assert structalign("data", "check", str(own), "--backbone", REAL)[0] == 0
 
 
+@pytest.mark.parametrize("command", [("data", "check"), ("init", "--tasks", "2")], ids=["data check", "init"])
+def test_a_backbone_that_cannot_be_found_is_called_as_the_user_named_it(
+    own: Path, project: Path, command: tuple[str, ...]
+) -> None:
+    code, said = structalign(*command, str(own), "--backbone", "./nowhere")
+    assert (code, "--backbone ./nowhere" in said, "backbone.name" in said) == (1, True, False)
+    set_params({"backbone": {"name": "./nowhere"}})
+    code, said = structalign(*command, str(own))
+    assert (code, "backbone.name = ./nowhere" in said, "--backbone ./nowhere" in said) == (1, True, False)
+
+
+def test_check_of_the_project_counts_its_videos_also_without_the_named_clip(own: Path, project: Path) -> None:
+    structalign("init", str(own), "--tasks", "2", "--backbone", REAL)
+    code, said = structalign("data", "check", "--backbone", "./nowhere")
+    assert (code, "--backbone ./nowhere" in said, "\nall " in said) == (1, True, True)
+
+
 def test_check_says_which_files_no_row_names(copy: Path) -> None:
     for name in ("more/extra.mp4", "b.mp4", ".hidden", ".cache/c.mp4"):
         (copy / "videos" / name).parent.mkdir(exist_ok=True)

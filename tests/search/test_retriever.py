@@ -192,5 +192,5 @@ def test_a_folder_that_is_no_checkpoint_is_refused_wherever_it_is(folder: str) -
 
 def test_a_checkpoint_at_the_root_has_no_project_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="no such folder"):
-        _backbone(Path("/ckpt").parent.parent, "data/clip")
+    with pytest.raises(UserError, match="the checkpoint's CLIP: no such folder"):
+        _backbone(Path("/ckpt").parent.parent, "data/clip", "the checkpoint's CLIP")
