@@ -14,7 +14,7 @@ check: .venv/tests
 	ruff check && ruff format --check && mypy && pytest -q -m 'not slow'
 
 results: .venv/stamp
-	structalign repro && structalign sweep sweeps/results.yaml
+	structalign repro && structalign sweep sweeps/results.yaml && structalign sweep sweeps/ablations.yaml
 
 # Kills, full disks, damage: every trial must come back to the undisturbed bytes.
 torture: .venv/tests
