@@ -1,8 +1,9 @@
-"""R@1 of a finished sweep by kind of caption: objects that no training caption names, and all others.
+"""R@1 of a sweep by kind of caption: objects that no training caption names, and all others.
 
     python -m sample.held_out sweeps/results.yaml docs/results/held-out.csv
 
-It runs in the sweep's project. A method that only looks up the words of its training captions loses on the first kind.
+It runs in the sweep's project. Missing runs are made first.
+A method that only looks up the words of its training captions loses on the first kind.
 """
 
 import csv
@@ -13,13 +14,16 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from structalign.cli.sweep import refuse_stale
 from structalign.console import say
+from structalign.errors import UserError
 from structalign.report.text_table import TextTable, markdown
 from structalign.sweep.file import read_plan
 from structalign.sweep.measures import draws, interval, over_seeds
 from structalign.sweep.queue import Queue
 from structalign.sweep.rounds import play
 from structalign.sweep.tables import Cells, Row, rows_of, write_csv
+from structalign.text import plural
 
 KINDS = ("held-out objects", "other objects")
 
@@ -31,7 +35,10 @@ def main(
 ) -> None:
     """Write the CSV and print it as a table."""
     plan = read_plan(file)
+    refuse_stale()
     done = play(plan, Queue(runs or Path("sweeps", file.stem), plan.split, 2))
+    if failed := [sentence for one in done for sentence in one.failed]:
+        raise UserError(f"{plural(len(failed), 'run')} failed, the first with: {failed[0]}")
     with Path("data/held-out.csv").open(encoding="utf-8", newline="") as stream:
         held_out = [row["video"] for row in csv.DictReader(stream)]
     cells = [by_kind(row, held_out) for row in rows_of(done)]
@@ -44,6 +51,8 @@ def by_kind(row: Row, held_out: Iterable[str]) -> Cells:
     """R@1 of the captions of held-out videos and of the others, each among all videos, with intervals over videos."""
     found: dict[str, Any] = {"method": row.name, "n": len(row.runs)}
     mask = np.isin(row.runs[0]["videos"], [*held_out])
+    if not mask.any():
+        raise UserError("data/held-out.csv names no video of the sweep: run this in the sweep's project.")
     times = draws(len(mask))
     for kind, part in zip(KINDS, (mask, ~mask), strict=True):
         with np.errstate(invalid="ignore"):  # a draw may have no video of a kind

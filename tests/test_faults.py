@@ -355,6 +355,13 @@ FAULTS = [
             ("a ranking without keys", "methods:", "rankings: {prior: }\nmethods:", "rankings.prior"),
             ("a ranking with a comma", "methods:", "rankings: {'a, b': {ranking.beta: 0}}\nmethods:", "a, b"),
             ("one key by two names", "optim.*.lr:", "optim.first.lr: 1, optim.*.lr:", "optim.first.lr"),
+            (
+                "more seeds that are seeds",
+                "split: val",
+                "split: val\nmore_seeds: {finetune: [0]}",
+                "more_seeds.finetune",
+            ),
+            ("more seeds of no method", "split: val", "split: val\nmore_seeds: {lwf: [7]}", "more_seeds.lwf"),
             ("a baseline that is not run", "split: val", "split: val\nbaseline: lwf", "lwf"),
         )
     ],

@@ -2,9 +2,9 @@
 
 In a page `<!-- table NAME.csv rows="a; b" columns="R@1; BWF seen" decimals="1" -->` begins a table, and `<!-- end of
 table -->` ends it. Rows are chosen by their first cell. Without a choice all rows are shown. A CSV has plain numbers.
-`X_mean` or `X` and its `X_low`, `X_high` and `X_std` become one column. So do `X_difference` and its interval, which is
-`X_difference_low` and `X_difference_high`, or `X_low` and `X_high`. So the CSVs of `structalign compare` and
-`structalign sweep` fit.
+`X_mean` and `X_std` become one column, and so do `X`, `X_low`, `X_high` and `X_std`. So do `X_difference` and its
+interval, which is `X_difference_low` and `X_difference_high`, or `X_low` and `X_high`. So the CSVs of
+`structalign compare` and `structalign sweep` fit.
 """
 
 import csv

@@ -38,9 +38,11 @@ def check(
     clip = backbone or clip_of(folder)
     called = of_option(backbone) if backbone else None
     found = inspect(tasks, read("data", DataParams), clip, folder, read("frames.per_video", int), called)
-    with suppress(UserError):  # of a folder that does not exist, which `inspect` has found
-        if folder == DATA and clip is not None and (problem := too_small(read("frames.size", int), clip)):
-            found.notes.append(problem)
+    if folder == DATA and clip is not None:
+        size = read("frames.size", int)
+        with suppress(UserError):  # of a CLIP that `inspect` has refused
+            if problem := too_small(size, clip):
+                found.notes.append(problem)
     show(found, [*tasks, "none"])
     if found.stops:
         raise typer.Exit(1)

@@ -52,6 +52,9 @@ def sweep(
     shown = done if plan.finalists is None else chosen
     rows = rows_of(shown)
     first_of = {row.kind: row for row in reversed(rows)}
+    for name in plan.baselines:
+        if name not in first_of:
+            say(f"no run of the baseline {name} ended, so no difference to it is shown.", err=True)
     baselines = [first_of[name] for name in plan.baselines if name in first_of]
     cells = [row.cells(baselines) for row in rows]
     tables = [] if plan.split == "test" else [settings_table(done, chosen, plan.split)]

@@ -89,7 +89,7 @@ def local(name: str, called: str | None = None) -> Path | None:
     folder = Path(name).expanduser()
     if os.path.isdir(folder):  # of a name that is too long, too  # noqa: PTH112
         return folder
-    if name.startswith("data/"):
+    if name.startswith("data/") and called != of_option(name):
         raise UserError(
             f"{called or of_params(name)}: no such folder: run `dvc pull data` for the sample's CLIP. For your own "
             "videos, choose a real CLIP with `structalign init DIR --backbone openai/clip-vit-base-patch32`."

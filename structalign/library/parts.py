@@ -51,7 +51,7 @@ class Part:
         return replace(self, gallery=replace(self.gallery, frames=videos), vectors=vectors, rows=None)
 
 
-Chosen = list[tuple[list[int], Part]]  # some segments by task, each with its number among the asked positions
+Chosen = list[tuple[list[int], Part]]  # for each task: where its segments are in the asked positions, and they
 
 
 class Parts:

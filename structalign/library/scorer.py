@@ -86,7 +86,7 @@ class Scorer:
         """What candidates of a sentence are found and ranked by. sample: gives the sampled segments."""
         texts, _ = self.sentences.of(sentence)
         tasks = self.parts.tasks
-        by_task = [texts[number] for number in tasks]
+        by_task = [texts[task] for task in tasks]
         words = mean_words(by_task) if self.encoder.head.words else None
 
         def compare(places: Sequence[int]) -> tuple[dict[str, Floats], Span]:
@@ -95,7 +95,7 @@ class Scorer:
         def of_sample() -> dict[str, Floats]:
             return self._signals(sentence, sample())[0]
 
-        bonus = [self._bonus(sentence, number) if self.states else 0.0 for number in tasks]
+        bonus = [self._bonus(sentence, task) if self.states else 0.0 for task in tasks]
         return Asked(unit_sentences(by_task), words, bonus, compare, of_sample)
 
     def _bonus(self, sentence: str, task: int) -> float:

@@ -113,7 +113,8 @@ class Plan:
 def read_plan(path: Path) -> Plan:
     """The checked plan of a file, for this project's params.yaml and tasks.yaml. Raises `UserError` for a fault."""
     head = _head(load_yaml(path), str(path))
-    _refuse_seeds(head.seeds, f"{path}: `seeds` = {shown(head.seeds)}")
+    if len(set(head.seeds)) < len(head.seeds) or min(head.seeds) < 0:
+        raise UserError(f"{path}: `seeds` = {shown(head.seeds)} must be different numbers, none below 0.")
     if head.split == "test" and head.finalists != "all":
         raise UserError(f"{path}: `finalists` must be `all` with `split: test`, since the test split chooses nothing.")
     if head.finalists != "all" and head.finalists < 1:
@@ -125,10 +126,16 @@ def read_plan(path: Path) -> Plan:
     for name, seeds in more_seeds.items():
         if name not in head.methods:
             raise UserError(f"{path}: `more_seeds.{name}` is not below `methods`: add it there, or remove it.")
-        _refuse_seeds([*head.seeds, *seeds], f"{path}: `seeds` with `more_seeds.{name}` = {shown(seeds)}")
+        if len({*head.seeds, *seeds}) < len([*head.seeds, *seeds]) or min([*seeds, 0]) < 0:
+            raise UserError(
+                f"{path}: `more_seeds.{name}` = {shown(seeds)} must be numbers of at least 0 that differ from each "
+                "other and from `seeds`: remove the others."
+            )
     baselines = [head.baseline] if isinstance(head.baseline, str) else head.baseline or []
-    if not {*baselines} <= {*head.methods, row_of("zero_shot", SENTENCE)}:
-        raise UserError(f"{path}: `baseline` = {shown(head.baseline)} must be {_allowed('baseline')}.")
+    rows = [*head.methods, *([row_of("zero_shot", SENTENCE)] if "zero_shot" in head.methods else [])]
+    for name in baselines:
+        if name not in rows:
+            raise UserError(f"{path}: `baseline` names {name}, which is not below `methods`: add or remove it.")
     shared = _values(head.settings or {}, f"{path}: `settings`")
     rankings = _rankings(head.rankings or {}, str(path))
     settings = [
@@ -137,12 +144,7 @@ def read_plan(path: Path) -> Plan:
         for setting in _settings(str(path), name, given, shared, rankings)
     ]
     finalists = None if head.finalists == "all" else head.finalists
-    return Plan(head.seeds, finalists, head.split, baselines, settings, [*rankings], more_seeds)
-
-
-def _refuse_seeds(seeds: Sequence[int], place: str) -> None:
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UserError(f"{place} must be different numbers, none below 0.")
+    return Plan(head.seeds, finalists, head.split, list(dict.fromkeys(baselines)), settings, [*rankings], more_seeds)
 
 
 def _head(tree: Any, source: str) -> SweepFile:

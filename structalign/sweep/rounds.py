@@ -12,6 +12,7 @@ from typing import Any
 
 from structalign.sweep.file import Plan, Setting
 from structalign.sweep.queue import Queue, Run
+from structalign.text import plural
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def rule(plan: Plan) -> str:
     if plan.finalists is None:
         return f"Chosen: the setting of each method with the highest mean R@1 ({plan.split}) over its seeds."
     return (
-        f"Chosen: of each method's {plan.finalists} settings with the highest R@1 ({plan.split}) at seed "
+        f"Chosen: of each method's {plural(plan.finalists, 'setting')} with the highest R@1 ({plan.split}) at seed "
         f"{plan.seeds[0]}, the one with the highest mean over its seeds."
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from structalign.sweep.file import Plan, Setting
 from structalign.sweep.queue import Queue, Run
-from structalign.sweep.rounds import Done, play, winners
+from structalign.sweep.rounds import Done, play, rule, winners
 
 
 class Kept:
@@ -68,6 +68,11 @@ def test_each_method_has_its_own_finalists() -> None:
 def test_finalists_all_runs_every_setting_at_every_seed() -> None:
     queue, _ = played(ABC, None, {(name, seed): 1 for name in "abc" for seed in (0, 1)})
     assert len(queue.made) == 6
+
+
+def test_the_rule_is_said_in_one_sentence() -> None:
+    assert "the highest mean R@1 (val) over its seeds" in rule(Plan([0, 1], None, "val", [], ABC))
+    assert "each method's 2 settings with the highest R@1 (val) at seed 0" in rule(Plan([0, 1], 2, "val", [], ABC))
 
 
 def test_a_method_with_more_seeds_is_run_at_these_too() -> None:

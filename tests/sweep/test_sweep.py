@@ -124,6 +124,22 @@ def test_further_rankings_are_those_of_other_parameters_and_have_their_own_table
     assert not (project.root / "plain/prior.csv").exists()
 
 
+def test_each_baseline_has_a_table_of_differences(project: Project) -> None:
+    text = (
+        'seeds: [0]\nsplit: test\nbaseline: [head_only, "zero_shot, sentence"]\nmethods: {zero_shot: , head_only: }\n'
+    )
+    code, said = sweep(project.root, text, "--out", "baselines", "--md")
+    assert code == 0, said
+    titles = [line for line in said.splitlines() if "Paired difference to" in line]
+    assert [title.split(",")[0].split("to ")[1] for title in titles] == ["head_only", "zero_shot"]
+    zero_shot, sentence, ours = read_csv(project.root / "baselines/results.csv")
+    for row, column, other in (
+        (zero_shot, "R@1 to head_only_difference", ours),
+        (ours, "R@1 to zero_shot, sentence_difference", sentence),
+    ):
+        assert float(row[column]) == pytest.approx(float(row["R@1"]) - float(other["R@1"]))
+
+
 def test_its_numbers_are_those_of_the_reports(project: Project) -> None:
     code, said = sweep(project.root, "seeds: [0]\nsplit: test\nmethods: {structalign: }\n", "--out", "test")
     assert code == 0, said
