@@ -1,7 +1,8 @@
 """Tables of results are those of docs/results/*.csv; `python tests/test_result_tables.py` writes them into the pages.
 
 In a page `<!-- table NAME.csv rows="a; b" columns="R@1; BWF seen" decimals="1" -->` begins a table, and `<!-- end of
-table -->` ends it. Rows are chosen by their first cell, `a -> b` shows another name in it. Without a choice all rows are shown. A CSV has plain numbers.
+table -->` ends it. Rows are chosen by their first cell, and `a -> b` shows b in it. Without a choice all rows are shown.
+A CSV has plain numbers.
 `X_mean` and `X_std` become one column, and so do `X`, `X_low`, `X_high` and `X_std`. So do `X_difference` and its
 interval, which is `X_difference_low` and `X_difference_high`, or `X_low` and `X_high`. So the CSVs of
 `structalign compare` and `structalign sweep` fit.
@@ -114,7 +115,7 @@ def test_a_table_joins_means_spreads_and_intervals(tmp_path: Path, monkeypatch: 
         "| b | 1,200 | 20.0 | – | – |",
     ]
     assert table("made.csv", rows="b", columns="n").splitlines()[2:] == ["| b | 1,200 |"]
-    assert table("made.csv", rows="b -> the other; a", columns="n").splitlines()[2:] == ["| the other | 1,200 |", "| a | 3 |"]
+    assert table("made.csv", rows="b -> last; a", columns="n").splitlines()[2:] == ["| last | 1,200 |", "| a | 3 |"]
     header = "row,R@1,R@1_low,R@1_high,R@1_std,R@1_difference,R@1_difference_low,R@1_difference_high\n"
     (tmp_path / "sweep.csv").write_text(f"{header}a,24.125,20.0,28.0,0.34,-3.25,-4.0,0.5\n")
     assert table("sweep.csv").splitlines()[2] == "| a | 24.1 [20.0, 28.0] ± 0.3 | −3.2 [−4.0, +0.5] |"
