@@ -1,8 +1,8 @@
 """Tables of results are those of docs/results/*.csv; `python tests/test_result_tables.py` writes them into the pages.
 
 In a page `<!-- table NAME.csv rows="a; b" columns="R@1; BWF seen" decimals="1" -->` begins a table, and `<!-- end of
-table -->` ends it. Rows are chosen by their first cell, and `a -> b` shows b in it. Without a choice all rows are shown.
-A CSV has plain numbers.
+table -->` ends it. Rows are chosen by their first cell, and `a -> b` shows b in it. Without a choice all rows are
+shown. A CSV has plain numbers.
 `X_mean` and `X_std` become one column, and so do `X`, `X_low`, `X_high` and `X_std`. So do `X_difference` and its
 interval, which is `X_difference_low` and `X_difference_high`, or `X_low` and `X_high`. So the CSVs of
 `structalign compare` and `structalign sweep` fit.
