@@ -44,6 +44,7 @@ def main(
             axes.set_xlabel("tasks learned")
         for axes in (shares, drift, away):
             axes.spines[["top", "right"]].set_visible(False)
+        for axes in (shares, drift):  # the third has the colours of the second
             axes.legend(frameon=False)
         figure.savefig(out, metadata={"Date": None})
 
