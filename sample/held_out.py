@@ -19,10 +19,10 @@ from structalign.console import say
 from structalign.errors import UserError
 from structalign.report.text_table import TextTable, markdown
 from structalign.sweep.file import read_plan
-from structalign.sweep.measures import draws, interval, over_seeds
+from structalign.sweep.measures import draws, over_seeds
 from structalign.sweep.queue import Queue
 from structalign.sweep.rounds import play
-from structalign.sweep.tables import Cells, Row, rows_of, write_csv
+from structalign.sweep.tables import Cells, Row, bounded, rows_of, write_csv
 from structalign.text import plural
 
 KINDS = ("held-out objects", "other objects")
@@ -56,8 +56,7 @@ def by_kind(row: Row, held_out: Iterable[str]) -> Cells:
     times = draws(len(mask))
     for kind, part in zip(KINDS, (mask, ~mask), strict=True):
         with np.errstate(invalid="ignore"):  # a draw may have no video of a kind
-            bounds = interval(over_seeds(row.runs, row.kind, times * part)["R@1"])
-        found |= dict(zip((kind, f"{kind}_low", f"{kind}_high"), bounds, strict=True))
+            found |= bounded(kind, over_seeds(row.runs, row.kind, times * part)["R@1"])
     return found
 
 

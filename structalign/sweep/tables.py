@@ -37,15 +37,15 @@ class Row:
         for other in baselines:
             for name in PAIRED if other is not self else ():
                 if name in self.values and name in other.values:
-                    found |= _gap(_to(name, other), self.values[name] - other.values[name])
+                    found |= bounded(f"{_to(name, other)}_difference", self.values[name] - other.values[name])
         return found
 
     def spread(self, name: str, column: str) -> Cells:
         """The cells of one metric: mean, interval over videos and std over seeds."""
         each = [run["measures"][self.kind].get(name) for run in self.runs]
-        mean, low, high = interval(self.values[name]) if name in self.values else (None, None, None)
-        std = stdev(each) if len(each) > 1 and mean is not None else None
-        return {column: mean, f"{column}_low": low, f"{column}_high": high, f"{column}_std": std}
+        known = name in self.values
+        bounds = bounded(column, self.values[name]) if known else dict.fromkeys(_names(column))
+        return {**bounds, f"{column}_std": stdev(each) if len(each) > 1 and known else None}
 
 
 def rows_of(done: Sequence[Done]) -> list[Row]:
@@ -78,7 +78,7 @@ def ranking_cells(done: Sequence[Done], rankings: Sequence[str]) -> list[Cells]:
         for name in rankings:
             row = row_by(one, row_of(one.setting.method, name), name)
             cells |= row.spread("R@1", f"R@1 {name}")
-            cells |= _gap(name, row.values["R@1"] - plain.values["R@1"])
+            cells |= bounded(f"{name}_difference", row.values["R@1"] - plain.values["R@1"])
         rows.append(cells | dict(plain.spread(IN_TASK, f"R@1 {TRUE_TASK}")))
     return rows
 
@@ -134,6 +134,11 @@ def difference_table(cells: Sequence[Cells], baseline: Row) -> TextTable:
     return TextTable(title, ["", *(f"Δ {name}" for name in names)], rows)
 
 
+def bounded(column: str, values: Floats) -> dict[str, float]:
+    """The cells of a number and its 95 % interval, from `measures.resampled`."""
+    return dict(zip(_names(column), interval(values), strict=True))
+
+
 def write_csv(path: Path, rows: Sequence[Cells]) -> None:
     """Write the rows with unrounded numbers. An empty cell is a number that a row does not have."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -162,10 +167,8 @@ def _to(name: str, baseline: Row) -> str:
     return f"{name} to {baseline.kind}"
 
 
-def _gap(name: str, values: Floats) -> dict[str, float]:
-    """The cells of a difference."""
-    column = f"{name}_difference"
-    return dict(zip((column, f"{column}_low", f"{column}_high"), interval(values), strict=True))
+def _names(column: str) -> tuple[str, str, str]:
+    return column, f"{column}_low", f"{column}_high"
 
 
 def _number(value: float | None) -> str:
