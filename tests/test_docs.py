@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer.main
 from codemap import ROOT
+from pictures import PICTURES, metrics_hash, shown_metrics
 
 from structalign.cli.app import app
 
@@ -85,6 +86,11 @@ def test_the_readme_stays_short_and_in_order() -> None:
         "From the paper to the code",
         "Links",
     ]
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_picture_shows_the_metrics_that_are_committed(picture: str) -> None:
+    assert shown_metrics(ROOT / picture) == metrics_hash(ROOT), "python tests/pictures.py PROJECT takes it anew"
 
 
 def test_no_page_names_a_registry_s_host() -> None:
