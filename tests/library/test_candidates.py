@@ -29,7 +29,7 @@ class Gallery:
 
     def __init__(self) -> None:
         self.made = clusters(TASKS, DIM)
-        self.frames = [self.made.videos(task, 0, VIDEOS, FRAMES)[0] for task in range(TASKS)]
+        self.frames = [self.made.videos(task, 0, VIDEOS, FRAMES) for task in range(TASKS)]
         vectors = [video_vectors(frames).numpy() for frames in self.frames]
         rows = [
             Entry(f"{task}-{i}", f"{task}-{i // 2}", f"/{task}/{i}.mp4", 0.0, 1.0, [0.5], 1.0,
@@ -39,7 +39,7 @@ class Gallery:
         self.entries = Entries(rows, np.concatenate(vectors))
         blocks = [Block(task, part) for task, part in enumerate(vectors)]
         self.finder = Finder(self.entries, blocks, WEIGHTS, Scan(self.entries, blocks))
-        self.captions: Captions = list(captions(self.made, 40, VIDEOS, FRAMES, WORDS))
+        self.captions: Captions = list(captions(self.made, 40, VIDEOS, WORDS))
 
     def signals(self, text: Sequence[TextEmbeddings], bonus: Sequence[float]) -> dict[str, Tensor]:
         """Each signal [1, V] of all videos."""

@@ -15,10 +15,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from codemap import ROOT
-from edge_case import EdgeClient
 from qdrant_client import QdrantClient
 from qdrant_client import models as m
 
+from benchmarks.edge_client import EdgeClient
 from structalign.errors import UserError
 from structalign.library.engines import choice
 from structalign.library.engines.qdrant import Pushed, Qdrant, connected
@@ -141,7 +141,7 @@ PUSH = """
 import sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
-from edge_case import EdgeClient
+from benchmarks.edge_client import EdgeClient
 from test_qdrant import DIM, NAME, TASKS, made
 from structalign.library.engines.qdrant import Qdrant
 client = EdgeClient(Path(sys.argv[1]), DIM)

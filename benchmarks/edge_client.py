@@ -12,10 +12,13 @@ KINDS = {"integer": edge.PayloadSchemaType.Integer, "keyword": edge.PayloadSchem
 
 
 class EdgeClient:
-    """A client of one collection of vectors of `dim` numbers. It is a folder, and is loaded if that exists."""
+    """A client of one collection of vectors of `dim` numbers. It is a folder, and is loaded if that exists.
 
-    def __init__(self, folder: Path, dim: int):
-        self.folder, self.dim = folder, dim
+    ef: how many neighbours a search of the graph keeps. None: the engine's default.
+    """
+
+    def __init__(self, folder: Path, dim: int, ef: int | None = None):
+        self.folder, self.dim, self.ef = folder, dim, ef
         self.shard = edge.EdgeShard.load(str(folder)) if folder.exists() else None
 
     @property
@@ -66,5 +69,5 @@ class EdgeClient:
         return self.open.query(
             edge.QueryRequest(limit=asked.limit or 10, query=near, filter=edge.Filter(must=must),
                               with_payload=asked.with_payload,  # type: ignore[arg-type]
-                              with_vector=False)
+                              with_vector=False, params=edge.SearchParams(hnsw_ef=self.ef))
         )  # fmt: skip
