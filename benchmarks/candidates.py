@@ -27,11 +27,11 @@ from benchmarks.searching import TASKS, lay_project
 from structalign.library.agreement import TOP
 from structalign.library.chain import read_chain
 from structalign.library.encoded_sentences import Encoded
+from structalign.library.entries import Filters
 from structalign.library.limits import FIRST
 from structalign.library.project_index import ProjectIndex
-from structalign.library.ranking import Filters
 from structalign.library.store import Catalogue, Content, Encoding, File, Row, ShardEntry, Writer, open_shard, writing
-from structalign.library.table import write_table
+from structalign.library.table_writing import write_table
 from structalign.model.video_text import TextEmbeddings
 from structalign.paths import ADDED
 from structalign.search.fusion import fuse

@@ -20,9 +20,9 @@ from structalign.errors import UserError
 from structalign.extras import require
 from structalign.library.agreement import TOP
 from structalign.library.engines.protocol import Engine
+from structalign.library.entries import Filters
 from structalign.library.limits import FIRST
 from structalign.library.project_index import ProjectIndex
-from structalign.library.ranking import Filters
 from structalign.store import write_json
 
 NAME = "benchmark"

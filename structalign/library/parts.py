@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from structalign.library.ranking import Entry, Floats
+from structalign.library.entries import Entry, Floats
 from structalign.search.candidates import frames_of
 from structalign.search.index import Gallery
 from structalign.search.signal import prepared

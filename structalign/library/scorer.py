@@ -13,8 +13,9 @@ from torch import Tensor
 
 from structalign.library.candidates import Asked
 from structalign.library.encoded_sentences import EncodedSentences
+from structalign.library.entries import Entry, Floats
 from structalign.library.parts import Chosen, Part, Parts
-from structalign.library.ranking import Entry, Floats, Span
+from structalign.library.ranking import Span
 from structalign.library.segments import spread
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.candidates import mean_words, unit_sentences

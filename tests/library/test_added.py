@@ -18,7 +18,7 @@ import structalign
 from structalign.data.tasks import category_ids, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
-from structalign.library import project_parts, table
+from structalign.library import project_parts, table_writing
 from structalign.library.added import add, add_again, listing, remove, sampler_of
 from structalign.library.candidates import Mode
 from structalign.library.chain import read_chain
@@ -325,7 +325,7 @@ def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
 ) -> None:
     chain = read_chain(project)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table, "LEAST", 1)
+        patch.setattr(table_writing, "LEAST", 1)
         add(chain, sampler_of(chain), [films], "red")
     learn(project, 2)  # the added videos stay encoded by the first task
     stored = ProjectIndex(project)

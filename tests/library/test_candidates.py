@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from benchmarks.clustered import captions, clusters
 from structalign.library.candidates import Asked, Finder
 from structalign.library.engines.scan import Block, Scan
+from structalign.library.entries import Entries, Entry, Filters, Floats
 from structalign.library.limits import FIRST
-from structalign.library.ranking import Entries, Entry, Filters, Floats, Ranked, Span, hits, hits_among
+from structalign.library.ranking import Ranked, Span, hits, hits_among
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.candidates import mean_words, unit_sentences
 from structalign.search.fusion import fuse

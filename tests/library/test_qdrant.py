@@ -23,7 +23,7 @@ from structalign.errors import UserError
 from structalign.library.engines import choice
 from structalign.library.engines.qdrant import Pushed, Qdrant, connected
 from structalign.library.engines.scan import Block, Scan
-from structalign.library.ranking import Entries, Entry, Filters, Floats
+from structalign.library.entries import Entries, Entry, Filters, Floats
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
 DIM, VIDEOS, TASKS = 16, 300, [1, 4]

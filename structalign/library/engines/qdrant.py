@@ -23,7 +23,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from structalign.console import track
 from structalign.errors import UserError
 from structalign.library.engines.scan import Block
-from structalign.library.ranking import Entries, Entry, Filters
+from structalign.library.entries import Entries, Entry, Filters
 
 SPACE = uuid.UUID("6b0f7e0c-6f0f-5b6e-9d0a-3f5c4b1f2a77")  # of the points' ids
 ROWS = 500  # points of a request
