@@ -16,7 +16,7 @@ from structalign.model.video_text import TextEmbeddings
 
 CATEGORIES = 20  # of a task
 GAP, CATEGORY, OWN, DRIFT = 1.0, 0.6, 0.5, 0.3  # lengths of a vector's parts
-SEEDS = 1_000_000_000  # so that videos and captions of two seeds differ
+SEEDS, CAPTIONS = 1_000_000_000, 500_000_000  # so that no two streams are equal: neither of two seeds, nor of others
 FRAME, WORD, SAID = 0.9, 1.0, 0.3  # scatter of frames and words, and how much a caption says of the video's own part
 
 
@@ -54,7 +54,7 @@ class Clusters:
 
     def caption(self, task: int, video: int, own: Tensor, words: int, seed: int) -> list[TextEmbeddings]:
         """A caption of a task's video with the part `own` [D], encoded as each task."""
-        dim, source = len(own), self._source(seed)
+        dim, source = len(own), self._source(CAPTIONS + seed)
         said = CATEGORY * self.centres[task][video % CATEGORIES] + SAID * OWN * own
         said = said + GAP * self.gaps[0] + 0.3 * torch.randn(dim, generator=source) / dim**0.5
         scatter = WORD * torch.randn(words, dim, generator=source) / dim**0.5
