@@ -8,6 +8,7 @@ Letters: V segments, D embedding.
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from structalign.library.store import (
     Encoding,
     ShardEntry,
 )
+from structalign.machine import cores
 from structalign.search.candidates import Moments
 from structalign.store import digest
 
@@ -64,20 +66,29 @@ def open_table(path: Path, split: str | None = None) -> Table | None:
         values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         file = path / f"table-{values['generation']}.sqlite"
         told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        if told["sha256"] == digest(file) and told["manifest"] == digest(path / MANIFEST):
-            return _opened(path, file, values, split)
+        shards = [ShardEntry(**{**entry, "encoding": Encoding(**entry["encoding"])}) for entry in values["shards"]]
+        expected = {file: told["sha256"], path / MANIFEST: told["manifest"]} | _vectors(path, shards)
+        with ThreadPoolExecutor(cores()) as pool:  # hashing does not hold Python's lock
+            if list(pool.map(digest, expected)) != list(expected.values()):
+                return None  # the ordinary way of opening names what is damaged
+        return _opened(path, file, values, shards, split)
     return None
 
 
-def _opened(path: Path, file: Path, values: dict[str, Any], split: str | None) -> Table | None:
-    shards = [ShardEntry(**{**entry, "encoding": Encoding(**entry["encoding"])}) for entry in values["shards"]]
+def _vectors(path: Path, shards: Sequence[ShardEntry]) -> dict[Path, str]:
+    """The files of the vectors that a search reads whole, and their hashes."""
+    return {
+        path / SHARDS / entry.name / name: entry.files[name]
+        for entry in shards
+        for name in ("means.npy", "zero_shot.npy")
+        if name in entry.files
+    }
+
+
+def _opened(path: Path, file: Path, values: dict[str, Any], shards: Sequence[ShardEntry], split: str | None) -> Table:
     frames, means, zero_shot = [], [], []
     for entry in shards:
         folder = path / SHARDS / entry.name
-        if any(
-            digest(folder / name) != entry.files[name] for name in ("means.npy", "zero_shot.npy") if name in entry.files
-        ):
-            return None  # the ordinary way of opening names what is damaged
         frames.append(np.load(folder / "frames.npy", mmap_mode="c"))
         means.append(np.load(folder / "means.npy", mmap_mode="c"))
         own = "zero_shot.npy" in entry.files
