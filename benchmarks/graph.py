@@ -64,6 +64,7 @@ def graph(
             "push_cpu_s": pushing,
             "graph_cpu_s": building,
             "in_graph": about.indexed_vectors_count,
+            "graph_bytes": sum(file.stat().st_size for file in client.folder.glob("segments/*/vector_index/*")),
         }
         typer.echo(str(found))
         scanned = [compared(index, index.finder.engine, sentence) for sentence in asked]

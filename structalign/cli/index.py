@@ -103,6 +103,8 @@ def check(
     for row in found:
         rows.add_row(row.task or "all", str(row.sentences), f"{row.top:.3f}", f"{row.first:.3f}")
     terminal().print(rows)
+    if opened.note:
+        say(opened.note, err=True)
     if not found[-1].good:
         raise UserError(
             f"with {candidates} candidates, the top 10 agree with exact ranking in {found[-1].top:.3f} and the first "
