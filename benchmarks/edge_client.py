@@ -12,13 +12,10 @@ KINDS = {"integer": edge.PayloadSchemaType.Integer, "keyword": edge.PayloadSchem
 
 
 class EdgeClient:
-    """A client of one collection of vectors of `dim` numbers. It is a folder, and is loaded if that exists.
+    """A client of one collection of vectors of `dim` numbers. It is a folder, and is loaded if that exists."""
 
-    ef: how many neighbours a search of the graph keeps. None: the engine's default.
-    """
-
-    def __init__(self, folder: Path, dim: int, ef: int | None = None):
-        self.folder, self.dim, self.ef = folder, dim, ef
+    def __init__(self, folder: Path, dim: int):
+        self.folder, self.dim = folder, dim
         self.shard = edge.EdgeShard.load(str(folder)) if folder.exists() else None
 
     @property
@@ -64,10 +61,11 @@ class EdgeClient:
     def _query(self, asked: m.QueryRequest) -> list[edge.ScoredPoint]:
         assert asked.filter is not None
         assert isinstance(asked.filter.must, list)
+        assert asked.params is not None
         must: list[Any] = [edge.FieldCondition(c.key, match=edge.MatchValue(c.match.value)) for c in asked.filter.must]  # type: ignore[union-attr]
         near = edge.Query.Nearest(asked.query)  # type: ignore[arg-type]
         return self.open.query(
             edge.QueryRequest(limit=asked.limit or 10, query=near, filter=edge.Filter(must=must),
                               with_payload=asked.with_payload,  # type: ignore[arg-type]
-                              with_vector=False, params=edge.SearchParams(hnsw_ef=self.ef))
+                              with_vector=False, params=edge.SearchParams(hnsw_ef=asked.params.hnsw_ef))
         )  # fmt: skip

@@ -32,9 +32,7 @@ NAME = "benchmark"
 def graph(
     videos: Annotated[int, typer.Option(min=1, help="added videos; below 5,000 a task the engine scans")] = 100_000,
     queries: Annotated[int, typer.Option(min=1, help="captions")] = 50,
-    ef: Annotated[
-        list[int] | None, typer.Option(help="neighbours that a search keeps; 0: the engine's default")
-    ] = None,
+    wide: Annotated[list[int] | None, typer.Option(help="neighbours that a search keeps for each candidate")] = None,
     seed: Annotated[int, typer.Option(help="of the videos and captions")] = 0,
     folder: Annotated[Path | None, typer.Option(help="keep the project here, or use the one that is there")] = None,
     json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("graph.json"),
@@ -42,7 +40,7 @@ def graph(
     """Recall of a graph index against the scan, and what it does to the top 10."""
     require("qdrant_client")
     from benchmarks.edge_client import EdgeClient
-    from structalign.library.engines.qdrant import Qdrant
+    from structalign.library.engines.qdrant import WIDE, Qdrant
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
@@ -67,11 +65,14 @@ def graph(
             "graph_bytes": sum(file.stat().st_size for file in client.folder.glob("segments/*/vector_index/*")),
         }
         typer.echo(str(found))
+        rare = rarely(index, engine, asked[0]), rarely(index, index.finder.engine, asked[0])
+        found["rare"], found["rare_scanned"] = map(len, rare)
+        assert rare[0] == rare[1]
         scanned = [compared(index, index.finder.engine, sentence) for sentence in asked]
-        for size in ef or [0, 800]:
-            client.ef = size or None
+        for size in wide or [WIDE]:
+            wider = replace(engine, wide=size)
             begin = time.process_time()
-            others = [compared(index, engine, sentence) for sentence in asked]
+            others = [compared(index, wider, sentence) for sentence in asked]
             took = (time.process_time() - begin) / len(asked)
             one = {
                 "recall": mean(len(a[0] & b[0]) / len(a[0]) for a, b in zip(scanned, others, strict=True)),
@@ -79,9 +80,15 @@ def graph(
                 "top_1": mean(float(a[1][:1] == b[1][:1]) for a, b in zip(scanned, others, strict=True)),
                 "cpu_ms": round(1000 * took, 1),
             }
-            typer.echo(f"ef {size or 'default'}: {one}")
-            found[f"ef_{size}"] = one
+            typer.echo(f"{size} neighbours for each candidate: {one}")
+            found[f"wide_{size}"] = one
     write_json(json, {"machine": machine()} | found)
+
+
+def rarely(index: ProjectIndex, engine: Engine, sentence: str) -> list[int]:
+    """The positions of the candidates in the rare category, best first."""
+    asked = index._asked(sentence)
+    return list(replace(index.finder, engine=engine).ranked(asked, FIRST, Filters(category="rare")).scores)
 
 
 def compared(index: ProjectIndex, engine: Engine, sentence: str) -> tuple[set[int], list[int]]:

@@ -30,7 +30,10 @@ from structalign.library.engines.scan import Block, Scan
 from structalign.library.entries import Entries, Entry, Filters, Floats
 from structalign.library.folder_index import FolderIndex
 
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+]
 DIM, VIDEOS, TASKS = 16, 300, [1, 4]
 NAME = "structalign-test"
 
@@ -91,6 +94,21 @@ def test_qdrant_finds_what_the_scan_finds(qdrant: Qdrant, bonus: list[float], fi
     qdrant.push(entries, blocks)
     expected = Scan(entries, blocks).find(ASKED, bonus, 20, filters)
     assert qdrant.find(ASKED, bonus, 20, filters) == expected
+
+
+def test_a_search_of_a_graph_keeps_twice_as_many_neighbours_as_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    qdrant, asked = Qdrant(QdrantClient(":memory:"), NAME, TASKS), list[m.QueryRequest]()
+    entries, blocks = made()
+    qdrant.push(entries, blocks)
+    find = qdrant.client.query_batch_points
+
+    def told(collection: str, requests: list[m.QueryRequest]) -> Any:
+        asked.extend(requests)
+        return find(collection, requests)
+
+    monkeypatch.setattr(qdrant.client, "query_batch_points", told)
+    assert len(qdrant.find(ASKED, [0.0, 0.0], 20, Filters())) == 20
+    assert [(query.limit, query.params and query.params.hnsw_ef) for query in asked] == [(20, 40), (20, 40)]
 
 
 def test_a_second_push_sends_nothing(qdrant: Qdrant) -> None:
