@@ -137,6 +137,25 @@ def test_a_changed_vector_is_sent(qdrant: Qdrant) -> None:
     assert qdrant.find(ASKED, [0.0, 0.0], 1, Filters()) == ["4-3"]
 
 
+def test_a_push_that_ended_before_its_payload_indexes_makes_them_the_next_time(
+    qdrant: Qdrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_indexes = list[str]()
+
+    def lost(collection: str, field: str, **_: Any) -> None:
+        raise ConnectionError
+
+    def told(collection: str, field: str, **_: Any) -> None:
+        made_indexes.append(field)
+
+    monkeypatch.setattr(qdrant.client, "create_payload_index", lost)
+    with pytest.raises(ConnectionError):
+        qdrant.push(*made())
+    monkeypatch.setattr(qdrant.client, "create_payload_index", told)
+    assert qdrant.push(*made()) == Pushed(2 * VIDEOS, 0, 0)
+    assert made_indexes == ["encoder", "category", "task", "folders"]
+
+
 class Failing:
     """A client whose connection is lost after some upserts."""
 

@@ -109,14 +109,14 @@ class Qdrant:
                     f"the collection {self.collection} has other vectors than this index: name another collection with "
                     "STRUCTALIGN_QDRANT_COLLECTION."
                 )
-            return
-        self.client.create_collection(
-            self.collection,
-            vectors_config=m.VectorParams(size=dim, distance=m.Distance.DOT, on_disk=True),
-            shard_number=shards,
-            replication_factor=replicas,
-        )
-        for field, kind in INDEXED.items():
+        else:
+            self.client.create_collection(
+                self.collection,
+                vectors_config=m.VectorParams(size=dim, distance=m.Distance.DOT, on_disk=True),
+                shard_number=shards,
+                replication_factor=replicas,
+            )
+        for field, kind in INDEXED.items():  # each time, since a push may have been killed before
             self.client.create_payload_index(self.collection, field, field_schema=kind)
 
     def _send(self, points: list[m.PointStruct]) -> int:
