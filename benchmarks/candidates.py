@@ -195,11 +195,11 @@ def exact(index: ProjectIndex, sentences: list[str]) -> list[list[str]]:
     """
     scorer, rows = index._scorer, [list[Matrices]() for _ in sentences]
     for stored in index._parts:
-        part = stored.prepared(FUSED)
-        for sentence, row in zip(sentences, rows, strict=True):
-            texts, plain = index._encoded.of(sentence)
-            row.append(scorer._matrices(part, texts[part.gallery.encoded_as], cast(TextEmbeddings, plain)))
-        print(f"ranked exactly: part {len(rows[0])}", file=sys.stderr)
+        for part in stored.pieces(FUSED):
+            for sentence, row in zip(sentences, rows, strict=True):
+                texts, plain = index._encoded.of(sentence)
+                row.append(scorer._matrices(part, texts[part.gallery.encoded_as], cast(TextEmbeddings, plain)))
+        print(f"ranked exactly: {len(stored):,} videos more", file=sys.stderr)
     orders = []
     for row in rows:
         matrices = side_by_side(row)

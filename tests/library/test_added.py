@@ -20,7 +20,7 @@ from structalign.cli.add import app
 from structalign.data.tasks import category_ids, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
-from structalign.library import project_parts, table_writing, video_index
+from structalign.library import parts, project_parts, table_writing, video_index
 from structalign.library.added import add, add_again, listing, remove, sampler_of
 from structalign.library.agreement import agreement
 from structalign.library.candidates import Mode
@@ -338,6 +338,7 @@ def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
     assert list(stored.entries.rows) == list(whole.entries.rows)
     assert (stored.files, len(stored), stored.newer()) == (whole.files, len(whole), False)
     modes: list[Mode] = ["exact", "candidates"]
+    monkeypatch.setattr(parts, "VECTORS", 2 * FRAMES)  # two videos at a time
     for mode in modes:
         one, other = stored.search("red", mode=mode), whole.search("red", mode=mode)
         assert [hit.id for hit in one] == [hit.id for hit in other]
