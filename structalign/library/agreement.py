@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from structalign.console import track
 from structalign.library.limits import FIRST
 from structalign.library.video_index import VideoIndex
 
@@ -44,7 +45,7 @@ def agreement(
     """
     index.mode("candidates")
     found, end = [], time.monotonic() + seconds
-    for sentence, task in sentences:
+    for sentence, task in track(sentences, "comparing with exact ranking"):
         found.append((task, *_compared(index, sentence, candidates)))
         if time.monotonic() > end:
             break
