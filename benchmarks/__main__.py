@@ -8,6 +8,7 @@ import typer
 
 from benchmarks.decoding import decoding
 from benchmarks.gpu import gpu
+from benchmarks.graph import graph
 from benchmarks.head_only import head_only
 from benchmarks.loading import loading
 from benchmarks.measuring import Row, one_thread
@@ -70,7 +71,7 @@ def table(
     typer.echo(as_table(read(file)) if after is None else as_comparison(read(file), read(after)))
 
 
-for alone in (search, suffix, head_only, scale, paper, operations, gpu):
+for alone in (search, graph, suffix, head_only, scale, paper, operations, gpu):
     app.command()(alone)
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def search(
     prototypes: Annotated[int, typer.Option(min=1, help="number of tasks that the sentence is encoded as")] = 10,
     queries: Annotated[int, typer.Option(min=1, help="captions that are searched by candidates")] = 50,
     agree: Annotated[int, typer.Option(min=0, help="of these, how many are also ranked exactly")] = 10,
+    seed: Annotated[int, typer.Option(help="of the videos and captions that are searched by candidates")] = 0,
     folder: Annotated[Path | None, typer.Option(help="keep the project here, or use the one that is there")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="number of calls; the median is reported")] = 5,
     tiny: Annotated[bool, typer.Option("--toy", help="a tiny CLIP, to try the command")] = False,
@@ -74,8 +75,8 @@ def search(
     with tempfile.TemporaryDirectory() as temporary:
         project = folder or Path(temporary) / "project"
         if not project.exists():
-            lay(project, videos)
-        among = measured(project, videos, queries, agree if videos <= REAL else 0)
+            lay(project, videos, seed)
+        among = measured(project, videos, queries, agree if videos <= REAL else 0, seed)
     for name, value in among.items():
         typer.echo(f"candidates among {videos:,}: {name} {value}")
     values = {"videos": videos, "stored": stored, "processor_ms": found, "candidates": among}

@@ -42,6 +42,7 @@ from structalign.store import digest, write_json
 
 ROOT = Path(__file__).parents[1]
 TASKS, FRAMES, DURATION = 10, 12, 15.0
+CLIPS = 4_000_000_000  # so that no clip has the random numbers of `benchmarks.clustered`
 SENTENCE = "w7 w11 w13 w17 w19 w23 w29 w31 w37 w41"
 RANKING = Ranking(beta=0.5, task_prior=0)
 COMMAND = "from structalign.cli.app import main; main()"
@@ -153,7 +154,7 @@ def lay_project(size: made.Size, videos: int) -> None:
 def lay_gallery(number: int, videos: int, size: made.Size) -> None:
     """Write random stored videos of task `number`."""
     (folder := GALLERIES / key(number)).mkdir(parents=True)
-    source = torch.Generator().manual_seed(number)
+    source = torch.Generator().manual_seed(CLIPS + number)
     frames, zero_shot = (torch.randn(videos, FRAMES, size.dim, generator=source) for _ in range(2))
     first = made.CATEGORIES * (number - 1)
     row = {"task": key(number), "category": first, "start": 0.0, "duration": DURATION}

@@ -172,6 +172,8 @@ def test_every_benchmark_stores_its_rows(name: str, tmp_path: Path, monkeypatch:
 
 
 ALONE = {
+    "search": ["--videos", "50", "--stored", "50", "--queries", "70", "--agree", "2", "--repeats", "1", "--toy"],
+    "graph": ["--videos", "50", "--queries", "2"],
     "suffix": ["--videos", "1", "--frames", "2", "--repeats", "1", "--toy"],
     "head-only": ["--tasks", "2", "--epochs", "1", "--videos", "40", "--shown", "40", "--frames", "2", "--toy"],
 }

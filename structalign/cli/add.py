@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from structalign.cli.index import report
+from structalign.cli.index import report, self_test
 from structalign.errors import UserError
 
 app = typer.Typer(add_completion=False)
@@ -35,3 +35,10 @@ def add(
     report(summary, summary.skipped)
     if summary.broken and not (summary.encoded or summary.unchanged or summary.duplicates or summary.moved):
         raise UserError("nothing was added.")
+    if summary.encoded:
+        from structalign.library.engines.choice import uses_qdrant
+        from structalign.library.opening import open_index
+
+        index = open_index(project)
+        if uses_qdrant() or index.mode() == "candidates":  # a smaller project is ranked exactly
+            self_test(index, index.sentences(1))

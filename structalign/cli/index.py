@@ -1,5 +1,6 @@
 """`structalign index DIR --backbone NAME`: make folders of videos searchable, without a project."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ class Index(TyperGroup):
 
 
 app = typer.Typer(cls=Index, add_completion=False)
-BUILT = 20  # sentences of the self-test when an index is built
+BUILT, SECONDS = 20, 10.0  # sentences of the self-test when an index is built, and its time; one is always compared
 PLACE = Annotated[Path | None, typer.Option("--index", help="An index that `structalign index` made.")]
 PROJECT = Annotated[Path, typer.Option(help="The project's folder. Default: the current folder.")]
 
@@ -61,18 +62,21 @@ def folders(
     index = index.reopened()
     report(summary, index.snapshot.catalogue.skipped)
     if summary.encoded:
-        _test(index)
+        self_test(index, index.sentences(BUILT))
 
 
-def _test(index: "VideoIndex") -> None:
-    """Say how well candidates agree with exact ranking."""
+def self_test(index: "VideoIndex", sentences: Sequence[tuple[str, str | None]]) -> None:
+    """Say how well candidates agree with exact ranking, for as many of these sentences as take some seconds."""
     from structalign.library.agreement import agreement
     from structalign.library.engines.choice import uses_qdrant
 
     if uses_qdrant():
-        say(f"send its vectors to Qdrant: structalign index push --index {quoted(index.path)}")
+        where = f"--index {quoted(index.path)}" if index.path == index.written else f"--project {quoted(index.path)}"
+        say(f"send its vectors to Qdrant: structalign index push {where}")
         return
-    found = agreement(index, index.sentences(BUILT))[-1]
+    if not sentences:  # a project without captions
+        return
+    found = agreement(index, sentences, seconds=SECONDS)[-1]
     say(f"candidates agree with exact ranking in {found.top:.3f} of the top 10, in {found.first:.3f} of the first "
         f"({plural(found.sentences, 'sentence')}).")  # fmt: skip
 
@@ -99,6 +103,8 @@ def check(
     for row in found:
         rows.add_row(row.task or "all", str(row.sentences), f"{row.top:.3f}", f"{row.first:.3f}")
     terminal().print(rows)
+    if opened.note:
+        say(opened.note, err=True)
     if not found[-1].good:
         raise UserError(
             f"with {candidates} candidates, the top 10 agree with exact ranking in {found[-1].top:.3f} and the first "

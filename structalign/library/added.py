@@ -14,7 +14,7 @@ from structalign.library.indexing import Label, Summary, count_others
 from structalign.library.indexing import add as take_in
 from structalign.library.sampling import Sampler
 from structalign.library.store import Encoding, Shard, Snapshot, current_rows, exists, open_all, writing
-from structalign.library.table import refresh_table
+from structalign.library.table_writing import refresh_table
 from structalign.paths import ADDED, MANIFEST
 from structalign.search.retriever import load
 from structalign.store import digest, read_json

@@ -1,10 +1,13 @@
 """The self-test of candidates: how often they give the results of exact ranking."""
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from structalign.console import track
 from structalign.library.limits import FIRST
 from structalign.library.video_index import VideoIndex
 
@@ -30,14 +33,22 @@ class Agreement:
 
 
 def agreement(
-    index: VideoIndex, sentences: Sequence[tuple[str, str | None]], candidates: int = FIRST
+    index: VideoIndex,
+    sentences: Sequence[tuple[str, str | None]],
+    candidates: int = FIRST,
+    seconds: float = math.inf,
 ) -> list[Agreement]:
     """How well candidates agree with exact ranking, by the task of the sentence, and last for all sentences.
 
-    sentences: pairs of a sentence and its task or None. Raises `UserError` if the method has no candidates.
+    sentences: pairs of a sentence and its task or None. After `seconds`, no further one is compared. Raises `UserError`
+    if the method has no candidates.
     """
     index.mode("candidates")
-    found = [(task, *_compared(index, sentence, candidates)) for sentence, task in sentences]
+    found, end = [], time.monotonic() + seconds
+    for sentence, task in track(sentences, "comparing with exact ranking"):
+        found.append((task, *_compared(index, sentence, candidates)))
+        if time.monotonic() > end:
+            break
     groups = sorted({task for task, _, _ in found if task is not None})
     return [_mean(task, [pair for own, *pair in found if own == task]) for task in groups] + [
         _mean(None, [pair for _, *pair in found])

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from structalign.library.engines.protocol import Engine
 from structalign.library.engines.scan import Block
-from structalign.library.ranking import Entries, Filters, Floats, Ranked, Span
+from structalign.library.entries import Entries, Filters, Floats
+from structalign.library.ranking import Ranked, Span
 from structalign.params.ranking import SIMILARITIES
 from structalign.search.candidates import (
     Moments,

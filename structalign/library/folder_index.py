@@ -17,10 +17,11 @@ from structalign.library.backbones import backbone_hash, backbone_of
 from structalign.library.candidates import Asked
 from structalign.library.compacting import compact
 from structalign.library.engines.scan import Block
+from structalign.library.entries import Entries, Entry, Floats
 from structalign.library.finding import find, real_folders
 from structalign.library.indexing import Summary, update
 from structalign.library.places import SAMPLING, place_of, refuse_among_videos
-from structalign.library.ranking import Entries, Entry, Floats, Span
+from structalign.library.ranking import Span
 from structalign.library.sampling import Sampler
 from structalign.library.store import (
     Encoding,
@@ -33,7 +34,8 @@ from structalign.library.store import (
     read,
     writing,
 )
-from structalign.library.table import open_table, refresh_table
+from structalign.library.table import open_table
+from structalign.library.table_writing import refresh_table
 from structalign.library.video_index import VideoIndex
 from structalign.model.backbone import Tokeniser, load_clip, pixel_statistics
 from structalign.model.device import prepare_device

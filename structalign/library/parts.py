@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from structalign.library.ranking import Entry, Floats
+from structalign.library.entries import Entry, Floats
 from structalign.search.candidates import frames_of
 from structalign.search.index import Gallery
+from structalign.search.scoring import VECTORS
 from structalign.search.signal import prepared
 from structalign.search.similarity_heads import SimilarityHead
 
@@ -43,11 +44,20 @@ class Part:
         return frames_of(self.gallery.frames, chosen)
 
     def prepared(self, head: SimilarityHead) -> "Part":
-        """The same, prepared for single queries (`search.signal.prepared`)."""
-        if self.vectors is not None:
-            return self
-        whole = self.gallery.frames if self.rows is None else self.frames(range(len(self)))
-        videos, vectors = prepared(whole, head)
+        """The same, prepared for single queries (`search.signal.prepared`). It is no table."""
+        return self if self.vectors is not None else self._of(self.gallery.frames, head)
+
+    def pieces(self, head: SimilarityHead) -> Iterator["Part"]:
+        """The same, prepared. A table is read a tile at a time, since new memory for a large copy is slow."""
+        if self.rows is None:
+            yield self.prepared(head)
+            return
+        at_once = max(1, VECTORS // self.gallery.frames.shape[1])
+        for start in range(0, len(self), at_once):
+            yield self._of(self.frames(range(start, min(start + at_once, len(self)))), head)
+
+    def _of(self, frames: Tensor, head: SimilarityHead) -> "Part":
+        videos, vectors = prepared(frames, head)
         return replace(self, gallery=replace(self.gallery, frames=videos), vectors=vectors, rows=None)
 
 

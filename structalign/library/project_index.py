@@ -19,10 +19,11 @@ from structalign.library.candidates import Asked
 from structalign.library.chain import Chain, other_backbone, read_chain
 from structalign.library.encoded_sentences import EncodedSentences
 from structalign.library.engines.scan import Block
+from structalign.library.entries import Entries, Floats, Joined
 from structalign.library.indexing import Summary
 from structalign.library.parts import Chosen, Parts
 from structalign.library.project_parts import open_added_table, parts_of_table, read_added, read_clips
-from structalign.library.ranking import Entries, Floats, Joined, Span, Weak
+from structalign.library.ranking import Span, Weak
 from structalign.library.sampling import Sampler
 from structalign.library.scorer import Scorer
 from structalign.library.store import Shard, Snapshot, exists, generation_of, open_all

@@ -12,8 +12,8 @@ from torch import Tensor
 from structalign.errors import UserError
 from structalign.library.added import clip_hashes, stale_contents
 from structalign.library.chain import Chain
+from structalign.library.entries import Entry
 from structalign.library.parts import Part, merged
-from structalign.library.ranking import Entry
 from structalign.library.store import Catalogue, Shard, Snapshot, current_rows, exists
 from structalign.library.table import Table, open_table
 from structalign.paths import ADDED, COLLECTION

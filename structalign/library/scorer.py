@@ -13,8 +13,9 @@ from torch import Tensor
 
 from structalign.library.candidates import Asked
 from structalign.library.encoded_sentences import EncodedSentences
+from structalign.library.entries import Entry, Floats
 from structalign.library.parts import Chosen, Part, Parts
-from structalign.library.ranking import Entry, Floats, Span
+from structalign.library.ranking import Span
 from structalign.library.segments import spread
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.candidates import mean_words, unit_sentences
@@ -61,12 +62,11 @@ class Scorer:
         self.parts.prepare(self.encoder.head)
         found = []
         for stored in self.parts:
-            part = stored.prepared(self.encoder.head)  # of a table: each time, since it may be large
-            text = texts[part.gallery.encoded_as]
+            text = texts[stored.gallery.encoded_as]
             zero_shot = plain or text
             if self.as_evaluated:  # the last bits of a matrix product depend on its number of rows
                 text, zero_shot = text[_TILE], zero_shot[_TILE]
-            found.append(self._matrices(part, text, zero_shot))
+            found += [self._matrices(part, text, zero_shot) for part in stored.pieces(self.encoder.head)]
         return {name: matrix[:1] for name, matrix in side_by_side(found).items()}
 
     def _matrices(self, part: Part, text: TextEmbeddings, zero_shot: TextEmbeddings) -> Matrices:

@@ -19,10 +19,11 @@ from structalign.errors import UserError
 from structalign.library.candidates import Asked, Finder, Mode
 from structalign.library.engines.choice import engine_of, note_of, qdrant_of
 from structalign.library.engines.scan import Block
+from structalign.library.entries import Entries, Entry, Filters, Floats
 from structalign.library.hits import Hit, Results
 from structalign.library.indexing import Summary
 from structalign.library.limits import BUDGET, FIRST, MOST
-from structalign.library.ranking import Entries, Entry, Filters, Floats, Span, Weak, hits, hits_among
+from structalign.library.ranking import Span, Weak, hits, hits_among
 from structalign.library.sampling import Sampler
 from structalign.library.segments import spread
 from structalign.library.store import Progress, progress

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from structalign.library.ranking import Entry
+from structalign.library.entries import Entry
 from structalign.library.video_index import VideoIndex
 from structalign.serve.collection import Collection
 from structalign.serve.files import sent

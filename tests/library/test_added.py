@@ -12,14 +12,17 @@ from codemap import ROOT
 from library_case import clip_folder, plain
 from safetensors.torch import load_file
 from tiny import DIM, FRAMES, begin_task, finish_task, noise
+from typer.testing import CliRunner
 from videos import ffmpeg, maker
 
 import structalign
+from structalign.cli.add import app
 from structalign.data.tasks import category_ids, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.formats import INDEX_FORMAT
-from structalign.library import project_parts, table
+from structalign.library import parts, project_parts, table_writing, video_index
 from structalign.library.added import add, add_again, listing, remove, sampler_of
+from structalign.library.agreement import agreement
 from structalign.library.candidates import Mode
 from structalign.library.chain import read_chain
 from structalign.library.compacting import compact
@@ -325,7 +328,7 @@ def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
 ) -> None:
     chain = read_chain(project)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table, "LEAST", 1)
+        patch.setattr(table_writing, "LEAST", 1)
         add(chain, sampler_of(chain), [films], "red")
     learn(project, 2)  # the added videos stay encoded by the first task
     stored = ProjectIndex(project)
@@ -335,6 +338,7 @@ def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
     assert list(stored.entries.rows) == list(whole.entries.rows)
     assert (stored.files, len(stored), stored.newer()) == (whole.files, len(whole), False)
     modes: list[Mode] = ["exact", "candidates"]
+    monkeypatch.setattr(parts, "VECTORS", 2 * FRAMES)  # two videos at a time
     for mode in modes:
         one, other = stored.search("red", mode=mode), whole.search("red", mode=mode)
         assert [hit.id for hit in one] == [hit.id for hit in other]
@@ -353,6 +357,35 @@ def test_candidates_of_a_project_have_nearly_the_scores_of_exact_ranking(project
     assert [hit.id for hit in among.hits] == [hit.id for hit in exact]
     assert [hit.score for hit in among.hits] == pytest.approx([hit.score for hit in exact], abs=1e-3)
     assert (among.candidates, among.more) == (len(index), False)
+
+
+ADDED_TO = "candidates agree with exact ranking in 1.000 of the top 10, in 1.000 of the first (1 sentence)"
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_candidates_are_checked_when_videos_are_added_to_a_project_that_is_searched_by_them(
+    project: Path, films: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    (project / "data").mkdir()
+    (project / "data/captions.csv").write_text("video,caption\nt01.mp4,red\n")
+    if large:
+        monkeypatch.setattr(video_index, "BUDGET", 0)
+    done = CliRunner().invoke(app, [str(films), "--project", str(project)], catch_exceptions=False)
+    assert (done.exit_code, ADDED_TO in " ".join(done.output.split())) == (0, large), done.output
+
+
+def test_the_self_test_ends_when_its_time_is_over(project: Path) -> None:
+    sentences = [("red", "t01"), ("blue", "t02"), ("green", None)]
+    assert [row.sentences for row in agreement(ProjectIndex(project), sentences)] == [1, 1, 3]
+    assert [row.sentences for row in agreement(ProjectIndex(project), sentences, seconds=0)] == [1, 1]
+
+
+def test_a_push_is_named_when_videos_are_added_while_qdrant_finds_the_candidates(
+    project: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRUCTALIGN_QDRANT", "http://127.0.0.1:9")
+    done = CliRunner().invoke(app, [str(films), "--project", str(project)], catch_exceptions=False)
+    assert f"structalign index push --project {project}" in done.output.replace("\n", "")
 
 
 def test_learned_pooling_has_no_candidates(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.clustered import captions, clusters
+from benchmarks.search import store
 from structalign.library.candidates import Asked, Finder
 from structalign.library.engines.scan import Block, Scan
+from structalign.library.entries import Entries, Entry, Filters, Floats
+from structalign.library.folder_index import FolderIndex
 from structalign.library.limits import FIRST
-from structalign.library.ranking import Entries, Entry, Filters, Floats, Ranked, Span, hits, hits_among
+from structalign.library.ranking import Ranked, Span, hits, hits_among
 from structalign.model.video_text import TextEmbeddings
 from structalign.search.candidates import mean_words, unit_sentences
 from structalign.search.fusion import fuse
@@ -29,7 +33,7 @@ class Gallery:
 
     def __init__(self) -> None:
         self.made = clusters(TASKS, DIM)
-        self.frames = [self.made.videos(task, 0, VIDEOS, FRAMES)[0] for task in range(TASKS)]
+        self.frames = [self.made.videos(task, 0, VIDEOS, FRAMES) for task in range(TASKS)]
         vectors = [video_vectors(frames).numpy() for frames in self.frames]
         rows = [
             Entry(f"{task}-{i}", f"{task}-{i // 2}", f"/{task}/{i}.mp4", 0.0, 1.0, [0.5], 1.0,
@@ -39,7 +43,7 @@ class Gallery:
         self.entries = Entries(rows, np.concatenate(vectors))
         blocks = [Block(task, part) for task, part in enumerate(vectors)]
         self.finder = Finder(self.entries, blocks, WEIGHTS, Scan(self.entries, blocks))
-        self.captions: Captions = list(captions(self.made, 40, VIDEOS, FRAMES, WORDS))
+        self.captions: Captions = list(captions(self.made, 40, VIDEOS, WORDS))
 
     def signals(self, text: Sequence[TextEmbeddings], bonus: Sequence[float]) -> dict[str, Tensor]:
         """Each signal [1, V] of all videos."""
@@ -164,3 +168,16 @@ def test_the_scan_gives_the_earlier_of_equal_videos() -> None:
     assert scan.find(queries, [0.0, 0.0], 5, Filters()) == ["0", "1", "2", "3", "4"]
     assert scan.find(queries, [0.0, 1.0], 2, Filters()) == ["200", "201"]
     assert len(scan.find(queries, [0.0, 0.0], 1000, Filters())) == 300
+
+
+def test_more_candidates_are_ranked_until_there_are_enough_files_but_2000_at_most(tmp_path: Path) -> None:
+    store(tmp_path / "index", 2500, 8)
+    index = FolderIndex(tmp_path / "index")
+    index._encoded["anything"] = np.asarray(index.entries.means[0])
+    ranked = []
+    for top in (24, 200, 201, 900, 2500):
+        found = index.results("anything", top, mode="candidates")
+        ranked.append((len(found.hits), found.candidates, found.more))
+    assert ranked == [(24, 200, True), (200, 200, True), (201, 400, True), (900, 1600, True), (2000, 2000, False)]
+    found = index.results("anything", 300, mode="candidates", candidates=200)
+    assert (len(found.hits), found.candidates, found.more) == (200, 200, True)

@@ -15,17 +15,25 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from codemap import ROOT
-from edge_case import EdgeClient
+from library_case import clip_folder, indexed, plain
 from qdrant_client import QdrantClient
 from qdrant_client import models as m
+from typer.testing import CliRunner
+from videos import maker
 
+from benchmarks.edge_client import EdgeClient
+from structalign.cli.index import app
 from structalign.errors import UserError
 from structalign.library.engines import choice
 from structalign.library.engines.qdrant import Pushed, Qdrant, connected
 from structalign.library.engines.scan import Block, Scan
-from structalign.library.ranking import Entries, Entry, Filters, Floats
+from structalign.library.entries import Entries, Entry, Filters, Floats
+from structalign.library.folder_index import FolderIndex
 
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+]
 DIM, VIDEOS, TASKS = 16, 300, [1, 4]
 NAME = "structalign-test"
 
@@ -88,6 +96,21 @@ def test_qdrant_finds_what_the_scan_finds(qdrant: Qdrant, bonus: list[float], fi
     assert qdrant.find(ASKED, bonus, 20, filters) == expected
 
 
+def test_a_search_of_a_graph_keeps_twice_as_many_neighbours_as_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    qdrant, asked = Qdrant(QdrantClient(":memory:"), NAME, TASKS), list[m.QueryRequest]()
+    entries, blocks = made()
+    qdrant.push(entries, blocks)
+    find = qdrant.client.query_batch_points
+
+    def told(collection: str, requests: list[m.QueryRequest]) -> Any:
+        asked.extend(requests)
+        return find(collection, requests)
+
+    monkeypatch.setattr(qdrant.client, "query_batch_points", told)
+    assert len(qdrant.find(ASKED, [0.0, 0.0], 20, Filters())) == 20
+    assert [(query.limit, query.params and query.params.hnsw_ef) for query in asked] == [(20, 40), (20, 40)]
+
+
 def test_a_second_push_sends_nothing(qdrant: Qdrant) -> None:
     entries, blocks = made()
     assert qdrant.push(entries, blocks) == Pushed(2 * VIDEOS, 0, 0)
@@ -112,6 +135,25 @@ def test_a_changed_vector_is_sent(qdrant: Qdrant) -> None:
     blocks[1].vectors[3] = ASKED[1]
     assert qdrant.push(entries, blocks).sent == 1
     assert qdrant.find(ASKED, [0.0, 0.0], 1, Filters()) == ["4-3"]
+
+
+def test_a_push_that_ended_before_its_payload_indexes_makes_them_the_next_time(
+    qdrant: Qdrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_indexes = list[str]()
+
+    def lost(collection: str, field: str, **_: Any) -> None:
+        raise ConnectionError
+
+    def told(collection: str, field: str, **_: Any) -> None:
+        made_indexes.append(field)
+
+    monkeypatch.setattr(qdrant.client, "create_payload_index", lost)
+    with pytest.raises(ConnectionError):
+        qdrant.push(*made())
+    monkeypatch.setattr(qdrant.client, "create_payload_index", told)
+    assert qdrant.push(*made()) == Pushed(2 * VIDEOS, 0, 0)
+    assert made_indexes == ["encoder", "category", "task", "folders"]
 
 
 class Failing:
@@ -141,7 +183,8 @@ PUSH = """
 import sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
-from edge_case import EdgeClient
+from benchmarks.edge_client import EdgeClient
+from structalign.cli.index import app
 from test_qdrant import DIM, NAME, TASKS, made
 from structalign.library.engines.qdrant import Qdrant
 client = EdgeClient(Path(sys.argv[1]), DIM)
@@ -203,6 +246,28 @@ def test_a_collection_that_lags_behind_is_noted(monkeypatch: pytest.MonkeyPatch,
     assert f"{2 * VIDEOS - 1} of {2 * VIDEOS} segments" in note
     qdrant.push(entries, blocks)
     assert choice.note_of(qdrant, len(entries.rows)) is None
+
+
+def test_check_compares_what_qdrant_finds_with_exact_ranking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    make = maker(tmp_path / "videos")
+    for colour in ("red", "green", "blue"):
+        make(f"{colour}.mp4", plain(colour))
+    indexed(tmp_path / "videos", clip_folder(tmp_path / "clip"), tmp_path / "index")
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr("structalign.library.engines.qdrant.connected", lambda *given: Qdrant(client, *given[2:]))
+    monkeypatch.setenv(choice.URL, "http://127.0.0.1:6333")
+    index = FolderIndex(tmp_path / "index")
+    assert index.push() == Pushed(3, 0, 0)
+    check = ["check", "--index", str(index.path)]
+    done = CliRunner().invoke(app, check, catch_exceptions=False)
+    assert (done.exit_code, done.output.split()[-2:]) == (0, ["1.000", "1.000"])
+    records, _ = client.scroll(choice.collection_of(index.path))
+    client.delete(choice.collection_of(index.path), m.PointIdsList(points=[records[0].id]))
+    done = CliRunner().invoke(app, check)
+    assert isinstance(done.exception, UserError)
+    assert "top 10 agree with exact ranking in 0.667" in str(done.exception)
+    assert "Qdrant has 2 of 3 segments: run `structalign index push`" in " ".join(done.output.split())
 
 
 def test_only_a_whole_index_asks_qdrant(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ import pytest
 from library_case import clip_folder, indexed, plain
 from videos import maker
 
-from structalign.library import folder_index, table
+from structalign.library import folder_index, table_writing
 from structalign.library.candidates import Mode
+from structalign.library.entries import Filters
 from structalign.library.folder_index import FolderIndex, refresh
 from structalign.library.hits import Hit
-from structalign.library.ranking import Filters
 from structalign.library.store import SHARDS
 from structalign.library.table import open_table
 
@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make("gone.mp4", plain("white", 5))
     clip = clip_folder(folder / "clip")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table, "LEAST", 1)
+        patch.setattr(table_writing, "LEAST", 1)
         indexed(folder / "videos", clip, folder / "index")
         (folder / "videos/gone.mp4").unlink()
         (folder / "videos/again.mp4").write_bytes((folder / "videos/red.mp4").read_bytes())

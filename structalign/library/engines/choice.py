@@ -10,7 +10,7 @@ from structalign.errors import UserError
 from structalign.extras import require
 from structalign.library.engines.protocol import Engine
 from structalign.library.engines.scan import Block, Scan
-from structalign.library.ranking import Entries
+from structalign.library.entries import Entries
 
 if TYPE_CHECKING:
     from structalign.library.engines.qdrant import Qdrant

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from structalign.library.ranking import Filters
+from structalign.library.entries import Filters
 
 
 class Engine(Protocol):

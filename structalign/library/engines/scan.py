@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from structalign.library.ranking import Entries, Filters
+from structalign.library.entries import Entries, Filters
 
 ROWS = 65_536  # rows at a time, so that keys stay in the cache
 FEW = 8  # copying this share of the rows is quicker than multiplying all

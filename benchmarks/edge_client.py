@@ -61,10 +61,11 @@ class EdgeClient:
     def _query(self, asked: m.QueryRequest) -> list[edge.ScoredPoint]:
         assert asked.filter is not None
         assert isinstance(asked.filter.must, list)
+        assert asked.params is not None
         must: list[Any] = [edge.FieldCondition(c.key, match=edge.MatchValue(c.match.value)) for c in asked.filter.must]  # type: ignore[union-attr]
         near = edge.Query.Nearest(asked.query)  # type: ignore[arg-type]
         return self.open.query(
             edge.QueryRequest(limit=asked.limit or 10, query=near, filter=edge.Filter(must=must),
                               with_payload=asked.with_payload,  # type: ignore[arg-type]
-                              with_vector=False)
+                              with_vector=False, params=edge.SearchParams(hnsw_ef=asked.params.hnsw_ef))
         )  # fmt: skip
