@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import CPU, IMAGE, NoiseFrames, write_features
 from typer.testing import CliRunner
 
 from benchmarks import gpu, operations, published
 from benchmarks.__main__ import app
 from benchmarks.stand_in import DEVICE, StandIn
 from structalign.model.device import Fetched, send
+from structalign.model.features import CENTRE
+from structalign.model.sources import PixelSource
 
 
 def test_the_stand_in_computes_what_the_cpu_computes() -> None:
@@ -54,6 +57,25 @@ def test_sending_and_fetching_do_not_wait() -> None:
         assert not +device.waits
         assert device.launches == {"copy": 2, "add": 1}
         assert numbers.tolist() == [3.0]
+
+
+@pytest.mark.parametrize("size", [IMAGE, IMAGE + 4])
+def test_the_bytes_of_a_batch_reach_the_device_in_one_copy(tmp_path: Path, size: int) -> None:
+    """Crops and centre views, of frames whose short side is IMAGE + 4. A view has the bits of the CPU's."""
+    features, shown = (
+        write_features(tmp_path / "f", views=0),
+        [(0, "view07"), (1, "view08"), (2, CENTRE), (0, "view09")],
+    )
+    statistics = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
+    expected = PixelSource(features, NoiseFrames(1), size, statistics, True, 3, CPU).batch(shown)
+    with StandIn() as device, operations.as_a_gpu(device):
+        there = PixelSource(features, NoiseFrames(1), size, statistics, True, 3, DEVICE)
+        device.forget()
+        found = there.batch(shown)
+        assert not +device.waits
+        assert device.launches["copy"] == 1 + len(shown)  # into the device, then each view into its place
+        assert device.launches["div"] == 1
+        assert torch.equal(found.cpu(), expected)
 
 
 @pytest.mark.parametrize("task", [1, 2])
