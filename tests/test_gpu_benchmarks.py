@@ -1,15 +1,19 @@
 """The GPU benchmarks without a GPU: launches and waits on a stand-in, and a toy run."""
 
+import itertools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
 from tiny import CPU, IMAGE, NoiseFrames, write_features
-from typer.testing import CliRunner
 
-from benchmarks import gpu, operations, published
-from benchmarks.__main__ import app
+from benchmarks import gpu, made, operations, published
 from benchmarks.stand_in import DEVICE, StandIn
 from structalign.model.device import Fetched, send
 from structalign.model.features import CENTRE
@@ -95,14 +99,46 @@ def test_ten_tasks_are_two_and_eight_more_like_the_second() -> None:
     assert gpu.extrapolated(run) == 5 + 9 * 7 + sum(t * t for t in range(1, 11))
 
 
-def test_a_toy_run_on_the_cpu_stores_its_results(tmp_path: Path) -> None:
-    done = CliRunner().invoke(
-        app, ["gpu", "--device", "cpu", "--toy", "--seconds", "0.1", "--json", str(tmp_path / "gpu.json")]
+def without(*modules: str) -> str:
+    """A program in which these modules cannot be imported, and which runs the GPU benchmark."""
+    return f"""
+import runpy, sys
+sys.modules |= dict.fromkeys({modules}, None)
+runpy.run_module("benchmarks.gpu", run_name="__main__")
+"""
+
+
+def test_a_toy_run_on_the_cpu_stores_its_results_without_dvc_or_ffmpeg(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", without("dvc", "ffmpeg", "imageio_ffmpeg", "av"), "--toy", "--seconds", "0.1"]
+    place = {**os.environ, "PATH": "", "PYTHONPATH": str(Path(gpu.__file__).parents[1])}
+    done = subprocess.run(
+        [*program, "--device", "cpu", "--json", "gpu.json"],
+        cwd=tmp_path,
+        env=place,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.exit_code == 0, done.output
+    assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["goals"] == gpu.GOALS
     assert found["step_before"]["milliseconds"] > 0
     assert found["step_after"]["steps"] >= 1
+    assert found["step_after"]["suffix_percent_of_matrix_rate"] > 0
     assert found["suffix_eager"]["percent_of_matrix_rate"] > 0
+    assert found["two_tasks_steps"] == ["2 of 2", "2 of 2"]
     assert found["ten_tasks_extrapolated_seconds"] > sum(found["two_tasks"][1].values())
+    assert 0 < found["command_seconds"] < gpu.LIMIT
+
+
+def test_training_that_takes_too_long_is_stopped_and_extrapolated() -> None:
+    shape, acts = published.TOY, published.settings(published.TOY, 1, "fp32", epochs=4)
+    model, memory = made.model_for(published.random_clip(shape, CPU), shape.size, "structalign", acts, 1, shape.frames)
+    parts, clock = gpu.Parts(CPU), itertools.count()
+    with patch(
+        "benchmarks.gpu.time", SimpleNamespace(perf_counter=lambda: float(next(clock)))
+    ):  # each look is a second
+        _, steps = gpu.learn(parts, shape, model, memory, 1, acts, end=5.0)
+    assert steps == "3 of 8"
+    assert parts.seconds["train"] == pytest.approx(4 * 8 / 3)
+    assert parts.seconds["queries"] == 1
