@@ -90,6 +90,12 @@ def test_a_step_never_waits_and_recorded_towers_are_one_launch_each(task: int) -
     assert recorded["launches"] < single["launches"] / 2
 
 
+def test_a_step_on_a_gpu_stacks_the_experts_of_all_layers_at_once() -> None:
+    shape = published.TOY
+    mixtures = 4 * shape.size.text[2]  # projections of each layer
+    assert operations.counted(shape, 2)["launches_by_kind"]["stack"] < mixtures
+
+
 def test_ranges_that_overlap_count_once() -> None:
     assert gpu.united(iter([(0.0, 2.0), (1.0, 3.0), (5.0, 6.0), (5.5, 5.75)])) == 4.0
 

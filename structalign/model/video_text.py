@@ -8,7 +8,7 @@ Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a capt
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -300,8 +300,11 @@ class VideoText(nn.Module):
         return self.text_of(tokens, self.text_states(tokens))
 
     def text_states(self, tokens: Tokens) -> Tensor:
-        """Raw embeddings [R, L, D] of all tokens, as `routing` is set."""
-        with self.stacked_once():
+        """Raw embeddings [R, L, D] of all tokens, as `routing` is set.
+
+        On a GPU the adapters of all layers are stacked by one launch. On a CPU so much fresh memory takes longer.
+        """
+        with self.stacked_once() if tokens.ids.is_cuda else nullcontext():
             return self.clip.text(tokens, padding_mask=self.config.words == "with_padding")
 
     def text_of(self, tokens: Tokens, embeddings: Tensor) -> TextEmbeddings:

@@ -1,7 +1,5 @@
-from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -157,9 +155,9 @@ def routed_model(module: str) -> VideoText:
 
 
 @pytest.mark.parametrize(("module", "kinds", "each"), [("lora", 1, 3), ("task_lora", 2, 2)])
-def test_a_pass_stacks_the_adapters_of_all_layers_at_once(module: str, kinds: int, each: int) -> None:
+def test_the_adapters_of_all_layers_are_stacked_at_once(module: str, kinds: int, each: int) -> None:
     model, projections = routed_model(module), 4
-    with Stacks() as stacks:
+    with Stacks() as stacks, model.stacked_once():
         model.encode_text(tokens([5, 6, 7], [8]), torch.tensor([2, 1]))
     assert [size for size in stacks.sizes if size >= projections * each] == kinds * [LAYERS * projections * each]
 
@@ -167,12 +165,8 @@ def test_a_pass_stacks_the_adapters_of_all_layers_at_once(module: str, kinds: in
 @pytest.mark.parametrize("module", ["lora", "task_lora"])
 def test_adapters_that_are_stacked_at_once_get_the_same_gradients(module: str) -> None:
     model, found = routed_model(module), []
-
-    def each_in_its_pass(modules: Sequence[object]) -> nullcontext[None]:
-        return nullcontext()
-
     learning = [p for group in model.groups().values() for p in group]
-    for stacked in (nullcontext(), patch("structalign.model.video_text.stacked_once", each_in_its_pass)):
+    for stacked in (model.stacked_once(), nullcontext()):
         with stacked:
             text = model.encode_text(tokens([5, 6, 7], [8]), torch.tensor([2, 1]))
         found.append(torch.autograd.grad(text.words.square().sum(), learning, allow_unused=True))
