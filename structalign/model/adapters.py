@@ -210,7 +210,8 @@ class Stacked(ABC):
 
     def stacked(self) -> tuple[Tensor, ...]:
         """The stacked parameters. Inside `stacked_once` they are stacked once, otherwise in every pass."""
-        return stack([self])[0] if self.held is None else self.held
+        held = self.held  # read once, since another thread may end its block
+        return stack([self])[0] if held is None else held
 
 
 def stack(modules: Sequence[Stacked]) -> list[tuple[Tensor, ...]]:
