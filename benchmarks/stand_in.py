@@ -99,6 +99,7 @@ class StandIn(TorchDispatchMode):
             return is_pinned(args[0])
         if target is not None:
             named["device"] = CPU
+        pins = named.pop("pin_memory", False)
         plain, plain_named = tree_map_only(Placed, lambda x: x.behind, (args, named))
         found = operation(*plain, **plain_named)
         if not self._replaying:
@@ -107,7 +108,7 @@ class StandIn(TorchDispatchMode):
         if operation is aten.copy_.default:
             return args[0]
         if not on_device:
-            return found
+            return pinned(found) if pins else found
         changed = {id(x.behind): x for x in placed}
         return tree_map_only(Tensor, lambda x: changed[id(x)] if id(x) in changed else Placed(x), found)
 

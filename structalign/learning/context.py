@@ -5,6 +5,7 @@ Letters: B pairs of a batch, V videos, N frames, R captions, D embedding.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -20,7 +21,7 @@ from structalign.learning.memory import Memory, draw_pseudo
 from structalign.learning.settings import Settings
 from structalign.model.adapters import generator
 from structalign.model.backbone import Tokens
-from structalign.model.device import autocast, send
+from structalign.model.device import autocast, cast_once, send
 from structalign.model.features import VideoSource, view_name
 from structalign.model.sources import load_batch
 from structalign.model.text_encoding import encode_captions, encode_zero_shot
@@ -288,6 +289,22 @@ class TaskContext:
             every = self.captions.tokens
             tokens, longest = every[pairs.caption].to(self.device), int(every.eot.max()) + 1
             self._recorded_text = record_text(self.model, tokens, self.number, longest)
+
+    @contextmanager
+    def frozen_cast_once(self) -> Iterator[None]:
+        """A block of steps, in which vision weights that do not learn are cast once for all of them (`cast_once`).
+
+        Without a tower in its steps, a method may read embeddings that CLIP computes in float32.
+        """
+        towers = self.model.config.input_kind != "embeddings"
+        models = [self.model, *self._online_teachers] if towers else []
+        # by their id, since teachers share the backbone
+        frozen = {id(p): p for model in models for p in model.clip.vision_products() if not p.requires_grad}
+        try:
+            with cast_once(frozen.values(), self.settings.backbone.precision):
+                yield
+        finally:
+            self._recorded_frames.clear()  # they read the cast weights
 
     def _frames_of(self, states: Tensor, model: VideoText) -> Tensor:
         """`embed_frames`, by the recording if the model has one."""

@@ -47,7 +47,7 @@ class TextTower(nn.Module):
         own = prototypes[self.number - 1] if prototypes else ids.new_zeros(1, dtype=torch.float32)
         known: Known = "first" if self.number == 1 else "later"
         self.model.routing.set(torch.full_like(eot, self.number), eot, own.expand(len(eot), -1), known)
-        return self.model.clip.text(Tokens(ids, eot))
+        return self.model.text_states(Tokens(ids, eot))
 
 
 def recordable(model: VideoText) -> bool:

@@ -101,16 +101,16 @@ class Trainer(TaskContext):
         The first row of an epoch has the addends' gradients (`learning.gradients`).
         Progress is saved in the folder `scratch`. An interrupted run resumes from it with the same result.
         """
-        with matrix_products(self.settings.backbone.precision):
-            self._fit(log, scratch)
+        optimizer = self.start()
+        with matrix_products(self.settings.backbone.precision), self.frozen_cast_once():
+            self._fit(optimizer, log, scratch)
 
-    def _fit(self, log: Callable[[LogRow], None], scratch: Path | None) -> None:
+    def _fit(self, optimizer: Optimizer, log: Callable[[LogRow], None], scratch: Path | None) -> None:
         settings, shared, phase = self.settings, self.settings.shared, self.settings.phase
         epochs = range(phase.epochs)
         plan = [(epoch, pairs) for epoch in epochs for pairs in self.method.batches(self.epoch(epoch), shared.batch)]
         if not plan:
             raise UserError(f"task {self.number} has fewer than two training pairs: add videos and captions for it.")
-        optimizer = self.start()
         graphs = env_flag("STRUCTALIGN_GRAPHS", default=not env_flag("STRUCTALIGN_COMPILE"))
         if self.device.type == "cuda" and graphs and not several():
             self.record(plan[0][1])  # before reading ahead begins: no other thread may use the GPU now

@@ -199,26 +199,43 @@ def share_used(modules: Sequence[Experts], device: torch.device) -> Tensor:
 
 
 class Stacked(ABC):
-    """A module whose passes need parameters of its experts or tasks stacked."""
+    """A module whose passes need parameters of its experts or tasks stacked, the last ones multiplied by `scale`."""
 
-    _held: tuple[Tensor, ...] | None = None
+    scale: float
+    held: tuple[Tensor, ...] | None = None
 
     @abstractmethod
-    def stack(self) -> tuple[Tensor, ...]:
-        """Stack the parameters as they are now."""
+    def parts(self) -> tuple[Sequence[Tensor], ...]:
+        """Lists of parameters. Those of a list have one shape."""
 
     def stacked(self) -> tuple[Tensor, ...]:
-        """The stacked parameters. Inside `held` they are stacked once, otherwise in every pass."""
-        return self.stack() if self._held is None else self._held
+        """The stacked parameters. Inside `stacked_once` they are stacked once, otherwise in every pass."""
+        held = self.held  # read once, since another thread may end its block
+        return stack([self])[0] if held is None else held
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """For a block without training, which would change the parameters."""
-        self._held = self.stack()
-        try:
-            yield
-        finally:
-            self._held = None
+
+def stack(modules: Sequence[Stacked]) -> list[tuple[Tensor, ...]]:
+    """The stacked parameters of each module, by one operation for all modules. They have equal shapes and scales."""
+    kinds = zip(*(module.parts() for module in modules), strict=True)
+    *others, last = [torch.stack([p for own in kind for p in own]) for kind in kinds]
+    stacks = [*others, last * modules[0].scale]
+    split = [x.view(len(modules), -1, *x.shape[1:]).unbind() for x in stacks]
+    return list(zip(*split, strict=True))
+
+
+@contextmanager
+def stacked_once(modules: Sequence[Stacked]) -> Iterator[None]:
+    """A block in which the parameters of all modules are stacked once. None of them may change in it."""
+    if not modules or modules[0].held is not None:
+        yield
+        return
+    for module, own in zip(modules, stack(modules), strict=True):
+        module.held = own
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.held = None
 
 
 class LoraMixture(Experts, Stacked):
@@ -270,11 +287,11 @@ class LoraMixture(Experts, Stacked):
         low = F.linear(self.dropout(x), self.lora_A)
         (experts,) = self.stacked()
         mixed = torch.einsum("qe,eor->qor", gates, experts)
-        return base + self.scale * torch.einsum("qlr,qor->qlo", low, mixed)
+        return base + torch.einsum("qlr,qor->qlo", low, mixed)
 
-    def stack(self) -> tuple[Tensor]:
-        """All B_e: [E, O, r]."""
-        return (torch.stack(list(self.lora_Bs)),)
+    def parts(self) -> tuple[Sequence[Tensor]]:
+        """All B_e."""
+        return (list(self.lora_Bs),)
 
     def expert(self, number: int) -> list[nn.Parameter]:
         return [self.lora_Bs[number]]

@@ -6,6 +6,7 @@ cached, and a suffix. The text tower is always called as a whole, since it makes
 Shapes: M images, T = 1 + P tokens of an image, R captions, L tokens of a caption, W width, D embedding.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -130,6 +131,13 @@ class Clip(nn.Module):
     @property
     def _text(self) -> Any:
         return self.model.text_model
+
+    def vision_products(self) -> Iterator[nn.Parameter]:
+        """Weights and biases of the vision tower's matrix products and convolution, those of its adapters included."""
+        for tower in (self._vision, self.model.visual_projection):
+            for module in cast(nn.Module, tower).modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    yield from module.parameters(recurse=False)
 
     @property
     def image_size(self) -> int:

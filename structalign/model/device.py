@@ -1,12 +1,12 @@
 """Device and threads, which come from the environment and never from params.yaml."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from structalign.errors import UserError
 from structalign.machine import cores, setting
@@ -42,6 +42,15 @@ def send(x: Tensor, device: torch.device) -> Tensor:
     if x.device.type == "cpu" and device.type in ASYNCHRONOUS:
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)
+
+
+def send_bytes(parts: Sequence[Tensor], device: torch.device) -> Tensor:
+    """All bytes of uint8 tensors in one row on the device, by one copy. The CPU does not wait for it."""
+    background, sizes = device.type in ASYNCHRONOUS, [part.numel() for part in parts]
+    row = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=background)
+    for place, part in zip(torch.split(row, sizes), parts, strict=True):
+        place.view(part.shape).copy_(part)
+    return row.to(device, non_blocking=background)
 
 
 class Fetched:
@@ -90,3 +99,21 @@ def autocast(device: torch.device, precision: str, cache: bool = True) -> Abstra
     if precision == "bf16":
         return torch.autocast(device.type, torch.bfloat16, cache_enabled=cache)
     return nullcontext()
+
+
+@contextmanager
+def cast_once(weights: Iterable[nn.Parameter], precision: str) -> Iterator[None]:
+    """Inside the block `weights` are bfloat16 if `precision` is "bf16". Afterwards they are what they were.
+
+    Autocast only keeps its cast of a weight that learns. It casts a frozen one again at every use. Matrix products and
+    convolutions under autocast give the same bits in the block. Other uses of the weights fail there. Memory of a GPU
+    holds only the cast weights; the others wait in the computer's.
+    """
+    cast = [(p, p.data.cpu()) for p in weights] if precision == "bf16" else []
+    for p, _ in cast:
+        p.data = p.data.bfloat16()
+    try:
+        yield
+    finally:
+        for p, whole in cast:
+            p.data = whole.to(p.device)

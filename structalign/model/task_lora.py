@@ -3,6 +3,8 @@
 Letters: R captions, L tokens of a caption, W width, O output width, r rank, T tasks.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -46,8 +48,8 @@ class TaskLora(nn.Module, Stacked):
         own = self.routing[0].tasks - 1
         down, up = self.stacked()
         low = torch.einsum("qlw,qrw->qlr", self.dropout(x), down[own])
-        return base + self.scale * torch.einsum("qlr,qor->qlo", low, up[own])
+        return base + torch.einsum("qlr,qor->qlo", low, up[own])
 
-    def stack(self) -> tuple[Tensor, Tensor]:
-        """All A_p [T, r, W] and all B_p [T, O, r]."""
-        return torch.stack(list(self.lora_As)), torch.stack(list(self.lora_Bs))
+    def parts(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """All A_p and all B_p."""
+        return list(self.lora_As), list(self.lora_Bs)

@@ -39,7 +39,7 @@ def encode_as_tasks(
     def encode(rows: Tokens, routed_as: Tensor) -> TextEmbeddings:
         return model.encode_text(rows, routed_as)
 
-    with model.standing_still():
+    with model.stacked_once():
         if model.config.words == "with_padding":
             return [
                 _joined(tokens, [(rows, encode(tokens[rows].to(device), torch.full((len(rows),), task)))

@@ -8,7 +8,7 @@ Letters: B videos, N frames, T tokens of a frame, R captions, L tokens of a capt
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -25,6 +25,7 @@ from structalign.model.adapters import (
     Stacked,
     generator,
     known_of,
+    stacked_once,
 )
 from structalign.model.backbone import Clip, Tokens
 from structalign.model.device import autocast, send
@@ -239,14 +240,9 @@ class VideoText(nn.Module):
                 module.enabled = True
             self._swap_pretrained()
 
-    @contextmanager
-    def standing_still(self) -> Iterator[None]:
-        """For a block without training: values that passes share are computed once."""
-        with ExitStack() as held:
-            for module in self._wrappers:
-                if isinstance(module, Stacked):
-                    held.enter_context(module.held())
-            yield
+    def stacked_once(self) -> AbstractContextManager[None]:
+        """A block between whose passes nothing learns: values that passes and layers share are computed once."""
+        return stacked_once([module for module in self._wrappers if isinstance(module, Stacked)])
 
     def frozen_copy(self) -> "VideoText":
         """A copy of the current model in eval mode, with the same backbone. It does not change while this model trains.
@@ -301,8 +297,15 @@ class VideoText(nn.Module):
     def encode_routed(self, tokens: Tokens, tasks: Tensor, prototypes: Tensor) -> TextEmbeddings:
         """As `encode_text`, with the task prototype [R, W] of each caption given."""
         self.routing.set(send(tasks, tokens.eot.device), tokens.eot, prototypes, known_of(tasks))
-        padding = self.config.words == "with_padding"
-        return self.text_of(tokens, self.clip.text(tokens, padding_mask=padding))
+        return self.text_of(tokens, self.text_states(tokens))
+
+    def text_states(self, tokens: Tokens) -> Tensor:
+        """Raw embeddings [R, L, D] of all tokens, as `routing` is set.
+
+        On a GPU the adapters of all layers are stacked by one launch. On a CPU so much fresh memory takes longer.
+        """
+        with self.stacked_once() if tokens.ids.is_cuda else nullcontext():
+            return self.clip.text(tokens, padding_mask=self.config.words == "with_padding")
 
     def text_of(self, tokens: Tokens, embeddings: Tensor) -> TextEmbeddings:
         """The captions' text embeddings, from the raw embeddings [R, L, D] of all tokens."""

@@ -1,6 +1,8 @@
 """Views of a video: the centre view, and seeded random crops, which can be cached (method, section 6)."""
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from structalign.model.backbone import CPU
-from structalign.model.device import send
+from structalign.model.device import send, send_bytes
 from structalign.seeds import seed_of
 
 SCALE = (0.5, 1.0)  # crop area as a share of the frame's
@@ -34,23 +36,66 @@ def normalised_view(
     return view_of(frames, size, *key, flip=flip, device=mean.device).contiguous().sub_(mean).div_(std)
 
 
+@dataclass(frozen=True)
+class Part:
+    """shown: [N, 3, h, w], bytes or in 0..1, the part of the frames that a view shows.
+
+    finish: makes the view [N, 3, size, size] of it, in 0..1.
+    """
+
+    shown: Tensor
+    finish: Callable[[Tensor], Tensor]
+
+    def view(self, device: torch.device) -> Tensor:
+        return self.finish(_colours(self.shown, device))
+
+
 def view_of(
     frames: NDArray[np.uint8], size: int, *key: str | int, flip: bool = False, device: torch.device = CPU
 ) -> Tensor:
     """`normalised_view` before it is normalised, in 0..1."""
+    return part_of(frames, size, *key, flip=flip).view(device)
+
+
+def part_of(frames: NDArray[np.uint8], size: int, *key: str | int, flip: bool = False) -> Part:
+    """The part of `view_of`."""
     stored = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    return seeded_view(stored, size, flip, *key, device=device) if key else centre_view(stored, size, device)
+    if not key:
+        return _centre_part(stored, size)
+    return _random_part(stored, size, flip, torch.Generator().manual_seed(seed_of(*key)))
 
 
-def centre_view(frames: Tensor, size: int, device: torch.device = CPU) -> Tensor:
+def views_of(parts: Sequence[Part], device: torch.device) -> Iterator[Tensor]:
+    """The view of each part of bytes. They are sent to a GPU together."""
+    if device.type == "cpu":
+        yield from (part.view(device) for part in parts)
+        return
+    row = send_bytes([part.shown.permute(0, 2, 3, 1) for part in parts], device)
+    sizes = [part.shown.numel() // 3 for part in parts]
+    colours = torch.empty(3, sum(sizes), device=device)
+    torch.div(row.view(-1, 3).T, 255, out=colours)
+    for part, own in zip(parts, torch.split(colours, sizes, dim=1), strict=True):
+        frames, _, height, width = part.shown.shape
+        yield part.finish(own.view(3, frames, height, width).transpose(0, 1))
+
+
+def centre_view(frames: Tensor, size: int) -> Tensor:
     """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: bicubic resize of the short side, centre crop."""
+    return _centre_part(frames, size).view(CPU)
+
+
+def _centre_part(frames: Tensor, size: int) -> Part:
     height, width = frames.shape[-2:]
-    if min(height, width) == size:
-        return _colours(_centre(frames, size), device)
     short = min(height, width)
+    if short == size:
+        return Part(_centre(frames, size), lambda colours: colours)
     shape = (size * height // short, size * width // short)  # CLIP's own resize drops the fraction too
-    resized = F.interpolate(_colours(frames, device), shape, mode="bicubic", antialias=True).clamp(0, 1)
-    return _centre(resized, size)
+
+    def finish(colours: Tensor) -> Tensor:
+        resized = F.interpolate(colours, shape, mode="bicubic", antialias=True).clamp(0, 1)
+        return _centre(resized, size)
+
+    return Part(frames, finish)
 
 
 def _centre(frames: Tensor, size: int) -> Tensor:
@@ -68,23 +113,29 @@ def _colours(frames: Tensor, device: torch.device) -> Tensor:
     return torch.empty(frames.shape, device=device).copy_(frames).div_(255)
 
 
-def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator, device: torch.device = CPU) -> Tensor:
+def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Tensor:
     """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: one random resized crop of all frames.
 
     With `flip`, half of the crops are mirrored.
     """
+    return _random_part(frames, size, flip, source).view(CPU)
+
+
+def _random_part(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Part:
     whole_height, whole_width = frames.shape[-2:]
     top, left, height, width = _box(whole_height, whole_width, source)
-    crop = _colours(frames[..., top : top + height, left : left + width], device)
-    view = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)
-    if flip and torch.rand((), generator=source) < 0.5:
-        view = view.flip(-1)
-    return view
+    mirrored = flip and bool(torch.rand((), generator=source) < 0.5)
+
+    def finish(colours: Tensor) -> Tensor:
+        view = F.interpolate(colours, (size, size), mode="bilinear", antialias=True)
+        return view.flip(-1) if mirrored else view
+
+    return Part(frames[..., top : top + height, left : left + width], finish)
 
 
-def seeded_view(frames: Tensor, size: int, flip: bool, *key: str | int, device: torch.device = CPU) -> Tensor:
+def seeded_view(frames: Tensor, size: int, flip: bool, *key: str | int) -> Tensor:
     """`random_view` drawn from a key: (features.seed, name of the view, id of the video)."""
-    return random_view(frames, size, flip, torch.Generator().manual_seed(seed_of(*key)), device)
+    return random_view(frames, size, flip, torch.Generator().manual_seed(seed_of(*key)))
 
 
 def _box(height: int, width: int, source: torch.Generator) -> tuple[int, int, int, int]:

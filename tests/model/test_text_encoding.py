@@ -1,5 +1,7 @@
 """Query captions: the embedding of each does not depend on the others."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -53,13 +55,13 @@ def test_experts_are_stacked_again_after_training() -> None:
 
 def test_experts_are_stacked_once_for_all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     model, made = shaken(tiny_model(tasks=2)), []
-    stack = LoraMixture.stack
+    parts = LoraMixture.parts
 
-    def watched(mixture: LoraMixture) -> tuple[Tensor]:
+    def watched(mixture: LoraMixture) -> tuple[Sequence[Tensor]]:
         made.append(mixture)
-        return stack(mixture)
+        return parts(mixture)
 
-    monkeypatch.setattr(LoraMixture, "stack", watched)
+    monkeypatch.setattr(LoraMixture, "parts", watched)
     encode_captions(model, MIXED, 2, CPU)
     assert made == model.mixtures()
 

@@ -1,10 +1,14 @@
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 import torch
 from tiny import CPU, DIM, FRAMES, IMAGE, LAYERS, PATCHES, WIDTH, noise, shaken, tiny_clip, tiny_model, tokens
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from structalign.model.text_encoding import encode_captions, encode_zero_shot
-from structalign.model.video_text import TextEmbeddings
+from structalign.model.video_text import ModelConfig, TextEmbeddings, VideoText
 
 MIXED = tokens(*([5 + i % 7, *range(1, 1 + i % 5)] for i in range(40)))
 
@@ -126,3 +130,45 @@ def test_a_map_of_words_sees_no_padding() -> None:
     mapped = TextEmbeddings(words, mask, noise(2, 4)).mapped(change)
     assert torch.equal(mapped, torch.where(mask[..., None], 2 * words + 1, 0))
     assert torch.equal(seen[0], words[mask])
+
+
+class Stacks(TorchDispatchMode):
+    """Notes how many tensors each operation stacks."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if operation is torch.ops.aten.stack.default:
+            self.sizes.append(len(args[0]))
+        return operation(*args, **kwargs or {})
+
+
+def routed_model(module: str) -> VideoText:
+    """A model of two tasks in which `module` changes what text gives."""
+    shape = ModelConfig(FRAMES, 1, rank=2, alpha=6.0, experts=3, dropout=0.0, etf_dim=20, modules=(module,))
+    model = VideoText(tiny_clip(), shape, seed=0)
+    for task in (1, 2):
+        model.add_task("tiny", task)
+    return shaken(model).eval()
+
+
+@pytest.mark.parametrize(("module", "kinds", "each"), [("lora", 1, 3), ("task_lora", 2, 2)])
+def test_the_adapters_of_all_layers_are_stacked_at_once(module: str, kinds: int, each: int) -> None:
+    model, projections = routed_model(module), 4
+    with Stacks() as stacks, model.stacked_once():
+        model.encode_text(tokens([5, 6, 7], [8]), torch.tensor([2, 1]))
+    assert [size for size in stacks.sizes if size >= projections * each] == kinds * [LAYERS * projections * each]
+
+
+@pytest.mark.parametrize("module", ["lora", "task_lora"])
+def test_adapters_that_are_stacked_at_once_get_the_same_gradients(module: str) -> None:
+    model, found = routed_model(module), []
+    learning = [p for group in model.groups().values() for p in group]
+    for stacked in (model.stacked_once(), nullcontext()):
+        with stacked:
+            text = model.encode_text(tokens([5, 6, 7], [8]), torch.tensor([2, 1]))
+        found.append(torch.autograd.grad(text.words.square().sum(), learning, allow_unused=True))
+    assert all((a is b) if a is None or b is None else torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert any(a is not None for a in found[0])
