@@ -13,8 +13,8 @@ from structalign.machine import cores
 from structalign.serve.collection import Busy
 from structalign.serve.making import Gone, Job, Make, Making, NoRoom
 
-STRETCH = 30.0  # seconds that are made around a match
-BEFORE = 2.0  # of them, seconds before the match; few, since the match is shown after them
+STRETCH = 30.0  # seconds that are made from a match on
+LEAST = 1.0  # seconds before the end at which a stretch begins at the latest, so that it has a frame
 PREVIEW, PREVIEW_HEIGHT = 3.0, 180  # seconds, pixels
 COPIED = 600.0  # seconds of the longest file that is copied whole
 
