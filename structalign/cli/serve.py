@@ -63,6 +63,7 @@ def serve(
 
     from structalign.serve.collection import opened
 
+    host = host.removeprefix("[").removesuffix("]").lower()  # as an address has it
     check(host, token, allow_name or ())
     path, indexing = index or project, None
     if videos and backbone is not None:

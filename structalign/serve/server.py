@@ -86,6 +86,7 @@ class Server(uvicorn.Server):
             server_header=False,
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=GRACE,
+            http="h11",  # it bounds the headers of a request, and httptools does not
             ws="none",
             **options,
         )
@@ -104,7 +105,7 @@ def _media(cache: Path, limit: int) -> Media:
         return Media(cache, limit)
     except OSError as error:
         raise UserError(
-            f"the cache folder {cache} cannot be made ({error.strerror}): choose another by XDG_CACHE_HOME."
+            f"the cache folder {cache} cannot be written ({error.strerror}): choose another by XDG_CACHE_HOME."
         ) from None
 
 

@@ -299,6 +299,8 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
         (["--token", "short"], "at least 16"),
         (["--allow-name", "http://films.org"], "without http://"),
         (["--host", "a..b", "--token", "a" * 16], "a..b:0"),
+        (["--host", "[::1]", "--index", "nowhere"], "nowhere is neither"),
+        (["--host", "LocalHost", "--index", "nowhere"], "nowhere is neither"),
         (["--host", "192.0.2.1", "--token", "a" * 16], "192.0.2.1:0"),
     ],
 )

@@ -102,7 +102,9 @@ async function more() {
 
 // What is said after the last result. Where only candidates were ranked, more of them can be.
 function ending(count, noun, further) {
-  if (!count) return ["No video passes the filters."];
+  const { q, like, ...filters } = wanted();
+  if (!count && like) return ["The index has no other video."];
+  if (!count) return [Object.values(filters).some(Boolean) ? "No video passes the filters." : "The index has no video yet."];
   if (candidates === null) return [`That is all: ${count} ${noun}.`];
   const said = `The order ends here: only ${candidates.toLocaleString("en")} candidates were ranked. `;
   if (!further) return [said];
