@@ -150,6 +150,9 @@ def test_the_frame_that_matches_a_word_is_marked(page: "Page") -> None:
     page.wait_for_selector("#heat tbody tr")
     assert page.locator("#heat tbody th").all_inner_texts() == ["red"]
     assert page.locator("#heat th.best").count() == 1
+    names = [button.get_attribute("aria-label") for button in page.locator("#heat thead button").all()]
+    assert len({*names}) == len(names)  # also of frames within a second
+    assert "the best match" in (page.locator("#heat th.best button").get_attribute("aria-label") or "")
     assert page.locator("#line .match").count() == 1
     page.locator("#heat thead button").last.click()
     page.wait_for_function("() => document.querySelector('#video').currentTime > 4")

@@ -1,6 +1,6 @@
 // The video from the second that matched, with its frames, words and other moments.
 
-import { ask, clock, make, poster, refusal, span, $ } from "./tools.js";
+import { ask, make, poster, refusal, second, span, $ } from "./tools.js";
 
 const LOOK = 1500; // milliseconds between two checks for the whole copy
 const STEPS = { ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5, PageDown: -60, PageUp: 60 }; // seconds
@@ -133,7 +133,7 @@ function here() {
   const [at, whole] = [Math.min(now(), length()), length()];
   $("#line .now").style.left = place(at, whole);
   $("#line").ariaValueNow = at.toFixed(1);
-  $("#line").ariaValueText = `${clock(at)} of ${clock(whole)}`;
+  $("#line").ariaValueText = `${second(at, whole)} of ${second(whole, whole)}`;
 }
 
 async function heat(query, number) {
@@ -143,7 +143,8 @@ async function heat(query, number) {
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const best = nearest(found.times, hit.at);
   const frames = found.times.map((at, place) => {
-    const button = make("button", { type: "button", ariaLabel: `Play from ${clock(at)}`, title: clock(at) }, poster(hit.id, at));
+    const when = second(at, length()) + (place === best ? ", the best match" : "");
+    const button = make("button", { type: "button", ariaLabel: `Play from ${when}`, title: when }, poster(hit.id, at));
     button.addEventListener("click", () => seek(at));
     return make("th", { scope: "col", className: place === best ? "best" : "" }, button);
   });
