@@ -153,6 +153,8 @@ class Making:
                     elif over:
                         job.ended.result()
                         return
+                    elif await gone():
+                        raise Busy
                     else:
                         await asyncio.sleep(LOOK)
         finally:

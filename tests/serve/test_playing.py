@@ -264,6 +264,25 @@ def test_nothing_is_made_for_a_client_that_has_left(shelf: Path, tmp_path: Path)
         assert not list((tmp_path / "cache").iterdir())
 
 
+def test_a_decoder_that_hangs_after_the_header_ends_with_its_client(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    def hang(path: Path, begin: float, seconds: float, take: Any, height: int, sound: bool, wanted: Any) -> None:
+        take(b"header")
+        until(lambda: not wanted())
+        ended.set()
+
+    monkeypatch.setattr(playable, "stretch", hang)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        connection = http.client.HTTPConnection(served.host, served.port, timeout=MOVES)
+        connection.request("GET", f"/api/videos/{served.id_of('hevc.mp4')}/stretch")
+        until(lambda: list((tmp_path / "cache").glob("*.part")))
+        connection.close()
+        assert ended.wait(MOVES / 2)
+
+
 def test_background_copies_do_not_delay_other_requests(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +362,19 @@ def test_a_full_disk_is_reported_and_leaves_no_file(
         status, _, body = served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/{part}")
     assert (status, b"No space left" in body, b"make room" in body) == (507, True, True)
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_full_disk_after_the_header_of_a_stretch_is_reported(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, begin: float, seconds: float, take: Any, *options: Any) -> None:
+        take(b"header")
+        time.sleep(0.2)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(playable, "stretch", full)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 507
 
 
 def test_a_copy_that_finds_no_room_is_tried_again_later(
