@@ -68,7 +68,7 @@ class Media:
             return file
         make = _stretching(path, begin, STRETCH, playable.HIGHEST, sound=True)
         pieces = self.making.growing(self._stretches, name, make, gone)
-        # The header comes before anything is decoded. An error of the first pictures is raised before the answer begins.
+        # the header comes before anything is decoded; an error of the first pictures is raised before the answer begins
         first = await anext(pieces) + await anext(pieces, b"")
 
         async def all_of_them() -> AsyncIterator[bytes]:
