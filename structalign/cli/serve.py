@@ -1,5 +1,6 @@
 """`structalign serve`: search and watch videos in a browser."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def serve(
 
     from structalign.serve.collection import opened
 
+    host = host.removeprefix("[").removesuffix("]").lower()  # as an address has it
     check(host, token, allow_name or ())
     path, indexing = index or project, None
     if videos and backbone is not None:
@@ -77,6 +79,8 @@ def serve(
         say(f"open {address} in a browser; Ctrl-C stops.")
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that child processes are ended
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a closed terminal; `nohup` ignores it
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
         cache = user_cache_path("structalign") / "media"
         run(opened(path, after), cache, round(cache_size * GIB), host, port, allow_name or (), token, ready)

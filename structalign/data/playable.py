@@ -18,7 +18,7 @@ from structalign.data.decoding.formats import opened
 from structalign.data.decoding.source import Source
 from structalign.machine import cores
 
-__all__ = ["POSTER", "copy", "still", "stretch"]
+__all__ = ["POSTER", "Killed", "copy", "still", "stretch"]
 
 POSTER = 480  # pixels of the longer side
 HIGHEST = 720  # height of a played video in pixels
@@ -30,6 +30,10 @@ LARGEST = 4 * 2**30  # bytes of a copy
 NO_ROOM = os.strerror(errno.ENOSPC)  # as ffmpeg says it
 
 Condition = Callable[[], bool]
+
+
+class Killed(BrokenVideo):
+    """The system ended the decoder, for example for lack of memory. The video may be sound."""
 
 
 def always() -> bool:
@@ -117,6 +121,8 @@ def _run(
     command.refuse_unfit(ended.log)
     if ended.late:
         raise BrokenVideo("it takes too long to decode" if wanted() else "the request was cancelled")
+    if ended.status < 0:  # what it gave is not all of it
+        raise Killed(f"signal {-ended.status} ended its decoder, perhaps for lack of memory. Try again")
     if keep and NO_ROOM in ended.log:
         raise OSError(errno.ENOSPC, NO_ROOM)
     if keep and ended.status:

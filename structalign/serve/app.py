@@ -1,7 +1,6 @@
 """The application. It is read-only, and its API uses ids instead of paths."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
@@ -20,17 +19,10 @@ def make_app(
     collection: Collection, media: Media, host: str, names: Sequence[str] = (), token: str | None = None
 ) -> FastAPI:
     """The application. host: the address to listen on. names, token: as of `Guard`."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        collection.start()
-        yield
-
     app = FastAPI(
         title="structalign",
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
         responses=EVERY,
         dependencies=[Depends(refuse_unknown_keys)],
     )

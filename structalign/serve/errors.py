@@ -68,6 +68,8 @@ def say_errors(app: FastAPI) -> None:
         first = found.errors()[0]
         if first["type"] == "json_invalid":
             return JSONResponse({"error": "the body is not JSON. /docs says what is expected."}, 422)
+        if first["type"] == "model_attributes_type" and "json" not in request.headers.get("content-type", ""):
+            return JSONResponse({"error": "the body is not JSON: send `Content-Type: application/json`."}, 422)
         key = ".".join(str(part) for part in first["loc"][1:])
         if first["type"] == "extra_forbidden":
             return JSONResponse({"error": _unknown(key, _body_keys(request))}, 422)
@@ -97,7 +99,8 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(NoRoom)
     async def full(request: Request, found: NoRoom) -> JSONResponse:
-        return JSONResponse({"error": f"the server's cache cannot be written ({found}): make room for it."}, 507)
+        text = f"the server's cache cannot be written ({found}): make room there, or make it writable."
+        return JSONResponse({"error": text}, 507)
 
     @app.exception_handler(NotReady)
     async def loading(request: Request, found: NotReady) -> JSONResponse:

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
+from structalign.data.playable import Killed
 from structalign.serve.collection import Busy
 
 WAITING = 128  # jobs per pool at most
@@ -24,7 +25,7 @@ LOOK = 0.03  # seconds between two checks of a file that grows
 LEFT = 3600.0  # seconds after which another process's partial file counts as abandoned
 PIECE = 256 * 1024  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-RETRY = 60.0  # seconds until a file that found no room is tried again
+RETRY = 60.0  # seconds until a file is tried again that found no room or lost its decoder
 
 Gone = Callable[[], Awaitable[bool]]
 
@@ -57,11 +58,16 @@ Make = Callable[[Job], None]
 
 
 class Making:
-    """Makes and keeps files in `folder`, up to `limit` bytes. The least recently used are removed first."""
+    """Makes and keeps files in `folder`, up to `limit` bytes. The least recently used are removed first.
+
+    Raises `OSError` if the folder cannot be made or written.
+    """
 
     def __init__(self, folder: Path, limit: int):
         self.folder, self.limit = folder, limit
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
         for left in folder.glob("*.part"):
             with suppress(OSError):
                 if time.time() - left.stat().st_mtime > LEFT:
@@ -147,6 +153,8 @@ class Making:
                     elif over:
                         job.ended.result()
                         return
+                    elif await gone():
+                        raise Busy
                     else:
                         await asyncio.sleep(LOOK)
         finally:
@@ -180,7 +188,7 @@ class Making:
         except BaseException as error:
             job.part.unlink(missing_ok=True)
             if job.later and not self._stopped:
-                self._not_before[name] = time.monotonic() + (RETRY if isinstance(error, NoRoom) else math.inf)
+                self._not_before[name] = time.monotonic() + (RETRY if isinstance(error, NoRoom | Killed) else math.inf)
             job.ended.set_exception(error if job.wanted() else Busy())  # a stopped job is not broken
         else:
             job.ended.set_result(None)

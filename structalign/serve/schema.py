@@ -33,7 +33,7 @@ EVERY = _errors(
     s503="The index is being opened: try again after `Retry-After` seconds.",
 )
 BUSY = _errors(s429="Too many requests are waiting: try again after `Retry-After` seconds.")
-MADE = BUSY | _errors(s507="The disk of the server's cache is full.")
+MADE = BUSY | _errors(s507="The server's cache cannot be written: its disk may be full.")
 UNPLAYED = _errors(s409="The file is too long to be copied.", s416="The Range begins after the end of the file.")
 NO_ID = _errors(s404="There is no such id, or its file is missing.")
 
@@ -41,7 +41,7 @@ NO_ID = _errors(s404="There is no such id, or its file is missing.")
 class Search(BaseModel):
     """A query and its filters."""
 
-    model_config = ConfigDict(extra="forbid")  # a misspelt filter must not be ignored
+    model_config = ConfigDict(extra="forbid", strict=True)  # a misspelt filter must not be ignored
     query: str = Field(min_length=1, max_length=QUERY, description="What the video shows, in words.")
     limit: int = Field(24, ge=1, le=LIMIT)
     offset: int = Field(0, ge=0, le=OFFSET)
@@ -62,6 +62,6 @@ class Search(BaseModel):
 class Explain(BaseModel):
     """A query and the segment that it is compared with."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     query: str = Field(min_length=1, max_length=QUERY)
     id: str = Field(max_length=100)

@@ -76,7 +76,7 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """Ends the jobs that requests wait for, before it waits for the requests."""
+    """Opens the index, and at the end stops the jobs that requests wait for before it waits for the requests."""
 
     def __init__(self, app: ASGIApp, collection: Collection, media: Media, **options: Any):
         config = uvicorn.Config(
@@ -86,11 +86,18 @@ class Server(uvicorn.Server):
             server_header=False,
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=GRACE,
+            http="h11",  # it bounds the headers of a request, and httptools does not
             ws="none",
+            lifespan="off",  # a second Ctrl-C would cancel it with a traceback
             **options,
         )
         super().__init__(config)
         self.collection, self.media = collection, media
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to open the index."""
+        self.collection.start()
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop media and collection first."""
@@ -104,7 +111,7 @@ def _media(cache: Path, limit: int) -> Media:
         return Media(cache, limit)
     except OSError as error:
         raise UserError(
-            f"the cache folder {cache} cannot be made ({error.strerror}): choose another by XDG_CACHE_HOME."
+            f"the cache folder {cache} cannot be written ({error.strerror}): choose another by XDG_CACHE_HOME."
         ) from None
 
 

@@ -11,7 +11,7 @@ from structalign.library.entries import Entry
 from structalign.library.video_index import VideoIndex
 from structalign.serve.collection import Collection
 from structalign.serve.files import sent
-from structalign.serve.media import BEFORE, COPIED, STRETCH, Media
+from structalign.serve.media import COPIED, LEAST, Media
 from structalign.serve.schema import MADE, NO_ID, UNPLAYED, Time
 from structalign.text import visible
 
@@ -32,6 +32,8 @@ def add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
             whole = media.copy(path, entry.playing) is not None
             coming = whole or media.copyable(path)
             whole = whole or (coming and entry.playing == "remux")  # a remux is quick, so the page waits for it
+        if whole:
+            media.opens()
         return _about(entry, collection.index) | {"play": _play(entry, at, whole), "copied": coming}
 
     @app.get(
@@ -91,5 +93,5 @@ def _play(entry: Entry, at: float, whole: bool) -> Mapping[str, Any]:
     url = f"/api/videos/{entry.id}"
     if whole:
         return {"url": f"{url}/media", "start": 0.0, "whole": True}
-    begin = max(0.0, min(at - BEFORE, entry.duration - STRETCH))
+    begin = max(0.0, min(at, entry.duration - LEAST))  # a browser plays a stream from its beginning only
     return {"url": f"{url}/stretch?begin={begin:.2f}", "start": round(begin, 2), "whole": False}

@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from codemap import ROOT
 from command import structalign
+from imageio_ffmpeg import get_ffmpeg_exe
 from library_case import indexed, plain
 from served import TIMEOUT, Labelled, Server, running
 from videos import ffmpeg
@@ -289,6 +291,47 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def inheritors(cache: Path) -> list[str]:
+    """The processes that use this cache folder, by their environment."""
+    found = list[str]()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"XDG_CACHE_HOME={cache}\0".encode() in (entry / "environ").read_bytes():
+                found.append(entry.name)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signals", "code"), [([signal.SIGHUP], 143), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 0)]
+)
+def test_a_closed_terminal_and_an_impatient_ctrl_c_leave_nothing_running(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: list[signal.Signals], code: int
+) -> None:
+    program = tmp_path / "ffmpeg"  # whose copies take long
+    program.write_text(f"""#!/bin/sh\ncase "$*" in *" mp4 "*) exec sleep 60;; esac\nexec {get_ffmpeg_exe()} "$@"\n""")
+    program.chmod(0o755)
+    monkeypatch.setenv("STRUCTALIGN_FFMPEG", str(program))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    process = begin("--index", str(shelf / "index"))
+    try:
+        served = Server(*address(process), collection=None)  # type: ignore[arg-type]
+        until(lambda: served.ask("/api/health")[0] == 200, TIMEOUT)
+        old = next(hit["id"] for hit in served.search("red", limit=100) if hit["file"] == "two/old.mpg")
+        served.ask(f"/api/videos/{old}")  # begins a copy
+        until(lambda: len(inheritors(tmp_path)) == 2)
+        for each in signals:
+            process.send_signal(each)
+            time.sleep(0.05)
+        said = process.communicate(timeout=TIMEOUT)[0]
+        assert (process.returncode, "Traceback" in said) == (code, False), said
+        assert not inheritors(tmp_path)
+        assert not list(tmp_path.rglob("*.part"))
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -299,6 +342,8 @@ def test_the_command_indexes_folders_serves_them_and_ends_by_ctrl_c(shelf: Path,
         (["--token", "short"], "at least 16"),
         (["--allow-name", "http://films.org"], "without http://"),
         (["--host", "a..b", "--token", "a" * 16], "a..b:0"),
+        (["--host", "[::1]", "--index", "nowhere"], "nowhere is neither"),
+        (["--host", "LocalHost", "--index", "nowhere"], "nowhere is neither"),
         (["--host", "192.0.2.1", "--token", "a" * 16], "192.0.2.1:0"),
     ],
 )

@@ -264,6 +264,25 @@ def test_nothing_is_made_for_a_client_that_has_left(shelf: Path, tmp_path: Path)
         assert not list((tmp_path / "cache").iterdir())
 
 
+def test_a_decoder_that_hangs_after_the_header_ends_with_its_client(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    def hang(path: Path, begin: float, seconds: float, take: Any, height: int, sound: bool, wanted: Any) -> None:
+        take(b"header")
+        until(lambda: not wanted())
+        ended.set()
+
+    monkeypatch.setattr(playable, "stretch", hang)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        connection = http.client.HTTPConnection(served.host, served.port, timeout=MOVES)
+        connection.request("GET", f"/api/videos/{served.id_of('hevc.mp4')}/stretch")
+        until(lambda: list((tmp_path / "cache").glob("*.part")))
+        connection.close()
+        assert ended.wait(MOVES / 2)
+
+
 def test_background_copies_do_not_delay_other_requests(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,7 +306,9 @@ def test_background_copies_do_not_delay_other_requests(
             over.set()
 
 
-def test_a_copy_is_paused_while_a_stretch_is_made(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_is_paused_while_someone_waits_for_a_first_frame(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stretch, seen, over = playable.stretch, list[bool](), threading.Event()
 
     def slowly(*arguments: Any) -> None:
@@ -307,6 +328,9 @@ def test_a_copy_is_paused_while_a_stretch_is_made(shelf: Path, tmp_path: Path, m
             until(lambda: seen)
             assert not any(seen)
             assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 200
+            until(lambda: not seen[-1])
+            served.ask(f"/api/videos/{served.id_of('film.mp4')}")
+            until(lambda: seen[-1])
             until(lambda: not seen[-1])
         finally:
             over.set()
@@ -340,6 +364,19 @@ def test_a_full_disk_is_reported_and_leaves_no_file(
     assert not list((tmp_path / "cache").iterdir())
 
 
+def test_a_full_disk_after_the_header_of_a_stretch_is_reported(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, begin: float, seconds: float, take: Any, *options: Any) -> None:
+        take(b"header")
+        time.sleep(0.2)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(playable, "stretch", full)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        assert served.ask(f"/api/videos/{served.id_of('hevc.mp4')}/stretch")[0] == 507
+
+
 def test_a_copy_that_finds_no_room_is_tried_again_later(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +406,27 @@ def test_a_full_disk_in_ffmpeg_is_not_reported_as_a_broken_video(
     monkeypatch.setenv("STRUCTALIGN_FFMPEG", str(program))
     with (tmp_path / "copy").open("w+b") as out, pytest.raises(OSError, match="No space left"):
         playable.copy(shelf / "videos/two/old.mpg", out.fileno(), "transcode")
+
+
+@pytest.mark.parametrize("part", ["poster", "preview", "stretch", "media"])
+def test_what_a_killed_decoder_made_is_not_kept(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    program = tmp_path / "ffmpeg"
+    dies = f'{get_ffmpeg_exe()} "$@"; kill -9 $$'  # only after its output, so that this is a matter of status
+    program.write_text(f"""#!/bin/sh\ncase "$*" in *" -f "*) {dies};; esac\nexec {get_ffmpeg_exe()} "$@"\n""")
+    program.chmod(0o755)
+    monkeypatch.setattr(making, "RETRY", 1.0)
+    with running(lambda: Labelled(shelf / "index"), tmp_path / "cache") as served:
+        url = f"/api/videos/{served.id_of('hevc.mp4')}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STRUCTALIGN_FFMPEG", str(program))
+            status, _, body = served.ask(f"{url}/{part}")
+            assert part == "stretch" or (status, b"signal 9" in body) == (422, True)  # a part of a stretch is played
+            assert not list((tmp_path / "cache").iterdir())
+            assert served.json(url)["copied"]
+            until(lambda: not served.json(url)["copied"])
+        until(lambda: served.json(url)["play"]["whole"])  # it is tried again
 
 
 def test_a_waiting_client_gets_an_error_when_the_server_stops(

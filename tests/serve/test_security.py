@@ -5,6 +5,7 @@ import logging
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -281,12 +282,27 @@ def test_an_invalid_body_is_refused_and_the_server_keeps_running(server: Server,
     [("search", b"{", "the body is not JSON"), ("search", b'{"query": "red", "categry": "one"}', "nearest is category"),
      ("search", b'{"query": "red", "a\\u001b": 1}', "a\\\\x1b: "),
      ("search", b'{"query": "red", "' + b"k" * 5000 + b'": 1}', "kkk...: "),
+     ("search", b'{"query": "red", "limit": "5"}', "limit: "),
+     ("search", b'{"query": "red", "limit": true}', "limit: "),
      ("explain", b'{"query": "red", "id": "x", "at": 1}', "at: "),
      ("explain", b'{"query": "  ", "id": "x"}', "is empty")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_request_is_named(server: Server, path: str, body: bytes, told: str) -> None:
     status, _, said = server.ask(f"/api/{path}", body)
     assert (status, told in said.decode()) == (422, True), said
+
+
+def test_a_body_without_its_type_is_refused_with_the_remedy(server: Server) -> None:
+    status, _, said = server.ask("/api/search", {"query": "red"}, Content_Type="application/x-www-form-urlencoded")
+    assert (status, b"Content-Type: application/json" in said) == (422, True)
+
+
+def test_headers_are_bounded(server: Server) -> None:
+    client = socket.create_connection((server.host, server.port), timeout=30)
+    with client, suppress(ConnectionError):  # the server hangs up, before or after its answer is read
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 10_000_000)
+        assert client.recv(1000)[:12] in (b"HTTP/1.1 400", b"")
+    assert server.ask("/api/health")[0] == 200
 
 
 @pytest.mark.parametrize("at", ["nan", "inf", "-1", "1e300", "x"])

@@ -59,6 +59,7 @@ async function begin(ranked = null) {
   candidates = ranked;
   loading = false;
   document.title = q ? `${q}: find the video` : "Find the video";
+  $("#filters").hidden = Boolean(like); // the most similar are asked for without filters
   $("#examples").hidden = Boolean(q || like) || !$("#examples ul").childElementCount;
   if (like) {
     const about = await ask(`/api/videos/${encodeURIComponent(like)}`).catch(fail);
@@ -101,7 +102,9 @@ async function more() {
 
 // What is said after the last result. Where only candidates were ranked, more of them can be.
 function ending(count, noun, further) {
-  if (!count) return ["No video passes the filters."];
+  const { q, like, ...filters } = wanted();
+  if (!count && like) return ["The index has no other video."];
+  if (!count) return [Object.values(filters).some(Boolean) ? "No video passes the filters." : "The index has no video yet."];
   if (candidates === null) return [`That is all: ${count} ${noun}.`];
   const said = `The order ends here: only ${candidates.toLocaleString("en")} candidates were ranked. `;
   if (!further) return [said];
@@ -136,9 +139,10 @@ function card(hit, far) {
   const about = [hit.category, hit.task, hit.weak ? "weak" : ""].filter(Boolean).join(" · ");
   const button = make(
     "button",
-    { className: "card", type: "button", title: words },
+    // a screen reader says the file first
+    { className: "card", type: "button", title: words, ariaLabel: [hit.file, `at ${clock(hit.at)}`, about, words].filter(Boolean).join(", ") },
     picture,
-    make("span", { className: "score", role: "img", ariaLabel: words }, bar),
+    make("span", { className: "score" }, bar),
     make("span", { className: "file" }, hit.file),
     make("span", { className: "about" }, about),
   );
@@ -251,6 +255,7 @@ for (const name of FILTERS) {
 $("#like").addEventListener("click", () => {
   const id = $("#viewer").dataset.id;
   close();
+  $("#query").focus(); // the card that had the focus is about to go
   go({ like: id, q: "", category: "", task: "", folder: "" });
 });
 addEventListener("popstate", () => {

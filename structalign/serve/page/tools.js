@@ -15,6 +15,9 @@ export function clock(seconds) {
   return (parts[0] ? `${parts[0]}:${String(parts[1]).padStart(2, "0")}` : `${parts[1]}`) + `:${String(parts[2]).padStart(2, "0")}`;
 }
 
+// A second of a file. That of a short file in tenths, so that two frames differ.
+export const second = (at, duration) => (duration < 60 ? `${at.toFixed(1)} s` : clock(at));
+
 // A stretch; a short one in tenths of seconds.
 export function span(start, end) {
   return end - start < 3 && end < 60 ? `${start.toFixed(1)}–${end.toFixed(1)} s` : `${clock(start)}–${clock(end)}`;

@@ -1,8 +1,9 @@
 // The video from the second that matched, with its frames, words and other moments.
 
-import { ask, clock, make, poster, refusal, span, $ } from "./tools.js";
+import { ask, make, poster, refusal, second, span, $ } from "./tools.js";
 
 const LOOK = 1500; // milliseconds between two checks for the whole copy
+const STEPS = { ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5, PageDown: -60, PageUp: 60 }; // seconds
 
 let shown = 0; // number of the shown video; answers about earlier ones are dropped
 let playing = null; // the source of the pictures, and its first second in the file
@@ -37,6 +38,7 @@ export async function show(found, query) {
   moments();
   line();
   if (!viewer.open) viewer.showModal();
+  video.focus(); // so that the space bar pauses it
   await play(hit.at, number);
   if (query && number === shown) {
     await seen(); // its frames must not take the decoder from the video
@@ -68,8 +70,8 @@ function start(from, at, paused) {
   video.src = from.url;
   video.currentTime = Math.max(0, at - from.start);
   if (!paused) video.play().catch(() => {});
-  const text = "This browser cannot play the file itself, so half a minute around the match is converted.";
-  $("#playing").textContent = from.whole ? "" : `${text} The strip shows which part.`;
+  const text = "This browser cannot play the file itself, so it is converted, half a minute at a time.";
+  $("#playing").textContent = from.whole ? "" : `${text} The line shows which part.`;
   line();
 }
 
@@ -87,12 +89,12 @@ const place = (at, whole) => `min(${(100 * at) / whole}%, 100% - 3px)`;
 
 const now = () => video.currentTime + (playing?.start ?? 0);
 
-// Go to a second of the file, which may need another stretch of it.
+// Go to a second of the file. A stretch that is still being made can only be played from its beginning.
 function seek(at) {
-  if (!playing) return play(at);
-  const end = playing.whole ? Infinity : playing.start + (Number.isFinite(video.duration) ? video.duration : 30);
-  if (at >= playing.start && at < end) {
-    video.currentTime = at - playing.start;
+  const to = at - (playing?.start ?? 0);
+  const reached = [...Array(video.seekable.length).keys()].some((part) => to >= video.seekable.start(part) && to < video.seekable.end(part));
+  if (playing && (playing.whole || reached)) {
+    video.currentTime = to;
     video.play().catch(() => {});
   } else play(at);
 }
@@ -108,9 +110,11 @@ function moments() {
   );
 }
 
+const length = () => Math.max(hit.duration, hit.end, 0.1);
+
 // The whole file as a line: the converted part, the moments, the match, and the current position.
 function line() {
-  const whole = Math.max(hit.duration, hit.end, 0.1);
+  const whole = length();
   const mark = (className, from, to = from) => {
     const element = make("i", { className });
     element.style.left = place(from, whole);
@@ -118,12 +122,18 @@ function line() {
     return element;
   };
   const made = playing && !playing.whole ? [mark("made", playing.start, Math.min(whole, playing.start + 30))] : [];
-  const marks = hit.moments.map((moment) => {
-    const element = mark("moment", moment.start, moment.end);
-    element.addEventListener("click", () => seek(moment.at));
-    return element;
-  });
+  const marks = hit.moments.map((moment) => mark("moment", moment.start, moment.end));
   $("#line").replaceChildren(...made, ...marks, mark("match", hit.at), mark("now", Math.min(whole, now())));
+  $("#line").ariaValueMax = whole.toFixed(1);
+  here();
+}
+
+// Show the current position on the line.
+function here() {
+  const [at, whole] = [Math.min(now(), length()), length()];
+  $("#line .now").style.left = place(at, whole);
+  $("#line").ariaValueNow = at.toFixed(1);
+  $("#line").ariaValueText = `${second(at, whole)} of ${second(whole, whole)}`;
 }
 
 async function heat(query, number) {
@@ -133,26 +143,35 @@ async function heat(query, number) {
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const best = nearest(found.times, hit.at);
   const frames = found.times.map((at, place) => {
-    const button = make("button", { type: "button", ariaLabel: `Play from ${clock(at)}`, title: clock(at) }, poster(hit.id, at));
+    const when = second(at, length()) + (place === best ? ", the best match" : "");
+    const button = make("button", { type: "button", ariaLabel: `Play from ${when}`, title: when }, poster(hit.id, at));
     button.addEventListener("click", () => seek(at));
-    return make("td", { className: place === best ? "best" : "" }, button);
+    return make("th", { scope: "col", className: place === best ? "best" : "" }, button);
   });
   const rows = found.words.map((word) =>
     make("tr", {}, make("th", { scope: "row" }, word.word), ...word.cosines.map((cosine) => {
-      const cell = make("td", { title: `${word.word}: ${cosine.toFixed(2)}` });
+      const cell = make("td", { title: `${word.word}: ${cosine.toFixed(2)}`, ariaLabel: cosine.toFixed(2) });
       const share = high > low ? (cosine - low) / (high - low) : 0;
       cell.style.background = `color-mix(in oklab, var(--accent) ${Math.round(90 * share)}%, var(--paper))`;
       return cell;
     })),
   );
-  $("#heat div").replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, make("th"), ...frames)), make("tbody", {}, ...rows)));
+  $("#heat div").replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...frames)), make("tbody", {}, ...rows)));
+  const { offsetLeft, offsetWidth } = $("#heat .best");
+  $("#heat div").scrollLeft = offsetLeft + offsetWidth / 2 - $("#heat div").clientWidth / 2; // the frame that matches is in sight
 }
 
 const nearest = (times, at) => times.reduce((best, time, place) => (Math.abs(time - at) < Math.abs(times[best] - at) ? place : best), 0);
 
-video.addEventListener("timeupdate", () => {
-  const mark = $("#line .now");
-  if (mark) mark.style.left = place(Math.min(now(), hit.duration), Math.max(hit.duration, 0.1));
+video.addEventListener("timeupdate", () => viewer.open && here());
+$("#line").addEventListener("click", ({ clientX }) => {
+  const { left, width } = $("#line").getBoundingClientRect();
+  seek((length() * (clientX - left)) / width);
+});
+$("#line").addEventListener("keydown", (event) => {
+  if (!(event.key in STEPS)) return;
+  event.preventDefault();
+  seek(Math.max(0, Math.min(now() + STEPS[event.key], length() - 0.1)));
 });
 video.addEventListener("ended", () => {
   if (!playing.whole && now() < hit.duration - 1) play(now());
