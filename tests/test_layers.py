@@ -6,6 +6,7 @@ from codemap import closure, graph, imported, modules
 GROUND = {
     "paths",
     "code_digest",
+    "code_seen",
     "code_map",
     "collector",
     "dvc_command",
