@@ -91,5 +91,8 @@ if sys.platform == "linux" and "DVC_STAGE" in os.environ:
     with suppress(OSError):  # an old kernel, or another user's process
         end_with(dvc_above())
 if "DVC_STAGE" in os.environ:
+    from structalign.heap import keep_freed_memory
+
     gc.disable()  # until the imports are done; `console.command` turns it on again
+    keep_freed_memory()
     refuse_unseen_code(os.environ["DVC_STAGE"])

@@ -17,6 +17,7 @@ GROUND = {
     "item_cache",
     "formats",
     "gathered",
+    "heap",
     "machine",
     "packing",
     "params",
