@@ -42,7 +42,8 @@ def end_with(process: int) -> None:
 
 def refuse_unseen_code(target: str) -> None:
     """Exit with an error if the code of DVC's `target` (`train@t02`) differs from work/code."""
-    from structalign.code_digest import LOADED_BY_NAME, Code, stage_digest
+    from structalign.code_digest import LOADED_BY_NAME, Code
+    from structalign.code_seen import digest_now
     from structalign.errors import UserError
     from structalign.params.reading import PARAMS
     from structalign.paths import CODE
@@ -50,11 +51,11 @@ def refuse_unseen_code(target: str) -> None:
     from structalign.text import visible
 
     stage = target.rpartition(":")[2].partition("@")[0]
-    seen, code = CODE / stage, Code()
-    if stage == "check" or code.file(f"stages.{stage}") is None:  # or a user's stage that runs one of ours
+    seen = CODE / stage
+    if stage == "check" or Code().file(f"stages.{stage}") is None:  # or a user's stage that runs one of ours
         return
     try:
-        now = stage_digest(code, stage, load_yaml(PARAMS) if stage in LOADED_BY_NAME else {})
+        now = digest_now(stage, load_yaml(PARAMS) if stage in LOADED_BY_NAME else {})
     except (
         UserError,
         KeyError,
@@ -90,5 +91,8 @@ if sys.platform == "linux" and "DVC_STAGE" in os.environ:
     with suppress(OSError):  # an old kernel, or another user's process
         end_with(dvc_above())
 if "DVC_STAGE" in os.environ:
+    from structalign.heap import keep_freed_memory
+
     gc.disable()  # until the imports are done; `console.command` turns it on again
+    keep_freed_memory()
     refuse_unseen_code(os.environ["DVC_STAGE"])

@@ -8,7 +8,8 @@ after every edit.
 import sys
 from contextlib import suppress
 
-from structalign.code_digest import Code, stage_digest
+from structalign.code_digest import Code
+from structalign.code_seen import write_digests
 from structalign.console import command
 from structalign.data.leftovers import leftovers
 from structalign.data.pretrained import too_small
@@ -37,8 +38,7 @@ def main() -> None:
     code = Code()
     stages = {module.removeprefix("stages.") for module in code.modules() if module.startswith("stages.")} - {"check"}
     with whole_folder(CODE) as folder:
-        for stage in stages:
-            (folder / stage).write_text(stage_digest(code, stage, params) + "\n", encoding="utf-8")
+        write_digests(folder, code, stages, params)
     with whole_folder(LOSSES) as folder:
         for number, task in enumerate(tasks, start=1):
             write_json(folder / f"{task}.json", acting(valid, number))

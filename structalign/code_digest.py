@@ -29,12 +29,18 @@ LOADED_BY_NAME: Mapping[str, Sequence[str]] = {
 # fields of syntax trees that have no effect, or that follow from the rest of the tree
 SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
 TEMPLATE = "." + "j2"  # in two pieces: else every template would count with this module, which stages import
+SOURCES = {".py", TEMPLATE}  # suffixes of the files on which a digest may depend
 
 
 def stage_digest(code: "Code", stage: str, params: Mapping[str, Any]) -> str:
     """The digest of a stage's code; `params` is the tree of params.yaml, which may name modules to load."""
-    named = [name.format_map(params) for name in LOADED_BY_NAME.get(stage, ())]
+    named = named_modules(stage, params)
     return code.digest(f"stages.{stage}", [module for name in named for module in code.matching(name)])
+
+
+def named_modules(stage: str, params: Mapping[str, Any]) -> list[str]:
+    """The modules that a stage loads by name, with the values of `params` in place."""
+    return [name.format_map(params) for name in LOADED_BY_NAME.get(stage, ())]
 
 
 class Code(CodeMap):

@@ -28,7 +28,7 @@ class CodeMap:
 
     def __init__(self, packages: Mapping[str, Path] | None = None) -> None:
         """`packages` gives the folder of each package. Default: those that Python would import."""
-        self._packages = dict(_found(PACKAGES)) if packages is None else dict(packages)
+        self.packages = dict(_found(PACKAGES)) if packages is None else dict(packages)
         self._trees: dict[str, ast.Module] = {}
         self._imported: dict[tuple[str, bool], list[Imported]] = {}
         self._files: dict[str, Path | None] = {}
@@ -37,7 +37,7 @@ class CodeMap:
         """Every module by its dotted name, packages included."""
         return sorted(
             ".".join((package, *_module_parts(file.relative_to(folder))))
-            for package, folder in self._packages.items()
+            for package, folder in self.packages.items()
             for file in folder.rglob("*.py")
         )
 
@@ -52,7 +52,7 @@ class CodeMap:
         """The file of a project module, or None if there is no such module."""
         if module not in self._files:
             package, *parts = module.split(".")
-            place = self._packages.get(package)
+            place = self.packages.get(package)
             place = place.joinpath(*parts) if place is not None else None
             candidates = [] if place is None else [place / "__init__.py", place.with_name(f"{place.name}.py")]
             self._files[module] = next((file for file in candidates if file.is_file()), None)
@@ -102,7 +102,7 @@ class CodeMap:
         if module not in self._trees:
             file = self.file(module)
             if file is None:
-                raise UserError(f"{module} is no module of {' or '.join(self._packages)}: correct the name.")
+                raise UserError(f"{module} is no module of {' or '.join(self.packages)}: correct the name.")
             try:
                 self._trees[module] = ast.parse(file.read_bytes())
             except (SyntaxError, ValueError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from structalign.code_digest import Code, stage_digest
+from structalign.code_seen import digest_now
 from structalign.store import digest
 
 SCRATCH = Path(".scratch")
@@ -51,7 +51,7 @@ def scratch(
 def _digest(stage: str, values: object, inputs: Sequence[Path], named: Mapping[str, Any]) -> str:
     files = [file for path in inputs for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     parts = [repr(values), *(_known(file) for file in files if file.is_file())]
-    parts.append(stage_digest(Code(), stage, named))
+    parts.append(digest_now(stage, named))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

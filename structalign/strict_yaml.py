@@ -51,7 +51,8 @@ AMBIGUOUS = [
 UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-# Texts that PyYAML and ruamel.yaml scan differently: `[a:]`, and a block that begins with a line of spaces.
+# Texts that PyYAML and ruamel.yaml scan differently: `[a:]`, and a block that begins with a line of spaces. With its
+# C scanner, ruamel.yaml also refuses `[a:b]`.
 BLOCK = ("|", ">")
 TIGHT_COLON = re.compile(r"\s*:\S")
 BLANK_LINE_FIRST = re.compile(r"[|>].*\n\n*[ \t]+\n")
@@ -146,6 +147,7 @@ class _Reader:
         self.text, self.source = text, source
         self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
         self.line, self.end, self.gap = 1, 0, ""  # of the last event, with the text between it and the previous one
+        self.in_flow = 0  # brackets and braces that are open
         self.begun: set[str] = set()  # names of anchors; `anchors` has those whose value is complete
         self.anchors: dict[str, Any] = {}
         self.copies = 0
@@ -192,10 +194,11 @@ class _Reader:
             self.begun.add(event.anchor)
         if isinstance(event, yaml.ScalarEvent):
             tree = self.scalar(event, path)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            tree = self.sequence(path)
         else:
-            tree = self.mapping(path, event.flow_style)
+            self.in_flow += bool(event.flow_style)
+            is_list = isinstance(event, yaml.SequenceStartEvent)
+            tree = self.sequence(path) if is_list else self.mapping(path, event.flow_style)
+            self.in_flow -= bool(event.flow_style)
         if event.anchor:
             self.anchors[event.anchor] = tree
         return tree
@@ -243,15 +246,21 @@ class _Reader:
         if event.tag or event.anchor or (plain and needs_quotes(event.value)):
             self.refuse(f"the key {_named((*path, event.value))} is not a plain text: write {_quoted(event.value)}")
         self.refuse_half_characters(event.value, path)
+        self.refuse_colon_in_flow(event, (*path, event.value))
         return str(event.value)
 
     def refuse_half_characters(self, text: str, path: tuple[str, ...]) -> None:
         if SURROGATE.search(text):
             self.refuse(f"{_named(path)} has half a character (U+D800 to U+DFFF): write the whole character")
 
+    def refuse_colon_in_flow(self, event: Any, path: tuple[str, ...]) -> None:
+        if self.in_flow and event.implicit[0] and ":" in event.value:
+            self.refuse(f"{_named(path)} has a colon within brackets or braces: write {_quoted(event.value)}")
+
     def scalar(self, event: Any, path: tuple[str, ...]) -> Any:
         text: str = event.value
         self.refuse_half_characters(text, path)
+        self.refuse_colon_in_flow(event, path)
         if event.style in BLOCK and BLANK_LINE_FIRST.match(self.text, event.start_mark.index):
             self.refuse(f"{_named(path)} begins with a line of spaces: remove them")
         if not event.implicit[0]:  # quoted, or a block

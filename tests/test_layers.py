@@ -6,6 +6,7 @@ from codemap import closure, graph, imported, modules
 GROUND = {
     "paths",
     "code_digest",
+    "code_seen",
     "code_map",
     "collector",
     "dvc_command",
@@ -16,6 +17,7 @@ GROUND = {
     "item_cache",
     "formats",
     "gathered",
+    "heap",
     "machine",
     "packing",
     "params",

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from structalign import code_digest
-from structalign import scratch as module
+from structalign import code_digest, code_seen
 from structalign.code_digest import Code
 from structalign.scratch import READ_IN_FULL, scratch
 
@@ -25,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("structalign/used.py").write_text("a = 1")
     Path("structalign/unused.py").write_text("a = 1")
     code = {name: tmp_path / name for name in ("stages", "structalign")}
-    monkeypatch.setattr(module, "Code", lambda: Code(code))
+    monkeypatch.setattr(code_seen, "Code", lambda: Code(code))
     monkeypatch.setattr(code_digest, "LOADED_BY_NAME", {"frames": ["structalign.{method[name]}"]})
     return tmp_path
 

@@ -14,6 +14,7 @@ from dvc.utils.serialize import parse_yaml as dvc_reads
 from dvc.utils.serialize import parse_yaml_for_update as dvc_edits
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from structalign.cli.editing import dump_with_comments, load_with_comments
@@ -43,13 +44,17 @@ def refusal(text: str) -> str | None:
 
 
 def read_alike(text: str) -> bool:
-    """Whether our reader accepts a text. If so, checks that DVC reads, and edits, the same tree."""
+    """Whether our reader accepts a text. If so, checks that DVC reads, and edits, the same tree.
+
+    DVC reads with ruamel.yaml's C scanner if `ruamel.yaml.clib` is there, and otherwise with the one in Python.
+    """
     if said := refusal(text):
         assert "params.yaml" in said
         assert "\n" not in said
         return False
     expected = shape(parse_yaml(text, "params.yaml") or {})
     assert shape(dvc_reads(text, "params.yaml")) == expected
+    assert shape(YAML(typ="safe", pure=True).load(text) or {}) == expected
     assert shape(dvc_edits(text, "params.yaml")) == expected
     return True
 
@@ -113,6 +118,9 @@ def damaged(draw: st.DrawFn) -> str:
 )
 @example("[a:]")
 @example("k: {b:, c: 1}\n")
+@example("k: {b:c d}\n")
+@example("k: [1, a:b]\n")
+@example("{a:b: c}\n")
 @example('k: ["":30]\n')
 @example("k: |-\n \n    x\n")
 @example("a: # c\n  b\n\nc: 1\n")
@@ -218,6 +226,7 @@ DEEP = "\n".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]" for n in range(1, 40))
         ("k: &x [1, *x]\n", "line 1: `k.1` = *x repeats no earlier value: write the value out"),
         ("k: &x\n  l: *x\n", "line 2: `k.l` = *x repeats"),
         ("k: *x\n", "line 1: `k` = *x repeats"),
+        ("k: [1, a:b]\n", 'line 1: `k.1` has a colon within brackets or braces: write "a:b"'),
         ("k: &x 1\nl: &x 2\n", "line 2: `l` has the anchor &x, which is used already"),
         (f"x0: &x0 [1, 2]\n{DEEP}\n", "expands to too many values by its aliases"),
         ("x: &x {a: 1}\nk:\n  <<: *x\n", "line 3: `k` has the merge key `<<`: write the merged keys out"),
