@@ -100,6 +100,9 @@ class Retriever:
         return (found.get("words", found["sentence"]) + found["sentence"]) / 2
 
 
+PASS_IT = "pass the checkpoint's CLIP as `backbone`, by its folder or hub name"
+
+
 def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retriever:
     """Load a checkpoint folder.
 
@@ -129,4 +132,4 @@ def _backbone(project: Path, name: str, called: str) -> Path:
     first = project / "checkpoints" / "t00"
     if (project / BACKBONE).exists() and first.exists() and read_config(first).backbone == name:
         return project / BACKBONE
-    return project / name if (project / name).is_dir() else resolve(name, called)
+    return project / name if (project / name).is_dir() else resolve(name, called, PASS_IT)
