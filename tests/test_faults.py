@@ -362,6 +362,12 @@ FAULTS = [
                 "more_seeds.finetune",
             ),
             ("more seeds of no method", "split: val", "split: val\nmore_seeds: {lwf: [7]}", "more_seeds.lwf"),
+            (
+                "more seeds of zero-shot CLIP",
+                "methods:",
+                "more_seeds: {zero_shot: [7]}\nmethods:\n  zero_shot:",
+                "more_seeds.zero_shot",
+            ),
             ("a baseline that is not run", "split: val", "split: val\nbaseline: lwf", "lwf"),
         )
     ],

@@ -45,6 +45,7 @@ from structalign.strict_yaml import load_yaml
 from structalign.sweep.rows import RESERVED, SENTENCE, row_of
 
 KINDS = (*METHODS, "joint")
+UNTRAINED = "zero_shot"  # has no randomness, so it runs at the first seed only
 SHARED = ("data", "frames", "backbone", "features")  # sections that all runs have in common
 OWN = ("seed", "method", "reference")
 NAME = re.compile(r"\w+(?:[ .-]\w+)*")  # of a ranking: it becomes a part of a row's name
@@ -126,6 +127,8 @@ def read_plan(path: Path) -> Plan:
     for name, seeds in more_seeds.items():
         if name not in head.methods:
             raise UserError(f"{path}: `more_seeds.{name}` is not below `methods`: add it there, or remove it.")
+        if name == UNTRAINED:
+            raise UserError(f"{path}: `more_seeds.{name}` changes nothing, since {name} trains nothing: remove it.")
         if len({*head.seeds, *seeds}) < len([*head.seeds, *seeds]) or min([*seeds, 0]) < 0:
             raise UserError(
                 f"{path}: `more_seeds.{name}` = {shown(seeds)} must be numbers of at least 0 that differ from each "
