@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,9 +42,6 @@ def repro(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages to run in parallel.")] = 2,
 ) -> None:
     """Do what `dvc repro` does, with up to JOBS independent stages in parallel."""
-    if not Path("dvc.yaml").is_file():
-        way = "run this in a project's folder, or make a project with `structalign new DIR`"
-        raise UserError(f"dvc.yaml does not exist: {way}.")
     graph = stages()
     stale = changed(graph)
     first = {stage for stage in stale if not graph[stage]}  # `check`: its outputs decide what else changed

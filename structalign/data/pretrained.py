@@ -19,7 +19,8 @@ SAMPLE = "structalign_sample"  # key in config.json of the sample's CLIP, with a
 PATIENCE = 5  # seconds to wait for a configuration that is optional
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
 REAL = "openai/clip-vit-base-patch32"
-NAME_ONE = f"name a CLIP's folder, or a model on the hub, for example {REAL}"
+ON_THE_HUB = f", or a model on the hub, for example {REAL}"
+NAME_ONE = f"name a CLIP's folder{ON_THE_HUB}"
 WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))  # the first kind that exists is used
 
 
@@ -230,7 +231,7 @@ def _cached(name: str, called: str, way: str, error: Exception) -> Path:
     except Exception:
         raise UserError(
             f"{called}: the hub can't be reached ({_line(error)}) and there is no local copy: connect to the network "
-            f"once, or {way}."
+            f"once, or {way.removesuffix(ON_THE_HUB)}."
         ) from None
 
 

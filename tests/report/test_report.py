@@ -226,10 +226,10 @@ def test_the_gradients_of_losses_are_no_losses(finished: Path) -> None:
     assert [row["step"] for row in found if row["loss"] == "angle_etf"] == [*range(0, 150, 20), *range(150, 300, 20)]
 
 
-def test_the_page_draws_what_each_loss_asks_of_the_embeddings(finished: Path) -> None:
+def test_the_page_draws_the_gradient_of_each_loss(finished: Path) -> None:
     page = (finished / "reports/index.html").read_text(encoding="utf-8")
     assert "Gradients of the losses" in page
-    assert 'aria-label="Share of the gradient on the embeddings"' in page
+    assert 'aria-label="Share of the gradient"' in page
 
 
 def test_an_empty_log_has_no_losses(tmp_path: Path) -> None:
