@@ -455,7 +455,7 @@ def test_check_groups_equal_problems(copy: Path) -> None:
         stream.writelines(f"lost {number}.mkv,caption,cats,train\n" for number in range(300))
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert [text for text in found.stops if "trian" in text] == [
-        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is no split: write one of train, val, test"
+        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is not a split: write one of train, val, test"
     ]
     lost = [text for text in found.notes if "missing" in text]
     assert len(lost) == 1
@@ -487,7 +487,7 @@ def test_a_table_that_is_not_a_file_is_refused(tmp_path: Path, kind: str) -> Non
     if kind != "long":
         folder.mkdir()
         (os.mkfifo if kind == "pipe" else os.mkdir)(folder / "captions.csv")
-    with pytest.raises(UserError, match=r"captions\.csv (is no regular file|can't be read \(File name too long\))"):
+    with pytest.raises(UserError, match=r"captions\.csv (is not a regular file|can't be read \(File name too long\))"):
         read_table(folder)
 
 
