@@ -26,7 +26,7 @@ coverage: .venv/tests
 
 # The environment, and the same with what tests need: made when it is missing, mended when the constraints or the
 # dependencies are newer. Compiled on all cores, where pip takes one, and without other models and packages' own tests.
-# A file for another Python fails, which pip does not mind either.
+# A file for another Python does not compile. pip ignores that as well.
 COMPILE := { .venv/bin/python -m compileall -qq -j 0 -x '/test(s|ing)/|/models/(?!auto|clip|encoder)' .venv/lib || true; }
 
 .venv/stamp: constraints.txt pyproject.toml

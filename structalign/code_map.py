@@ -102,7 +102,7 @@ class CodeMap:
         if module not in self._trees:
             file = self.file(module)
             if file is None:
-                raise UserError(f"{module} is no module of {' or '.join(self.packages)}: correct the name.")
+                raise UserError(f"{module} is not a module of {' or '.join(self.packages)}: correct the name.")
             try:
                 self._trees[module] = ast.parse(file.read_bytes())
             except (SyntaxError, ValueError) as error:

@@ -8,6 +8,7 @@ from structalign.errors import UserError
 from structalign.extras import require
 
 NO_REASON = "no reason given"
+OUTSIDE = "not inside of a DVC repository"  # in DVC's words
 
 
 def run_dvc(*arguments: str, **variables: str) -> str:
@@ -23,5 +24,8 @@ def run_dvc(*arguments: str, **variables: str) -> str:
         lines = [line for line in (done.stderr.strip() or done.stdout.strip()).splitlines() if line.strip()]
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:]
         reason = "; ".join(errors).rstrip(".") or NO_REASON
-        raise UserError(f"`dvc {' '.join(arguments)}` failed ({reason}): fix that and run it again.")
+        way = "fix that and run it again"
+        if OUTSIDE in reason:
+            way = "run this in a project's folder, or make a project with `structalign new DIR`"
+        raise UserError(f"`dvc {' '.join(arguments)}` failed ({reason}): {way}.")
     return done.stdout

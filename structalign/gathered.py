@@ -13,6 +13,11 @@ def write_hashes(folder: Path) -> None:
     write_json(folder / HASHES, files)
 
 
+def is_gathered(folder: Path) -> bool:
+    """Whether `prepare` made this folder, as a copy of the CLIP that params.yaml names."""
+    return (folder / HASHES).is_file()
+
+
 def verify_gathered(folder: Path) -> None:
     """Raise a `UserError` if a file in `folder` has changed since `prepare` copied it. Other folders pass."""
     path = folder / HASHES

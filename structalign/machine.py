@@ -21,7 +21,7 @@ def setting(name: str, default: int, unit: str, most: int) -> int:
     """The whole number from 1 to `most` in an environment variable. Raises `UserError` for any other value."""
     text = os.environ.get(name) or str(default)
     if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-        raise UserError(f"{name}={shortened(text)} is no number of {unit}: set it to 1 to {most}, or unset it.")
+        raise UserError(f"{name}={shortened(text)} is not a number of {unit}: set it to 1 to {most}, or unset it.")
     return int(text)
 
 

@@ -84,7 +84,7 @@ def _vision(config: Any) -> Any:
 
 
 def _wrong_sizes(config: Any) -> Iterator[tuple[str, Any]]:
-    """(key, value) of a config.json whose image size is no number of pixels."""
+    """(key, value) of a config.json whose image size is not a number of pixels."""
     vision = _vision(config)
     if vision is not None and not isinstance(vision, dict):
         yield "vision_config", vision

@@ -93,6 +93,32 @@ def test_a_picture_shows_the_metrics_that_are_committed(picture: str) -> None:
     assert shown_metrics(ROOT / picture) == metrics_hash(ROOT), "python tests/pictures.py PROJECT takes it anew"
 
 
+FOREIGN = (
+    "python:",
+    "failed to",
+    "Could not",
+    "Unable",
+    "'./dvc.lock'",
+    "structalign ",
+    "dvc ",
+    "-S ",
+)  # DVC's, commands
+VARIABLE = re.compile(r"…|[\w./]*\.(?:yaml|csv|json)|data/|contrastive\.prior")  # what a message fills in
+
+
+def test_the_messages_of_the_troubleshooting_are_those_of_the_code() -> None:
+    table = (ROOT / "docs/operations.md").read_text(encoding="utf-8").split("## Troubleshooting")[1]
+    code = "".join(
+        path.read_text(encoding="utf-8") for top in ("structalign", "stages") for path in (ROOT / top).rglob("*.py")
+    )
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # one text over several lines
+    symptoms = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")]
+    quoted = [text for cell in symptoms for text in re.findall("`([^`]+)`", cell) if " " in text]
+    ours = [text for text in quoted if not text.startswith(FOREIGN)]
+    lost = [text for text in ours if not all(part.strip() in code for part in VARIABLE.split(text))]
+    assert (lost, len(ours) > 20) == ([], True)
+
+
 def test_no_page_names_a_registry_s_host() -> None:
     hosts = re.compile(r"pypi\.org|pytorch\.org/whl|files\.pythonhosted", re.I)
     assert [name for name in NAMES if hosts.search((ROOT / name).read_text(encoding="utf-8"))] == []

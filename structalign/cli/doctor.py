@@ -52,7 +52,7 @@ def doctor(
     """Find problems of the project and print the remedy of each. Exit with 1 if a problem is left."""
     if not (Path("dvc.yaml").is_file() and Path(".dvc").is_dir()):
         way = "run `structalign doctor` in a project's folder, or make a project with `structalign new DIR`"
-        raise UserError(f"this folder is no project, since dvc.yaml or .dvc is missing: {way}.")
+        raise UserError(f"this folder is not a project, since dvc.yaml or .dvc is missing: {way}.")
     if reason := refusal(Path.cwd()):
         raise UserError(reason)
     left, mended = 0, 0

@@ -30,7 +30,8 @@ def export_released(
 
     config = read_config(checkpoint)
     name = backbone or config.backbone
-    clip = resolve(name, of_option(name) if backbone else of_checkpoint(checkpoint, name))
+    called = of_option(name) if backbone else of_checkpoint(checkpoint, name)
+    clip = resolve(name, called, "name the checkpoint's CLIP with `--backbone`, by its folder or hub name")
     model = build_model(load_clip(clip), config, checkpoint)
     if model is None:
         raise UserError(f"{checkpoint} has no adapters, since it is zero-shot CLIP: use CLIP itself.")

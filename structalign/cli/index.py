@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from structalign.console import say
 from structalign.errors import UserError
@@ -29,6 +29,13 @@ class Index(TyperGroup):
         return super().parse_args(ctx, args if args and args[0] in self.commands else ["folders", *args])
 
 
+class Folders(TyperCommand):
+    """The command without a name of its own: its usage is `structalign index DIR`."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return super().make_context(parent.info_name, args, parent=parent.parent, **extra)
+
+
 app = typer.Typer(cls=Index, add_completion=False)
 BUILT, SECONDS = 20, 10.0  # sentences of the self-test when an index is built, and its time; one is always compared
 PLACE = Annotated[Path | None, typer.Option("--index", help="An index that `structalign index` made.")]
@@ -40,7 +47,7 @@ def root() -> None:
     """Make folders of videos searchable, without a project."""
 
 
-@app.command(epilog="See also: structalign index check --help, structalign index push --help.")
+@app.command(cls=Folders, epilog="See also: structalign index check --help, structalign index push --help.")
 def folders(
     folders: Annotated[list[Path], typer.Argument(help="Folders of videos. Your files are not changed.")],
     backbone: Annotated[str, typer.Option(help="A CLIP: its folder, or its name on the Hugging Face hub.")],

@@ -11,12 +11,12 @@ from typing import Any
 
 import typer
 
-from structalign.cli.dvc_add import add_data, all_or_nothing, refuse_changed_data, refuse_without_dvc
+from structalign.cli.dvc_add import DATA_DVC, add_data, all_or_nothing, refuse_changed_data, refuse_without_dvc
 from structalign.cli.editing import dump_with_comments, load_with_comments
 from structalign.console import say, track
 from structalign.data.captions import CaptionRow, categories, read_captions
 from structalign.data.collection import why_absent
-from structalign.data.pretrained import of_option, of_params, picture_side, refuse_sample_clip
+from structalign.data.pretrained import REAL, of_option, of_params, picture_side, refuse_sample_clip
 from structalign.data.tasks import TASKS, read_tasks, split_categories, write_tasks
 from structalign.errors import UserError
 from structalign.params.committed import committed_bytes
@@ -33,6 +33,7 @@ from structalign.text import plural
 # `dvc add` stores later edits in data/. Without it the last command would stop, since it would lose them.
 # `dvc pull` is needed because a clone may never have had the committed data.
 BACK = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc pull data"
+BACK_TO_NO_DATA = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} && rm -r data data.dvc"
 
 app = typer.Typer(add_completion=False)
 
@@ -57,8 +58,7 @@ def init(
     brought = name == "data/clip"  # the clip/ of the new folder, not the one in data/ now
     if brought and not (folder / "clip").is_dir():
         raise UserError(
-            f"{called} is removed when {folder} becomes data/: "
-            "name another CLIP, for example `--backbone openai/clip-vit-base-patch32`."
+            f"{called} is removed when {folder} becomes data/: name another CLIP, for example `--backbone {REAL}`."
         )
     clip = str(folder / "clip") if brought else name
     refuse_sample_clip(clip, rows, called)
@@ -106,7 +106,8 @@ def preset_of_a_clip() -> Mapping[str, Any]:
 def say_way_back() -> None:
     """Print the command that restores the last commit, if there is one."""
     if committed_bytes(PARAMS) is not None:
-        say(f"To undo this and restore the last commit:\n  {BACK}")
+        back = BACK if committed_bytes(DATA_DVC) is not None else BACK_TO_NO_DATA
+        say(f"To undo this and restore the last commit:\n  {back}")
 
 
 def bring(folder: Path, rows: list[CaptionRow]) -> None:

@@ -96,7 +96,7 @@ def sample_of(clone: Path) -> Path:
 def difference(folder: Path) -> str:
     """A patch for `git apply` from a project's files to this version's, without the files that the user edits."""
     if not (folder / "dvc.yaml").is_file():
-        raise UserError(f"{folder} is no project: it has no dvc.yaml.")
+        raise UserError(f"{folder} is not a project: it has no dvc.yaml.")
     lines: list[str] = []
     for name, content in project_files().items():
         path = folder / name

@@ -93,7 +93,7 @@ def _open(
         real = checkpoint.resolve()
         project, after = (project if project != Path() else real.parent.parent), real.name
         if not (project / "checkpoints" / after).exists() or (project / "checkpoints" / after).resolve() != real:
-            raise UserError(f"{checkpoint} is no checkpoint of a project: name one such as checkpoints/t01.")
+            raise UserError(f"{checkpoint} is not a checkpoint of a project: name one such as checkpoints/t01.")
     if index is None and project == Path():
         if not (project / TASKS).exists():
             raise UserError(

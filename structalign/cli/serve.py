@@ -52,16 +52,12 @@ def serve(
         raise UserError("--index excludes --project: leave it out, since an index names its model.")
     if bool(videos) != (backbone is not None):
         raise UserError("--videos and --backbone need each other, since a CLIP encodes the videos: pass both.")
-    try:
-        with paused():
-            from structalign.serve.server import check
-            from structalign.serve.server import serve as run
-    except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "starlette", "uvicorn"):
-            raise
-        raise UserError(f"{error.name} is not installed: `pip install 'structalign[serve]'` brings it.") from None
+    with paused():
+        from structalign.serve.server import check
+        from structalign.serve.server import serve as run
     from platformdirs import user_cache_path
 
+    from structalign.library.opening import refuse_other
     from structalign.serve.collection import opened
 
     host = host.removeprefix("[").removesuffix("]").lower()  # as an address has it
@@ -74,6 +70,8 @@ def serve(
         code = "from structalign.cli.app import main; main()"
         command = [sys.executable, "-c", code, "index", *map(str, videos), "--backbone", backbone]
         indexing = subprocess.Popen([*command, "--index", str(path)], stdin=subprocess.DEVNULL)
+    else:
+        refuse_other(path)
 
     def ready(address: str) -> None:
         say(f"open {address} in a browser; Ctrl-C stops.")

@@ -101,7 +101,7 @@ def read_table(folder: Path = DATA) -> tuple[list[CaptionRow], list[Problem]]:
         raise UserError(f"{folder} is a file: name the folder with captions.csv and videos/, here {where}.")
     try:
         if path.exists() and not path.is_file():  # reading a pipe would block
-            raise UserError(f"{path} is no regular file: replace it by the table itself.")
+            raise UserError(f"{path} is not a regular file: replace it by the table itself.")
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = [[cell.strip() for cell in line] for line in csv.reader(stream, strict=True)]
     except FileNotFoundError:
@@ -196,7 +196,7 @@ def _wrong(number: int, line: list[str], header: list[str], videos: Path) -> Ite
         yield Problem("the name has `${`, which DVC would replace: choose another name", (number,), "category")
     if cells["split"] not in SPLITS:
         yield Problem(
-            f"{shortened(cells['split'])!r} is no split: write one of {', '.join(SPLITS)}", (number,), "split"
+            f"{shortened(cells['split'])!r} is not a split: write one of {', '.join(SPLITS)}", (number,), "split"
         )
     video, named = PurePosixPath(cells["video"]), shortened(cells["video"])
     if not cells["video"]:
@@ -233,7 +233,7 @@ def _wrong_times(number: int, cells: dict[str, str]) -> Iterator[Problem]:
             yield Problem("it has a decimal comma: write seconds with a point, for example 1.5", (number,), column)
         elif value is not None and not 0 <= value < math.inf:
             yield Problem(
-                f"{shortened(text)!r} is no time: write seconds of at least 0, or leave the cell empty",
+                f"{shortened(text)!r} is not a time: write seconds of at least 0, or leave the cell empty",
                 (number,),
                 column,
             )

@@ -27,7 +27,7 @@ def why_absent(videos: Path, name: str) -> str | None:
         if not real.is_relative_to(inside) and not _is_cached(real):
             return "it is a link to a place outside the collection"
         if not real.is_file():
-            return "it is no regular file"
+            return "it is not a regular file"
     except FileNotFoundError:
         return MISSING
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or a name that is too long or has a NUL

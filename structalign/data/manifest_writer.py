@@ -4,6 +4,7 @@ Nothing is decoded here, so the frames stage finds broken videos. This module fi
 also finds a video that training and evaluation share under two names.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from structalign.store import digest, write_json
 
 Json = dict[str, Any]
 MEANT = f"{MISSING}, and there is "  # followed by the file that was probably meant
+EMPTY = hashlib.sha256().hexdigest()  # of a file without content, for example of a failed download
 
 
 def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -34,10 +36,13 @@ def hash_files(rows: list[CaptionRow], videos: Path) -> tuple[dict[str, str], di
 
 
 def same_content(rows: list[CaptionRow], hashes: dict[str, str]) -> list[list[CaptionRow]]:
-    """Groups of files with equal content and different names, as the first row of each of their clips."""
+    """Groups of files with equal content and different names, as the first row of each of their clips.
+
+    Empty files have nothing in common: they are broken videos.
+    """
     groups: dict[str, dict[str, CaptionRow]] = {}
     for row in rows:
-        if row.video in hashes:
+        if hashes.get(row.video, EMPTY) != EMPTY:
             groups.setdefault(hashes[row.video], {}).setdefault(row.id, row)
     return [[*group.values()] for group in groups.values() if len({row.video for row in group.values()}) > 1]
 

@@ -18,6 +18,9 @@ from structalign.store import read_json, reading, whole_folder
 SAMPLE = "structalign_sample"  # key in config.json of the sample's CLIP, with all words of its captions
 PATIENCE = 5  # seconds to wait for a configuration that is optional
 SMALL = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
+REAL = "openai/clip-vit-base-patch32"
+ON_THE_HUB = f", or a model on the hub, for example {REAL}"
+NAME_ONE = f"name a CLIP's folder{ON_THE_HUB}"
 WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))  # the first kind that exists is used
 
 
@@ -36,17 +39,17 @@ def of_checkpoint(folder: Path, name: str) -> str:
     return f"{folder / 'config.json'}: `backbone` = {shown(name)}"
 
 
-def resolve(name: str, called: str | None = None) -> Path:
+def resolve(name: str, called: str | None = None, way: str = NAME_ONE) -> Path:
     """The folder of the CLIP called `name`: a local folder, or the hub's snapshot.
 
-    called: what a message calls the CLIP, which tells who named it. None: `of_params`. Raises `UserError` if there is
-    none.
+    called: what a message calls the CLIP, which tells who named it. None: `of_params`. way: what a message tells the
+    user to do. Raises `UserError` if there is none.
     """
     called = called or of_params(name)
-    source = local(name, called) or _download(name, called)
+    source = local(name, called, way) or _download(name, called, way)
     lacking = list(_lacking(source))
     if lacking:
-        raise UserError(f"{called} lacks {', '.join(lacking)}: name a complete Hugging Face CLIP.")
+        raise UserError(f"{called} lacks {', '.join(lacking)}: complete its folder, or {way}.")
     read_statistics(source)  # refuses a preprocessing that later stages do not support
     return source
 
@@ -84,21 +87,18 @@ def _wanted(names: list[str]) -> list[str]:
     return [name for name in names if any(Path(name).match(pattern) for pattern in SMALL)] + _weights(set(names))
 
 
-def local(name: str, called: str | None = None) -> Path | None:
-    """The local folder that `name` means, or None if it is a model on the hub. called: as of `resolve`."""
+def local(name: str, called: str | None = None, way: str = NAME_ONE) -> Path | None:
+    """The local folder that `name` means, or None if it is a model on the hub. called, way: as of `resolve`."""
     folder = Path(name).expanduser()
     if os.path.isdir(folder):  # of a name that is too long, too  # noqa: PTH112
         return folder
-    if name.startswith("data/") and called != of_option(name):
+    if name.startswith("data/") and called in (None, of_params(name)):
         raise UserError(
-            f"{called or of_params(name)}: no such folder: run `dvc pull data` for the sample's CLIP. For your own "
-            "videos, choose a real CLIP with `structalign init DIR --backbone openai/clip-vit-base-patch32`."
+            f"{of_params(name)}: no such folder: run `dvc pull data` for the sample's CLIP. For your own "
+            f"videos, choose a real CLIP with `structalign init DIR --backbone {REAL}`."
         )
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise UserError(
-            f"{called or of_params(name)}: no such folder: name a CLIP's folder, or a model on the hub, for "
-            "example openai/clip-vit-base-patch32."
-        )
+    if folder.is_absolute() or name.startswith((".", "~", "data/")) or name.count("/") > 1:
+        raise UserError(f"{called or of_params(name)}: no such folder: {way}.")
     return None
 
 
@@ -118,8 +118,8 @@ def refuse_sample_clip(name: str, rows: list[CaptionRow], called: str | None = N
             raise UserError(
                 f"{called or of_params(name)} is the sample's tiny CLIP, which only knows the sample's words, but "
                 f"captions.csv has `{strange[0]}` (row {row.number}): "
-                "choose a real CLIP with `structalign init DIR --tasks N --backbone "
-                "openai/clip-vit-base-patch32`, or set backbone.name in params.yaml if tasks.yaml is ready."
+                f"choose a real CLIP with `structalign init DIR --tasks N --backbone {REAL}`, "
+                "or set backbone.name in params.yaml if tasks.yaml is ready."
             )
 
 
@@ -198,7 +198,7 @@ def _weights(names: Collection[str]) -> list[str]:
     return []
 
 
-def _download(name: str, called: str) -> Path:
+def _download(name: str, called: str, way: str) -> Path:
     """The hub's snapshot in the hub's cache, which later runs use without a network."""
     import huggingface_hub as hub
     from huggingface_hub import errors
@@ -209,11 +209,11 @@ def _download(name: str, called: str) -> Path:
         }
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise UserError(
-            f"{called} is neither a folder here nor a public model on the hub: "
-            "correct the name, or run `hf auth login` for a private model."
+            f"{called} is neither a folder here nor a public model on the hub: {way}, or run `hf auth login` for a "
+            "private model."
         ) from None
     except Exception as error:  # the hub's client passes on many kinds of network errors
-        return _cached(name, called, error)
+        return _cached(name, called, way, error)
     wanted = [file for file in files if "/" not in file and any(Path(file).match(pattern) for pattern in SMALL)]
     wanted += _weights({file for file in files if "/" not in file})
     _refuse_too_little_disk(sum(files.get(file, 0) for file in wanted), Path(hub.constants.HF_HUB_CACHE), called)
@@ -223,15 +223,15 @@ def _download(name: str, called: str) -> Path:
         raise UserError(f"{called}: the download was interrupted ({_line(error)}): run again.") from None
 
 
-def _cached(name: str, called: str, error: Exception) -> Path:
+def _cached(name: str, called: str, way: str, error: Exception) -> Path:
     import huggingface_hub as hub
 
     try:
         return Path(hub.snapshot_download(name, local_files_only=True))
     except Exception:
         raise UserError(
-            f"{called}: the hub can't be reached ({_line(error)}) and there is no local copy: "
-            "connect to the network once, or name a folder."
+            f"{called}: the hub can't be reached ({_line(error)}) and there is no local copy: connect to the network "
+            f"once, or {way.removesuffix(ON_THE_HUB)}."
         ) from None
 
 

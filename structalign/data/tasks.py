@@ -82,7 +82,7 @@ def _complaint(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"`tasks.{row}` lacks `{column}` ({COLUMNS[column]}): write it"
     if first["type"] == "extra_forbidden":
-        return f"`tasks.{row}.{shortened(column)}` is no column ({', '.join(COLUMNS)} are): remove it"
+        return f"`tasks.{row}.{shortened(column)}` is not a column ({', '.join(COLUMNS)} are): remove it"
     value = shown(first["input"])
     if inside:
         return f"`tasks.{row}.{column}.{inside[0]}` = {value} must be a category's name: write it in quotes"
@@ -98,7 +98,7 @@ def _read_rows(path: Path) -> dict[str, Any]:
 
 
 def refuse_no_project(folder: Path) -> None:
-    """Raise a `UserError` if a folder has no tasks.yaml, so that it is no project."""
+    """Raise a `UserError` if a folder has no tasks.yaml, so that it is not a project."""
     if not (folder / TASKS).is_file():
         way = "name a project's folder, or make a project with `structalign new DIR`"
         raise UserError(f"{folder / TASKS} does not exist: {way}.")

@@ -59,7 +59,7 @@ def _wrong(path: Path) -> str | None:
         return "is damaged, so DVC refuses to run"
     owners = [*held.write.values(), *(owner for readers in held.read.values() for owner in readers)]
     return (
-        f"names process {min(owner.pid for owner in owners)}, which is no DVC process in this project"
+        f"names process {min(owner.pid for owner in owners)}, which is not a DVC process in this project"
         if owners
         else None
     )

@@ -54,7 +54,7 @@ def parse(path: Path, content: bytes) -> Lock | DataFile | Stage:
     try:
         tree = YAML(typ="safe").load(content.decode())
     except (YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is no YAML") from error
+        raise ValueError(f"{path} is not YAML") from error
     try:
         return (DataFile if path.suffix == ".dvc" else Lock if path.suffix else Stage).model_validate(tree)
     except ValidationError as error:

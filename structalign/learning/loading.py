@@ -14,5 +14,5 @@ def load_method(name: str) -> Method:
     """METHOD of methods/<name>.py. Raises `UserError` for an unknown name, and lists all methods."""
     known = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
     if name not in known:
-        raise UserError(f"`method.name` = {name!r} is no method: choose one of {', '.join(known)}.")
+        raise UserError(f"`method.name` = {name!r} is not a method: choose one of {', '.join(known)}.")
     return cast(Method, import_module(f"structalign.learning.methods.{name}").METHOD)

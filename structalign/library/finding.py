@@ -54,11 +54,11 @@ def find(roots: Sequence[Path]) -> Found:
 
 
 def real_folders(folders: Sequence[Path]) -> list[Path]:
-    """The folders' real paths, sorted, without folders inside another one. Raises `UserError` if one is no folder."""
+    """The folders' real paths, sorted, without folders inside another one. Raises `UserError` for other paths."""
     real: set[Path] = set()
     for folder in folders:
         if not folder.is_dir():
-            what = "is no folder" if folder.exists() else "does not exist"
+            what = "is not a folder" if folder.exists() else "does not exist"
             raise UserError(f"{folder} {what}: name a folder with videos.")
         if not os.access(folder, os.R_OK | os.X_OK):
             raise UserError(f"{folder} cannot be read: correct its permissions.")
@@ -99,7 +99,7 @@ def _inside(link: Path, root: Path) -> bool:
 
 
 def _other_kind(path: Path) -> str | None:
-    """The kind of a file that is no video, or None if it needs decoding.
+    """The kind of a file that is not a video, or None if it needs decoding.
 
     Empty files, texts and other known formats are no videos, unless so named.
     """

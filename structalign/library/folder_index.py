@@ -243,7 +243,7 @@ def refresh(index: FolderIndex, more: Sequence[Path] = ()) -> Summary:
 def begin(folders: Sequence[Path], backbone: str, place: Path | None = None) -> Path:
     """Open the index of the folders and this CLIP at `place` or in the user's data folder, or make an empty one.
 
-    Raises `UserError` for a path that is no folder, a CLIP that cannot be found, or an index of another CLIP.
+    Raises `UserError` for a path that is not a folder, a CLIP that cannot be found, or an index of another CLIP.
     """
     real = real_folders(folders)
     clip = backbone_of(backbone)

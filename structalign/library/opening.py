@@ -24,9 +24,14 @@ def open_index(path: str | Path, after: str | None = None, split: str | None = N
                 f"{path} is an index of folders, which has no tasks and no splits: leave --after and --split out."
             )
         return FolderIndex(folder)
-    if (folder / TASKS).exists():
-        return ProjectIndex(folder, after, split)
-    raise UserError(
-        f"{path} is neither an index nor a project: make an index with `structalign index DIR --backbone NAME`, which "
-        "prints its path."
-    )
+    refuse_other(folder)
+    return ProjectIndex(folder, after, split)
+
+
+def refuse_other(folder: Path) -> None:
+    """Raise a `UserError` if a folder is neither an index nor a project."""
+    if not exists(folder) and not (folder / TASKS).exists():
+        raise UserError(
+            f"{folder} is neither an index nor a project: make an index with `structalign index DIR --backbone NAME`, "
+            "which prints its path, or a project with `structalign new DIR`."
+        )

@@ -220,10 +220,10 @@ def _manifest(path: Path) -> Json:
     try:
         values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(values, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"{path} is no index: make one with `structalign index DIR --backbone NAME`, which prints its path."
+            f"{path} is not an index: make one with `structalign index DIR --backbone NAME`, which prints its path."
         ) from None
     except ValueError as error:
         raise _damaged(path, f"{MANIFEST}: {error}") from None

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from structalign.collector import paused
 from structalign.errors import UserError
-from structalign.gathered import verify_gathered
+from structalign.gathered import is_gathered, verify_gathered
 from structalign.model.device import send
 from structalign.preprocessing import read_statistics
 from structalign.store import read_json
@@ -264,7 +264,9 @@ def _line(error: Exception) -> str:
 
 
 def _no_clip(folder: Path, reason: str) -> str:
-    return f"{folder} has no CLIP that can be loaded ({reason}): set backbone.name and run `dvc repro`."
+    """The message about a folder without a usable CLIP. Only the pipeline's copy depends on params.yaml."""
+    way = "set backbone.name and run `dvc repro`" if is_gathered(folder) else "name another CLIP"
+    return f"{folder} has no CLIP that can be loaded ({reason}): {way}."
 
 
 def pixel_statistics(folder: Path) -> tuple[Tensor, Tensor]:

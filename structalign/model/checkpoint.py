@@ -84,7 +84,7 @@ def _read_values(folder: Path) -> tuple[dict[str, Any], int]:
     path = folder / "config.json"
     if not os.path.exists(path):  # of a name that is too long, too  # noqa: PTH110
         raise UserError(
-            f"{folder} is no checkpoint, it has no config.json: name one of `dvc repro`, such as checkpoints/t01."
+            f"{folder} is not a checkpoint, it has no config.json: name one of `dvc repro`, such as checkpoints/t01."
         )
     values = read_json(path)
     if not isinstance(values, dict):

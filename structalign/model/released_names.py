@@ -97,7 +97,7 @@ def config_of(state: State, like: ModelConfig, source: str = "the state dict") -
     first = f"{PREFIX}text_model.encoder.layers.0.self_attn.q_lora"
     needed = (f"{first}.lora_A.weight", f"{first}.lora_Bs.0.weight", "etf_proj1.weight")
     if missing := [name for name in needed if name not in state or state[name].ndim != 2]:
-        raise UserError(f"{source} is no released checkpoint: it lacks the matrices {', '.join(missing)}.")
+        raise UserError(f"{source} is not a released checkpoint: it lacks the matrices {', '.join(missing)}.")
     experts = sum(name.startswith(f"{first}.lora_Bs.") for name in state)
     rank, dim = state[needed[0]].shape[0], state[needed[2]].shape[0]
     return replace(like, rank=rank, experts=experts, etf_dim=dim)

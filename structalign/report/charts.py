@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 TEXT, GRID = "#fe0001", "#fe0002"
 SERIES = 0xFE0100
+STEPS = [1, 2, 2.5, 5, 10]  # of the ticks: 0, 20, 40, and never 0, 12, 24
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -70,7 +71,7 @@ def line_chart(
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0, pad=6)
-        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole_x, min_n_ticks=1))
         axes.set_xlabel(x_label)
         axes.margins(x=0.03, y=0.1)

@@ -210,7 +210,7 @@ def _heatmaps(method: str, test: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 GRADIENT_TITLES = {
-    "share_": "Share of the gradient on the embeddings",
+    "share_": "Share of the gradient",
     "angle_": "Angle to the gradient of L_con, °",
 }
 GRADIENT_COLOURS = {"contrastive": "var(--frozen)", "crp": "oklch(var(--tone) .13 30)", "pseudo": "var(--muted)"}

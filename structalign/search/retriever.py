@@ -44,12 +44,12 @@ class Retriever:
     def encode_text(self, texts: Iterable[str], task: int | None = None) -> TextEmbeddings:
         """Words [R, L, D], mask [R, L] and sentences [R, D], routed as `task` (from 1, None: the newest).
 
-        Raises `UserError` if `texts` is no list of sentences, or if the task was not learned.
+        Raises `UserError` if `texts` is not a list of sentences, or if the task was not learned.
         """
         sentences = [] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
         if not sentences or not all(isinstance(sentence, str) for sentence in sentences):
             raise UserError(
-                f"{_short(texts)} is no list of sentences: pass at least one, for example ['a hog spins around']."
+                f"{_short(texts)} is not a list of sentences: pass at least one, for example ['a hog spins around']."
             )
         learned = len(self.config.tasks)
         if task is not None and (not isinstance(task, Integral) or not 1 <= task <= learned):
@@ -60,7 +60,7 @@ class Retriever:
     def encode_video(self, video: str | Path | NDArray[np.uint8]) -> Tensor:
         """[N, D] raw frame embeddings of a video or image file, or of uint8 frames [N', H, W, 3].
 
-        Raises `UserError` if the file cannot be decoded, or if the array is no video.
+        Raises `UserError` if the file cannot be decoded, or if the array is not a video.
         """
         clip, model = self.encoder.clip, self.encoder.model
         if isinstance(video, (str, Path)):
@@ -71,10 +71,10 @@ class Retriever:
             except BrokenVideo as reason:
                 raise UserError(f"{video} cannot be encoded: {reason}.") from None
         if not isinstance(video, np.ndarray):
-            raise UserError(f"{_short(video)} is no video: pass a file's name, or uint8 [frames, height, width, 3].")
+            raise UserError(f"{_short(video)} is not a video: pass a file's name, or uint8 [frames, height, width, 3].")
         if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3 or not len(video):
             what = f"{video.dtype} of shape {list(video.shape)}"
-            raise UserError(f"an array of {what} is no video: pass uint8 [frames, height, width, 3].")
+            raise UserError(f"an array of {what} is not a video: pass uint8 [frames, height, width, 3].")
         chosen = ((np.arange(self.frames) + 0.5) / self.frames * len(video)).astype(int)
         mean, std = (x.to(self.encoder.device) for x in self.pixels)
         pixels = normalised_view(video[chosen], clip.image_size, (mean, std))
@@ -93,11 +93,14 @@ class Retriever:
         """
         given = [] if isinstance(videos, (str, Path)) or not isinstance(videos, Iterable) else list(videos)
         if not given:
-            raise UserError(f"{_short(videos)} is no list of videos: pass at least one, for example ['clip.mp4'].")
+            raise UserError(f"{_short(videos)} is not a list of videos: pass at least one, for example ['clip.mp4'].")
         frames = torch.stack([self.encode_video(video) for video in given])
         text, encoder = self.encode_text(texts, task), self.encoder
         found = score(Comparison(text, text, frames, encoder.head, encoder.model), states={})
         return (found.get("words", found["sentence"]) + found["sentence"]) / 2
+
+
+PASS_IT = "pass the checkpoint's CLIP as `backbone`, by its folder or hub name"
 
 
 def load(checkpoint: str | Path, backbone: str | Path | None = None) -> Retriever:
@@ -129,4 +132,4 @@ def _backbone(project: Path, name: str, called: str) -> Path:
     first = project / "checkpoints" / "t00"
     if (project / BACKBONE).exists() and first.exists() and read_config(first).backbone == name:
         return project / BACKBONE
-    return project / name if (project / name).is_dir() else resolve(name, called)
+    return project / name if (project / name).is_dir() else resolve(name, called, PASS_IT)

@@ -45,6 +45,7 @@ from structalign.strict_yaml import load_yaml
 from structalign.sweep.rows import RESERVED, SENTENCE, row_of
 
 KINDS = (*METHODS, "joint")
+UNTRAINED = "zero_shot"  # has no randomness, so it runs at the first seed only
 SHARED = ("data", "frames", "backbone", "features")  # sections that all runs have in common
 OWN = ("seed", "method", "reference")
 NAME = re.compile(r"\w+(?:[ .-]\w+)*")  # of a ranking: it becomes a part of a row's name
@@ -121,11 +122,13 @@ def read_plan(path: Path) -> Plan:
         raise UserError(f"{path}: `finalists` = {head.finalists} must be {_allowed('finalists')}.")
     for name in head.methods:
         if name not in KINDS:
-            raise UserError(f"{path}: `methods.{name}` is no method{_nearest(name, KINDS)}.")
+            raise UserError(f"{path}: `methods.{name}` is not a method{_nearest(name, KINDS)}.")
     more_seeds = head.more_seeds or {}
     for name, seeds in more_seeds.items():
         if name not in head.methods:
             raise UserError(f"{path}: `more_seeds.{name}` is not below `methods`: add it there, or remove it.")
+        if name == UNTRAINED:
+            raise UserError(f"{path}: `more_seeds.{name}` changes nothing, since {name} trains nothing: remove it.")
         if len({*head.seeds, *seeds}) < len([*head.seeds, *seeds]) or min([*seeds, 0]) < 0:
             raise UserError(
                 f"{path}: `more_seeds.{name}` = {shown(seeds)} must be numbers of at least 0 that differ from each "
@@ -157,7 +160,7 @@ def _head(tree: Any, source: str) -> SweepFile:
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             raise UserError(
-                f"{source}: `{name}` is no key of a sweep{_nearest(name, SweepFile.model_fields)}."
+                f"{source}: `{name}` is not a key of a sweep{_nearest(name, SweepFile.model_fields)}."
             ) from None
         if first["type"] == "missing":
             raise UserError(f"{source} lacks `{name}` ({_allowed(name)}): write it.") from None
@@ -189,7 +192,7 @@ def _rankings(given: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]
         for key in found[name]:
             if not key.startswith("ranking."):
                 raise UserError(
-                    f"{place}: `{key}` is no key of `ranking`: a ranking only weights signals. Set it below `methods`."
+                    f"{place}: `{key}` is not a key of `ranking`, which only weights signals: set it below `methods`."
                 )
     return found
 

@@ -92,10 +92,23 @@ def test_a_clip_that_cannot_be_found_is_called_as_it_was_named(project: Path) ->
     with pytest.raises(UserError, match=r"^backbone = \./gone: "):
         structalign.load("checkpoints/t02", "./gone")
     of_the_checkpoint = r"^checkpoints/t02/config\.json: `backbone` = \./clip: "
-    with pytest.raises(UserError, match=of_the_checkpoint):
+    with pytest.raises(UserError, match=of_the_checkpoint + ".*`--backbone`"):
         call("export-released", "checkpoints/t02", "back.pth")
-    with pytest.raises(UserError, match=of_the_checkpoint):
+    with pytest.raises(UserError, match=of_the_checkpoint + ".*as `backbone`"):
         structalign.load("checkpoints/t02")
+    structalign.load("checkpoints/t02", "moved")
+
+
+def test_a_clip_whose_weights_do_not_load_has_nothing_to_do_with_params_yaml(project: Path) -> None:
+    bring_in("--backbone", "./clip")
+    (project / "clip/model.safetensors").write_bytes(b"cut")
+    for attempt in (
+        lambda: call("import-released", "released.safetensors", "--backbone", "./clip", "--out", "other"),
+        lambda: call("export-released", "checkpoints/t02", "back.pth"),
+        lambda: structalign.load("checkpoints/t02", "./clip"),
+    ):
+        with pytest.raises(UserError, match=r"^clip has no CLIP that can be loaded .*: name another CLIP"):
+            attempt()
 
 
 def test_zero_shot_clip_cannot_be_exported(project: Path) -> None:

@@ -81,6 +81,10 @@ def test_an_impossible_request_is_refused_in_one_sentence(beside: Path, argument
     assert said in told
 
 
+def test_the_usage_of_index_is_what_one_types() -> None:
+    assert " index [OPTIONS] {folders}" in structalign("index", "--help")[1]
+
+
 def test_an_index_is_checked_when_it_is_built(built: tuple[Path, str]) -> None:
     assert "agree with exact ranking in 1.000 of the top 10" in built[1]
 

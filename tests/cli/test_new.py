@@ -93,6 +93,8 @@ def test_the_sample_comes_along_from_a_clone(tmp_path: Path) -> None:
         ["task", "add", "a"],
         ["preset", "paper"],
         ["doctor"],
+        ["repro"],
+        ["serve"],
         ["list"],
         ["compact"],
     ],

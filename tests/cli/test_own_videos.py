@@ -324,6 +324,18 @@ def test_the_undo_command_works_in_a_clone_that_never_pulled_the_data(
     assert len(read_tasks()) == 2
 
 
+def test_the_undo_command_works_where_no_data_was_committed(own: Path, project: Path) -> None:
+    commit(project)
+    before = [Path(name).read_bytes() for name in ("params.yaml", "tasks.yaml")]
+    said = structalign("init", str(own), "--tasks", "2", "--backbone", REAL)[1]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    back = subprocess.run(said.splitlines()[-1], shell=True, check=False, env=os.environ | {"PATH": path})
+    assert back.returncode == 0
+    assert [Path(name).read_bytes() for name in ("params.yaml", "tasks.yaml")] == before
+    assert not Path("data").exists()
+    assert structalign("init", str(own), "--tasks", "2", "--backbone", REAL)[0] == 0
+
+
 def commit(project: Path) -> None:
     """Commit all of a project."""
     name = ("-c", "user.name=tester", "-c", "user.email=tester@example.org")
@@ -376,6 +388,14 @@ def test_check_finds_content_shared_by_training_and_test(copy: Path) -> None:
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     names = "clip 0.mkv (row 2, train), clip 5.mkv (row 7, test)"
     assert found.stops == [f"the same content is in training and in evaluation: {names}: keep only one side"]
+
+
+def test_empty_files_are_broken_and_have_no_content_in_common(copy: Path) -> None:
+    for name in ("clip 6.mkv", "clip 1.mkv"):
+        (copy / "videos" / name).write_bytes(b"")
+    found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
+    assert not [said for said in found.stops + found.notes if "same content" in said]
+    assert [said for said in found.notes if "clip 6.mkv" in said and "the file is empty" in said]
 
 
 def test_check_reports_equal_content_once_with_all_its_names(copy: Path) -> None:
@@ -435,7 +455,7 @@ def test_check_groups_equal_problems(copy: Path) -> None:
         stream.writelines(f"lost {number}.mkv,caption,cats,train\n" for number in range(300))
     found = inspect(split_categories(["cats", "dogs, big"], 2), SKIP, REAL, copy)
     assert [text for text in found.stops if "trian" in text] == [
-        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is no split: write one of train, val, test"
+        "rows 10, 11, 12, 13, 14 and 4,995 more, column `split`: 'trian' is not a split: write one of train, val, test"
     ]
     lost = [text for text in found.notes if "missing" in text]
     assert len(lost) == 1
@@ -467,7 +487,7 @@ def test_a_table_that_is_not_a_file_is_refused(tmp_path: Path, kind: str) -> Non
     if kind != "long":
         folder.mkdir()
         (os.mkfifo if kind == "pipe" else os.mkdir)(folder / "captions.csv")
-    with pytest.raises(UserError, match=r"captions\.csv (is no regular file|can't be read \(File name too long\))"):
+    with pytest.raises(UserError, match=r"captions\.csv (is not a regular file|can't be read \(File name too long\))"):
         read_table(folder)
 
 

@@ -196,7 +196,7 @@ def test_a_missing_video_keeps_its_rows_and_is_counted_by_task(msr: Files) -> No
 def test_a_pickle_that_asks_for_more_than_these_files_need_is_refused(tmp_path: Path, code: bytes, asked: str) -> None:
     path = tmp_path / "evil.pkl"
     path.write_bytes(code)
-    with pytest.raises(UserError, match=rf"evil\.pkl is no CTVR split file \(it asks for {asked}"):
+    with pytest.raises(UserError, match=rf"evil\.pkl is not a CTVR split file \(it asks for {asked}"):
         read_split(path)
 
 
@@ -210,7 +210,7 @@ def test_a_defaultdict_of_lists_is_admitted_in_every_protocol(tmp_path: Path, pr
 def test_a_nested_attribute_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.pkl"
     path.write_bytes(b"\x80\x04\x8c\x0bcollections\x8c\x17defaultdict.__init_sub_\x93.")
-    with pytest.raises(UserError, match="is no CTVR split file"):
+    with pytest.raises(UserError, match="is not a CTVR split file"):
         read_split(path)
 
 
@@ -221,10 +221,16 @@ def test_a_nested_attribute_is_refused(tmp_path: Path) -> None:
         ({"train": {}, "val": {}}, "not numbered"),
         ({"train": {1: {0: ["a"]}, 3: {1: ["b"]}}, "val": {1: {0: ["c"]}, 3: {1: ["d"]}}}, "not numbered"),
         ({"train": {1: {0: ["a"]}}, "val": {1: {1: ["c"]}}}, "task 1 has other categories in val"),
-        ({"train": {1: {0: ["a"]}}, "val": {1: {0: []}}}, "category 0 of task 1, val, is no list of video ids"),
-        ({"train": {1: {0: ["a", 7]}}, "val": {1: {0: ["c"]}}}, "category 0 of task 1, train, is no list of video ids"),
-        ({"train": {1: {0: ("a",)}}, "val": {1: {0: ["c"]}}}, "category 0 of task 1, train, is no list of video ids"),
-        ({"train": {1: {0: ["a"]}}, "val": {1: {0: "c"}}}, "category 0 of task 1, val, is no list of video ids"),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {0: []}}}, "category 0 of task 1, val, is not a list of video ids"),
+        (
+            {"train": {1: {0: ["a", 7]}}, "val": {1: {0: ["c"]}}},
+            "category 0 of task 1, train, is not a list of video ids",
+        ),
+        (
+            {"train": {1: {0: ("a",)}}, "val": {1: {0: ["c"]}}},
+            "category 0 of task 1, train, is not a list of video ids",
+        ),
+        ({"train": {1: {0: ["a"]}}, "val": {1: {0: "c"}}}, "category 0 of task 1, val, is not a list of video ids"),
         ({"train": {1: {}}, "val": {1: {}}}, "task 1 has other categories in train"),
         ({"train": {1: ["a"]}, "val": {1: ["b"]}}, "task 1 has other categories in train"),
         ({"train": {1: {0: ["a"]}}, "val": {1: ["b"]}}, "task 1 has other categories in val"),
@@ -244,14 +250,14 @@ def test_a_small_pickle_cannot_allocate_gigabytes(tmp_path: Path) -> None:
     path = tmp_path / "x.pkl"
     path.write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")  # an empty dictionary, remembered as number 2**31 - 1
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match="is no CTVR split file"):
+    with pytest.raises(UserError, match="is not a CTVR split file"):
         read_split(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # kilobytes
 
 
 def test_a_file_that_is_not_a_pickle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_text("hello")
-    with pytest.raises(UserError, match=r"x\.pkl is no CTVR split file"):
+    with pytest.raises(UserError, match=r"x\.pkl is not a CTVR split file"):
         read_split(tmp_path / "x.pkl")
     with pytest.raises(UserError, match=r"y\.pkl can't be read"):
         read_split(tmp_path / "y.pkl")
@@ -313,7 +319,7 @@ def test_a_video_id_that_is_no_file_name_is_refused(act: Files, video: str) -> N
     tree = pickle.loads(act["splits"].read_bytes())
     next(iter(tree["train"][1].values()))[0] = video
     act["splits"].write_bytes(pickle.dumps(tree))
-    with pytest.raises(UserError, match="is no video id: use the original file") as refusal:
+    with pytest.raises(UserError, match="is not a video id: use the original file") as refusal:
         activitynet(**act)
     assert len(str(refusal.value)) < 500
 
@@ -324,7 +330,7 @@ def test_a_category_that_is_no_name_is_refused(act: Files, name: str) -> None:
     for part in tree.values():
         part[2] = {name: next(iter(part[2].values()))}
     act["splits"].write_bytes(pickle.dumps(tree))
-    with pytest.raises(UserError, match=r"task 2 has the category .*, which is no name"):
+    with pytest.raises(UserError, match=r"task 2 has the category .*, which is not a name"):
         activitynet(**act)
 
 

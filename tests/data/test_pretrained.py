@@ -101,13 +101,13 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("config.json", r"lacks a config\.json with model_type clip: name a complete Hugging Face CLIP"),
+        ("config.json", r"lacks a config\.json with model_type clip: complete its folder"),
         (
             "model.safetensors",
-            r"lacks weights \(model\.safetensors or pytorch_model\.bin\): name a complete Hugging Face CLIP",
+            r"lacks weights \(model\.safetensors or pytorch_model\.bin\): complete its folder",
         ),
-        ("tokenizer.json", r"lacks tokenizer\.json: name a complete Hugging Face CLIP"),
-        ("preprocessor_config.json", r"lacks preprocessor_config\.json: name a complete Hugging Face CLIP"),
+        ("tokenizer.json", r"lacks tokenizer\.json: complete its folder"),
+        ("preprocessor_config.json", r"lacks preprocessor_config\.json: complete its folder"),
     ],
 )
 def test_the_files_that_a_folder_lacks_are_named(file: str, said: str, tmp_path: Path) -> None:

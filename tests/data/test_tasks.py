@@ -99,7 +99,7 @@ def test_columns_of_an_older_version_are_ignored_and_noticed(tmp_path: Path) -> 
         ("categories", ["x" * 5000] * 2, "xxx...` is twice in t02: remove it once"),
         ("phase", True, "`tasks.t02.phase` = true must be first in the first row"),
         ("prev", 1, "`tasks.t02.prev` = 1 must be the task before"),
-        ("colour", "red", "`tasks.t02.colour` is no column (prev, phase, categories are): remove it"),
+        ("colour", "red", "`tasks.t02.colour` is not a column (prev, phase, categories are): remove it"),
     ],
 )
 def test_a_wrong_row_is_refused(tmp_path: Path, field: str, value: object, says: str) -> None:

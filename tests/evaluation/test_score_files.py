@@ -135,5 +135,5 @@ def test_scores_that_do_not_fit_are_computed_in_blocks_of_whole_tiles(monkeypatc
 @pytest.mark.parametrize("told", ["0", "much", "-1", "9" * 5000])
 def test_an_invalid_limit_is_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_SCORES_MIB", told)
-    with pytest.raises(UserError, match=rf"STRUCTALIGN_SCORES_MIB={told[:80]}\S* is no number of MiB"):
+    with pytest.raises(UserError, match=rf"STRUCTALIGN_SCORES_MIB={told[:80]}\S* is not a number of MiB"):
         queries_at_once(10, 10)

@@ -363,7 +363,7 @@ def flat_vertices(choice: Training) -> Training:
 
 
 REFUSED: list[tuple[Callable[[Training], Training], str]] = [
-    (lambda x: replace(x, rates={"loras": 1.0}), "`loras` is no group of structalign_released: choose from fusion"),
+    (lambda x: replace(x, rates={"loras": 1.0}), "`loras` is not a group of structalign_released: choose from fusion"),
     (lambda x: replace(x, rates={"lora": -1.0}), "rate of `lora` must be a number, at least 0, not -1.0"),
     (lambda x: replace(x, rates={"lora": float("nan")}), "rate of `lora` must be a number, at least 0, not nan"),
     (lambda x: replace(x, updates=0), "1 step of 0 updates"),

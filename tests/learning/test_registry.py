@@ -33,7 +33,7 @@ def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["__init__", "structalign.py", "../loading", ""])
 def test_a_module_that_is_no_method_file_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="is no method"):
+    with pytest.raises(UserError, match="is not a method"):
         load_method(name)
 
 

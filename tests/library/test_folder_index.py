@@ -233,7 +233,7 @@ def test_a_clip_that_changed_since_indexing_is_refused_by_a_search(
 
 @pytest.mark.parametrize("name", ["missing", "red.mp4"])
 def test_a_path_that_is_no_folder_is_named(folder: Path, clip: Path, place: Path, name: str) -> None:
-    with pytest.raises(UserError, match=f"{name} (does not exist|is no folder)"):
+    with pytest.raises(UserError, match=f"{name} (does not exist|is not a folder)"):
         begin([folder / name], str(clip), place)
 
 

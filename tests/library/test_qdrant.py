@@ -284,7 +284,7 @@ def test_without_a_url_the_scan_is_the_engine(monkeypatch: pytest.MonkeyPatch, t
 
 def test_an_address_without_a_scheme_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(choice.URL, "localhost:6333")
-    with pytest.raises(UserError, match=r"localhost:6333 is no address"):
+    with pytest.raises(UserError, match=r"localhost:6333 is not an address"):
         choice.qdrant_of(tmp_path, TASKS)
 
 

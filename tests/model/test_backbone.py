@@ -11,6 +11,7 @@ from tiny import BOS, DIM, EOT, IMAGE, LAYERS, PATCHES, WIDTH, noise, tiny_clip,
 from toy import write_clip
 
 from structalign.errors import UserError
+from structalign.gathered import write_hashes
 from structalign.model.backbone import Tokeniser, Tokens, load_clip
 
 captions = st.lists(st.lists(st.integers(0, 37), max_size=6), min_size=1, max_size=4)
@@ -179,7 +180,13 @@ def test_no_captions_give_no_rows(folder: Path) -> None:
 
 
 def test_a_folder_that_is_no_clip_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{tmp_path.name}.*backbone.name"):
+    with pytest.raises(UserError, match=f"{tmp_path.name}.*: name another CLIP"):
+        load_clip(tmp_path)
+
+
+def test_the_pipeline_s_copy_without_a_clip_leads_to_params_yaml(tmp_path: Path) -> None:
+    write_hashes(tmp_path)
+    with pytest.raises(UserError, match=r"set backbone\.name and run `dvc repro`"):
         load_clip(tmp_path)
 
 

@@ -8,7 +8,7 @@ from structalign.model.device import Fetched, env_flag, matrix_products, prepare
 @pytest.mark.parametrize("threads", ["abc", "-3", "0", "1.5", "99999", "9" * 5000, "٣", "1_0"])
 def test_an_invalid_number_of_threads_is_refused(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRUCTALIGN_THREADS", threads)
-    with pytest.raises(UserError, match=rf"STRUCTALIGN_THREADS={threads[:80]}\S* is no number of threads"):
+    with pytest.raises(UserError, match=rf"STRUCTALIGN_THREADS={threads[:80]}\S* is not a number of threads"):
         prepare_device()
 
 

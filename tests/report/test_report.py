@@ -143,8 +143,25 @@ def test_every_thumbnail_has_its_file_s_name(finished: Path) -> None:
 def test_the_page_shows_all_charts_that_its_number_of_tasks_allows(run_of: Callable[[int], Path], tasks: int) -> None:
     page = (run_of(tasks) / "reports/index.html").read_text()
     assert ("<h2>Over time" in page) == ("heatmap" in page.partition("</style>")[2]) == (tasks > 1)
-    legend = re.findall(r"</i>(t\d\d)</li>", page.partition("R@1 of each task")[2].partition("</figure>")[0])
+    legend = re.findall(r"</svg>(t\d\d)</li>", page.partition("R@1 of each task")[2].partition("</figure>")[0])
     assert legend == ([f"t{number:02d}" for number in range(1, tasks + 1)] if tasks > 1 else [])
+
+
+def test_the_legend_shows_the_dashes_of_the_curves(run_of: Callable[[int], Path]) -> None:
+    page = (run_of(4) / "reports/index.html").read_text()
+    figure = page.partition("R@1 of each task’s queries")[2].partition("</figure>")[0]
+    chart, _, legend = figure.partition('<ul class="legend">')
+    curves = re.findall(r"style=\"fill: none;(?: stroke-dasharray: ([\d.,]+);)?[^\"]*stroke: oklch", chart)
+    marks = re.findall(r"<path d=\"M0 3h28\"[^>]*?(?:stroke-dasharray=\"([\d.,]+)\")?/>", legend)
+    assert len(marks) == 4
+    assert [[round(float(x), 1) for x in dash.split(",") if x] for dash in curves] == [
+        [float(x) for x in dash.split(",") if x] for dash in marks
+    ]
+
+
+def test_an_axis_has_round_ticks() -> None:
+    chart = line_chart([Line("a", "red", [(1, 0.0), (2, 24.0), (3, 31.0)])], "x", "title", percent=True)
+    assert [float(tick) for tick in re.findall(r">(\d+)</text>", chart)][-4:] == [0, 10, 20, 30]
 
 
 def test_a_single_caption_makes_a_sensible_page(
@@ -209,10 +226,10 @@ def test_the_gradients_of_losses_are_no_losses(finished: Path) -> None:
     assert [row["step"] for row in found if row["loss"] == "angle_etf"] == [*range(0, 150, 20), *range(150, 300, 20)]
 
 
-def test_the_page_draws_what_each_loss_asks_of_the_embeddings(finished: Path) -> None:
+def test_the_page_draws_the_gradient_of_each_loss(finished: Path) -> None:
     page = (finished / "reports/index.html").read_text(encoding="utf-8")
-    assert "What each loss asks of the embeddings" in page
-    assert 'aria-label="Share of the gradient on the embeddings"' in page
+    assert "Gradients of the losses" in page
+    assert 'aria-label="Share of the gradient"' in page
 
 
 def test_an_empty_log_has_no_losses(tmp_path: Path) -> None:

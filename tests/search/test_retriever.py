@@ -93,12 +93,12 @@ def test_one_frame_is_enough(retriever: Retriever) -> None:
 
 
 def test_an_empty_list_of_texts_is_refused(retriever: Retriever) -> None:
-    with pytest.raises(UserError, match="no list of sentences"):
+    with pytest.raises(UserError, match="not a list of sentences"):
         retriever.encode_text([])
 
 
 def test_a_single_sentence_in_place_of_a_list_is_refused(retriever: Retriever) -> None:
-    with pytest.raises(UserError, match="'a b' is no list of sentences"):
+    with pytest.raises(UserError, match="'a b' is not a list of sentences"):
         retriever.score("a b", [video(0, frames=1)])
 
 
@@ -114,22 +114,22 @@ def test_a_missing_file_is_named(retriever: Retriever, tmp_path: Path) -> None:
 
 
 def test_an_array_without_frames_is_refused(retriever: Retriever) -> None:
-    with pytest.raises(UserError, match="is no video"):
+    with pytest.raises(UserError, match="is not a video"):
         retriever.encode_video(video(0, frames=1)[:0])
 
 
 def test_frames_that_are_not_uint8_are_refused(retriever: Retriever) -> None:
-    with pytest.raises(UserError, match=r"float64 of shape \[1, 40, 50, 3\] is no video"):
+    with pytest.raises(UserError, match=r"float64 of shape \[1, 40, 50, 3\] is not a video"):
         retriever.encode_video(video(0, frames=1) / 1.0)  # type: ignore[arg-type]
 
 
 def test_an_empty_list_of_videos_is_refused(retriever: Retriever) -> None:
-    with pytest.raises(UserError, match="no list of videos"):
+    with pytest.raises(UserError, match="not a list of videos"):
         retriever.score(["a b"], [])
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no checkpoint"):
+    with pytest.raises(UserError, match="is not a checkpoint"):
         structalign.load(tmp_path)
 
 
@@ -168,13 +168,13 @@ def test_texts_may_be_any_list_of_sentences(retriever: Retriever) -> None:
 
 @pytest.mark.parametrize("texts", [None, 3, [None], ["a", float("nan")], [b"a"], np.array([]), Labelled({7: 1.5})])
 def test_other_types_than_a_list_of_sentences_are_refused(retriever: Retriever, texts: Any) -> None:
-    with pytest.raises(UserError, match="no list of sentences"):
+    with pytest.raises(UserError, match="not a list of sentences"):
         retriever.encode_text(texts)
 
 
 @pytest.mark.parametrize("one", [None, 3, ["a.mp4"]])
 def test_other_types_than_a_video_are_refused(retriever: Retriever, one: Any) -> None:
-    with pytest.raises(UserError, match="is no video"):
+    with pytest.raises(UserError, match="is not a video"):
         retriever.encode_video(one)
 
 
@@ -186,7 +186,7 @@ def test_a_task_is_a_number_that_was_learned(retriever: Retriever, task: Any) ->
 
 @pytest.mark.parametrize("folder", ["/", "/no-such-checkpoint", "x" * 300])
 def test_a_folder_that_is_no_checkpoint_is_refused_wherever_it_is(folder: str) -> None:
-    with pytest.raises(UserError, match="is no checkpoint"):
+    with pytest.raises(UserError, match="is not a checkpoint"):
         structalign.load(folder)
 
 

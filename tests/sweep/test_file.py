@@ -9,7 +9,9 @@ from codemap import ROOT
 
 from structalign.data.tasks import split_categories, write_tasks
 from structalign.errors import UserError
-from structalign.sweep.file import Plan, Setting, read_plan
+from structalign.learning.loading import load_method
+from structalign.params.method import METHODS
+from structalign.sweep.file import UNTRAINED, Plan, Setting, read_plan
 
 HEAD = "seeds: [0, 1]\nfinalists: 1\nsplit: val\n"
 
@@ -108,13 +110,18 @@ def test_a_run_reads_neither_frames_nor_the_published_reference() -> None:
         ("  finetune:\n", HEAD + "baseline: lwf\n", ["`baseline`", "lwf", "below `methods`"]),
         ("  finetune:\n", HEAD + "baseline: [finetune, lwf]\n", ["`baseline`", "lwf", "below `methods`"]),
         ("  finetune:\n", HEAD + "baseline: ['zero_shot, sentence']\n", ["zero_shot, sentence", "below `methods`"]),
-        ("  finetune:\n", HEAD + "seed: 3\n", ["`seed` is no key of a sweep", "`seeds`"]),
-        ("  finetune:\n", HEAD.replace("split", "splits"), ["`splits` is no key of a sweep", "`split`"]),
+        ("  finetune:\n", HEAD + "seed: 3\n", ["`seed` is not a key of a sweep", "`seeds`"]),
+        ("  finetune:\n", HEAD.replace("split", "splits"), ["`splits` is not a key of a sweep", "`split`"]),
         ("  finetune:\n", HEAD + "settings: 3\n", ["`settings` = 3"]),
         ("  {}\n", HEAD, ["`methods` = {}"]),
         ("  lwf:\n", HEAD + "more_seeds: {lwf: [1]}\n", ["`more_seeds.lwf` = [1]", "differ from each other"]),
         ("  lwf:\n", HEAD + "more_seeds: {lwf: [-1]}\n", ["`more_seeds.lwf` = [-1]", "at least 0"]),
         ("  lwf:\n", HEAD + "more_seeds: {zscl: [2]}\n", ["`more_seeds.zscl`", "below `methods`"]),
+        (
+            "  zero_shot:\n",
+            HEAD + "more_seeds: {zero_shot: [2]}\n",
+            ["`more_seeds.zero_shot`", "trains nothing", "remove"],
+        ),
         ("  lwf:\n", HEAD + "more_seeds: [2]\n", ["`more_seeds` = [2]", "finetune: [3, 4]"]),
         ("  lwf:\n", HEAD + "rankings: 3\n", ["`rankings` = 3", "{ranking.task_prior: 1}"]),
         ("  lwf:\n", HEAD + "rankings: {1: {ranking.beta: 1}}\n", ["`rankings.1`", "plain text"]),
@@ -178,3 +185,7 @@ def test_a_broken_params_yaml_is_refused_by_its_own_name() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda file: file.name)
 def test_a_committed_sweep_is_valid(file: Path) -> None:
     assert read_plan(file).settings
+
+
+def test_only_zero_shot_clip_trains_nothing() -> None:
+    assert [name for name in METHODS if not load_method(name).trains] == [UNTRAINED]

@@ -67,7 +67,7 @@ def opened(path: Path) -> Iterator[int]:
     try:
         about = os.fstat(source)
         if not stat.S_ISREG(about.st_mode):
-            raise BrokenVideo("it is no regular file")
+            raise BrokenVideo("it is not a regular file")
         if about.st_size == 0:
             raise BrokenVideo("the file is empty")
         yield source

@@ -116,10 +116,10 @@ def _faults(cells: list[Cell], name: Callable[[Any], str]) -> Iterator[str]:
         if first.task != cell.task or first.category != cell.category:
             yield f"category {shortened(category)} is in task {first.task} and in task {cell.task}"
         if category != category.strip() or not category or "${" in category or UNSHOWN.search(category):
-            yield f"task {cell.task} has the category {shortened(repr(category))}, which is no name"
+            yield f"task {cell.task} has the category {shortened(repr(category))}, which is not a name"
         for video, times in Counter(cell.ids).items():
             if not video.strip() or not FILE_NAME.fullmatch(video):
-                yield f"{shortened(repr(video))} is no video id"
+                yield f"{shortened(repr(video))} is not a video id"
             if times > 1:
                 yield f"{video} is {times} times in category {cell.category} of task {cell.task}, {cell.split}"
 
@@ -163,4 +163,4 @@ def read_json_file(path: Path) -> Any:
     except RecursionError:
         raise UserError(f"{path} is nested too deeply: name the benchmark's captions file.") from None
     except ValueError as error:
-        raise UserError(f"{path} is no JSON file ({error}): name the benchmark's captions file.") from None
+        raise UserError(f"{path} is not a JSON file ({error}): name the benchmark's captions file.") from None

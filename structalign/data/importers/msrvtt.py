@@ -54,7 +54,7 @@ def _csv_captions(path: Path) -> dict[str, list[Text]]:
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name MSRVTT_CL_validation.csv.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no CSV table ({error}): name MSRVTT_CL_validation.csv.") from None
+        raise UserError(f"{path} is not a CSV table ({error}): name MSRVTT_CL_validation.csv.") from None
     header = lines[0] if lines else []
     if not {"video_id", "sentence"} <= set(header):
         raise UserError(f"{path} lacks the columns video_id and sentence: name MSRVTT_CL_validation.csv.")

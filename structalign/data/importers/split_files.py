@@ -80,7 +80,7 @@ def _categories(path: Path) -> list[dict[Hashable, dict[Split, list[str]]]]:
                 raise _unfit(path, f"task {task} has other categories in {part} than in train")
             for category, ids in categories.items():
                 if not isinstance(ids, list) or not ids or not all(isinstance(video, str) for video in ids):
-                    raise _unfit(path, f"category {category} of task {task}, {part}, is no list of video ids")
+                    raise _unfit(path, f"category {category} of task {task}, {part}, is not a list of video ids")
     return [
         {category: {ours: tree[part][task][category] for part, ours in PARTS.items()} for category in categories}
         for task, categories in tree["train"].items()
@@ -96,8 +96,8 @@ def _load(path: Path) -> Any:
     except _Foreign as error:
         raise _unfit(path, str(error)) from None
     except Exception:  # a broken pickle may raise any error
-        raise _unfit(path, "it is no pickle, or a damaged one") from None
+        raise _unfit(path, "it is not a pickle, or a damaged one") from None
 
 
 def _unfit(path: Path, reason: str) -> UserError:
-    return UserError(f"{path} is no CTVR split file ({reason}): name one, for example MSRVTT_10_dataset.pkl.")
+    return UserError(f"{path} is not a CTVR split file ({reason}): name one, for example MSRVTT_10_dataset.pkl.")

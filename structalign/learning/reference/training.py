@@ -240,7 +240,7 @@ def _refuse_training(built: VideoText, model: ReferenceModel, method: Method, tr
         if not 0 <= int(step.category.min()) <= int(step.category.max()) < len(chosen.vertices):
             raise UserError(f"step {k} has categories without a vertex: there are {len(chosen.vertices)}, from 0.")
     if unknown := sorted(training.rates.keys() - set(method.trains)):
-        raise UserError(f"`{unknown[0]}` is no group of {chosen.method}: choose from {', '.join(method.trains)}.")
+        raise UserError(f"`{unknown[0]}` is not a group of {chosen.method}: choose from {', '.join(method.trains)}.")
     for name, rate in training.rates.items():
         if not (math.isfinite(rate) and rate >= 0):
             raise UserError(f"the rate of `{name}` must be a number, at least 0, not {rate}.")

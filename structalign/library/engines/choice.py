@@ -49,7 +49,7 @@ def qdrant_of(path: Path, tasks: Sequence[int]) -> "Qdrant":
     if not url:
         raise UserError(f"{URL} is not set: set it to Qdrant's address, for example http://127.0.0.1:6333.")
     if not url.startswith(("http://", "https://")):
-        raise UserError(f"{URL}={url} is no address: set it to one such as http://127.0.0.1:6333.")
+        raise UserError(f"{URL}={url} is not an address: set it to one such as http://127.0.0.1:6333.")
     require("qdrant_client")
     from structalign.library.engines.qdrant import connected
 
