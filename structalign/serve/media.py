@@ -2,7 +2,6 @@
 
 import hashlib
 import mimetypes
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -17,7 +16,6 @@ from structalign.serve.making import Gone, Job, Make, Making, NoRoom
 STRETCH = 30.0  # seconds that are made from a match on
 LEAST = 1.0  # seconds before the end at which a stretch begins at the latest, so that it has a frame
 PREVIEW, PREVIEW_HEIGHT = 3.0, 180  # seconds, pixels
-OPENING = 2.0  # seconds that copies pause while a browser opens a whole file
 COPIED = 600.0  # seconds of the longest file that is copied whole
 
 
@@ -26,13 +24,8 @@ class Media:
 
     def __init__(self, folder: Path, limit: int):
         self.making = Making(folder, limit)
-        self._opening = 0.0  # by `time.monotonic`: until then copies pause
         # a click must not wait for the posters of a page, and neither of them for copies
         self._small, self._stretches, self._copies = (ThreadPoolExecutor(n) for n in (cores(), cores(), 1))
-
-    def opens(self) -> None:
-        """A browser is about to open a whole file: copies pause for a moment."""
-        self._opening = time.monotonic() + OPENING
 
     def stop(self) -> None:
         """End all jobs. A second call does nothing."""
@@ -103,15 +96,14 @@ class Media:
         return self._stretches if playing == "remux" else self._copies
 
     def _copying(self, path: Path, playing: str) -> Make:
-        """Make a copy. It pauses while someone waits for a stretch or for the first frame of a whole file."""
+        """Make a copy. It pauses while a stretch is made, since someone waits for the stretch."""
         waits = self._copier(playing) is self._copies
-
-        def paused() -> bool:
-            return waits and (self.making.runs(self._stretches) or time.monotonic() < self._opening)
 
         def make(job: Job) -> None:
             with job.part.open("w+b") as out:
-                playable.copy(path, out.fileno(), playing, job.wanted, paused)
+                playable.copy(
+                    path, out.fileno(), playing, job.wanted, lambda: waits and self.making.runs(self._stretches)
+                )
 
         return make
 

@@ -32,8 +32,6 @@ def add_videos(app: FastAPI, collection: Collection, media: Media) -> None:
             whole = media.copy(path, entry.playing) is not None
             coming = whole or media.copyable(path)
             whole = whole or (coming and entry.playing == "remux")  # a remux is quick, so the page waits for it
-        if whole:
-            media.opens()
         return _about(entry, collection.index) | {"play": _play(entry, at, whole), "copied": coming}
 
     @app.get(
