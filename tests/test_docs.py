@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer.main
 from codemap import ROOT
+from pictures import PICTURES, metrics_hash, shown_metrics
 
 from structalign.cli.app import app
 
@@ -111,6 +112,11 @@ def test_the_messages_of_the_troubleshooting_are_those_of_the_code() -> None:
     ours = [text for text in quoted if not text.startswith(FOREIGN)]
     lost = [text for text in ours if not all(part.strip() in code for part in VARIABLE.split(text))]
     assert (lost, len(ours) > 20) == ([], True)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_picture_shows_the_metrics_that_are_committed(picture: str) -> None:
+    assert shown_metrics(ROOT / picture) == metrics_hash(ROOT), "python tests/pictures.py PROJECT takes it anew"
 
 
 def test_no_page_names_a_registry_s_host() -> None:

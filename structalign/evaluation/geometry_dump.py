@@ -36,10 +36,14 @@ def write_prototypes(path: Path, text: Tensor, text_category: Tensor, video: Ten
 def collapse(
     vectors: Tensor, category: Tensor, head: Callable[[Tensor], Tensor], vertices: Tensor
 ) -> dict[str, float] | None:
-    """NC1 to NC4 of vectors [n, D] and vertices [capacity, d]. The ETF head maps the vectors to unit vectors of R^d."""
+    """NC1 to NC4 of vectors [n, D] and vertices [capacity, d]. The ETF head maps the vectors to unit vectors of R^d.
+
+    Rounded to six significant digits: the last ones differ from run to run, and DVC would call that a change.
+    """
     seen, local = torch.unique(category, return_inverse=True)
     mapped = F.normalize(head(vectors), dim=-1).cpu()
-    return neural_collapse(mapped.numpy(), local.numpy(), vertices[seen].numpy())
+    found = neural_collapse(mapped.numpy(), local.numpy(), vertices[seen].numpy())
+    return found and {name: float(f"{value:.6g}") for name, value in found.items()}
 
 
 def dump_geometry(

@@ -44,3 +44,10 @@ def test_collapse_is_measured_after_the_head_on_the_categories_vertices() -> Non
     found = collapse(3 * vertices[category] @ head.weight.detach(), category, head, vertices)
     assert found is not None
     assert list(found.values()) == pytest.approx([0] * 5, abs=1e-5)
+
+
+def test_a_change_of_the_last_bits_does_not_change_the_stored_collapse() -> None:
+    head, vertices = torch.nn.Identity(), simplex_etf(8, 6, seed=0)
+    vectors, category = noise(300, 8), torch.arange(6).repeat(50)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0))  # the same samples, added in another order
+    assert collapse(vectors, category, head, vertices) == collapse(vectors[order], category[order], head, vertices)
