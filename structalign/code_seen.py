@@ -18,11 +18,12 @@ SEEN = "seen.json"  # in work/code: what `check` has seen of all stages
 
 def write_digests(folder: Path, code: Code, stages: Iterable[str], params: Mapping[str, Any]) -> None:
     """Write a file with the digest of each stage's code, and seen.json with the digest of all source files."""
+    source = source_digest(code)  # first: a file that is edited now then differs from what is recorded
     digests = {stage: stage_digest(code, stage, params) for stage in sorted(stages)}
     for stage, digest in digests.items():
         (folder / stage).write_text(digest + "\n", encoding="utf-8")
     named = {stage: named_modules(stage, params) for stage in digests}
-    seen = {"source": source_digest(code), "named": named, "digests": digests}
+    seen = {"source": source, "named": named, "digests": digests}
     (folder / SEEN).write_text(json.dumps(seen, indent=1) + "\n", encoding="utf-8")
 
 
@@ -42,7 +43,7 @@ def source_digest(code: Code) -> str:
     """SHA-256 of the names and bytes of all files that a stage's digest may depend on."""
     found = hashlib.sha256()
     for package, folder in sorted(code.packages.items()):
-        for file in sorted(file for file in folder.rglob("*") if file.suffix in SOURCES):
+        for file in sorted(file for file in folder.rglob("*") if file.suffix in SOURCES and file.is_file()):
             content = file.read_bytes()
             found.update(f"{package} {file.relative_to(folder).as_posix()} {len(content)}\n".encode())
             found.update(content)

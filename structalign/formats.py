@@ -16,7 +16,7 @@ LIBRARY_FORMAT = 1  # manifest.json of an index that `structalign index` or `str
 
 
 def format_of(path: Path, values: Mapping[str, Any], newest: int) -> int:
-    """The format of a file with these `values`. Raises `UserError` if it is no number, or above `newest`."""
+    """The format of a file with these `values`. Raises `UserError` if it is not a number, or above `newest`."""
     found = values.get("format", 1)
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise UserError(

@@ -13,7 +13,7 @@ LARGE = 2**25  # bytes; a larger block is still mapped on its own, and returned.
 
 
 def keep_freed_memory() -> None:
-    """Keep up to 256 MiB of freed memory in this process. Does nothing where the C library is not glibc."""
+    """Keep up to 256 MiB of freed memory at the end of the heap. Does nothing where the C library is not glibc."""
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, LARGE)

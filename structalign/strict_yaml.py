@@ -30,7 +30,7 @@ INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+][0-9]+)?)")
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
-# Texts that are no number, truth value or null by the rules above, but are for YAML 1.1 or for DVC's reader.
+# Texts that are not a number, truth value or null by the rules above, but are for YAML 1.1 or for DVC's reader.
 AMBIGUOUS = [
     (re.compile(r"(?i)y|n|yes|no|on|off|true|false|null"), "is a truth value or null for some readers of YAML"),
     (

@@ -42,6 +42,10 @@ def parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return stages
 
 
+def here() -> Code:
+    return Code({name: Path(name) for name in ("stages", "structalign")})
+
+
 def now(stage: str, method: str = "one") -> str:
     return digest_now(stage, {"method": {"name": method}}, Path("seen"))
 
@@ -49,6 +53,28 @@ def now(stage: str, method: str = "one") -> str:
 def test_without_an_edit_the_digest_is_read_back(parsed: list[str]) -> None:
     assert [now(stage) for stage in STAGES] == [Path("seen", stage).read_text().strip() for stage in STAGES]
     assert not parsed
+
+
+def test_an_edit_while_check_runs_is_not_taken_for_what_check_saw(
+    parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools, code = Path("structalign/tools.py"), here()
+
+    def edited_meanwhile(code: Code, stage: str, params: dict[str, Any]) -> str:
+        found = stage_digest(code, stage, params)
+        tools.write_text("X = 2")
+        return found
+
+    monkeypatch.setattr(code_seen, "stage_digest", edited_meanwhile)
+    write_digests(Path("seen"), code, STAGES, PARAMS)
+    monkeypatch.setattr(code_seen, "stage_digest", stage_digest)
+    assert now("train") == stage_digest(here(), "train", PARAMS)
+
+
+def test_a_folder_with_the_name_of_a_module_is_no_module(parsed: list[str]) -> None:
+    Path("structalign/odd.py").mkdir()
+    write_digests(Path("seen"), here(), STAGES, PARAMS)
+    assert now("train") == Path("seen", "train").read_text().strip()
 
 
 def test_an_edit_of_code_changes_the_digest_and_one_of_a_comment_does_not(parsed: list[str]) -> None:

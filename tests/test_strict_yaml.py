@@ -351,15 +351,16 @@ def test_a_dumped_file_is_read_back_by_us_and_by_dvc(tree: dict[str, Any]) -> No
 @example(text="2024-01-01")
 @example(text="a\u2028b\x85\ufeff")
 @example(text="a word, " * 1500)
+@example(text="./my:clip")
 def test_a_text_written_into_a_file_with_comments_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     path = tmp_path_factory.mktemp("edited") / "params.yaml"
-    path.write_text("# first\nname: x  # of the backbone\nlr: 1e-05 # small\n", encoding="utf-8")
+    path.write_text("# first\nname: x  # of the backbone\nlr: 1e-05 # small\nflow: {name: x}\n", encoding="utf-8")
     tree = load_with_comments(path)
-    tree["name"] = text
+    tree["name"] = tree["flow"]["name"] = text
     dump_with_comments(tree, path)
-    assert load_yaml(path) == {"name": text, "lr": 1e-5}
+    assert load_yaml(path) == {"name": text, "lr": 1e-5, "flow": {"name": text}}
     assert "lr: 1e-05 # small\n" in path.read_text(encoding="utf-8")
 
 

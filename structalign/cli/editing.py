@@ -15,10 +15,11 @@ from structalign.strict_yaml import load_yaml, needs_quotes
 
 
 class _Representer(RoundTripRepresenter):
-    """Put quotes around a text that our reader refuses without them, such as `no`."""
+    """Put quotes around a text that our reader refuses without them, such as `no`, or `a:b` within brackets."""
 
     def represent_str(self, text: str) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if needs_quotes(text) else None)
+        quoted = needs_quotes(text) or ":" in text
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
 
 
 _Representer.add_representer(str, _Representer.represent_str)

@@ -91,7 +91,7 @@ def adopt(benchmark: Benchmark, preset: str | None, link: bool) -> None:
         name = setting if (PRESETS / f"{setting}.yaml").is_file() else preset
         steps.insert(0, f"structalign preset {name}")
     say("\n  ".join(["Next:", *steps]))
-    say_way_back()
+    say_way_back(in_place=False)
 
 
 def summary(benchmark: Benchmark) -> str:

@@ -33,7 +33,9 @@ from structalign.text import plural
 # `dvc add` stores later edits in data/. Without it the last command would stop, since it would lose them.
 # `dvc pull` is needed because a clone may never have had the committed data.
 BACK = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} data.dvc && dvc pull data"
-BACK_TO_NO_DATA = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} && rm -r data data.dvc"
+# Without committed data, what `init` brought goes. `-f`, since DVC's links into its cache are read-only.
+BACK_TO_NO_DATA = f"dvc add data && git checkout HEAD -- {PARAMS} {TASKS} && rm -rf data data.dvc"
+BACK_IN_PLACE = f"git checkout HEAD -- {PARAMS} {TASKS} && rm data.dvc"  # data/ is the user's own folder
 
 app = typer.Typer(add_completion=False)
 
@@ -82,7 +84,7 @@ def init(
         say("\n".join(f"  {key}: {written(before[key])} -> {written(value)}" for key, value in leaves(fitting)))
     say(f"{', '.join(counts)}. Next:")
     say("  structalign data check\n  dvc repro")
-    say_way_back()
+    say_way_back(in_place)
 
 
 def sizes_and_rates(clip: str) -> Mapping[str, Any]:
@@ -103,10 +105,11 @@ def preset_of_a_clip() -> Mapping[str, Any]:
     return read_preset("clip") if (PRESETS / "clip.yaml").is_file() else {}
 
 
-def say_way_back() -> None:
-    """Print the command that restores the last commit, if there is one."""
+def say_way_back(in_place: bool) -> None:
+    """Print the command that restores the last commit, if there is one. `in_place`: data/ itself was set up."""
     if committed_bytes(PARAMS) is not None:
-        back = BACK if committed_bytes(DATA_DVC) is not None else BACK_TO_NO_DATA
+        without = BACK_IN_PLACE if in_place else BACK_TO_NO_DATA
+        back = without if committed_bytes(DATA_DVC) is None else BACK
         say(f"To undo this and restore the last commit:\n  {back}")
 
 

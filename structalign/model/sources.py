@@ -16,7 +16,7 @@ from torch import Tensor
 from structalign.model.backbone import Clip
 from structalign.model.features import CENTRE, Captions, Features, Stored, VideoSource
 from structalign.model.video_text import VideoText
-from structalign.model.views import Part, part_of, views_of
+from structalign.model.views import Crop, crop_of, views_of
 
 
 class FrameReader(Protocol):
@@ -58,15 +58,15 @@ class PixelSource:
     def batch(self, shown: Sequence[tuple[int, str]]) -> Tensor:
         """[B, N, 3, S, S] of views (video, view), each put in its place at once, since a stack takes longer."""
         mean, std = self.statistics
-        parts = [self._part(video, view) for video, view in shown]
-        out = torch.empty(len(parts), len(parts[0].shown), 3, self.size, self.size, device=mean.device)
-        for place, one in zip(out, views_of(parts, mean.device), strict=True):
+        crops = [self._crop(video, view) for video, view in shown]
+        out = torch.empty(len(crops), len(crops[0].shown), 3, self.size, self.size, device=mean.device)
+        for place, one in zip(out, views_of(crops, mean.device), strict=True):
             place.copy_(one)
         return out.sub_(mean).div_(std)
 
-    def _part(self, video: int, view: str) -> Part:
+    def _crop(self, video: int, view: str) -> Crop:
         key = () if view == CENTRE else (self.seed, view, str(self.features.rows[video]["id"]))
-        return part_of(self.frames.frames(video), self.size, *key, flip=self.flip)
+        return crop_of(self.frames.frames(video), self.size, *key, flip=self.flip)
 
 
 class EmbeddingSource:

@@ -28,8 +28,8 @@ def normalised_view(
 ) -> Tensor:
     """[N, H, W, 3] stored frames -> [N, 3, size, size] normalised pixels: the centre view, or a seeded one.
 
-    statistics: mean and standard deviation [3, 1, 1], on the device that crops. key: as in `seeded_view`. Without a key
-    it is the centre view.
+    statistics: mean and standard deviation [3, 1, 1], on the device that crops. key: (features.seed, name of
+    the view, id of the video). Without a key it is the centre view.
     """
     mean, std = statistics
     # in place, since fresh memory takes longer than the arithmetic
@@ -37,7 +37,7 @@ def normalised_view(
 
 
 @dataclass(frozen=True)
-class Part:
+class Crop:
     """shown: [N, 3, h, w], bytes or in 0..1, the part of the frames that a view shows.
 
     finish: makes the view [N, 3, size, size] of it, in 0..1.
@@ -54,48 +54,44 @@ def view_of(
     frames: NDArray[np.uint8], size: int, *key: str | int, flip: bool = False, device: torch.device = CPU
 ) -> Tensor:
     """`normalised_view` before it is normalised, in 0..1."""
-    return part_of(frames, size, *key, flip=flip).view(device)
+    return crop_of(frames, size, *key, flip=flip).view(device)
 
 
-def part_of(frames: NDArray[np.uint8], size: int, *key: str | int, flip: bool = False) -> Part:
-    """The part of `view_of`."""
+def crop_of(frames: NDArray[np.uint8], size: int, *key: str | int, flip: bool = False) -> Crop:
+    """The crop of `view_of`."""
     stored = torch.from_numpy(frames).permute(0, 3, 1, 2)
     if not key:
-        return _centre_part(stored, size)
-    return _random_part(stored, size, flip, torch.Generator().manual_seed(seed_of(*key)))
+        return centre_crop(stored, size)
+    return random_crop(stored, size, flip, torch.Generator().manual_seed(seed_of(*key)))
 
 
-def views_of(parts: Sequence[Part], device: torch.device) -> Iterator[Tensor]:
-    """The view of each part of bytes. They are sent to a GPU together."""
+def views_of(crops: Sequence[Crop], device: torch.device) -> Iterator[Tensor]:
+    """The views of crops whose frames are bytes, sent to a GPU together."""
     if device.type == "cpu":
-        yield from (part.view(device) for part in parts)
+        yield from (crop.view(device) for crop in crops)
         return
-    row = send_bytes([part.shown.permute(0, 2, 3, 1) for part in parts], device)
-    sizes = [part.shown.numel() // 3 for part in parts]
+    row = send_bytes([crop.shown.permute(0, 2, 3, 1) for crop in crops], device)
+    sizes = [crop.shown.numel() // 3 for crop in crops]
     colours = torch.empty(3, sum(sizes), device=device)
     torch.div(row.view(-1, 3).T, 255, out=colours)
-    for part, own in zip(parts, torch.split(colours, sizes, dim=1), strict=True):
-        frames, _, height, width = part.shown.shape
-        yield part.finish(own.view(3, frames, height, width).transpose(0, 1))
+    for crop, own in zip(crops, torch.split(colours, sizes, dim=1), strict=True):
+        frames, _, height, width = crop.shown.shape
+        yield crop.finish(own.view(3, frames, height, width).transpose(0, 1))
 
 
-def centre_view(frames: Tensor, size: int) -> Tensor:
-    """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: bicubic resize of the short side, centre crop."""
-    return _centre_part(frames, size).view(CPU)
-
-
-def _centre_part(frames: Tensor, size: int) -> Part:
+def centre_crop(frames: Tensor, size: int) -> Crop:
+    """Of frames [N, 3, H, W], bytes or in 0..1: bicubic resize of the short side, then the centre square."""
     height, width = frames.shape[-2:]
     short = min(height, width)
     if short == size:
-        return Part(_centre(frames, size), lambda colours: colours)
+        return Crop(_centre(frames, size), lambda colours: colours)
     shape = (size * height // short, size * width // short)  # CLIP's own resize drops the fraction too
 
     def finish(colours: Tensor) -> Tensor:
         resized = F.interpolate(colours, shape, mode="bicubic", antialias=True).clamp(0, 1)
         return _centre(resized, size)
 
-    return Part(frames, finish)
+    return Crop(frames, finish)
 
 
 def _centre(frames: Tensor, size: int) -> Tensor:
@@ -113,15 +109,8 @@ def _colours(frames: Tensor, device: torch.device) -> Tensor:
     return torch.empty(frames.shape, device=device).copy_(frames).div_(255)
 
 
-def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Tensor:
-    """[N, 3, H, W], bytes or in 0..1 -> [N, 3, size, size] in 0..1: one random resized crop of all frames.
-
-    With `flip`, half of the crops are mirrored.
-    """
-    return _random_part(frames, size, flip, source).view(CPU)
-
-
-def _random_part(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Part:
+def random_crop(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Crop:
+    """Of frames [N, 3, H, W], bytes or in 0..1: one random resized crop of all. With `flip`, half are mirrored."""
     whole_height, whole_width = frames.shape[-2:]
     top, left, height, width = _box(whole_height, whole_width, source)
     mirrored = flip and bool(torch.rand((), generator=source) < 0.5)
@@ -130,12 +119,7 @@ def _random_part(frames: Tensor, size: int, flip: bool, source: torch.Generator)
         view = F.interpolate(colours, (size, size), mode="bilinear", antialias=True)
         return view.flip(-1) if mirrored else view
 
-    return Part(frames[..., top : top + height, left : left + width], finish)
-
-
-def seeded_view(frames: Tensor, size: int, flip: bool, *key: str | int) -> Tensor:
-    """`random_view` drawn from a key: (features.seed, name of the view, id of the video)."""
-    return random_view(frames, size, flip, torch.Generator().manual_seed(seed_of(*key)))
+    return Crop(frames[..., top : top + height, left : left + width], finish)
 
 
 def _box(height: int, width: int, source: torch.Generator) -> tuple[int, int, int, int]:

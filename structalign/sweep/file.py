@@ -135,7 +135,7 @@ def read_plan(path: Path) -> Plan:
                 "other and from `seeds`: remove the others."
             )
     baselines = [head.baseline] if isinstance(head.baseline, str) else head.baseline or []
-    rows = [*head.methods, *([row_of("zero_shot", SENTENCE)] if "zero_shot" in head.methods else [])]
+    rows = [*head.methods, *([row_of(UNTRAINED, SENTENCE)] if UNTRAINED in head.methods else [])]
     for name in baselines:
         if name not in rows:
             raise UserError(f"{path}: `baseline` names {name}, which is not below `methods`: add or remove it.")

@@ -336,6 +336,16 @@ def test_the_undo_command_works_where_no_data_was_committed(own: Path, project: 
     assert structalign("init", str(own), "--tasks", "2", "--backbone", REAL)[0] == 0
 
 
+def test_the_undo_command_keeps_videos_that_were_in_data_already(own: Path, project: Path) -> None:
+    commit(project)
+    shutil.copytree(own, "data")
+    said = structalign("init", "data", "--tasks", "2", "--backbone", REAL)[1]
+    back = subprocess.run(said.splitlines()[-1], shell=True, check=False)
+    assert back.returncode == 0
+    assert Path("data/captions.csv").read_bytes() == (own / "captions.csv").read_bytes()
+    assert not Path("data.dvc").exists()
+
+
 def commit(project: Path) -> None:
     """Commit all of a project."""
     name = ("-c", "user.name=tester", "-c", "user.email=tester@example.org")

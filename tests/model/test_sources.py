@@ -9,7 +9,7 @@ from tiny import CPU, FRAMES, IMAGE, NoiseFrames, tiny_clip, tiny_model, write_f
 from structalign.model.features import CENTRE, Features, VideoSource
 from structalign.model.sources import EmbeddingSource, PixelSource, load_batch, make_source
 from structalign.model.video_text import VideoText
-from structalign.model.views import centre_view, seeded_view
+from structalign.model.views import view_of
 
 STATISTICS = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
 
@@ -17,8 +17,8 @@ STATISTICS = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
 def test_pixels_are_the_views_that_the_features_were_computed_from(tmp_path: Path) -> None:
     features = write_features(tmp_path / "f")
     pixels = PixelSource(features, NoiseFrames(1), IMAGE, STATISTICS, flip=True, seed=3, device=CPU)
-    frames = torch.from_numpy(NoiseFrames(1).frames(2)).permute(0, 3, 1, 2).float() / 255
-    centre, seeded = centre_view(frames, IMAGE), seeded_view(frames, IMAGE, True, 3, "view01", "0-2")
+    frames = NoiseFrames(1).frames(2)
+    centre, seeded = view_of(frames, IMAGE), view_of(frames, IMAGE, 3, "view01", "0-2", flip=True)
     torch.testing.assert_close(pixels.read(2), (centre - 0.5) / 0.25)
     torch.testing.assert_close(pixels.read(2, "view01"), (seeded - 0.5) / 0.25)
     assert pixels.read(0).shape == (FRAMES, 3, IMAGE, IMAGE)
@@ -63,8 +63,7 @@ def fresh(folder: Path) -> tuple[VideoSource, VideoText]:
 
 def test_without_cached_views_each_visit_is_a_new_crop_through_the_frozen_prefix(tmp_path: Path) -> None:
     videos, model = fresh(tmp_path)
-    frames = torch.from_numpy(NoiseFrames(1).frames(2)).permute(0, 3, 1, 2).float() / 255
-    crop = (seeded_view(frames, IMAGE, True, 3, "view17", "0-2") - 0.5) / 0.25
+    crop = (view_of(NoiseFrames(1).frames(2), IMAGE, 3, "view17", "0-2", flip=True) - 0.5) / 0.25
     with torch.no_grad():
         expected = model.clip.vision_prefix(crop, model.config.vision_frozen)
     torch.testing.assert_close(videos.read(2, "view17"), expected)

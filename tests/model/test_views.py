@@ -8,11 +8,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from structalign.model.adapters import generator
-from structalign.model.views import _box, centre_view, random_view, view_of
+from structalign.model.backbone import CPU
+from structalign.model.views import _box, centre_crop, random_crop, view_of
 
 
 def picture(height: int, width: int, frames: int = 2) -> Tensor:
     return torch.rand(frames, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def centre_view(frames: Tensor, size: int) -> Tensor:
+    return centre_crop(frames, size).view(CPU)
+
+
+def random_view(frames: Tensor, size: int, flip: bool, source: torch.Generator) -> Tensor:
+    return random_crop(frames, size, flip, source).view(CPU)
 
 
 def test_the_centre_view_of_a_square_of_the_right_size_is_the_square() -> None:
