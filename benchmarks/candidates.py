@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from benchmarks import made
 from benchmarks.clustered import FRAME, Clusters, captions, clusters
 from benchmarks.searching import TASKS, lay_project
+from structalign.errors import UserError
 from structalign.library.agreement import TOP
 from structalign.library.chain import read_chain
 from structalign.library.encoded_sentences import Encoded
@@ -38,14 +39,31 @@ from structalign.search.fusion import fuse
 from structalign.search.scoring import Matrices, side_by_side
 from structalign.search.similarity import video_vectors
 from structalign.search.similarity_heads import FUSED
-from structalign.store import digest, write_json
+from structalign.store import digest, read_json, write_json
 
 DIM, FRAMES, WORDS = 512, 12, 10
 SHARD = 20_000  # videos of a shard
 REAL = 100_000  # videos, up to which each has its own frames
 WARM = 3  # sentences that are searched before any is timed
 RARE = 10_000  # one video of so many has the category `rare`
+LAID = "laid.json"  # in the project's folder: the number and the seed of its videos
 TIMES = [float(second) for second in range(FRAMES)]
+
+
+def lay_once(folder: Path, videos: int, seed: int) -> None:
+    """Write the project, unless it is there. Raises `UserError` if it has another number or seed of videos.
+
+    The captions of another number or seed are about other videos.
+    """
+    if not folder.exists():
+        lay(folder, videos, seed)
+    if not (folder / LAID).is_file():
+        raise UserError(f"{folder} is no finished project of this benchmark: name another --folder.")
+    laid = read_json(folder / LAID)
+    if laid != {"videos": videos, "seed": seed}:
+        raise UserError(
+            f"{folder} was made with --videos {laid['videos']} --seed {laid['seed']}: pass these, or another --folder."
+        )
 
 
 def lay(folder: Path, videos: int, seed: int = 0) -> None:
@@ -71,6 +89,7 @@ def lay(folder: Path, videos: int, seed: int = 0) -> None:
                     number += count
             writer.commit(Catalogue(files, contents), entries)
             write_table(writer.snapshot, [open_shard(ADDED, entry, verify=False) for entry in entries])
+        write_json(Path(LAID), {"videos": videos, "seed": seed})
 
 
 def row(number: int) -> Row:
@@ -122,7 +141,7 @@ def measure(folder: str, videos: int, queries: int, agree: int, seed: int) -> No
         "start_cpu_s": round(time.process_time() - cpu, 2),
         "mode": index.mode(),
     }
-    warm, asked = (sentences := told(index, videos, queries + WARM, seed))[:WARM], sentences[WARM:]
+    warm, asked = (sentences := give_captions(index, videos, queries + WARM, seed))[:WARM], sentences[WARM:]
     for name, options in {"": {}, "_rare": {"category": "rare"}, "_of_2000": {"candidates": 2000}}.items():
         taken = []
         for sentence in (*warm, *asked):
@@ -156,8 +175,8 @@ def opened(folder: Path) -> ProjectIndex:
     return index
 
 
-def told(index: ProjectIndex, videos: int, count: int, seed: int) -> list[str]:
-    """The names of `count` captions, whose encodings the index is given."""
+def give_captions(index: ProjectIndex, videos: int, count: int, seed: int) -> list[str]:
+    """Make `count` captions, and put their encodings in place of the index's encoder. Returns their names."""
     texts = captions(clusters(TASKS, DIM, seed), count, videos // TASKS, WORDS)
     encoded: dict[str, Encoded] = {
         f"caption {number}": (dict(enumerate(text, start=1)), text[0]) for number, (_, text) in enumerate(texts)

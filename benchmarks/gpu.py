@@ -5,9 +5,9 @@ CUDA graphs, with frozen weights cast at every use, and with an optimizer that i
 been slower than that.
 
 Then two tasks of MSRVTT-10's size run, and ten are extrapolated. Training that takes too long is stopped, and its other
-steps are extrapolated. Later tasks train as the second one does. The number of queries grows with the tasks, and the
-number of tasks that each query is encoded as grows too. Decoding, ranking and process starts are not measured. Each
-result is written as soon as it exists.
+steps are extrapolated from those after the first one. The start counts once. Later tasks train as the second one does.
+The number of queries grows with the tasks, and the number of tasks that each query is encoded as grows too. Decoding,
+ranking and process starts are not measured. Each result is written as soon as it exists.
 
 `python -m benchmarks.gpu` is the same command without the other benchmarks. It needs neither DVC nor ffmpeg.
 """
@@ -229,11 +229,11 @@ def learn(
     """
     device, steps = parts.device, acts.phase.epochs * -(-shape.videos * shape.each // shape.batch)
     trainer: Trainer = parts.time("teach", lambda: published.begin(shape, model, memory, task, acts, device))
-    clock = Clock(end)
+    clock = Clock(end, time.perf_counter())
     with suppress(Enough):
         parts.time("train", lambda: trainer.fit(clock))
     if clock.steps < steps:
-        parts.seconds["train"] *= steps / clock.steps
+        parts.seconds["train"] = clock.seconds(steps)
     remembered: Memory = parts.time("remember", lambda: trainer.remember(made.CATEGORIES))
     shown = published.centre_views(shape, published.Noise(shape, task + TASKS), model, device)
     count = min(len(shown), shape.gallery)
@@ -247,15 +247,28 @@ def learn(
 
 @dataclass
 class Clock:
-    """A callback after each training step, which stops the training at `end`, by `time.perf_counter`."""
+    """A callback after each training step, which stops the training at `end`, but not before the second step.
+
+    begun: the start of the training. Times are of `time.perf_counter`.
+    """
 
     end: float
+    begun: float
     steps: int = 0
+    first: float = 0.0  # when the first step was logged
+    last: float = 0.0
 
     def __call__(self, row: dict[str, float]) -> None:
-        self.steps += 1
-        if time.perf_counter() >= self.end:
+        self.steps, self.last = self.steps + 1, time.perf_counter()
+        if self.steps == 1:
+            self.first = self.last
+        elif self.last >= self.end:
             raise Enough
+
+    def seconds(self, steps: int) -> float:
+        """Seconds of so many steps: the start and the first step once, and the others as those that were timed."""
+        each = (self.last - self.first) / (self.steps - 1)
+        return self.first - self.begun + (steps - 1) * each
 
 
 class Parts:

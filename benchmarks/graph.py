@@ -14,10 +14,9 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.candidates import lay, opened, told
+from benchmarks.candidates import give_captions, lay_once, opened
 from benchmarks.table import machine
 from structalign.errors import UserError
-from structalign.extras import require
 from structalign.library.agreement import TOP
 from structalign.library.engines.protocol import Engine
 from structalign.library.entries import Filters
@@ -38,19 +37,18 @@ def graph(
     json: Annotated[Path, typer.Option("--json", help="file for the results")] = Path("graph.json"),
 ) -> None:
     """Recall of a graph index against the scan, and what it does to the top 10."""
-    require("qdrant_client")
-    from benchmarks.edge_client import EdgeClient
-    from structalign.library.engines.qdrant import WIDE, Qdrant
+    try:
+        from benchmarks.edge_client import EdgeClient
+        from structalign.library.engines.qdrant import WIDE, Qdrant
+    except ModuleNotFoundError as error:  # of two extras: the client's has no engine
+        raise UserError(f"{error.name} is not installed: run `pip install 'structalign[test]'`.") from error
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         project = (folder or Path(temporary) / "project").resolve()
-        if not project.exists():
-            lay(project, videos, seed)
+        lay_once(project, videos, seed)
         index = opened(project)
-        if len(index.entries.rows) < videos:
-            raise UserError(f"{project} has fewer than {videos:,} videos: name another --folder.")
-        asked = told(index, videos, queries, seed)
+        asked = give_captions(index, videos, queries, seed)
         blocks = index.finder.blocks
         client: Any = EdgeClient(Path(temporary) / "edge", blocks[0].vectors.shape[1])
         engine = Qdrant(client, NAME, index._tasks)

@@ -16,7 +16,7 @@ import typer
 from torch.nn import functional as F
 
 from benchmarks import made
-from benchmarks.candidates import REAL, lay, measured
+from benchmarks.candidates import REAL, lay_once, measured
 from benchmarks.table import machine
 from structalign.library.folder_index import FolderIndex
 from structalign.library.store import Catalogue, Content, Encoding, File, Row, writing
@@ -74,8 +74,7 @@ def search(
         typer.echo(f"{name}: {milliseconds:.1f} ms")
     with tempfile.TemporaryDirectory() as temporary:
         project = folder or Path(temporary) / "project"
-        if not project.exists():
-            lay(project, videos, seed)
+        lay_once(project, videos, seed)
         among = measured(project, videos, queries, agree if videos <= REAL else 0, seed)
     for name, value in among.items():
         typer.echo(f"candidates among {videos:,}: {name} {value}")

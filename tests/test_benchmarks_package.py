@@ -1,6 +1,7 @@
 """The benchmarks do the same work in all ways and store their results. Scale and paper take too long to test."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from benchmarks import made, plain, suffix
 from benchmarks.__main__ import BENCHMARKS, app
+from benchmarks.candidates import LAID, lay_once
 from benchmarks.measuring import MatrixWork, Row, Way, in_turn
 from benchmarks.ranking import made_scores
 from benchmarks.similarity import embedded, list_of_words
@@ -184,3 +186,29 @@ def test_a_command_without_a_plain_side_stores_its_results_and_the_machine(comma
     done = CliRunner().invoke(app, [command, *ALONE[command], "--json", str(tmp_path / "kept.json")])
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "kept.json").read_text())["machine"]["cores"] >= 1
+
+
+def test_a_kept_project_is_used_again_only_with_its_number_and_seed_of_videos(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    asked = ["graph", "--queries", "1", "--folder", str(folder), "--json", str(tmp_path / "kept.json")]
+
+    def run(videos: int, seed: int) -> Result:
+        return CliRunner().invoke(app, [*asked, "--videos", str(videos), "--seed", str(seed)])
+
+    for _ in range(2):
+        assert run(50, 1).exit_code == 0
+    for videos, seed in ((50, 2), (40, 1)):
+        refused = run(videos, seed).exception
+        assert isinstance(refused, UserError)
+        assert "was made with --videos 50 --seed 1" in str(refused)
+    (folder / LAID).unlink()
+    with pytest.raises(UserError, match="no finished project"):
+        lay_once(folder, 50, 1)
+
+
+def test_the_graph_benchmark_names_what_installs_qdrant_s_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "benchmarks.edge_client", raising=False)
+    monkeypatch.setitem(sys.modules, "qdrant_edge", None)
+    done = CliRunner().invoke(app, ["graph"])
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception) == "qdrant_edge is not installed: run `pip install 'structalign[test]'`."

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from structalign.cli.index import report, self_test
+from structalign.console import say
 from structalign.errors import UserError
 
 app = typer.Typer(add_completion=False)
@@ -39,6 +40,9 @@ def add(
         from structalign.library.engines.choice import uses_qdrant
         from structalign.library.opening import open_index
 
-        index = open_index(project)
-        if uses_qdrant() or index.mode() == "candidates":  # a smaller project is ranked exactly
-            self_test(index, index.sentences(1))
+        try:
+            index = open_index(project)
+            if uses_qdrant() or index.mode() == "candidates":  # a smaller project is ranked exactly
+                self_test(index, index.sentences(1))
+        except UserError as error:  # the videos are added, whatever keeps the project from being searched
+            say(f"note: {error}", err=True)

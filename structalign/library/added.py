@@ -84,6 +84,7 @@ def add_again(chain: Chain, sampler: Sampler) -> Summary:
             total.seconds += part.seconds
             total.decoding += part.decoding
             total.encoding += part.encoding
+        refresh_table(writer)
     return total
 
 
@@ -123,6 +124,7 @@ def remove(project: Path, names: Sequence[str]) -> list[str]:
             for path in found:
                 del catalogue.files[path]
         writer.commit(catalogue, writer.snapshot.shards)
+        refresh_table(writer)
     return hidden
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from structalign.library.store import Shard, ShardEntry, Writer, current_rows, open_shard
+from structalign.library.table_writing import refresh_table
 
 Part = tuple[Shard, list[int]]  # a shard and its rows to keep
 ROWS = 20_000  # the largest number of segments in a shard
@@ -25,6 +26,7 @@ def compact(writer: Writer) -> int:
         written += [_merge(writer, group) for group in _groups(list(same))]
     contents = {key: content for key, content in snapshot.catalogue.contents.items() if key in kept}
     writer.commit(replace(snapshot.catalogue, contents=contents), written)
+    refresh_table(writer)
     return max(0, before - bytes_of(writer.path))
 
 

@@ -101,7 +101,7 @@ def _inside(link: Path, root: Path) -> bool:
 def _other_kind(path: Path) -> str | None:
     """The kind of a file that is not a video, or None if it needs decoding.
 
-    Empty files, texts and other known formats are no videos, unless so named.
+    Empty files, texts and other known formats are not videos, unless so named.
     """
     if named_as_video(path):
         return None

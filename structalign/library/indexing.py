@@ -104,7 +104,7 @@ def add(
 
 
 def count_others(broken: dict[str, str], named: Collection[str] = ()) -> Counter[str]:
-    """Remove files that are no videos from `broken`, and count them by kind. `named` files stay."""
+    """Remove files that are not videos from `broken`, and count them by kind. `named` files stay."""
     kinds = {path: kind for path, reason in broken.items() if (kind := _kind(path, reason)) and path not in named}
     for path in kinds:
         del broken[path]

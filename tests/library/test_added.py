@@ -29,6 +29,7 @@ from structalign.library.compacting import compact
 from structalign.library.project_index import ProjectIndex
 from structalign.library.sampling import Sampler
 from structalign.library.store import SHARDS, writing
+from structalign.library.table import open_table
 from structalign.model.checkpoint import OWN, CheckpointConfig, fingerprint, read_config, save_checkpoint
 from structalign.model.video_text import TextEmbeddings
 from structalign.paths import ADDED
@@ -349,6 +350,23 @@ def test_a_project_with_the_rows_of_its_added_videos_on_disk_finds_the_same(
             assert stored.word_frames("red", entry.id) == whole.word_frames("red", entry.id)
 
 
+def test_the_rows_on_disk_follow_every_change_of_a_large_project(
+    project: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_writing, "LEAST", 1)
+    put(project, films)
+    save_anew(project)
+    chain = read_chain(project)
+    assert len(add_again(chain, sampler_of(chain)).encoded) == 3
+    assert open_table(project / ADDED) is not None
+    remove(project, [str(films / "blue.mp4")])
+    assert open_table(project / ADDED) is not None
+    with writing(project / ADDED, {}) as writer:
+        compact(writer)
+    assert open_table(project / ADDED) is not None
+    assert sorted(found(project)) == ["green.mp4", "t01.mp4", "white.mp4"]
+
+
 def test_candidates_of_a_project_have_nearly_the_scores_of_exact_ranking(project: Path, films: Path) -> None:
     chain = read_chain(project)
     add(chain, sampler_of(chain), [films])
@@ -372,6 +390,19 @@ def test_candidates_are_checked_when_videos_are_added_to_a_project_that_is_searc
         monkeypatch.setattr(video_index, "BUDGET", 0)
     done = CliRunner().invoke(app, [str(films), "--project", str(project)], catch_exceptions=False)
     assert (done.exit_code, ADDED_TO in " ".join(done.output.split())) == (0, large), done.output
+
+
+def test_adding_succeeds_though_the_project_cannot_be_searched_after_retraining(
+    project: Path, video: Path, films: Path
+) -> None:
+    put(project, video)
+    save_anew(project)
+    done = CliRunner().invoke(app, [str(films), "--project", str(project)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "3 files encoded" in done.stdout
+    assert done.stderr.startswith("note: ")
+    assert "trained again: `structalign add --again`" in done.stderr
+    assert len(listing(project)) == 4
 
 
 def test_the_self_test_ends_when_its_time_is_over(project: Path) -> None:

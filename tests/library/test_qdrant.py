@@ -184,7 +184,6 @@ import sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 from benchmarks.edge_client import EdgeClient
-from structalign.cli.index import app
 from test_qdrant import DIM, NAME, TASKS, made
 from structalign.library.engines.qdrant import Qdrant
 client = EdgeClient(Path(sys.argv[1]), DIM)
