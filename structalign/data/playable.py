@@ -8,13 +8,16 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from structalign.data.decoding import child, command
 from structalign.data.decoding.broken import BrokenVideo
 from structalign.data.decoding.child import Sink
+from structalign.data.decoding.ending import Stopped, refuse_incomplete
 from structalign.data.decoding.formats import opened
+from structalign.data.decoding.header import Header
 from structalign.data.decoding.source import Source
 from structalign.machine import cores
 
@@ -33,7 +36,7 @@ Condition = Callable[[], bool]
 
 
 class Killed(BrokenVideo):
-    """The system ended the decoder, for example for lack of memory. The video may be sound."""
+    """Another process ended the decoder, for example the system for lack of memory. The video may be sound."""
 
 
 def always() -> bool:
@@ -46,13 +49,12 @@ def never() -> bool:
 
 def still(path: Path, at: float, wanted: Condition = always) -> bytes:
     """JPEG of the frame shown at `at` seconds, or of the first frame if there is none. Raises BrokenVideo."""
-    with opened(path) as file:
-        header = Source(path, file, None, PATIENCE).header
+    with _header(path, PATIENCE) as (file, header):
         for moment in (at, 0.0):
             reader, writer = os.pipe()
             taken = bytearray()
             line = command.still(file, header, moment, POSTER, writer)
-            _run(line, file, PATIENCE, wanted, never, {reader: (writer, taken.extend)}, niceness=GENTLY)
+            _run(line, path, file, PATIENCE, wanted, never, {reader: (writer, taken.extend)}, niceness=GENTLY)
             if taken:
                 return bytes(taken)
     raise BrokenVideo("it has no frame that can be shown")
@@ -68,8 +70,7 @@ def stretch(
     wanted: Condition = always,
 ) -> None:
     """Pass a stretch of the file to `take` as MP4, piece by piece as it is made. Raises BrokenVideo."""
-    with opened(path) as file:
-        header = Source(path, file, None, STRETCH).header
+    with _header(path, STRETCH) as (file, header):
         reader, writer = os.pipe()
         count = 0
 
@@ -79,7 +80,7 @@ def stretch(
             take(data)
 
         line = command.moving(file, header, begin, seconds, height, sound, writer, min(cores(), 4))
-        _run(line, file, STRETCH, wanted, never, {reader: (writer, counted)})
+        _run(line, path, file, STRETCH, wanted, never, {reader: (writer, counted)})
     if not count:
         raise BrokenVideo("nothing of it can be played")
 
@@ -87,17 +88,27 @@ def stretch(
 def copy(path: Path, out: int, playing: str, wanted: Condition = always, paused: Condition = never) -> None:
     """Write the whole file to the descriptor `out` as a seekable MP4. Raises BrokenVideo, and `OSError` for a
     full disk."""
-    with opened(path) as file:
-        header = Source(path, file, None, COPY).header
+    with _header(path, COPY) as (file, header):
         pictures = playing == "transcode" or header.codec == "vp8"  # MP4 does not support VP8
         line = command.copied(file, header, HIGHEST, out, pictures)
-        _run(line, file, COPY, wanted, paused, {}, [out], IDLY)
+        _run(line, path, file, COPY, wanted, paused, {}, [out], IDLY)
     if not os.fstat(out).st_size:
         raise BrokenVideo("nothing of it can be played")
 
 
+@contextmanager
+def _header(path: Path, patience: float) -> Iterator[tuple[int, Header]]:
+    """The file's descriptor and header. A decoder that is stopped in this block raises Killed."""
+    try:
+        with opened(path) as file:
+            yield file, Source(path, file, None, patience).header
+    except Stopped:
+        raise Killed("another process ended its decoder, perhaps for lack of memory. Try again") from None
+
+
 def _run(
     line: Sequence[str],
+    path: Path,
     file: int,
     patience: float,
     wanted: Condition,
@@ -121,8 +132,7 @@ def _run(
     command.refuse_unfit(ended.log)
     if ended.late:
         raise BrokenVideo("it takes too long to decode" if wanted() else "the request was cancelled")
-    if ended.status < 0:  # what it gave is not all of it
-        raise Killed(f"signal {-ended.status} ended its decoder, perhaps for lack of memory. Try again")
+    refuse_incomplete(ended, path)
     if keep and NO_ROOM in ended.log:
         raise OSError(errno.ENOSPC, NO_ROOM)
     if keep and ended.status:

@@ -1,6 +1,7 @@
 """Run the application until it is stopped."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -91,6 +92,7 @@ class Server(uvicorn.Server):
             lifespan="off",  # a second Ctrl-C would cancel it with a traceback
             **options,
         )
+        logging.getLogger("uvicorn.error").addFilter(_failed)  # after the configuration of logging
         super().__init__(config)
         self.collection, self.media = collection, media
 
@@ -104,6 +106,11 @@ class Server(uvicorn.Server):
         await asyncio.to_thread(self.media.stop)
         await asyncio.to_thread(self.collection.stop)
         await super().shutdown(sockets)
+
+
+def _failed(record: logging.LogRecord) -> bool:
+    """False for the traceback of a request that was still open at the end, such as that of a paused video."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _media(cache: Path, limit: int) -> Media:

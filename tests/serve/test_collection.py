@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -301,6 +302,15 @@ def inheritors(cache: Path) -> list[str]:
     return found
 
 
+def accepts(served: Server) -> bool:
+    """Whether the server takes new connections."""
+    try:
+        socket.create_connection((served.host, served.port)).close()
+    except ConnectionError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "code"), [([signal.SIGHUP], 143), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 0)]
@@ -320,10 +330,14 @@ def test_a_closed_terminal_and_an_impatient_ctrl_c_leave_nothing_running(
         old = next(hit["id"] for hit in served.search("red", limit=100) if hit["file"] == "two/old.mpg")
         served.ask(f"/api/videos/{old}")  # begins a copy
         until(lambda: len(inheritors(tmp_path)) == 2)
-        for each in signals:
-            process.send_signal(each)
-            time.sleep(0.05)
-        said = process.communicate(timeout=TIMEOUT)[0]
+        with socket.create_connection((served.host, served.port)) as client:
+            client.sendall(b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")  # no body
+            process.send_signal(signals[0])
+            for each in signals[1:]:
+                until(lambda: not accepts(served))  # it waits for the open request
+                assert process.poll() is None
+                process.send_signal(each)
+            said = process.communicate(timeout=TIMEOUT)[0]
         assert (process.returncode, "Traceback" in said) == (code, False), said
         assert not inheritors(tmp_path)
         assert not list(tmp_path.rglob("*.part"))

@@ -2,18 +2,17 @@
 
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from structalign.data.decoding import child, command, damage, formats
 from structalign.data.decoding.broken import BrokenVideo
+from structalign.data.decoding.ending import refuse_incomplete
 from structalign.data.decoding.header import Header, parse
 from structalign.data.decoding.pipes import Image, PassedOn, Pictures, Times
 from structalign.data.decoding.seen import Seen
 from structalign.data.decoding.selection import BUFFER, Selection, Steady
-from structalign.errors import UserError
 
 DAY = 86400.0  # seconds; the longest time limit
 MINUTE = 60.0  # seconds of video to which a time limit applies
@@ -23,10 +22,6 @@ SMALL = MINUTE * SPARSE  # bytes; smaller files get the plain limit, whatever th
 PICTURE_STREAMS = (".mjpeg", ".mjpg")  # files in which a sequence of pictures is a video
 UNREAD = Header(format="", track="V:0")  # the first track that is no cover, in standard colours
 TILE = re.compile(r"^\[info\]   Stream #0:\d+ \(.*\) -> ", re.M)  # a stream that is part of the picture
-STOPPED = "Exiting normally, received signal"  # then ffmpeg's output is incomplete
-SIGNALS = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")  # Windows lacks two of these
-# signals after which a wrapper around ffmpeg just ends
-FROM_OUTSIDE = tuple(getattr(signal, name) for name in SIGNALS if hasattr(signal, name))
 PATIENCE = 10.0  # seconds for ffmpeg to print its version
 SAID = 120  # characters of ffmpeg's message that an error quotes
 
@@ -167,10 +162,7 @@ class Source:
             raise BrokenVideo(f"decoding took longer than {self._limit:g} s (`data.timeout`)")
         if ended.left:
             raise BrokenVideo("ffmpeg ended before its child processes: correct STRUCTALIGN_FFMPEG")
-        if -ended.status in FROM_OUTSIDE or (ended.status == 255 and STOPPED in ended.log):
-            raise UserError(f"another process stopped ffmpeg while it decoded {self._path}: run again.")
-        if ended.status < 0:  # its output would look like a shorter video
-            raise BrokenVideo(f"ffmpeg crashed on it (signal {-ended.status})")
+        refuse_incomplete(ended, self._path)
         return ended
 
     def _parse(self, log: str) -> Header | None:

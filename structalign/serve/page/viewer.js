@@ -7,6 +7,7 @@ const STEPS = { ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5, PageDow
 
 let shown = 0; // number of the shown video; answers about earlier ones are dropped
 let playing = null; // the source of the pictures, and its first second in the file
+let aim = null; // the second that was asked for last, until its answer is there
 let hit = null;
 let timer;
 let failed = 0; // how often the browser could not play what it was sent
@@ -54,13 +55,18 @@ const seen = () => new Promise((done) => {
 
 async function play(at, number = shown, paused = false) {
   clearTimeout(timer);
+  const mine = { at };
+  aim = mine;
   try {
     const about = await ask(`/api/videos/${hit.id}?at=${at.toFixed(2)}`);
-    if (number !== shown) return;
+    if (mine !== aim) return; // another second, or another video, was asked for meanwhile
+    aim = null;
     start(about.play, at, paused);
     if (!about.play.whole && about.copied) timer = setTimeout(() => follow(number), LOOK);
   } catch (error) {
-    if (number === shown) $("#playing").textContent = error.message;
+    if (mine !== aim) return;
+    aim = null;
+    $("#playing").textContent = error.message;
   }
 }
 
@@ -79,7 +85,7 @@ function start(from, at, paused) {
 async function follow(number) {
   const at = now();
   const about = await ask(`/api/videos/${hit.id}?at=${at.toFixed(2)}`).catch(() => null);
-  if (number !== shown || !viewer.open) return;
+  if (number !== shown || !viewer.open || aim) return;
   if (about?.play.whole) start(about.play, now(), video.paused);
   else if (about?.copied !== false) timer = setTimeout(() => follow(number), LOOK);
 }
@@ -94,6 +100,7 @@ function seek(at) {
   const to = at - (playing?.start ?? 0);
   const reached = [...Array(video.seekable.length).keys()].some((part) => to >= video.seekable.start(part) && to < video.seekable.end(part));
   if (playing && (playing.whole || reached)) {
+    aim = null;
     video.currentTime = to;
     video.play().catch(() => {});
   } else play(at);
@@ -171,17 +178,17 @@ $("#line").addEventListener("click", ({ clientX }) => {
 $("#line").addEventListener("keydown", (event) => {
   if (!(event.key in STEPS)) return;
   event.preventDefault();
-  seek(Math.max(0, Math.min(now() + STEPS[event.key], length() - 0.1)));
+  seek(Math.max(0, Math.min((aim?.at ?? now()) + STEPS[event.key], length() - 0.1)));
 });
 video.addEventListener("ended", () => {
-  if (!playing.whole && now() < hit.duration - 1) play(now());
+  if (!aim && !playing.whole && now() < hit.duration - 1) play(now());
 });
 video.addEventListener("error", async () => {
-  if (!video.getAttribute("src")) return;
+  if (!video.getAttribute("src") || aim) return;
   const [number, at] = [shown, now()];
   clearTimeout(timer);
   const refused = await refusal(playing.url);
-  if (number !== shown) return;
+  if (number !== shown || aim) return;
   if (refused) $("#playing").textContent = refused.error;
   else if (!failed++) play(at, number); // it may have been refused only for a moment
   else $("#playing").textContent = "This browser cannot play the file: open it in another player.";
@@ -189,6 +196,7 @@ video.addEventListener("error", async () => {
 });
 viewer.addEventListener("close", () => {
   shown++;
+  aim = null;
   clearTimeout(timer);
   video.removeAttribute("src"); // ends the request and its job
   video.removeAttribute("poster");
