@@ -129,11 +129,11 @@ def in_turn(name: str, ways: Mapping[str, Work], repeats: int, remark: str = "")
     """Call every way `repeats` times, in turn.
 
     The first call also measures memory and matrix work, which takes less than a second. Its time only counts if calls
-    are long.
+    are long, or if one call is enough.
     """
     rates = {precision: matrix_rate(dtype) / 1e9 for dtype, precision in PRECISIONS.items()}
     watched = {way: _watched(work) for way, work in ways.items()}
-    seconds = {way: [found] if found > LONG else [] for way, (found, _, _) in watched.items()}
+    seconds = {way: [found] if found > LONG or repeats == 1 else [] for way, (found, _, _) in watched.items()}
     while any(len(found) < repeats for found in seconds.values()):
         for way, work in ways.items():
             if len(seconds[way]) < repeats:
