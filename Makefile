@@ -8,7 +8,7 @@ demo: .venv/stamp
 	@echo "Search it in a browser: source .venv/bin/activate && structalign serve"
 
 test: .venv/tests
-	dvc pull data && ruff check && ruff format --check && mypy && pytest -q -n 2 --dist loadfile
+	dvc pull data && ruff check && ruff format --check && mypy && pytest -q -n 3 --dist loadfile
 
 check: .venv/tests
 	ruff check && ruff format --check && mypy && pytest -q -m 'not slow'
