@@ -141,7 +141,8 @@ def measure(folder: str, videos: int, queries: int, agree: int, seed: int) -> No
         "start_cpu_s": round(time.process_time() - cpu, 2),
         "mode": index.mode(),
     }
-    warm, asked = (sentences := give_captions(index, videos, queries + WARM, seed))[:WARM], sentences[WARM:]
+    sentences = give_captions(index, videos, queries + WARM, seed)
+    warm, asked = sentences[:WARM], sentences[WARM:]
     for name, options in {"": {}, "_rare": {"category": "rare"}, "_of_2000": {"candidates": 2000}}.items():
         taken = []
         for sentence in (*warm, *asked):

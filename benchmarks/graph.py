@@ -15,6 +15,7 @@ import torch
 import typer
 
 from benchmarks.candidates import give_captions, lay_once, opened
+from benchmarks.measuring import cpu_seconds
 from benchmarks.table import machine
 from structalign.errors import UserError
 from structalign.library.agreement import TOP
@@ -52,13 +53,13 @@ def graph(
         blocks = index.finder.blocks
         client: Any = EdgeClient(Path(temporary) / "edge", blocks[0].vectors.shape[1])
         engine = Qdrant(client, NAME, index._tasks)
-        pushing = seconds(lambda: engine.push(index.entries, blocks))
-        building = seconds(client.open.optimize)
+        pushing = cpu_seconds(lambda: engine.push(index.entries, blocks))
+        building = cpu_seconds(client.open.optimize)
         about = client.open.info()
         found: dict[str, Any] = {
             "videos": videos,
-            "push_cpu_s": pushing,
-            "graph_cpu_s": building,
+            "push_cpu_s": round(pushing, 1),
+            "graph_cpu_s": round(building, 1),
             "in_graph": about.indexed_vectors_count,
             "graph_bytes": sum(file.stat().st_size for file in client.folder.glob("segments/*/vector_index/*")),
         }
@@ -98,9 +99,3 @@ def compared(index: ProjectIndex, engine: Engine, sentence: str) -> tuple[set[in
 
 def mean(values: Any) -> float:
     return round(float(np.mean(list(values))), 4)
-
-
-def seconds(work: Any) -> float:
-    begin = time.process_time()
-    work()
-    return round(time.process_time() - begin, 1)
